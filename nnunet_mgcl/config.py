@@ -1,0 +1,116 @@
+"""The `mgcl` block of a plan's configuration, as typed and validated models with the paper's defaults.
+
+Sources: section 4.2 of Sun et al., Medical Image Analysis 97 (2024) 103250; what the paper does not give is our
+choice and is listed in docs/method.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Epochs = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Optimiser(_Block):
+    """Adam, as in 4.2: of its four printed values the fourth (0.1) is stray."""
+
+    lr: Positive = Field(1e-4, description="Adam's learning rate at the first epoch")
+    beta1: Momentum = Field(0.9, description="Adam's first moment")
+    weight_decay: NonNegative = Field(1e-5, description="Adam's weight decay")
+
+
+class SupervisedConfig(Optimiser):
+    """Phases `seed` and `self_train`: each branch by itself, Dice + cross-entropy."""
+
+    epochs: Epochs = Field(80, description="passes over the phase's samples")
+    batch_size: BatchSize | None = Field(None, description="null: the plan's batch size")
+
+
+class PseudoLabelConfig(_Block):
+    """Phase `pseudo_label`."""
+
+    confidence: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.7, description="a pool case joins self_train when its mean predicted lesion probability reaches this"
+    )
+    mirroring: bool = Field(True, description="nnU-Net's mirroring at prediction time")
+
+
+class ContrastConfig(Optimiser):
+    """What the two contrastive phases share."""
+
+    temperature: Positive = Field(0.1, description="tau of Eq. 4 and 8")
+    embedding_dim: Annotated[int, Field(ge=2)] = Field(128, description="length of an embedding")
+
+
+class CoarseConfig(ContrastConfig):
+    """Phase `coarse`: slices (2d) or slabs (3d) train the encoder, Eq. 1-4."""
+
+    epochs: Epochs = Field(120, description="passes over the phase's slices (2d) or cases (3d)")
+    batch_size: BatchSize | None = Field(None, description="null: 70 in 2d (4.2), the plan's batch size in 3d")
+
+
+class FineConfig(ContrastConfig):
+    """Phase `fine`: patches train the decoder, Eq. 5-8."""
+
+    epochs: Epochs = Field(200, description="passes over the phase's slices (2d) or cases (3d)")
+    batch_size: BatchSize | None = Field(None, description="null: 6 in 2d (4.2), the plan's batch size in 3d")
+    patch_size: Annotated[int, Field(ge=1)] = Field(16, description="side of a patch in plane, in voxels")
+    area_threshold: Share = Field(0.1, description="t: a patch is positive from this lesion share on")
+
+
+class SegmentConfig(Optimiser):
+    """Phase `segment`: nnU-Net's own training loop on the labelled cases."""
+
+    lr: Positive = Field(3e-4, description="Adam's learning rate at the first epoch; nnU-Net's polynomial decay")
+    epochs: Epochs = Field(250, description="epochs as nnU-Net counts them")
+    iterations: Annotated[int, Field(ge=1)] = Field(250, description="training iterations an epoch")
+    val_iterations: Annotated[int, Field(ge=1)] = Field(50, description="validation iterations an epoch")
+
+
+class TSSConfig(_Block):
+    """Phase `tss`: the head that classifies the time since stroke, Eq. 9-16."""
+
+    enabled: bool | None = Field(None, description="null: where the dataset has a tss.csv")
+    head: Literal["mrff", "mlp", "transformer"] = Field("mrff", description="the classification head (Table 5)")
+    modalities: list[str] | None = Field(None, description="modalities the head sees (Table 6); null: all")
+    epochs: Epochs = Field(100, description="passes over the labelled cases with a known TSS")
+    batch_size: BatchSize = Field(24, description="cases a batch")
+    lr: Positive = Field(1e-3, description="Adam's learning rate, constant")
+    focal_gamma: NonNegative = Field(2.0, description="gamma of the focal loss")
+    focal_alpha: Share | None = Field(None, description="alpha of the focal loss; null: no class weighting")
+    grid: Annotated[int, Field(ge=1)] = Field(4, description="sub-regions a side: m = grid * grid")
+    heads: Annotated[int, Field(ge=1)] = Field(4, description="k attention heads a sub-region")
+    slices: Annotated[int, Field(ge=1)] | None = Field(None, description="b, slices a volume; null: from the plan")
+    size: list[Annotated[int, Field(ge=1)]] | None = Field(
+        None, min_length=2, max_length=2, description="height and width of a slice in voxels; null: from the plan"
+    )
+
+
+class MGCLConfig(_Block):
+    """The whole block, `configurations.<configuration>.mgcl` of a plans file."""
+
+    random_seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(12345, description="seeds Python, NumPy and torch")
+    modalities: dict[str, list[int]] | None = Field(
+        None, description="channels of each branch; null: dataset.json's mgcl.modalities, else one branch a channel"
+    )
+    lesion_labels: dict[str, list[int]] | None = Field(
+        None, description="labels that are lesion for each branch; null: dataset.json's, else every label for all"
+    )
+    seed: SupervisedConfig = SupervisedConfig()
+    pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
+    self_train: SupervisedConfig = SupervisedConfig(epochs=120)
+    coarse: CoarseConfig = CoarseConfig()
+    fine: FineConfig = FineConfig()
+    segment: SegmentConfig = SegmentConfig()
+    tss: TSSConfig = TSSConfig()

@@ -1,0 +1,119 @@
+"""Every path of the plugin, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+from nnunet_mgcl.errors import UserError
+
+
+@dataclass(frozen=True)
+class DatasetLayout:
+    """The folders of one dataset.
+
+    Attributes:
+        name: `DatasetXXX_Name`.
+        raw: Its folder in nnUNet_raw; None where that variable is not set (training machines often lack it).
+        preprocessed: Its folder in nnUNet_preprocessed.
+    """
+
+    name: str
+    raw: Path | None
+    preprocessed: Path
+
+    @classmethod
+    def find(cls, dataset_name_or_id: str | int) -> DatasetLayout:
+        """Finds a dataset as nnU-Net's commands do, by name or number.
+
+        Raises:
+            UserError: nnUNet_preprocessed is not set, or there is no such dataset.
+        """
+        if not nnUNet_preprocessed.is_set():
+            raise UserError("nnUNet_preprocessed", "not set", "a folder", "export nnUNet_preprocessed=<folder>")
+        try:
+            name = maybe_convert_to_dataset_name(dataset_name_or_id)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"dataset {dataset_name_or_id}", str(error).strip(), "one DatasetXXX_Name folder in nnUNet_raw, "
+                "nnUNet_preprocessed or nnUNet_results", "check the number and the nnUNet_* variables"
+            ) from None
+        raw = Path(nnUNet_raw.require()) / name if nnUNet_raw.is_set() else None
+        return cls(name, raw, Path(nnUNet_preprocessed.require()) / name)
+
+    @property
+    def raw_tss(self) -> Path | None:
+        """`tss.csv` as the user wrote it."""
+        return self.raw / "tss.csv" if self.raw else None
+
+    @property
+    def raw_unlabelled(self) -> Path | None:
+        """The unlabelled pool as the user wrote it."""
+        return self.raw / "imagesUn" if self.raw else None
+
+    @property
+    def raw_dataset_json(self) -> Path | None:
+        """`dataset.json` as the user wrote it."""
+        return self.raw / "dataset.json" if self.raw else None
+
+    @property
+    def tss(self) -> Path:
+        """The validated copy of `tss.csv` that training reads."""
+        return self.preprocessed / "tss.csv"
+
+    @property
+    def dataset_json(self) -> Path:
+        """nnU-Net's copy of `dataset.json`, which training reads."""
+        return self.preprocessed / "dataset.json"
+
+    @property
+    def splits(self) -> Path:
+        """nnU-Net's cross-validation split."""
+        return self.preprocessed / "splits_final.json"
+
+    def plans(self, plans_name: str) -> Path:
+        """A plans file by its name."""
+        return self.preprocessed / f"{plans_name}.json"
+
+    def unlabelled(self, data_identifier: str, modality: str | None = None) -> Path:
+        """The preprocessed pool, whole or of one modality."""
+        pool = self.preprocessed / f"{data_identifier}_unlabelled"
+        return pool / modality if modality else pool
+
+
+@dataclass(frozen=True)
+class FoldLayout:
+    """The folders of one trained fold, `<Trainer>__<plans>__<configuration>/fold_N`."""
+
+    root: Path
+
+    @property
+    def phases(self) -> Path:
+        """What the phases before `segment` and the phase `tss` leave."""
+        return self.root / "phases"
+
+    @property
+    def state(self) -> Path:
+        """Which phase and epoch is done; drives resume."""
+        return self.phases / "state.json"
+
+    @property
+    def progress(self) -> Path:
+        """The phases' curves as one picture."""
+        return self.phases / "progress.png"
+
+    @property
+    def validation(self) -> Path:
+        """nnU-Net's validation folder."""
+        return self.root / "validation"
+
+    def phase(self, name: str, modality: str | None = None) -> Path:
+        """The folder of one phase, or of one branch in it."""
+        return self.phases / name / modality if modality else self.phases / name
+
+    def pseudo_labels(self, round_: int, modality: str) -> Path:
+        """The pseudo-labels of one modality after round 1 or 2."""
+        return self.phase(f"pseudo_label_{round_}", modality)

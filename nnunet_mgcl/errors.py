@@ -1,0 +1,27 @@
+"""The one exception for mistakes that a user can mend."""
+
+from __future__ import annotations
+
+
+class UserError(SystemExit):
+    """Ends the program with one clear message and exit status 1.
+
+    It derives from `SystemExit` so that nnU-Net's own commands, which know nothing of this plugin, print the
+    message instead of a traceback. Worker processes must return it as a value: `multiprocessing.Pool` does not
+    hand a `SystemExit` back to its parent.
+
+    Args:
+        where: The file, key or case that is wrong.
+        found: What is there.
+        expected: What should be there.
+        remedy: What the user can do.
+    """
+
+    def __init__(self, where: object, found: str, expected: str, remedy: str) -> None:
+        self.where, self.found, self.expected, self.remedy = str(where), found, expected, remedy
+        super().__init__(
+            f"\nnnunet_mgcl: {self.where}\n  found:    {found}\n  expected: {expected}\n  remedy:   {remedy}"
+        )
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str, str]]:
+        return UserError, (self.where, self.found, self.expected, self.remedy)
