@@ -1,0 +1,35 @@
+# make install   a virtual environment in .venv with the package (editable) and its tools
+# make test      lint, types and the quick tests
+# make test-slow the tests that take longer
+# make demo      the whole method on synthetic data
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install test test-slow demo
+
+help:
+	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[dev]'
+	touch $@
+
+# One thread a process: pytest already runs two.
+test test-slow: export OMP_NUM_THREADS = 1
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow" -n 2
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -m slow
+
+demo: $(STAMP)
+	PATH="$(BIN):$$PATH" bash scripts/demo.sh

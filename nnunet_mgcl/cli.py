@@ -1,0 +1,40 @@
+"""The command `mgcl`: one subcommand for each module of `nnunet_mgcl.commands` that is named below."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+from nnunet_mgcl import __version__
+
+# In the order of the help text. A module `nnunet_mgcl/commands/<name>.py` has `add_parser(subparsers)`, which adds
+# the subcommand <name>, and `run(args) -> int`, the exit status; heavy imports (torch, nnunetv2) belong into `run`.
+COMMANDS = ("env",)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one subcommand.
+
+    Args:
+        arguments: What follows `mgcl` on the command line; None: this process's own.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UserError: A mistake that the user can mend; Python prints it and exits with status 1.
+    """
+    modules = {name: import_module(f"nnunet_mgcl.commands.{name}") for name in COMMANDS}
+    args = _parser(modules).parse_args(arguments)
+    return modules[args.command].run(args)
+
+
+def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mgcl", description="Multi-grained contrastive learning for nnU-Net v2.")
+    parser.add_argument("--version", action="version", version=f"nnunet_mgcl {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in modules.values():
+        module.add_parser(subparsers)
+    return parser

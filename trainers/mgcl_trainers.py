@@ -1,0 +1,9 @@
+"""The trainers that nnU-Net finds by name: point nnUNet_extTrainer at this folder (`mgcl env` does it).
+
+Imports only. nnU-Net imports every module of this folder by its bare name and forgets it afterwards, so the
+classes live in `nnunet_mgcl`, where they can be pickled.
+"""
+
+from nnunet_mgcl.training.variants import MGCLTrainer, MGCLTrainerCoarse, MGCLTrainerRandomInit
+
+__all__ = ["MGCLTrainer", "MGCLTrainerCoarse", "MGCLTrainerRandomInit"]
