@@ -1,0 +1,347 @@
+"""Reads a plans file: the resolved `mgcl` block, and the view of a plan for some of its channels."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from nnunet_mgcl.config import MGCLConfig, TSSConfig
+from nnunet_mgcl.errors import UserError
+
+MAX_MASKS = 4
+"""Most branches with a mask of their own: the bit mask needs 2^M labels."""
+
+PAPER_BATCH_2D = {"coarse": 70, "fine": 6}
+"""Section 4.2. The paper trains in 2d; in 3d a sample is a case and the plan's batch size applies."""
+
+
+def deep_merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """Returns a deep copy of `base` where nested keys of `overlay` win; lists are replaced, not joined."""
+    merged = deepcopy(base)
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = deep_merge(merged[key], value)
+        else:
+            merged[key] = deepcopy(value)
+    return merged
+
+
+def configuration_chain(plans: dict[str, Any], configuration: str) -> list[str]:
+    """Names the configurations that `configuration` inherits from, farthest first and itself last.
+
+    Raises:
+        UserError: A configuration is unknown or inherits from itself.
+    """
+    chain: list[str] = []
+    name: str | None = configuration
+    while name is not None:
+        where = f"configurations.{chain[0]}.inherits_from" if chain else f"configuration {name}"
+        if name not in plans["configurations"]:
+            raise UserError(where, repr(name), f"one of {list(plans['configurations'])}", "name one of these")
+        if name in chain:
+            raise UserError(
+                where, f"a circle: {' -> '.join([*reversed(chain), name])}", "a chain", "mend the plans"
+            )
+        chain.insert(0, name)
+        name = plans["configurations"][name].get("inherits_from")
+    return chain
+
+
+def merged_block(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    """The `mgcl` block, merged key by key along the chain (nnU-Net would replace it whole)."""
+    block: dict[str, Any] = {}
+    for name in configuration_chain(plans, configuration):
+        own = plans["configurations"][name].get("mgcl", {})
+        if not isinstance(own, dict):
+            raise UserError(f"configurations.{name}.mgcl", repr(own), "a JSON object", "see `mgcl schema`")
+        block = deep_merge(block, own)
+    return block
+
+
+def merged_configuration(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    """The configuration as nnU-Net resolves it (children replace whole keys), with the merged block."""
+    merged: dict[str, Any] = {}
+    for name in configuration_chain(plans, configuration):
+        merged.update(deepcopy(plans["configurations"][name]))
+    merged.pop("inherits_from", None)
+    if block := merged_block(plans, configuration):
+        merged["mgcl"] = block
+    return merged
+
+
+def resolve_block(
+    plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any], tss_known: bool
+) -> MGCLConfig:
+    """Validates the `mgcl` block and fills in what it leaves to the dataset and the plan.
+
+    Nothing of the result is null but `focal_alpha` and shared `lesion_labels`; it is the same in every fold,
+    and resolving it again changes nothing.
+
+    Args:
+        plans: Content of the plans file.
+        configuration: Name of one of its configurations.
+        dataset_json: Content of `dataset.json`.
+        tss_known: Whether the dataset has a TSS table.
+
+    Raises:
+        UserError: The block is wrong, or does not fit the dataset or the plan.
+    """
+    resolved = merged_configuration(plans, configuration)
+    if resolved.get("previous_stage"):
+        raise UserError(
+            f"configuration {configuration}", f"a cascade after {resolved['previous_stage']}",
+            "a configuration without previous_stage", "train 2d, 3d_fullres or 3d_lowres",
+        )  # fmt: skip
+    config = _validated(plans, configuration, resolved.get("mgcl", {}))
+    where = f"configurations.{configuration}.mgcl"
+    given = _grouping(dataset_json)
+
+    modalities = config.modalities or given.modalities or _one_branch_a_channel(dataset_json)
+    masks = config.lesion_labels or given.lesion_labels
+    _check_modalities(modalities, dataset_json, where if config.modalities else "dataset.json: mgcl")
+    if masks is not None:
+        _check_masks(
+            masks, list(modalities), dataset_json, where if config.lesion_labels else "dataset.json: mgcl"
+        )
+
+    plan_batch, dimensions = resolved["batch_size"], len(resolved["patch_size"])
+    batches = {"seed": plan_batch, "self_train": plan_batch, "coarse": plan_batch, "fine": plan_batch}
+    if dimensions == 2:
+        batches |= PAPER_BATCH_2D
+    phases = {
+        phase: getattr(config, phase).model_copy(
+            update={"batch_size": getattr(config, phase).batch_size or batch}
+        )
+        for phase, batch in batches.items()
+    }
+    tss = _resolved_tss(
+        config.tss, plans, resolved["patch_size"], list(modalities), tss_known, f"{where}.tss"
+    )
+    return config.model_copy(update={"modalities": modalities, "lesion_labels": masks, "tss": tss, **phases})
+
+
+def modality_view(
+    plans: dict[str, Any],
+    configuration: str,
+    dataset_json: dict[str, Any],
+    channels: list[int],
+    lesion_labels: list[int] | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Cuts a plan down to one configuration and some channels, renumbered from 0.
+
+    Args:
+        plans: Content of the plans file.
+        configuration: The configuration to keep; it comes back without `inherits_from`.
+        dataset_json: Content of `dataset.json`.
+        channels: Channel numbers of the view, in its order.
+        lesion_labels: Labels that become the view's only foreground label; None keeps the dataset's labels.
+
+    Returns:
+        Plans and `dataset.json` of the view, as deep copies.
+    """
+    resolved = merged_configuration(plans, configuration)
+    resolved.pop("mgcl", None)
+    for key in ("normalization_schemes", "use_mask_for_norm"):
+        resolved[key] = [resolved[key][channel] for channel in channels]
+
+    view = deepcopy({key: value for key, value in plans.items() if key != "configurations"})
+    view["configurations"] = {configuration: resolved}
+    for key in ("foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality"):
+        if key in view:
+            view[key] = {str(new): view[key][str(old)] for new, old in enumerate(channels)}
+
+    names = channel_names(dataset_json)
+    dataset_view = deepcopy(
+        {key: value for key, value in dataset_json.items() if key not in ("mgcl", "modality")}
+    )
+    dataset_view["channel_names"] = {str(new): names[old] for new, old in enumerate(channels)}
+    if lesion_labels is not None:
+        labels = {"background": 0, "lesion": 1}
+        dataset_view["labels"] = labels | ({"ignore": 2} if "ignore" in dataset_json["labels"] else {})
+        dataset_view.pop("regions_class_order", None)
+    return view, dataset_view
+
+
+def channel_names(dataset_json: dict[str, Any]) -> dict[int, str]:
+    """Channel number to name, in order of the numbers (`modality` is nnU-Net's older key)."""
+    names = dataset_json.get("channel_names") or dataset_json["modality"]
+    return {int(number): names[number] for number in sorted(names, key=int)}
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """A remedy for a misspelt word."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"use one of {list(known)}"
+
+
+def _validated(plans: dict[str, Any], configuration: str, block: dict[str, Any]) -> MGCLConfig:
+    try:
+        return MGCLConfig.model_validate(block)
+    except ValidationError as error:
+        path = [str(part) for part in error.errors()[0]["loc"]]
+        owner = _defining_configuration(plans, configuration, path)
+        raise _first_error(error, f"configurations.{owner}.mgcl", MGCLConfig) from None
+
+
+class _Grouping(BaseModel):
+    """`mgcl` of `dataset.json`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    modalities: dict[str, list[int]] | None = None
+    lesion_labels: dict[str, list[int]] | None = None
+
+
+def _grouping(dataset_json: dict[str, Any]) -> _Grouping:
+    try:
+        return _Grouping.model_validate(dataset_json.get("mgcl", {}))
+    except ValidationError as error:
+        raise _first_error(error, "dataset.json: mgcl", _Grouping) from None
+
+
+def _first_error(error: ValidationError, where: str, model: type[BaseModel]) -> UserError:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    where = ".".join([where, *path])
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(model, path[:-1])
+        return UserError(where, f"unknown key {path[-1]!r}", f"one of {known}", suggestion(path[-1], known))
+    return UserError(
+        where, repr(first["input"]), first["msg"], "mend the value (`mgcl schema` lists them all)"
+    )
+
+
+def _defining_configuration(plans: dict[str, Any], configuration: str, path: list[str]) -> str:
+    """The configuration nearest in the chain whose own block holds the key."""
+    for name in reversed(configuration_chain(plans, configuration)):
+        node = plans["configurations"][name].get("mgcl", {})
+        for part in path:
+            if not isinstance(node, dict) or part not in node:
+                break
+            node = node[part]
+            if isinstance(node, list):
+                return name
+        else:
+            return name
+    return configuration
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        model = model.model_fields[part].annotation  # type: ignore[assignment]
+    return list(model.model_fields)
+
+
+def _one_branch_a_channel(dataset_json: dict[str, Any]) -> dict[str, list[int]]:
+    """Branches by channel name, made fit for a folder; equal names get their channel number."""
+    names = {
+        number: re.sub(r"[^A-Za-z0-9_-]", "_", name) for number, name in channel_names(dataset_json).items()
+    }
+    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
+    return {f"{name}_{number}" if name in twice else name: [number] for number, name in names.items()}
+
+
+def _check_modalities(modalities: dict[str, list[int]], dataset_json: dict[str, Any], where: str) -> None:
+    channels = channel_names(dataset_json)
+    where = f"{where}.modalities"
+    for name, own in modalities.items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise UserError(
+                where, repr(name), "letters, digits, _ and - (it names a folder)", "rename the modality"
+            )
+        if not own:
+            raise UserError(f"{where}.{name}", "no channel", "at least one", "list its channels or remove it")
+        for channel in own:
+            if channel not in channels:
+                raise UserError(
+                    f"{where}.{name}", f"channel {channel}", f"one of {channels}", "mend the number"
+                )
+    used = sorted(channel for own in modalities.values() for channel in own)
+    if used != list(channels):
+        raise UserError(where, f"channels {used}", f"each of {channels} exactly once", "mend the grouping")
+
+
+def _check_masks(
+    masks: dict[str, list[int]], modalities: list[str], dataset_json: dict[str, Any], where: str
+) -> None:
+    """Checks that the labels are exactly the 2^M combinations of the branches."""
+    where = f"{where}.lesion_labels"
+    if set(masks) != set(modalities):
+        raise UserError(
+            where, f"masks for {list(masks)}", f"one for each of {modalities}", "use the modalities' names"
+        )
+    if len(masks) > MAX_MASKS:
+        raise UserError(
+            where, f"{len(masks)} masks", f"at most {MAX_MASKS}", "group channels or share one label map"
+        )
+    regions = [name for name, value in dataset_json["labels"].items() if isinstance(value, list | tuple)]
+    if regions or dataset_json.get("regions_class_order"):
+        raise UserError(
+            where, f"together with regions {regions}", "plain labels", "declare one label a combination"
+        )
+    labels = {value: name for name, value in dataset_json["labels"].items() if name != "ignore"}
+    for modality, own in masks.items():
+        for label in own:
+            if label == 0 or label not in labels:
+                raise UserError(
+                    f"{where}.{modality}",
+                    f"label {label}",
+                    f"one of {sorted(set(labels) - {0})}",
+                    "mend the number",
+                )
+    owners: dict[frozenset[str], int] = {}
+    for label in sorted(labels):
+        members = frozenset(modality for modality, own in masks.items() if label in own)
+        if members in owners:
+            raise UserError(
+                where, f"labels {owners[members]} and {label} both mean {sorted(members) or 'background'}",
+                "a combination of its own for each label", "mend the lists",
+            )  # fmt: skip
+        owners[members] = label
+    if len(owners) != 2 ** len(masks):
+        raise UserError(
+            where,
+            f"{len(owners)} labels in dataset.json",
+            f"all {2 ** len(masks)} combinations of {list(masks)}",
+            "declare also the combinations that do not occur",
+        )
+
+
+def _resolved_tss(
+    tss: TSSConfig,
+    plans: dict[str, Any],
+    patch_size: list[int],
+    modalities: list[str],
+    known: bool,
+    where: str,
+) -> TSSConfig:
+    """Fills in the volume the head reads: b slices of the patch's size (2d), or the patch (3d)."""
+    if tss.enabled and not known:
+        raise UserError(
+            f"{where}.enabled", "true, but no tss.csv", "a TSS table", "add tss.csv, or set null or false"
+        )
+    if tss.modalities is not None:
+        for name in tss.modalities:
+            if name not in modalities:
+                raise UserError(
+                    f"{where}.modalities", repr(name), f"some of {modalities}", suggestion(name, modalities)
+                )
+        if not tss.modalities or len(set(tss.modalities)) < len(tss.modalities):
+            raise UserError(
+                f"{where}.modalities", repr(tss.modalities), "each at most once, one at least", "mend it"
+            )
+    if len(patch_size) == 2:
+        slices = max(1, round(plans["original_median_shape_after_transp"][0]))
+    else:
+        slices = patch_size[0]
+    filled = {
+        "enabled": known if tss.enabled is None else tss.enabled,
+        "modalities": tss.modalities or modalities,
+        "slices": tss.slices or int(slices),
+        "size": tss.size or [int(side) for side in patch_size[-2:]],
+    }
+    return tss.model_copy(update=filled)
