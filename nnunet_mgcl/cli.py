@@ -9,9 +9,10 @@ from types import ModuleType
 
 from nnunet_mgcl import __version__
 
-# In the order of the help text. A module `nnunet_mgcl/commands/<name>.py` has `add_parser(subparsers)`, which adds
-# the subcommand <name>, and `run(args) -> int`, the exit status; heavy imports (torch, nnunetv2) belong into `run`.
-COMMANDS = ("env",)
+# In the order of the help text. Each is a module of `nnunet_mgcl.commands` with `add_parser(subparsers)`,
+# which adds the subcommand of that name, and `run(args) -> int`, which returns the exit status. Heavy imports
+# (torch, nnunetv2) belong into `run`.
+COMMANDS = ("env", "phantom")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mgcl", description="Multi-grained contrastive learning for nnU-Net v2.")
+    parser = argparse.ArgumentParser(
+        prog="mgcl", description="Multi-grained contrastive learning for nnU-Net v2."
+    )
     parser.add_argument("--version", action="version", version=f"nnunet_mgcl {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in modules.values():

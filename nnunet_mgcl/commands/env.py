@@ -54,7 +54,7 @@ def extended(value: str, folder: Path) -> str:
 
 
 def export_line(shell: str, name: str, value: str) -> str:
-    """One line in the shell's language that sets and exports a variable, whatever characters its value has."""
+    """One line in the shell's language that exports a variable, whatever its value."""
     if shell == "powershell":
         quoted = value.replace("'", "''")
         return f"$env:{name} = '{quoted}'"
