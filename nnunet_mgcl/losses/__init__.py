@@ -1,0 +1,16 @@
+"""What the phases minimise, and the labels they contrast."""
+
+from nnunet_mgcl.losses.focal import tss_focal_loss
+from nnunet_mgcl.losses.modality_loss import ModalityDiceBCELoss
+from nnunet_mgcl.losses.patch_labels import IGNORE_INDEX, patch_labels, slab_labels, slice_labels
+from nnunet_mgcl.losses.supcon import supcon_loss
+
+__all__ = [
+    "IGNORE_INDEX",
+    "ModalityDiceBCELoss",
+    "patch_labels",
+    "slab_labels",
+    "slice_labels",
+    "supcon_loss",
+    "tss_focal_loss",
+]

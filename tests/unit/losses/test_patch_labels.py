@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nnunet_mgcl.losses import IGNORE_INDEX, patch_labels, slab_labels, slice_labels
+
+IGNORED = 9
+
+
+def test_slice_is_positive_with_one_lesion_voxel_of_any_label() -> None:
+    mask = torch.zeros(4, 1, 5, 6)
+    mask[0, 0, 4, 5] = 1
+    mask[1, 0, 0, 0] = 7
+    mask[3] = -1
+    labels = slice_labels(mask)
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [1, 1, 0, 0]
+
+
+def test_slice_without_annotated_voxels_is_ignored() -> None:
+    mask = torch.full((4, 1, 3, 3), IGNORED)
+    mask[0, 0, 0, 0] = 0
+    mask[1, 0, 0, 0] = 1
+    assert slice_labels(mask, IGNORED).tolist() == [0, 1, IGNORE_INDEX, IGNORE_INDEX]
+    assert slice_labels(mask).tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("depth", [1, 4, 7, 10])
+@pytest.mark.parametrize("positions", [1, 3, 4])
+def test_slabs_are_the_bins_of_adaptive_pooling(depth: int, positions: int) -> None:
+    for z in range(depth):
+        mask = torch.zeros(1, 1, depth, 4, 4)
+        mask[0, 0, z, 2, 1] = 1
+        expected = [
+            int(p * depth // positions <= z < -(-(p + 1) * depth // positions)) for p in range(positions)
+        ]
+        assert slab_labels(mask, positions).tolist() == [expected]
+
+
+def test_slab_is_ignored_only_where_nothing_in_it_is_annotated() -> None:
+    mask = torch.full((1, 1, 6, 2, 2), IGNORED)
+    mask[0, 0, 1, 0, 0] = 0
+    mask[0, 0, 4, 1, 1] = 2
+    assert slab_labels(mask, 3, IGNORED).tolist() == [[0, IGNORE_INDEX, 1]]
+
+
+@pytest.mark.parametrize(("count", "label"), [(25, 0), (26, 1)])
+def test_patch_of_16_is_positive_from_a_tenth_of_its_area_on(count: int, label: int) -> None:
+    mask = torch.zeros(1, 1, 16, 16)
+    mask.view(-1)[:count] = 1
+    assert patch_labels(mask, 16, 0.1).tolist() == [[label]]
+
+
+@pytest.mark.parametrize("voxels", [10, 30, 60, 70, 230])
+def test_share_equal_to_the_threshold_is_positive(voxels: int) -> None:
+    mask = torch.full((1, 1, 16, 16), IGNORED)
+    mask.view(-1)[:voxels] = 0
+    mask.view(-1)[: voxels // 10] = 1
+    assert patch_labels(mask, 16, 0.1, IGNORED).tolist() == [[1]]
+    mask.view(-1)[0] = 0
+    assert patch_labels(mask, 16, 0.1, IGNORED).tolist() == [[0]]
+
+
+def test_partial_patch_counts_its_real_extent_only() -> None:
+    mask = torch.zeros(1, 1, 17, 17)
+    mask[0, 0, 16, 16] = 1  # a patch of one voxel
+    mask[0, 0, 16, 0] = 1  # a patch of 1 x 16 voxels: share 1 / 16
+    assert patch_labels(mask, 16, 0.1).tolist() == [[0, 0, 0, 1]]
+
+
+def test_patches_of_a_volume_are_one_slice_thick() -> None:
+    mask = torch.zeros(2, 1, 3, 4, 8)
+    mask[1, 0, 2, 0:4, 4:8] = 1
+    labels = patch_labels(mask, 4, 0.5)
+    assert labels.shape == (2, 6)
+    assert labels.nonzero().tolist() == [[1, 5]]
+
+
+@pytest.mark.parametrize("threshold", [0, -0.1])
+def test_threshold_that_makes_every_patch_positive_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        patch_labels(torch.zeros(1, 1, 4, 4), 2, threshold)

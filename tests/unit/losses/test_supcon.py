@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import nnunet_mgcl
+from nnunet_mgcl.losses import supcon_loss
+
+
+def embeddings(count: int, width: int = 4) -> Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+
+@pytest.mark.parametrize("labels", [[1, 1, 1], [0, 1, 2], [-1, -1, -1], [-1, 1, 1], [-1, -1, 1], []])
+def test_batch_without_contrast_is_an_exact_zero_with_a_graph(labels: list[int]) -> None:
+    vectors = embeddings(len(labels))
+    loss = supcon_loss(vectors, torch.tensor(labels).long(), temperature=0.1, ignore_index=-1)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(vectors.grad, torch.zeros_like(vectors))
+
+
+def test_ignored_samples_change_nothing_whatever_they_hold() -> None:
+    labels = torch.tensor([0, 1, -1, 0, 1])
+    poisoned = embeddings(5).detach().clone()
+    poisoned[2] = torch.nan
+    poisoned.requires_grad_()
+    loss = supcon_loss(poisoned, labels, temperature=0.1, ignore_index=-1)
+    loss.backward()
+    kept = labels != -1
+    assert torch.equal(loss, supcon_loss(embeddings(5)[kept], labels[kept], temperature=0.1))
+    assert poisoned.grad[2].eq(0).all()
+    assert poisoned.grad[kept].isfinite().all()
+
+
+def test_without_ignore_index_every_label_is_a_class() -> None:
+    labels = torch.tensor([-1, -1, 0, 0])
+    assert supcon_loss(embeddings(4), labels, temperature=0.1) > 0
+
+
+def test_length_of_embeddings_does_not_matter() -> None:
+    labels = torch.tensor([0, 1, 0, 1, 0, 1])
+    lengths = torch.tensor([1, 10, 0.1, 3, 5, 7])[:, None]
+    plain = supcon_loss(embeddings(6), labels, temperature=0.1)
+    torch.testing.assert_close(supcon_loss(embeddings(6) * lengths, labels, temperature=0.1), plain)
+
+
+def test_descending_the_loss_separates_the_classes() -> None:
+    vectors, labels = embeddings(20, 8), torch.arange(20) % 2
+    optimiser = torch.optim.SGD([vectors], lr=20.0)
+    for _ in range(100):
+        optimiser.zero_grad()
+        supcon_loss(vectors, labels, temperature=0.1).backward()
+        optimiser.step()
+    similarity = torch.nn.functional.cosine_similarity(vectors[:, None], vectors, dim=2)
+    same = labels[:, None] == labels
+    assert similarity[same].min() > 0.9
+    assert similarity[~same].max() < 0
+
+
+def test_loss_is_stable_at_a_small_temperature() -> None:
+    vectors = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
+    loss = supcon_loss(vectors, torch.tensor([0, 0, 1, 1]), temperature=1e-3)
+    loss.backward()
+    assert loss.item() == pytest.approx(2000)
+    assert vectors.grad.isfinite().all()
+
+
+def test_loss_is_in_full_precision_under_autocast() -> None:
+    vectors, labels = embeddings(16, 32), torch.arange(16) % 2
+    plain = supcon_loss(vectors, labels, temperature=0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = supcon_loss(vectors, labels, temperature=0.1)
+    assert torch.equal(mixed, plain)
+    assert supcon_loss(vectors.bfloat16(), labels, temperature=0.1).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "temperature"), [((4,), 4, 0.1), ((4, 2), 3, 0.1), ((4, 2), 4, 0.0), ((4, 2), 4, -0.1)]
+)
+def test_wrong_arguments_are_refused(shape: tuple[int, ...], count: int, temperature: float) -> None:
+    with pytest.raises(ValueError, match=r"expected embeddings|temperature"):
+        supcon_loss(torch.ones(shape), torch.zeros(count).long(), temperature=temperature)
+
+
+SHARES = {
+    "equal ranks": ([0, 1, 0, 1], [1, 0, 1, 0]),
+    "uneven ranks": ([0, 1, 0, 1, 1], [1, 0]),
+    "one rank has one class": ([0, 0, 0], [1, 0, 1, 1]),
+    "positives only on the other rank": ([0, 1], [0, 1]),
+    "one rank is all ignored": ([-1, -1], [1, 0, 1, 0]),
+    "all ranks have one class": ([1, 1], [1, 1, 1]),
+}
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, tuple[Tensor, Tensor]]]:
+    """Per rank and scenario: the loss, and the weights' gradient after DDP's averaging."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.save(SHARES, folder / "shares.pt")
+    root = Path(nnunet_mgcl.__file__).parents[1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    worker = Path(__file__).with_name("supcon_rank.py")
+    ranks = [
+        subprocess.Popen([sys.executable, worker, str(rank), folder], env=environment) for rank in range(2)
+    ]
+    try:
+        assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_two_ranks_equal_one_process_with_the_whole_batch(
+    name: str, two_ranks: list[dict[str, tuple[Tensor, Tensor]]]
+) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Linear(3, 4).double()
+    labels = torch.tensor([label for share in SHARES[name] for label in share])
+    inputs = torch.linspace(-1, 1, 3 * len(labels), dtype=torch.float64).reshape(-1, 3).sin().mul(9).cos()
+    expected = supcon_loss(network(inputs), labels, temperature=0.1, ignore_index=-1)
+    expected.backward()
+    for rank in two_ranks:
+        loss, gradient = rank[name]
+        torch.testing.assert_close(loss, expected.detach())
+        torch.testing.assert_close(gradient, network.weight.grad)
+    assert (expected > 0) == (name != "all ranks have one class")
