@@ -1,0 +1,152 @@
+"""The cross-validation split: nnU-Net's own, or one that keeps patients together and TSS classes balanced."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.data.tss_table import TSSTable
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import read_json, write_json
+
+FOLDS = 5
+SEED = 12345
+"""nnU-Net's seed of its splits."""
+
+Split = dict[str, list[str]]
+"""One fold: cases under `train` and `val`."""
+
+
+def ensure_splits(
+    layout: DatasetLayout,
+    cases: Collection[str],
+    table: TSSTable | None,
+    log: Callable[[str], None],
+    *,
+    both_classes: bool = True,
+) -> list[Split]:
+    """Reads and checks `splits_final.json`, or writes it where it is absent.
+
+    Without a TSS table the written split is the one nnU-Net would write (with fewer folds for fewer than five
+    cases). With one, the cases of a patient share a fold and the classes (positive, negative, unknown) spread
+    evenly.
+
+    Args:
+        layout: The dataset's paths.
+        cases: Names of the labelled cases.
+        table: The TSS table, if there is one.
+        log: Takes one line for the user.
+        both_classes: Whether every training fold must hold both TSS classes, because a head will be trained.
+
+    Raises:
+        UserError: The split lacks cases, knows others, divides a patient or has a one-class training fold.
+    """
+    if layout.splits.exists():
+        splits = read_json(layout.splits)
+        _check_cases(layout, splits, cases)
+        _check_patients_and_classes(layout, splits, table, both_classes)
+        return splits
+    patients = {table.patient(case) if table else case for case in cases}
+    folds = min(FOLDS, len(patients))
+    if folds < 2:
+        raise UserError(layout.name, f"{len(patients)} patient(s)", "two at least", "add cases")
+    if table is None:
+        splits = generate_crossval_split(sorted(cases), seed=SEED, n_splits=folds)
+        splits = [{part: [str(case) for case in own] for part, own in split.items()} for split in splits]
+    else:
+        splits = _grouped_split(sorted(cases), table, folds)
+    _check_patients_and_classes(layout, splits, table, both_classes)
+    write_json(layout.splits, splits)
+    kind = "grouped by patient, stratified by TSS" if table else "nnU-Net's own"
+    log(f"Wrote {layout.splits} ({folds} folds, {kind})")
+    return splits
+
+
+def fold_cases(splits: list[Split], fold: int) -> tuple[list[str], list[str]]:
+    """Training and validation cases of a fold.
+
+    Raises:
+        UserError: There is no such fold. (nnU-Net would draw a random split that knows no patients.)
+    """
+    if not 0 <= fold < len(splits):
+        raise UserError(
+            f"fold {fold}", f"a split with {len(splits)} folds", f"0 to {len(splits) - 1}", "choose one"
+        )
+    return splits[fold]["train"], splits[fold]["val"]
+
+
+def _grouped_split(cases: list[str], table: TSSTable, folds: int) -> list[Split]:
+    """Deals patients out, large ones first, each to the fold with the fewest cases of the same classes.
+
+    scikit-learn's StratifiedGroupKFold does much the same, but refuses a dataset in which every class has fewer
+    cases than there are folds.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        groups[table.patient(case)].append(case)
+    order = np.random.default_rng(SEED).permutation(sorted(groups))
+    validation: list[list[str]] = [[] for _ in range(folds)]
+    strata = [Counter[bool | None]() for _ in range(folds)]
+    for patient in sorted(order, key=lambda patient: -len(groups[patient])):
+        own = [table.positive(case) for case in groups[patient]]
+        best = min(range(folds), key=lambda fold: (sum(strata[fold][s] for s in own), len(validation[fold])))
+        validation[best] += groups[patient]
+        strata[best].update(own)
+    return [
+        {"train": [case for case in cases if case not in held_out], "val": sorted(held_out)}
+        for held_out in validation
+    ]
+
+
+def _check_cases(layout: DatasetLayout, splits: Any, cases: Collection[str]) -> None:
+    remedy = "mend the file, or remove it and train again: it is then written anew"
+    shape_is_right = isinstance(splits, list) and all(
+        isinstance(split, dict) and {"train", "val"} <= set(split) for split in splits
+    )
+    if not splits or not shape_is_right:
+        raise UserError(layout.splits, "something else", "a list of folds with train and val", remedy)
+    for fold, split in enumerate(splits):
+        where = f"{layout.splits}, fold {fold}"
+        if unknown := sorted({*split["train"], *split["val"]} - set(cases)):
+            raise UserError(where, f"unknown cases {_some(unknown)}", "preprocessed cases", remedy)
+        if both := sorted(set(split["train"]) & set(split["val"])):
+            raise UserError(where, f"{_some(both)} in train and val", "every case once", remedy)
+        if not split["train"]:
+            raise UserError(where, "no training case", "one at least", remedy)
+    used = {case for split in splits for part in ("train", "val") for case in split[part]}
+    if missing := sorted(set(cases) - used):
+        raise UserError(layout.splits, f"{_some(missing)} in no fold", "all preprocessed cases", remedy)
+
+
+def _check_patients_and_classes(
+    layout: DatasetLayout, splits: list[Split], table: TSSTable | None, both_classes: bool
+) -> None:
+    if table is None:
+        return
+    for fold, split in enumerate(splits):
+        where = f"{layout.splits}, fold {fold}"
+        train, val = ({table.patient(case) for case in split[part]} for part in ("train", "val"))
+        if divided := sorted(train & val):
+            raise UserError(
+                where,
+                f"patients {_some(divided)} in train and val",
+                "a patient on one side",
+                "remove the file",
+            )
+        classes = {int(row.positive) for case, row in table.rows.items() if case in split["train"]}
+        if both_classes and len(classes) < 2:
+            raise UserError(
+                where,
+                f"training cases with TSS classes {sorted(classes)}",
+                "both classes",
+                "add cases, mend the split, or set mgcl.tss.enabled to false",
+            )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,145 @@
+"""`tss.csv`: the time since stroke onset (TSS) of the labelled cases."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from nnunet_mgcl.errors import UserError
+
+TSS_WINDOW_HOURS = 4.5
+"""Below it a case is positive: it may still be treated by thrombolysis (section 1 of the paper)."""
+
+LIMIT_HOURS = 168.0
+"""A week. Larger values are minutes or dates by mistake."""
+
+COLUMNS = ("case", "tss_hours", "tss_class", "patient")
+
+
+def binarise(hours: float) -> bool:
+    """Whether a TSS lies within the window (positive class)."""
+    return hours < TSS_WINDOW_HOURS
+
+
+@dataclass(frozen=True)
+class TSSRow:
+    """What the table says about one case; `hours` is None where it gives the class only."""
+
+    positive: bool
+    hours: float | None
+    patient: str | None
+
+
+@dataclass(frozen=True)
+class TSSTable:
+    """The rows of `tss.csv` by case. A case without a row has an unknown TSS."""
+
+    rows: dict[str, TSSRow]
+
+    @property
+    def cases(self) -> list[str]:
+        """Cases with a known TSS, sorted."""
+        return sorted(self.rows)
+
+    def positive(self, case: str) -> bool | None:
+        """Whether TSS < 4.5 h; None where unknown."""
+        return self.rows[case].positive if case in self.rows else None
+
+    def hours(self, case: str) -> float | None:
+        """The TSS in hours; None where unknown or given as a class only."""
+        return self.rows[case].hours if case in self.rows else None
+
+    def patient(self, case: str) -> str:
+        """The patient; a case without one is a patient of its own."""
+        row = self.rows.get(case)
+        return row.patient if row and row.patient is not None else case
+
+
+def read_tss_table(path: Path, cases: Collection[str]) -> TSSTable:
+    """Reads and checks a table with the columns `case`, `tss_hours` or `tss_class`, and optionally `patient`.
+
+    Args:
+        path: The file, comma-separated, UTF-8 with or without a byte order mark.
+        cases: Names of the labelled cases.
+
+    Raises:
+        UserError: The file is missing or anything in it is wrong.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UserError(path, "no such file", "the TSS table", "restore the file") from None
+    except UnicodeDecodeError:
+        raise UserError(path, "not UTF-8 text", "a CSV file in UTF-8", "save it as CSV UTF-8") from None
+    header = _header(path, lines)
+    rows: dict[str, TSSRow] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        fields = [field.strip() for field in next(csv.reader([line]))]
+        if len(fields) != len(header):
+            raise UserError(where, f"{len(fields)} fields", f"{len(header)}: {header}", "mend the line")
+        values = dict(zip(header, fields, strict=True))
+        case = values["case"]
+        if case not in cases:
+            close = get_close_matches(case, cases, n=1)
+            remedy = (
+                f"did you mean {close[0]!r}?" if close else "name cases as nnU-Net does, or remove the row"
+            )
+            raise UserError(where, f"unknown case {case!r}", "one of the labelled cases", remedy)
+        if case in rows:
+            raise UserError(where, f"a second row for {case!r}", "one row a case", "remove one")
+        rows[case] = _row(where, values)
+    if not rows:
+        raise UserError(
+            path, "no row", "one row for each case with a known TSS", "add rows or remove the file"
+        )
+    return TSSTable(rows)
+
+
+def _header(path: Path, lines: list[str]) -> list[str]:
+    first = lines[0] if lines else ""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in first and "," not in first:
+            raise UserError(path, f"columns separated by {name}", "commas", "save it as comma-separated CSV")
+    header = [column.strip() for column in first.split(",")]
+    for column in header:
+        if column not in COLUMNS:
+            close = get_close_matches(column.lower(), COLUMNS, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else "remove the column"
+            raise UserError(f"{path}, line 1", f"column {column!r}", f"columns among {COLUMNS}", remedy)
+    if len(set(header)) < len(header):
+        raise UserError(f"{path}, line 1", f"columns {header}", "each column once", "remove one")
+    if "case" not in header or ("tss_hours" in header) == ("tss_class" in header):
+        expected = "case, one of tss_hours and tss_class, and optionally patient"
+        raise UserError(f"{path}, line 1", f"columns {header}", expected, "add or remove a column")
+    return header
+
+
+def _row(where: str, values: dict[str, str]) -> TSSRow:
+    patient = values.get("patient")
+    if patient == "":
+        raise UserError(
+            where, "an empty patient", "a patient in every row", "fill it in or remove the column"
+        )
+    if "tss_class" in values:
+        if values["tss_class"] not in ("0", "1"):
+            expected = f"1 (TSS < {TSS_WINDOW_HOURS} h) or 0"
+            raise UserError(where, f"tss_class {values['tss_class']!r}", expected, _REMEDY)
+        return TSSRow(values["tss_class"] == "1", None, patient)
+    try:
+        hours = float(values["tss_hours"])
+    except ValueError:
+        hours = math.nan
+    if not 0 <= hours <= LIMIT_HOURS:
+        expected = f"hours from 0 to {LIMIT_HOURS:g}"
+        raise UserError(where, f"tss_hours {values['tss_hours']!r}", expected, _REMEDY)
+    return TSSRow(binarise(hours), hours, patient)
+
+
+_REMEDY = "mend the value; remove the row where the TSS is unknown"

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.data.splits import ensure_splits, fold_cases
+from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
+from nnunet_mgcl.errors import UserError
+
+CASES = [f"case_{number:02}" for number in range(20)]
+
+
+def table_of(positives, negatives, patients=None):
+    patients = patients or {}
+    rows = {case: TSSRow(True, None, patients.get(case)) for case in positives}
+    return TSSTable(rows | {case: TSSRow(False, None, patients.get(case)) for case in negatives})
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return DatasetLayout("Dataset901_Tiny", None, tmp_path)
+
+
+@pytest.fixture
+def lines():
+    return []
+
+
+class TestNewSplit:
+    def test_without_table_it_is_nnunets_own(self, layout, lines):
+        splits = ensure_splits(layout, CASES[::-1], None, lines.append)
+        assert splits == generate_crossval_split(list(np.sort(CASES)))
+        assert json.loads(layout.splits.read_text()) == splits
+        assert len(lines) == 1
+
+    def test_fewer_cases_fewer_folds(self, layout, lines):
+        assert len(ensure_splits(layout, CASES[:3], None, lines.append)) == 3
+
+    def test_one_patient_is_refused(self, layout, lines):
+        with pytest.raises(UserError, match="two at least"):
+            ensure_splits(layout, CASES[:1], None, lines.append)
+
+    def test_every_stratum_is_spread_evenly(self, layout, lines):
+        table = table_of(CASES[:7], CASES[7:15])
+        splits = ensure_splits(layout, CASES, table, lines.append)
+        assert sorted(case for split in splits for case in split["val"]) == CASES
+        for stratum in (True, False, None):
+            counts = [sum(table.positive(case) is stratum for case in split["val"]) for split in splits]
+            assert max(counts) - min(counts) <= 1
+        assert max(len(split["val"]) for split in splits) <= 5
+
+    def test_it_is_the_same_every_time(self, tmp_path, lines):
+        table = table_of(CASES[:7], CASES[7:15])
+        made = []
+        for name, cases in (("a", CASES), ("b", CASES[::-1])):
+            made.append(ensure_splits(DatasetLayout("D", None, tmp_path / name), cases, table, lines.append))
+        assert made[0] == made[1]
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_random_tables_keep_patients_together_and_no_fold_empty(self, tmp_path, lines, seed):
+        choose = random.Random(seed)
+        patients = {case: f"p{choose.randrange(choose.choice([3, 8, 20]))}" for case in CASES}
+        labels = {case: choose.choice([True, False, False]) for case in CASES}
+        rows = {case: TSSRow(labels[case], None, patients[case]) for case in CASES}
+        layout = DatasetLayout("D", None, tmp_path)
+        splits = ensure_splits(layout, CASES, TSSTable(rows), lines.append, both_classes=False)
+        assert len(splits) == min(5, len(set(patients.values())))
+        assert Counter(case for split in splits for case in split["val"]) == Counter(CASES)
+        for split in splits:
+            assert split["train"] and split["val"]
+            assert sorted(split["train"] + split["val"]) == CASES
+            assert not {patients[c] for c in split["train"]} & {patients[c] for c in split["val"]}
+
+    def test_two_cases_of_each_class_are_enough(self, layout, lines):
+        splits = ensure_splits(layout, CASES[:6], table_of(CASES[:2], CASES[2:4]), lines.append)
+        assert len(splits) == 5
+
+    def test_single_positive_case_is_refused_and_nothing_written(self, layout, lines):
+        with pytest.raises(UserError, match="both classes"):
+            ensure_splits(layout, CASES, table_of(CASES[:1], CASES[1:]), lines.append)
+        assert not layout.splits.exists()
+
+    def test_single_positive_case_will_do_where_no_head_is_trained(self, layout, lines):
+        table = table_of(CASES[:1], CASES[1:])
+        assert len(ensure_splits(layout, CASES, table, lines.append, both_classes=False)) == 5
+
+
+class TestExistingSplit:
+    def existing(self, layout, splits):
+        layout.splits.write_text(json.dumps(splits))
+
+    def test_it_is_kept(self, layout, lines):
+        splits = [{"train": CASES[5:], "val": CASES[:5]}]
+        self.existing(layout, splits)
+        before = layout.splits.stat().st_mtime_ns
+        assert ensure_splits(layout, CASES, None, lines.append) == splits
+        assert layout.splits.stat().st_mtime_ns == before and not lines
+
+    @pytest.mark.parametrize(
+        ("splits", "match"),
+        [
+            ([{"train": CASES[5:], "val": [*CASES[:5], "gone"]}], "unknown cases gone"),
+            ([{"train": CASES[6:], "val": CASES[:5]}], "case_05 in no fold"),
+            ([{"train": CASES, "val": CASES[:5]}], "case_00, case_01, case_02 and 2 more in train and val"),
+            ([{"train": [], "val": CASES}], "no training case"),
+            ([], "list of folds"),
+            ([{"train": CASES}], "list of folds"),
+            ({"train": CASES}, "list of folds"),
+        ],
+    )
+    def test_mistakes_are_refused(self, layout, lines, splits, match):
+        self.existing(layout, splits)
+        with pytest.raises(UserError, match=match):
+            ensure_splits(layout, CASES, None, lines.append)
+
+    def test_divided_patient_is_refused(self, layout, lines):
+        self.existing(layout, [{"train": CASES[5:], "val": CASES[:5]}])
+        table = table_of(CASES[:10], CASES[10:], {CASES[4]: "p", CASES[12]: "p"})
+        with pytest.raises(UserError, match="patients p in train and val"):
+            ensure_splits(layout, CASES, table, lines.append)
+
+    def test_one_class_training_fold_is_refused(self, layout, lines):
+        self.existing(layout, [{"train": CASES[5:], "val": CASES[:5]}])
+        with pytest.raises(UserError, match=r"classes \[0\]"):
+            ensure_splits(layout, CASES, table_of(CASES[:5], CASES[5:]), lines.append)
+
+
+class TestFoldCases:
+    def test_cases_of_a_fold(self):
+        splits = [{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]
+        assert fold_cases(splits, 1) == (["b"], ["a"])
+
+    @pytest.mark.parametrize("fold", [-1, 1])
+    def test_fold_beyond_the_split_is_refused(self, fold):
+        with pytest.raises(UserError, match=f"fold {fold}"):
+            fold_cases([{"train": ["a"], "val": ["b"]}], fold)
