@@ -23,6 +23,8 @@ class ModalityDiceBCELoss(nn.Module):
         ddp: Dice over the batches of all ranks, where `batch_dice`.
     """
 
+    membership: Tensor
+
     def __init__(
         self,
         membership: Tensor,
@@ -49,8 +51,11 @@ class ModalityDiceBCELoss(nn.Module):
             dice_class=MemoryEfficientSoftDiceLoss,
         )
 
+    def decode(self, target: Tensor) -> Tensor:
+        """The masks `(B, M, ...)` in a label map `(B, 1, ...)` without label -1; ignored voxels as a last channel."""
+        membership = self.membership.to(target.device)  # nnU-Net does not move its loss to the device
+        return membership[target[:, 0].long()].movedim(-1, 1)
+
     def forward(self, net_output: Tensor, target: Tensor) -> Tensor:
         """Returns the loss of logits `(B, L, ...)` for a label map `(B, 1, ...)`, label -1 being removed."""
-        # nnU-Net does not move its loss to the device.
-        membership = self.membership.to(target.device)
-        return self.loss(net_output[:, self.branch_channels], membership[target[:, 0].long()].movedim(-1, 1))
+        return self.loss(net_output[:, self.branch_channels], self.decode(target))

@@ -46,7 +46,7 @@ class PatchProjection(nn.Module):
 
     def __init__(self, in_channels: int, embedding_dim: int, patch_size: int, dimensions: int) -> None:
         super().__init__()
-        convolution = {2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
+        convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
         self.patch_size = patch_size
         self.hidden = convolution(in_channels, in_channels, kernel_size=1)
         self.out = convolution(in_channels, embedding_dim, kernel_size=1)
