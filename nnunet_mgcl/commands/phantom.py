@@ -11,8 +11,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "phantom",
         help="write a synthetic stroke dataset",
-        description="Writes a raw nnU-Net dataset of synthetic strokes, with an unlabelled pool and times "
-        "since onset. It is made of ellipses and noise: results on it say nothing about clinical performance.",
+        description="Writes a raw nnU-Net dataset of synthetic strokes with an unlabelled pool and times "
+        "since onset. It is drawn from ellipses and noise: results on it say nothing about clinical "
+        "performance.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
