@@ -52,7 +52,7 @@ class ModalityDiceBCELoss(nn.Module):
         )
 
     def decode(self, target: Tensor) -> Tensor:
-        """The masks `(B, M, ...)` in a label map `(B, 1, ...)` without label -1; ignored voxels as a last channel."""
+        """Reads masks `(B, M, ...)` out of a label map `(B, 1, ...)`; ignored voxels are one more channel."""
         membership = self.membership.to(target.device)  # nnU-Net does not move its loss to the device
         return membership[target[:, 0].long()].movedim(-1, 1)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class MRFF(nn.Module):
     """Attention among the modalities' slices within each sub-region, then one logit.
 
-    Shapes: B cases; T = M b tokens, the b slices of M modalities (the paper's 3b); m = grid x grid regions of n
-    pixels (the paper's d^2 / m); k heads; d_k = d_v = d / 2, where d is the side of the pooled map, or
+    Shapes: B cases; T = M b tokens, the b slices of M modalities (the paper's 3b); m = grid x grid regions of
+    n pixels (the paper's d^2 / m); k heads; d_k = d_v = d / 2, where d is the side of the pooled map, or
     sqrt(height x width), rounded, if it is not square.
 
     Our readings: "transformer encoders" are exactly Eq. 12-14, without a feed-forward part; the concatenation

@@ -1,8 +1,8 @@
 """The TSS heads of Table 5: MRFF and the two it is compared with.
 
 The paper names the two ("MLP", "Transformer") and does not describe them; they are our choice. All heads
-have the contract of `MRFF`: the same constructor, `(B, T, h, w)` and valid `(B, T)` in, logits `(B,)` out, and
-what a padded token holds changes nothing.
+have the contract of `MRFF`: the same constructor, `(B, T, h, w)` and valid `(B, T)` in, logits `(B,)` out,
+and what a padded token holds changes nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,77 @@
+"""The paper's metrics (section 4.3, Eq. 17-20)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.metrics import roc_auc_score
+
+
+def dice(prediction: ArrayLike, reference: ArrayLike) -> float:
+    """Dice similarity coefficient of two masks, Eq. 17: 2 |P and G| / (|P| + |G|).
+
+    Args:
+        prediction: Mask of any shape; what is not zero is lesion.
+        reference: Mask of the same shape.
+
+    Returns:
+        0 to 1; NaN where both masks are empty, as in nnU-Net's summary.json: leave it out of means.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    p, g = np.asarray(prediction) != 0, np.asarray(reference) != 0
+    if p.shape != g.shape:
+        raise ValueError(f"masks of one shape expected, found {p.shape} and {g.shape}")
+    size = int(p.sum()) + int(g.sum())
+    return 2 * int((p & g).sum()) / size if size else math.nan
+
+
+def classification_metrics(
+    probabilities: ArrayLike, targets: ArrayLike, threshold: float = 0.5
+) -> dict[str, int | float | str | None]:
+    """Accuracy, sensitivity and specificity (Eq. 18-20), and the area under the ROC curve.
+
+    Args:
+        probabilities: `(N,)` of the positive class (TSS < 4.5 h).
+        targets: `(N,)`, 1 for the positive class, else 0.
+        threshold: A case is predicted positive from this probability on.
+
+    Returns:
+        `cases`, `TP`, `TN`, `FP`, `FN`, `ACC`, `SEN`, `SPE`, `AUROC` and `auroc_reason`. What is not defined
+        is None (SEN without positive cases, SPE without negative ones, AUROC without either of them); then
+        `auroc_reason` says why, and else is None itself.
+
+    Raises:
+        ValueError: The lengths differ, a probability is not in [0, 1] or a target not 0 or 1.
+    """
+    p, y = np.asarray(probabilities, dtype=float), np.asarray(targets)
+    if p.ndim != 1 or p.shape != y.shape:
+        raise ValueError(f"expected probabilities and targets (N,), found {p.shape} and {y.shape}")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("probabilities must lie in [0, 1]")
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError("targets must be 0 or 1")
+
+    positive, actual = p >= threshold, y == 1
+    tp, tn = int((positive & actual).sum()), int((~positive & ~actual).sum())
+    fp, fn = int((positive & ~actual).sum()), int((~positive & actual).sum())
+    missing = [name for name, count in (("positive", tp + fn), ("negative", tn + fp)) if count == 0]
+    return {
+        "cases": len(y),
+        "TP": tp,
+        "TN": tn,
+        "FP": fp,
+        "FN": fn,
+        "ACC": _ratio(tp + tn, len(y)),
+        "SEN": _ratio(tp, tp + fn),
+        "SPE": _ratio(tn, tn + fp),
+        "AUROC": None if missing else float(roc_auc_score(actual, p)),
+        "auroc_reason": f"no {' and no '.join(missing)} cases" if missing else None,
+    }
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
