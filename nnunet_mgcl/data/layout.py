@@ -38,8 +38,10 @@ class DatasetLayout:
             name = maybe_convert_to_dataset_name(dataset_name_or_id)
         except (RuntimeError, ValueError) as error:
             raise UserError(
-                f"dataset {dataset_name_or_id}", str(error).strip(), "one DatasetXXX_Name folder in nnUNet_raw, "
-                "nnUNet_preprocessed or nnUNet_results", "check the number and the nnUNet_* variables"
+                f"dataset {dataset_name_or_id}",
+                str(error).strip(),
+                "one DatasetXXX_Name folder in nnUNet_raw, nnUNet_preprocessed or nnUNet_results",
+                "check the number and the nnUNet_* variables",
             ) from None
         raw = Path(nnUNet_raw.require()) / name if nnUNet_raw.is_set() else None
         return cls(name, raw, Path(nnUNet_preprocessed.require()) / name)

@@ -1,0 +1,1 @@
+"""Prediction: nnU-Net's segmentations and the TSS in one pass."""

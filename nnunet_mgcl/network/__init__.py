@@ -1,0 +1,1 @@
+"""The branches, their fusion, the projection heads and the TSS heads."""

@@ -1,0 +1,1 @@
+"""The trainers: orchestration of the phases inside nnU-Net's own life cycle."""

@@ -1,0 +1,108 @@
+"""`mgcl predict`: nnUNetv2_predict's flags, its segmentations, and tss.csv in the same pass."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the command; names and defaults are those of nnUNetv2_predict 2.8."""
+    parser = subparsers.add_parser(
+        "predict", help="segmentations as nnUNetv2_predict writes them, and the time since stroke (tss.csv)"
+    )
+    parser.add_argument("-i", required=True, help="input folder, channels numbered as for nnU-Net (_0000, ...)")
+    parser.add_argument("-o", required=True, help="output folder")
+    parser.add_argument("-d", required=True, help="dataset name or number")
+    parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
+    parser.add_argument("-tr", default="MGCLTrainer", help="trainer (default: %(default)s)")
+    parser.add_argument("-c", required=True, help="configuration, e.g. 2d")
+    parser.add_argument("-f", nargs="+", default=["0", "1", "2", "3", "4"], help="folds (default: 0 1 2 3 4)")
+    parser.add_argument("-step_size", type=float, default=0.5, help="sliding window step (default: %(default)s)")
+    parser.add_argument("--disable_tta", action="store_true", help="no mirroring: faster, less accurate")
+    parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--save_probabilities", action="store_true", help="also export probabilities (npz)")
+    parser.add_argument("--continue_prediction", action="store_true", help="keep what is predicted already")
+    parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
+    parser.add_argument("-npp", type=int, default=3, help="preprocessing processes (default: %(default)s)")
+    parser.add_argument("-nps", type=int, default=3, help="export processes (default: %(default)s)")
+    parser.add_argument("-prev_stage_predictions", help="accepted for nnUNetv2_predict's sake: no cascade here")
+    parser.add_argument("-num_parts", type=int, default=1, help="processes that share the cases (default: 1)")
+    parser.add_argument("-part_id", type=int, default=0, help="which of them this one is, from 0")
+    parser.add_argument("-device", default="cuda", choices=["cuda", "cpu", "mps"], help="default: %(default)s")
+    parser.add_argument("--disable_progress_bar", action="store_true")
+    parser.add_argument("--not_on_device", action="store_true", help="collect results in main memory")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predicts a folder."""
+    import torch
+
+    from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+
+    folder = model_folder(args.d, args.tr, args.p, args.c, args.f, args.chk)
+    _check_arguments(args)
+    torch.set_num_threads(torch.multiprocessing.cpu_count() if args.device == "cpu" else 1)
+    predictor = MGCLPredictor(
+        tile_step_size=args.step_size,
+        use_mirroring=not args.disable_tta,
+        perform_everything_on_device=args.device == "cuda" and not args.not_on_device,
+        device=torch.device(args.device),
+        verbose=args.verbose,
+        verbose_preprocessing=args.verbose,
+        allow_tqdm=not args.disable_progress_bar,
+    )
+    predictor.initialize_from_trained_model_folder(str(folder), args.f, args.chk)
+    Path(args.o).mkdir(parents=True, exist_ok=True)
+    table = predictor.predict_cases(
+        args.i,
+        args.o,
+        save_probabilities=args.save_probabilities,
+        overwrite=not args.continue_prediction,
+        npp=args.npp,
+        nps=args.nps,
+        prev_stage=args.prev_stage_predictions,
+        num_parts=args.num_parts,
+        part_id=args.part_id,
+    )
+    if table:
+        print(f"Time since stroke: {table}")
+    return 0
+
+
+def model_folder(dataset: str, trainer: str, plans: str, configuration: str, folds: list[str], checkpoint: str) -> Path:
+    """The results folder of a trained model.
+
+    Raises:
+        UserError: The model or one of the folds is not there.
+    """
+    from nnunetv2.paths import nnUNet_results
+    from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+    from nnunet_mgcl.errors import UserError
+
+    if not nnUNet_results.is_set():
+        raise UserError("nnUNet_results", "not set", "a folder", "export nnUNet_results=<folder>")
+    try:
+        folder = Path(get_output_folder(dataset, trainer, plans, configuration))
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"dataset {dataset}", str(error).strip(), "a dataset", "check -d") from None
+    for fold in folds:
+        if not (folder / f"fold_{fold}" / checkpoint).is_file():
+            there = sorted(path.parent.name for path in folder.glob(f"fold_*/{checkpoint}"))
+            raise UserError(
+                folder / f"fold_{fold}" / checkpoint,
+                "no such file",
+                "a trained fold",
+                f"train it, or choose with -f among {there}" if there else "train the model, or check -d -tr -p -c",
+            )
+    return folder
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    from nnunet_mgcl.errors import UserError
+
+    if not 0 <= args.part_id < args.num_parts:
+        raise UserError("-part_id", str(args.part_id), f"0 to {args.num_parts - 1}", "count the parts from 0")
+    if not Path(args.i).is_dir():
+        raise UserError(args.i, "no such folder", "a folder of images", "check -i")

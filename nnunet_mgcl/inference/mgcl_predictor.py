@@ -1,0 +1,156 @@
+"""nnU-Net's predictor that also asks the TSS head, on the very data it has preprocessed for segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os.path import basename, isfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts
+from nnunet_mgcl.network.branch import unwrap
+from nnunet_mgcl.network.build import resolved_config
+from nnunet_mgcl.phases.tss import tss_probability
+
+
+class MGCLPredictor(nnUNetPredictor):
+    """Writes what `nnUNetv2_predict` writes, and `tss.csv`."""
+
+    def initialize_from_trained_model_folder(
+        self, model_training_output_dir: str, use_folds: Any, checkpoint_name: str = "checkpoint_final.pth"
+    ) -> None:
+        """As in nnU-Net; also finds out whether every fold has a trained TSS head."""
+        super().initialize_from_trained_model_folder(model_training_output_dir, use_folds, checkpoint_name)
+        self.config = resolved_config(self.configuration_manager)
+        self.folds = [str(fold) for fold in use_folds]
+        self.report: TSSReport | None = None
+        self.no_tss_reason = self._no_tss_reason(checkpoint_name)
+        self._probabilities: list[float] = []
+        self._cases: Iterator[str] = iter(())
+
+    def _no_tss_reason(self, checkpoint_name: str) -> str | None:
+        if not self.config.tss.enabled:
+            return "the model has no TSS head (its dataset had no tss.csv)"
+        untrained = [
+            fold
+            for fold, weights in zip(self.folds, self.list_of_parameters, strict=True)
+            if not bool(weights["tss.trained"])
+        ]
+        if untrained:
+            return (
+                f"the TSS head in {checkpoint_name} of fold {', '.join(untrained)} is untrained "
+                "(it is trained after the segmentation: use checkpoint_final.pth)"
+            )
+        return None
+
+    def predict_cases(
+        self,
+        source: str,
+        output: str,
+        *,
+        save_probabilities: bool,
+        overwrite: bool,
+        npp: int,
+        nps: int,
+        prev_stage: str | None,
+        num_parts: int,
+        part_id: int,
+    ) -> Path | None:
+        """Predicts a folder with `nnUNetv2_predict`'s flags; returns `tss.csv` where it is complete."""
+        folder = Path(output)
+        if self.no_tss_reason is None:
+            name = "tss.csv" if num_parts == 1 else f"tss_part{part_id}.csv"
+            self.report = TSSReport(folder / name, self.folds, self._targets(), keep=not overwrite)
+        if npp == 0 and nps == 0:
+            self.predict_from_files_sequential(source, output, save_probabilities, overwrite, prev_stage)
+        else:
+            self.predict_from_files(
+                source, output, save_probabilities, overwrite, npp, nps, prev_stage, num_parts, part_id
+            )
+        if self.report is None:
+            print(f"No tss.csv: {self.no_tss_reason}.")
+            return None
+        ending, reader = self.dataset_json["file_ending"], self.plans_manager.image_reader_writer_class()
+        self.report.add_volumes(folder, ending, reader)
+        return self.report.path if num_parts == 1 else merge_parts(folder, num_parts)
+
+    # ------------------------------------------------------------------ nnU-Net's hooks
+
+    def _manage_input_and_output_lists(
+        self,
+        list_of_lists_or_source_folder: Any,
+        output_folder_or_list_of_truncated_output_files: Any,
+        folder_with_segs_from_prev_stage: str | None = None,
+        overwrite: bool = True,
+        part_id: int = 0,
+        num_parts: int = 1,
+        save_probabilities: bool = False,
+    ) -> tuple[list[Any], list[str], list[Any]]:
+        """As in nnU-Net, but a case counts as predicted only where its TSS is there too."""
+        inputs, outputs, previous = super()._manage_input_and_output_lists(
+            list_of_lists_or_source_folder,
+            output_folder_or_list_of_truncated_output_files,
+            folder_with_segs_from_prev_stage,
+            True,
+            part_id,
+            num_parts,
+            save_probabilities,
+        )
+        todo = [i for i, output in enumerate(outputs) if overwrite or not self._is_done(output, save_probabilities)]
+        if not overwrite:
+            print(f"{len(outputs) - len(todo)} of {len(outputs)} cases are predicted already")
+        self._cases = iter([basename(outputs[i]) for i in todo])
+        return [inputs[i] for i in todo], [outputs[i] for i in todo], [previous[i] for i in todo]
+
+    def predict_from_data_iterator(
+        self, data_iterator: Any, save_probabilities: bool = False, num_processes_segmentation_export: int = 3
+    ) -> list[Any]:
+        """As in nnU-Net, noting whose data comes next (the preprocessing workers decide the order)."""
+        return super().predict_from_data_iterator(
+            self._noting_cases(data_iterator), save_probabilities, num_processes_segmentation_export
+        )
+
+    def predict_logits_from_preprocessed_data(self, data: torch.Tensor) -> torch.Tensor:
+        """As in nnU-Net; adds the case's row to the report."""
+        self._probabilities = []
+        logits = super().predict_logits_from_preprocessed_data(data)
+        if self.report is not None:
+            self.report.add(next(self._cases), self._probabilities)
+        return logits
+
+    def predict_sliding_window_return_logits(self, input_image: torch.Tensor) -> torch.Tensor:
+        """As in nnU-Net, which calls this once a fold with the fold's weights loaded; asks the TSS head as well."""
+        logits = super().predict_sliding_window_return_logits(input_image)
+        if self.report is not None:
+            network: Any = unwrap(self.network)
+            probability = tss_probability(network, input_image, self.config, self.configuration_manager)
+            assert probability is not None
+            self._probabilities.append(probability)
+        return logits
+
+    # ------------------------------------------------------------------
+
+    def _noting_cases(self, data_iterator: Any) -> Iterator[dict[str, Any]]:
+        for preprocessed in data_iterator:
+            self._cases = iter([basename(preprocessed["ofile"])])
+            yield preprocessed
+
+    def _is_done(self, output: str, save_probabilities: bool) -> bool:
+        files = [
+            output + self.dataset_json["file_ending"],
+            *([output + ".npz"] if save_probabilities else []),
+        ]
+        has_tss = self.report is None or basename(output) in self.report.rows
+        return has_tss and all(map(isfile, files))
+
+    def _targets(self) -> dict[str, list[int]]:
+        if self.config.lesion_labels:
+            return self.config.lesion_labels
+        return {
+            name: list(value) if isinstance(value, (list, tuple)) else [value]
+            for name, value in self.dataset_json["labels"].items()
+            if name not in ("background", "ignore")
+        }

@@ -1,0 +1,82 @@
+"""`tss.csv` of a prediction: one row a case, written while the cases are predicted."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+from nnunet_mgcl.files import write_text
+
+Row = dict[str, str]
+
+
+class TSSReport:
+    """The rows of one output file, by case.
+
+    Args:
+        path: `tss.csv`, or `tss_part<N>.csv` where the cases are shared by several processes.
+        folds: Names of the folds, in the order of their probabilities.
+        targets: Labels that make up each target whose volume is reported.
+        keep: Whether rows of an earlier run stay (`--continue_prediction`).
+    """
+
+    def __init__(self, path: Path, folds: Sequence[str], targets: dict[str, list[int]], keep: bool = False) -> None:
+        self.path, self.targets = path, targets
+        self.fold_columns = [f"probability_fold_{fold}" for fold in folds]
+        self.columns = [
+            "case",
+            "probability",
+            "predicted_class",
+            *self.fold_columns,
+            *(f"volume_ml_{name}" for name in targets),
+        ]
+        self.rows: dict[str, Row] = read_rows(path) if keep else {}
+
+    def add(self, case: str, probabilities: Sequence[float]) -> None:
+        """Adds a case: the probability of TSS < 4.5 h of every fold and their mean."""
+        mean = float(np.mean(probabilities))
+        row = {"case": case, "probability": f"{mean:.6f}", "predicted_class": str(int(mean >= 0.5))}
+        row |= {column: f"{p:.6f}" for column, p in zip(self.fold_columns, probabilities, strict=True)}
+        self.rows[case] = row
+        self.write()
+
+    def add_volumes(self, folder: Path, file_ending: str, reader: BaseReaderWriter) -> None:
+        """Fills in the lesion volumes (ml) from the exported segmentations."""
+        for case, row in self.rows.items():
+            segmentation, properties = reader.read_seg(str(folder / f"{case}{file_ending}"))
+            voxel_ml = float(np.prod(properties["spacing"])) / 1000
+            for name, labels in self.targets.items():
+                row[f"volume_ml_{name}"] = f"{np.isin(segmentation, labels).sum() * voxel_ml:.3f}"
+        self.write()
+
+    def write(self) -> None:
+        """Writes all rows, sorted by case."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(self.rows[case] for case in sorted(self.rows))
+        write_text(self.path, text.getvalue())
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """The rows of an earlier run by case; none where there is no file."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def merge_parts(folder: Path, num_parts: int) -> Path | None:
+    """Joins the parts' files to `tss.csv` once all of them are there; returns it, or None before."""
+    parts = [folder / f"tss_part{number}.csv" for number in range(num_parts)]
+    if not all(part.is_file() for part in parts):
+        return None
+    header = parts[0].read_text(encoding="utf-8").splitlines()[0]
+    lines = [line for part in parts for line in part.read_text(encoding="utf-8").splitlines()[1:]]
+    write_text(folder / "tss.csv", "\n".join([header, *sorted(lines)]) + "\n")
+    return folder / "tss.csv"

@@ -1,0 +1,67 @@
+"""One modality's U-Net, and the parts of it that a phase hands on."""
+
+from __future__ import annotations
+
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+StateDict = dict[str, Tensor]
+
+
+def build_branch(
+    configuration: ConfigurationManager, in_channels: int, out_channels: int, deep_supervision: bool
+) -> nn.Module:
+    """Builds one U-Net of whatever architecture the plan names, He-initialised by nnU-Net.
+
+    It must have an `encoder` that returns one map a level and a `decoder` with `seg_layers`, as all U-Nets of
+    dynamic-network-architectures do.
+    """
+    return get_network_from_plans(
+        configuration.network_arch_class_name,
+        configuration.network_arch_init_kwargs,
+        configuration.network_arch_init_kwargs_req_import,
+        in_channels,
+        out_channels,
+        allow_init=True,
+        deep_supervision=deep_supervision,
+    )
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside DDP and torch.compile."""
+    if isinstance(module, DistributedDataParallel):
+        module = module.module
+    return module._orig_mod if isinstance(module, OptimizedModule) else module
+
+
+def encoder_state(unet: nn.Module) -> StateDict:
+    """The encoder's parameters and buffers: what `coarse` hands on."""
+    return unet.encoder.state_dict()
+
+
+def decoder_state(unet: nn.Module) -> StateDict:
+    """The decoder's parameters and buffers without segmentation layers: what `fine` hands on.
+
+    The decoder of dynamic-network-architectures registers the encoder a second time; it is left out.
+    """
+    return {
+        key: value
+        for key, value in unet.decoder.state_dict().items()
+        if not key.startswith(("encoder.", "seg_layers."))
+    }
+
+
+def load_encoder(unet: nn.Module, state: StateDict) -> None:
+    """Loads what `encoder_state` returned; every key must match."""
+    unet.encoder.load_state_dict(state)
+
+
+def load_decoder(unet: nn.Module, state: StateDict) -> None:
+    """Loads what `decoder_state` returned; segmentation layers keep their initialisation."""
+    missing, unexpected = unet.decoder.load_state_dict(state, strict=False)
+    lost = [key for key in missing if not key.startswith(("encoder.", "seg_layers."))]
+    if lost or unexpected:
+        raise KeyError(f"decoder weights do not fit: missing {lost}, unexpected {unexpected}")

@@ -1,0 +1,40 @@
+"""Builds the whole network from a plan alone, as nnU-Net's stock predictor asks for it."""
+
+from __future__ import annotations
+
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from torch import nn
+
+from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.network.branch import build_branch
+from nnunet_mgcl.network.feature_level import choose_level
+from nnunet_mgcl.network.fusion import CombinationFusion, SharedFusion, label_membership
+from nnunet_mgcl.network.mgcl_network import MGCLNetwork
+from nnunet_mgcl.network.tss_classifier import TSSClassifier
+
+
+def resolved_config(configuration: ConfigurationManager) -> MGCLConfig:
+    """The resolved `mgcl` block that the trainer wrote into the plan."""
+    return MGCLConfig.model_validate(configuration.configuration["mgcl"])
+
+
+def build_network(configuration: ConfigurationManager, num_outputs: int, deep_supervision: bool) -> MGCLNetwork:
+    """The network of a resolved plan; the fold and the dataset folder have no influence on it."""
+    config = resolved_config(configuration)
+    assert config.modalities is not None
+    channels = list(config.modalities.values())
+    if config.lesion_labels:
+        fusion: nn.Module = CombinationFusion(label_membership(config, num_outputs))
+        branch_outputs = 1
+    else:
+        fusion = SharedFusion(len(channels), num_outputs)
+        branch_outputs = num_outputs
+    branches = [build_branch(configuration, len(c), branch_outputs, deep_supervision) for c in channels]
+    if not config.tss.enabled:
+        return MGCLNetwork(branches, channels, fusion)
+    tss = config.tss
+    assert tss.modalities and tss.slices and tss.size
+    seen = [list(config.modalities).index(name) for name in tss.modalities]
+    level = choose_level(configuration.pool_op_kernel_sizes, tss.slices, tss.size)
+    classifier = TSSClassifier(tss.head, len(seen), level, tss.grid, tss.heads)
+    return MGCLNetwork(branches, channels, fusion, classifier, seen, level)

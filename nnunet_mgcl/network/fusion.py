@@ -1,0 +1,65 @@
+"""From the branches' logits to nnU-Net's logits, for the two kinds of targets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nnunet_mgcl.config import MGCLConfig
+
+
+class SharedFusion(nn.Module):
+    """One label map for all modalities: a learned weighting of the branches' logits.
+
+    Starts at the mean. The paper's branches never meet for segmentation; a shared label map needs one answer,
+    so this is our choice (docs/method.md). One branch is passed through without a parameter.
+    """
+
+    def __init__(self, num_modalities: int, num_outputs: int) -> None:
+        super().__init__()
+        self.weight: nn.Parameter | None = None
+        if num_modalities > 1:
+            self.weight = nn.Parameter(torch.full((num_modalities, num_outputs), 1 / num_modalities))
+
+    def forward(self, logits: list[Tensor]) -> Tensor:
+        """M branch logits, each `(B, C, ...)`, to `(B, C, ...)`."""
+        if self.weight is None:
+            return logits[0]
+        stacked = torch.stack(logits)
+        weight = self.weight.view(len(logits), 1, -1, *([1] * (stacked.ndim - 3)))
+        return (stacked * weight).sum(0)
+
+
+class CombinationFusion(nn.Module):
+    """One target a modality: the logit of a combination of lesions is the sum of its branches' logits.
+
+    The softmax over all 2^M combinations is then exactly the product of the branches' sigmoids, and its argmax is
+    thresholding each branch at 0.5, so nnU-Net's export needs to know nothing of it.
+    """
+
+    membership: Tensor
+
+    def __init__(self, membership: Tensor) -> None:
+        """Args: membership: `(L, M)`, 1 where label l is a lesion of modality m."""
+        super().__init__()
+        self.register_buffer("membership", membership.float(), persistent=False)
+
+    def forward(self, logits: list[Tensor]) -> Tensor:
+        """M branch logits, each `(B, 1, ...)`, to `(B, L, ...)`."""
+        stacked = torch.cat(logits, dim=1)
+        return torch.einsum("lm,bm...->bl...", self.membership.to(stacked.dtype), stacked)
+
+
+def label_membership(config: MGCLConfig, num_labels: int) -> Tensor:
+    """Which label is a lesion of which modality, `(L, M)` bool, from a resolved configuration."""
+    assert config.modalities is not None and config.lesion_labels is not None
+    table = torch.zeros(num_labels, len(config.modalities), dtype=torch.bool)
+    for column, modality in enumerate(config.modalities):
+        table[config.lesion_labels[modality], column] = True
+    return table
+
+
+def branch_channels(membership: Tensor) -> list[int]:
+    """The output channel that equals each branch's own logit: the label that is a lesion of it alone."""
+    alone = membership.sum(1) == 1
+    return [int(torch.nonzero(alone & column)[0]) for column in membership.T]

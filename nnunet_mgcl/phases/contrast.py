@@ -1,0 +1,75 @@
+"""What `coarse` and `fine` share: which cases a branch contrasts, and whether it can."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from torch import Tensor, nn
+
+from nnunet_mgcl.config import CoarseConfig, FineConfig
+from nnunet_mgcl.data.modality_dataset import ModalityDataset
+from nnunet_mgcl.losses import IGNORE_INDEX, supcon_loss
+from nnunet_mgcl.phases.context import Branch, PhaseContext
+from nnunet_mgcl.phases.datasets import labelled_dataset, pool_dataset
+from nnunet_mgcl.phases.loading import iterations_per_epoch, open_batches
+from nnunet_mgcl.phases.training_loop import Batch, Job, train
+
+ONE_CLASS = "one-class batch (zero loss)"
+
+
+def contrast_dataset(context: PhaseContext, branch: Branch) -> ModalityDataset:
+    """The branch's pool with its second pseudo-labels, or the labelled cases where there is no pool."""
+    if context.pool.get(branch.name):
+        return pool_dataset(context, branch, round_=2)
+    context.log(f"{branch.name}: no unlabelled cases, contrasting the labelled training cases")
+    return labelled_dataset(context, branch)
+
+
+def has_two_classes(context: PhaseContext, branch: Branch, dataset: ModalityDataset) -> bool:
+    """Whether the masks hold slices (slabs) with and without lesion; contrast needs both."""
+    ignore = branch.label_manager.ignore_label
+    seen: set[bool] = set()
+    for identifier in dataset.identifiers:
+        mask = np.asarray(dataset.load_case(identifier)[1][:])
+        foreground = (mask > 0) & (mask != ignore) if ignore is not None else mask > 0
+        seen.update(foreground.any(axis=(0, 2, 3)).tolist())
+        if len(seen) == 2:
+            return True
+    return False
+
+
+def contrast(
+    context: PhaseContext,
+    phase: str,
+    branch: Branch,
+    dataset: ModalityDataset,
+    module: nn.Module,
+    config: CoarseConfig | FineConfig,
+) -> None:
+    """Trains `module`, which takes a batch to embeddings and labels, by supervised contrast."""
+    assert config.batch_size is not None
+    train(
+        context,
+        Job(
+            phase,
+            branch.name,
+            module,
+            config,
+            cosine=True,
+            epochs=config.epochs,
+            iterations=iterations_per_epoch(context, dataset, config.batch_size),
+            batches=partial(open_batches, context, branch, dataset, config.batch_size, region_targets=False),
+            step=partial(_step, context, config.temperature),
+        ),
+    )
+
+
+def _step(context: PhaseContext, temperature: float, module: nn.Module, batch: Batch) -> tuple[Tensor, str | None]:
+    data = batch["data"].to(context.device, non_blocking=True)
+    target = batch["target"].to(context.device, non_blocking=True)
+    embeddings, labels = module(data, target)
+    loss = supcon_loss(embeddings, labels, temperature=temperature, ignore_index=IGNORE_INDEX)
+    if context.any_over_ranks(labels == 0) and context.any_over_ranks(labels > 0):
+        return loss, None
+    return loss * 0, ONE_CLASS  # without a negative there is nothing to push apart

@@ -1,0 +1,32 @@
+"""Phase `segment`: what nnU-Net's own training loop starts from."""
+
+from __future__ import annotations
+
+import torch
+
+from nnunet_mgcl.network.branch import StateDict, load_decoder, load_encoder
+from nnunet_mgcl.phases.context import PhaseContext
+
+
+class Segment:
+    """Hands `coarse`'s encoders and `fine`'s decoders to the network; segmentation layers stay new.
+
+    The training itself is nnU-Net's `run_training`, with its loaders, augmentation, deep supervision and
+    validation; see `training/mgcl_trainer.py`.
+    """
+
+    name = "segment"
+
+    def run(self, context: PhaseContext) -> None:
+        """Loads what the earlier phases left, bit for bit."""
+        for branch, unet in zip(context.branches, context.network.branches, strict=True):
+            started_from = []
+            for phase, load in (("coarse", load_encoder), ("fine", load_decoder)):
+                if context.state.is_done(phase, branch.name):
+                    load(unet, self._weights(context, phase, branch.name))
+                    started_from.append(phase)
+            context.log(f"{self.name} {branch.name}: starts from {' and '.join(started_from) or 'He initialisation'}")
+
+    def _weights(self, context: PhaseContext, phase: str, branch: str) -> StateDict:
+        path = context.fold_layout.phase(phase, branch) / "network.pth"
+        return torch.load(path, map_location=context.device, weights_only=True)

@@ -1,0 +1,113 @@
+"""Phases `seed` and `self_train`: each branch's U-Net by itself, Dice + cross-entropy (section 4.2)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from torch import Tensor, nn
+
+from nnunet_mgcl.config import SupervisedConfig
+from nnunet_mgcl.data.modality_dataset import ModalityDataset
+from nnunet_mgcl.files import replacing
+from nnunet_mgcl.phases.context import Branch, PhaseContext
+from nnunet_mgcl.phases.datasets import confident_cases, labelled_and_pool_dataset, labelled_dataset
+from nnunet_mgcl.phases.loading import iterations_per_epoch, open_batches
+from nnunet_mgcl.phases.seeding import reseed
+from nnunet_mgcl.phases.training_loop import Batch, Job, train
+
+
+class Seed:
+    """Trains the networks that make the first pseudo-labels, on the fold's labelled training cases."""
+
+    name = "seed"
+
+    def run(self, context: PhaseContext) -> None:
+        """Trains every branch that has unlabelled cases."""
+        for branch in branches_with_pool(context, self.name):
+            dataset = labelled_dataset(context, branch)
+            train_unet(context, self.name, branch, dataset, context.config.seed)
+
+
+class SelfTrain:
+    """Retrains from scratch on labelled cases and confident pseudo-labels (one iteration, section 4.2)."""
+
+    name = "self_train"
+
+    def run(self, context: PhaseContext) -> None:
+        """Trains every branch that has unlabelled cases."""
+        for branch in branches_with_pool(context, self.name):
+            confident = confident_cases(context, branch)
+            context.log(
+                f"{self.name} {branch.name}: {len(confident)} of {len(context.pool[branch.name])} pool cases reach "
+                f"confidence {context.config.pseudo_label.confidence}"
+            )
+            dataset = labelled_and_pool_dataset(context, branch, confident, round_=1)
+            train_unet(context, self.name, branch, dataset, context.config.self_train)
+
+
+def branches_with_pool(context: PhaseContext, phase: str) -> list[Branch]:
+    """The branches that `phase` still has to do; without unlabelled cases there is nothing to make masks for."""
+    return [b for b in context.branches if context.pool.get(b.name) and not context.state.is_done(phase, b.name)]
+
+
+def train_unet(
+    context: PhaseContext, phase: str, branch: Branch, dataset: ModalityDataset, config: SupervisedConfig
+) -> None:
+    """Trains one branch's U-Net from He initialisation and leaves `network.pth`."""
+    reseed(context.config.random_seed, context.fold, phase, branch.name, "initialisation")
+    unet = branch.build_unet()
+    batch_size = config.batch_size or branch.configuration.batch_size
+    loss = supervised_loss(context, branch)
+    train(
+        context,
+        Job(
+            phase,
+            branch.name,
+            unet,
+            config,
+            cosine=True,
+            epochs=config.epochs,
+            iterations=iterations_per_epoch(context, dataset, batch_size),
+            batches=partial(open_batches, context, branch, dataset, batch_size, region_targets=True),
+            step=partial(_step, context, loss),
+        ),
+    )
+    finish_branch(context, phase, branch.name, unet)
+
+
+def finish_branch(context: PhaseContext, phase: str, branch: str, result: nn.Module | dict[str, Tensor]) -> None:
+    """Writes a branch's result, marks it done and removes the resume point, in this order."""
+    folder = context.fold_layout.phase(phase, branch)
+    if context.is_first_rank:
+        state = result.state_dict() if isinstance(result, nn.Module) else result
+        with replacing(folder / "network.pth") as temporary:
+            torch.save(state, temporary)
+    context.wait_for_all()
+    context.state.mark_done(phase, branch)
+    if context.is_first_rank:
+        (folder / "checkpoint_latest.pth").unlink(missing_ok=True)
+
+
+def supervised_loss(context: PhaseContext, branch: Branch) -> nn.Module:
+    """nnU-Net's Dice + cross-entropy (Dice + BCE for regions), without deep supervision."""
+    labels = branch.label_manager
+    dice = {
+        "batch_dice": branch.configuration.batch_dice,
+        "smooth": 1e-5,
+        "do_bg": labels.has_regions,
+        "ddp": context.world_size > 1,
+    }
+    if labels.has_regions:
+        return DC_and_BCE_loss(
+            {}, dice, use_ignore_label=labels.has_ignore_label, dice_class=MemoryEfficientSoftDiceLoss
+        )
+    return DC_and_CE_loss(dice, {}, ignore_label=labels.ignore_label, dice_class=MemoryEfficientSoftDiceLoss)
+
+
+def _step(context: PhaseContext, loss: nn.Module, unet: nn.Module, batch: Batch) -> tuple[Tensor, None]:
+    data = batch["data"].to(context.device, non_blocking=True)
+    target = batch["target"].to(context.device, non_blocking=True)
+    return loss(unet(data), target), None

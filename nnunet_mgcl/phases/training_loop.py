@@ -1,0 +1,166 @@
+"""The training loop that the phases share: seeds, resume, NaN check, curve, log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from math import cos, pi
+from pathlib import Path
+from time import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from nnunet_mgcl.config import Optimiser
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import replacing
+from nnunet_mgcl.phases.context import PhaseContext
+from nnunet_mgcl.phases.seeding import reseed
+
+GRADIENT_NORM = 12
+"""nnU-Net's bound."""
+
+Batch = dict[str, Any]
+Step = Callable[[nn.Module, Batch], tuple[Tensor, str | None]]
+"""Takes the (wrapped) module and a batch; returns the loss and a remark that the log counts, or None."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The training of one module in one phase.
+
+    Attributes:
+        phase: Name of the phase.
+        branch: Name of the branch, or of the head in `tss`.
+        module: What is trained; parameters with `requires_grad=False` stay as they are.
+        optimiser: Adam's settings.
+        cosine: Whether the learning rate falls to 0 as a cosine; constant otherwise.
+        epochs: Epochs.
+        iterations: Batches an epoch.
+        batches: Opens the stream of batches and closes it.
+        step: Loss of one batch.
+    """
+
+    phase: str
+    branch: str
+    module: nn.Module
+    optimiser: Optimiser
+    cosine: bool
+    epochs: int
+    iterations: int
+    batches: Callable[[], AbstractContextManager[Iterator[Batch]]]
+    step: Step
+
+
+def train(context: PhaseContext, job: Job) -> None:
+    """Trains `job.module` in place, from the last finished epoch on where one was saved.
+
+    Raises:
+        UserError: A loss is NaN or infinite; names the phase, the epoch and the batch's cases.
+    """
+    trainer = _ModuleTrainer(context, job)
+    first = trainer.resume()
+    started = time()
+    context.log(f"{job.phase} {job.branch}: epochs {first + 1}-{job.epochs}, {job.iterations} iterations each")
+    with (
+        job.batches() as batches,
+        tqdm(
+            total=job.epochs,
+            initial=first,
+            desc=f"{job.phase} {job.branch}",
+            unit="epoch",
+            disable=not context.is_first_rank,
+        ) as bar,
+    ):
+        for epoch in range(first, job.epochs):
+            loss = trainer.run_epoch(epoch, batches)
+            bar.set_postfix(loss=f"{loss:.4f}")
+            bar.update()
+    if first < job.epochs:
+        context.log(f"{job.phase} {job.branch}: loss {trainer.curve[-1]:.4f}, {time() - started:.1f} s")
+
+
+class _ModuleTrainer:
+    def __init__(self, context: PhaseContext, job: Job) -> None:
+        self.context, self.job = context, job
+        self.curve: list[float] = []
+        self.module = job.module.to(context.device)
+        self.wrapped = context.wrap(self.module)
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
+        settings = job.optimiser
+        self.optimizer = torch.optim.Adam(
+            self.parameters, settings.lr, betas=(settings.beta1, 0.999), weight_decay=settings.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(enabled=context.device.type == "cuda")
+        self.checkpoint: Path = context.fold_layout.phase(job.phase, job.branch) / "checkpoint_latest.pth"
+
+    def resume(self) -> int:
+        """Loads the last finished epoch; returns the number of finished epochs."""
+        if not self.checkpoint.is_file():
+            return 0
+        saved = torch.load(self.checkpoint, map_location=self.context.device, weights_only=True)
+        self.module.load_state_dict(saved["module"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.curve = saved["curve"]
+        return len(self.curve)
+
+    def run_epoch(self, epoch: int, batches: Iterator[Batch]) -> float:
+        job, context = self.job, self.context
+        reseed(context.config.random_seed, context.fold, job.phase, job.branch, epoch, context.rank)
+        factor = 0.5 * (1 + cos(pi * epoch / job.epochs)) if job.cosine else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = job.optimiser.lr * factor
+        self.wrapped.train()
+        started, total, remarks = time(), 0.0, Counter[str]()
+        for _ in range(job.iterations):
+            loss, remark = self._iterate(epoch, next(batches))
+            total += loss
+            remarks.update([remark] if remark else [])
+        self.curve.append(context.mean_over_ranks(total / job.iterations))
+        self._finish_epoch(epoch, time() - started, remarks)
+        return self.curve[-1]
+
+    def _iterate(self, epoch: int, batch: Batch) -> tuple[float, str | None]:
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.context.autocast():
+            loss, remark = self.job.step(self.wrapped, batch)
+        value = float(loss.detach())
+        if value != value or abs(value) == float("inf"):
+            raise UserError(
+                f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}",
+                f"loss {value} on the cases {', '.join(map(str, batch['keys']))}",
+                "a finite loss",
+                "check these images for extreme values, or lower the phase's learning rate (mgcl plan --set)",
+            )
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return value, remark
+
+    def _finish_epoch(self, epoch: int, seconds: float, remarks: Counter[str]) -> None:
+        job, context = self.job, self.context
+        counted = "".join(f", {count} x {remark}" for remark, count in remarks.items())
+        context.log(
+            f"{job.phase} {job.branch}: epoch {epoch + 1}/{job.epochs}, loss {self.curve[-1]:.4f}{counted}, "
+            f"{seconds:.1f} s",
+            to_console=False,
+        )
+        if not context.is_first_rank:
+            return
+        saved = {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "curve": self.curve,
+        }
+        with replacing(self.checkpoint) as temporary:
+            torch.save(saved, temporary)
+        context.state.mark_epoch(job.phase, job.branch, epoch + 1)
+        context.curves.update(job.phase, job.branch, self.curve, finished=epoch + 1 == job.epochs)

@@ -1,0 +1,328 @@
+"""The trainer: nnU-Net's own life cycle with the phases of MGCL before and after its training loop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from time import strftime
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
+
+from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+from nnunet_mgcl.data.prepare import Prepared, prepare_dataset
+from nnunet_mgcl.data.splits import fold_cases
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import read_json, replacing
+from nnunet_mgcl.losses import ModalityDiceBCELoss
+from nnunet_mgcl.network.branch import unwrap
+from nnunet_mgcl.network.build import build_network
+from nnunet_mgcl.network.fusion import branch_channels, label_membership
+from nnunet_mgcl.network.mgcl_network import MGCLNetwork
+from nnunet_mgcl.phases.coarse import Coarse
+from nnunet_mgcl.phases.context import Augmentation, Branch, PhaseContext
+from nnunet_mgcl.phases.fine import Fine
+from nnunet_mgcl.phases.protocol import Phase
+from nnunet_mgcl.phases.pseudo_label import PseudoLabel
+from nnunet_mgcl.phases.seeding import reseed
+from nnunet_mgcl.phases.segment import Segment
+from nnunet_mgcl.phases.state import PhaseState
+from nnunet_mgcl.phases.supervised import Seed, SelfTrain
+from nnunet_mgcl.phases.tss import TSS
+from nnunet_mgcl.plans import modality_view, resolve_block
+from nnunet_mgcl.training.modality_validation import modality_validation_step
+from nnunet_mgcl.training.validation import write_validation_extras
+
+
+class MGCLTrainer(nnUNetTrainer):
+    """Multi-grained contrastive pretraining, segmentation and TSS classification (Sun et al., 2024).
+
+    The signature is nnU-Net's; it reads it by name.
+    """
+
+    pretraining: Sequence[Phase] = (
+        Seed(),
+        PseudoLabel(1, source="seed"),
+        SelfTrain(),
+        PseudoLabel(2, source="self_train"),
+        Coarse(),
+        Fine(),
+    )
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's default)
+    ) -> None:
+        self.dataset_layout = DatasetLayout.find(plans["dataset_name"])
+        self.config = self._resolve(plans, configuration, dataset_json)
+        self.continue_training = bool(plans["continue_training"])
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        segment = self.config.segment
+        self.initial_lr, self.weight_decay, self.num_epochs = segment.lr, segment.weight_decay, segment.epochs
+        self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = (
+            segment.iterations,
+            segment.val_iterations,
+        )
+        self.fold_layout = FoldLayout(Path(self.output_folder))
+        self.checkpoint_loaded = False
+        self.context: PhaseContext | None = None
+
+    def _resolve(self, plans: dict, configuration: str, dataset_json: dict) -> MGCLConfig:
+        """Resolves the whole `mgcl` block and writes it into the plans, which is all that a predictor sees."""
+        layout = self.dataset_layout
+        tss_known = layout.tss.is_file() or (layout.raw_tss is not None and layout.raw_tss.is_file())
+        config = resolve_block(plans, configuration, dataset_json, tss_known)
+        plans["configurations"][configuration]["mgcl"] = config.model_dump(mode="json")
+        return config
+
+    # ------------------------------------------------------------------ nnU-Net's hooks: network, optimiser, loss
+
+    @staticmethod
+    def build_network_architecture(
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """Builds the network; nnU-Net's stock predictor calls this with the plans of a results folder."""
+        return build_network(configuration_manager, num_output_channels, enable_deep_supervision)
+
+    def initialize(self) -> None:
+        """nnU-Net's set-up from a known random state."""
+        reseed(self.config.random_seed, self.fold, "segment", "initialisation")
+        super().initialize()
+        self._initial_versions = self._parameter_versions()
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
+        """Adam with nnU-Net's polynomial schedule. The head's parameters are not among them."""
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        beta1 = self.config.segment.beta1
+        optimizer = torch.optim.Adam(parameters, self.initial_lr, betas=(beta1, 0.999), weight_decay=self.weight_decay)
+        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def _build_loss(self) -> nn.Module:
+        """nnU-Net's loss; with one target a modality, Dice + BCE a branch under the same deep supervision."""
+        loss = super()._build_loss()
+        if self.config.lesion_labels:
+            modality_loss = self._modality_loss()
+            if not self.enable_deep_supervision:
+                return modality_loss
+            loss.loss = modality_loss
+        return loss
+
+    def _modality_loss(self) -> ModalityDiceBCELoss:
+        membership = label_membership(self.config, self.label_manager.num_segmentation_heads)
+        return ModalityDiceBCELoss(
+            membership.to(self.device),
+            branch_channels(membership),
+            self.label_manager.ignore_label,
+            self.configuration_manager.batch_dice,
+            self.is_ddp,
+        )
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """Sets it in every branch."""
+        unwrap(self.network).deep_supervision = enabled
+
+    # ------------------------------------------------------------------ nnU-Net's hooks: life cycle
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """nnU-Net's split; a fold beyond it is refused, since nnU-Net would draw one that knows no patients."""
+        if self.fold != "all":
+            fold_cases(read_json(self.dataset_layout.splits), self.fold)
+        return super().do_split()
+
+    def on_train_start(self) -> None:
+        """Prepares the data, runs the phases before `segment`, then starts nnU-Net's training."""
+        self._refuse_other_plans()
+        pretrained = self.was_initialized and not self.checkpoint_loaded and self._weights_were_set()
+        if not self.was_initialized:
+            self.initialize()
+        self._set_old_phases_aside()
+        self.context = self._build_context(self._prepare())
+        if self.checkpoint_loaded:
+            self.print_to_log_file("MGCL: segmentation goes on from a checkpoint; the phases before it are done")
+        elif pretrained:
+            self.print_to_log_file("MGCL: starts at segment, with the weights of -pretrained_weights")
+        else:
+            for phase in (*self.pretraining, Segment()):
+                phase.run(self.context)
+        super().on_train_start()
+
+    def on_epoch_start(self) -> None:
+        """Seeds the epoch."""
+        reseed(self.config.random_seed, self.fold, "segment", self.current_epoch, self.local_rank)
+        super().on_epoch_start()
+
+    def train_step(self, batch: dict) -> dict:
+        """nnU-Net's step; a NaN stops the training with the cases' names."""
+        result = super().train_step(batch)
+        if not np.isfinite(result["loss"]):
+            raise UserError(
+                f"phase segment, epoch {self.current_epoch + 1}",
+                f"loss {result['loss']} on the cases {', '.join(batch['keys'])}",
+                "a finite loss",
+                "check these images for extreme values, or lower segment.lr (mgcl plan --set)",
+            )
+        return result
+
+    def validation_step(self, batch: dict) -> dict:
+        """nnU-Net's step; with one target a modality, its pseudo Dice counts modalities, not combinations."""
+        if not self.config.lesion_labels:
+            return super().validation_step(batch)
+        return modality_validation_step(self, batch)
+
+    def on_train_end(self) -> None:
+        """Trains the TSS head before nnU-Net writes `checkpoint_final` and deletes `checkpoint_latest`."""
+        self.current_epoch -= 1  # nnU-Net's own correction: the counter is one ahead here
+        self.save_checkpoint(os.path.join(self.output_folder, "checkpoint_latest.pth"))
+        self.current_epoch += 1
+        assert self.context is not None
+        TSS().run(self.context)
+        super().on_train_end()
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's checkpoint, written aside and renamed."""
+        if self.disable_checkpointing or self.local_rank != 0:
+            super().save_checkpoint(filename)
+            return
+        with replacing(Path(filename)) as temporary:
+            super().save_checkpoint(str(temporary))
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """nnU-Net's loading; remembers that there was something to go on from."""
+        super().load_checkpoint(filename_or_checkpoint)
+        self.checkpoint_loaded = True
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """nnU-Net's validation, then the TSS of the validation cases and the Dice of each modality."""
+        super().perform_actual_validation(save_probabilities)
+        if self.local_rank == 0:
+            write_validation_extras(self)
+
+    # ------------------------------------------------------------------ set-up of the phases
+
+    @property
+    def mgcl_network(self) -> MGCLNetwork:
+        """The network inside DDP and torch.compile."""
+        return unwrap(self.network)  # type: ignore[return-value]
+
+    def _parameter_versions(self) -> list[int]:
+        return [p._version for p in self.mgcl_network.parameters()]
+
+    def _weights_were_set(self) -> bool:
+        """Whether somebody (nnU-Net's -pretrained_weights) wrote into the parameters since `initialize`."""
+        return self._parameter_versions() != self._initial_versions
+
+    def _refuse_other_plans(self) -> None:
+        """All folds of a results folder share one plans.json, so another configuration may not move in."""
+        shared = Path(self.output_folder_base) / "plans.json"
+        if not shared.is_file():
+            return
+        earlier = PlansManager(read_json(shared)).get_configuration(self.configuration_name).configuration
+        differing = sorted(
+            key
+            for key in earlier.keys() | self.configuration_manager.configuration.keys()
+            if earlier.get(key) != self.configuration_manager.configuration.get(key)
+        )
+        if differing:
+            raise UserError(
+                shared,
+                f"folds trained with another configuration (keys that differ: {', '.join(differing)})",
+                "the plan that is trained now",
+                f"give the plan another name (mgcl plan --plans-name), or move {self.output_folder_base} away",
+            )
+
+    def _set_old_phases_aside(self) -> None:
+        """Without --c, phases of an earlier run are kept but never mixed in."""
+        phases = self.fold_layout.phases
+        if self.continue_training or self.checkpoint_loaded or self.local_rank != 0 or not phases.exists():
+            return
+        aside = phases.with_name(f"phases_before_{strftime('%Y%m%d_%H%M%S')}")
+        shutil.move(phases, aside)
+        self.print_to_log_file(f"MGCL: training starts anew (no --c); moved the earlier phases to {aside}")
+
+    def _prepare(self) -> Prepared:
+        """Splits, TSS table and pool; the first rank does what is missing, the others then find it done."""
+        if self.local_rank == 0:
+            prepared = self._prepare_dataset()
+        if self.is_ddp:
+            dist.barrier()
+        return prepared if self.local_rank == 0 else self._prepare_dataset()
+
+    def _prepare_dataset(self) -> Prepared:
+        return prepare_dataset(
+            self.dataset_layout,
+            self.plans_manager.plans,
+            self.configuration_name,
+            max(1, get_allowed_n_proc_DA()),
+            self.print_to_log_file,
+        )
+
+    def _build_context(self, prepared: Prepared) -> PhaseContext:
+        train_cases, _ = self.do_split()
+        rotation, dummy_2d, initial_patch_size, mirror_axes = (
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        return PhaseContext(
+            config=self.config,
+            fold=self.fold,
+            fold_layout=self.fold_layout,
+            dataset_layout=self.dataset_layout,
+            branches=self._branches(),
+            configuration=self.configuration_manager,
+            train_cases=list(train_cases),
+            pool=prepared.pool,
+            table=prepared.table,
+            labelled_folder=self.preprocessed_dataset_folder,
+            dataset_class=self.dataset_class,
+            ignore_label=self.label_manager.ignore_label,
+            augmentation=Augmentation(
+                self.get_training_transforms, rotation, dummy_2d, initial_patch_size, mirror_axes
+            ),
+            network=self.mgcl_network,
+            device=self.device,
+            compiles=self._do_i_compile(),
+            log=self._log,
+            state=PhaseState(self.fold_layout.state, self.config, writes=self.local_rank == 0),
+            rank=self.local_rank,
+            world_size=dist.get_world_size() if self.is_ddp else 1,
+        )
+
+    def _branches(self) -> list[Branch]:
+        assert self.config.modalities is not None
+        branches = []
+        for name, channels in self.config.modalities.items():
+            lesion_labels = self.config.lesion_labels[name] if self.config.lesion_labels else None
+            plans, dataset_json = modality_view(
+                self.plans_manager.plans, self.configuration_name, self.dataset_json, channels, lesion_labels
+            )
+            manager = PlansManager(plans)
+            branches.append(
+                Branch(
+                    name,
+                    channels,
+                    lesion_labels,
+                    manager,
+                    manager.get_configuration(self.configuration_name),
+                    dataset_json,
+                )
+            )
+        return branches
+
+    def _log(self, message: str, to_console: bool = True) -> None:
+        self.print_to_log_file(f"MGCL: {message}", also_print_to_console=to_console)

@@ -1,0 +1,19 @@
+"""The trainers that nnU-Net finds by name. Which phases run is a property of the class (ablations of Fig. 5-7)."""
+
+from __future__ import annotations
+
+from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+
+__all__ = ["MGCLTrainer", "MGCLTrainerCoarse", "MGCLTrainerRandomInit"]
+
+
+class MGCLTrainerRandomInit(MGCLTrainer):
+    """No pretraining: segmentation from random initialisation, then the TSS head."""
+
+    pretraining = ()
+
+
+class MGCLTrainerCoarse(MGCLTrainer):
+    """Coarse contrast only: pretrained encoders, random decoders."""
+
+    pretraining = MGCLTrainer.pretraining[:-1]
