@@ -27,9 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         UserError: A mistake that the user can mend; Python prints it and exits with status 1.
     """
-    modules = {name: import_module(f"nnunet_mgcl.commands.{name}") for name in COMMANDS}
+    modules = _modules()
     args = _parser(modules).parse_args(arguments)
     return modules[args.command].run(args)
+
+
+def _modules() -> dict[str, ModuleType]:
+    return {name: import_module(f"nnunet_mgcl.commands.{name}") for name in COMMANDS}
 
 
 def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:

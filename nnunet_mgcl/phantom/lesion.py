@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
+from nnunet_mgcl.data.tss_table import TSS_WINDOW_HOURS
 from nnunet_mgcl.phantom.anatomy import Anatomy, FloatArray, Grid
 
 BoolArray = npt.NDArray[np.bool_]
 
-TSS_WINDOW_HOURS = 4.5
 EARLIEST_HOURS, LATEST_HOURS = 0.5, 12.0
 # In the unit of FLAIR's brain signal: below it a reader would not outline the lesion.
-VISIBLE_CONTRAST = 0.06
+VISIBLE_CONTRAST = 0.07
 MIN_CORE_VOXELS = 8
 _ATTEMPTS = 100
 

@@ -1,0 +1,142 @@
+import csv
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.phantom.dataset import PhantomOptions, check_options, pool_cases, write_phantom
+from nnunet_mgcl.phantom.preview import write_preview
+from nnunet_mgcl.phantom.signal import MODALITIES
+
+OPTIONS = PhantomOptions(cases=3, unlabelled=4, test=1, size=(24, 20, 6))
+
+
+def write(parent, options=OPTIONS, **kwargs):
+    names = list(write_phantom(parent, options, **kwargs))
+    return parent / options.folder, names
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("raw"))[0]
+
+
+def test_it_has_the_files_of_a_raw_dataset(phantom):
+    files = Counter(name.split("/")[0] for name in contents(phantom))
+    pool = sum(len(case.modalities) for case in pool_cases(OPTIONS))
+    assert files == {
+        **{"imagesTr": 9, "labelsTr": 3, "imagesTs": 3, "labelsTs": 1, "imagesUn": pool},
+        **{"dataset.json": 1, "tss.csv": 1, "tssTs.csv": 1},
+    }
+
+
+def test_equal_options_give_equal_bytes_and_another_seed_does_not(phantom, tmp_path):
+    again, names = write(tmp_path)
+    assert len(names) == 8
+    assert contents(again) == contents(phantom)
+    other, _ = write(tmp_path, replace(OPTIONS, seed=1), overwrite=True)
+    assert contents(other)["tss.csv"] != contents(phantom)["tss.csv"]
+
+
+def test_a_label_map_is_the_bit_mask_of_nested_lesions(phantom):
+    for path in (phantom / "labelsTr").iterdir():
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(path))
+        assert set(np.unique(labels)) <= {0, 4, 5, 7}
+        assert (labels & 1).any()
+
+
+def test_images_and_labels_share_a_grid_that_holds_the_head(phantom):
+    paths = [*(phantom / "imagesTr").iterdir(), *(phantom / "labelsTr").iterdir()]
+    for image in map(sitk.ReadImage, paths):
+        assert image.GetSize() == (24, 20, 6)
+        assert image.GetSpacing() == pytest.approx(
+            (9.6, 9.6, 12.0)
+        )  # 192 mm across the shorter side, 72 mm high
+
+
+def test_dataset_json_declares_every_combination_and_says_that_it_is_synthetic(phantom):
+    content = json.loads((phantom / "dataset.json").read_text())
+    assert content["labels"]["background"] == 0
+    assert content["labels"]["DWI+PWI"] == 5
+    assert sorted(content["labels"].values()) == list(range(8))
+    assert content["mgcl"]["lesion_labels"] == {
+        "DWI": [1, 3, 5, 7],
+        "FLAIR": [2, 3, 6, 7],
+        "PWI": [4, 5, 6, 7],
+    }
+    assert content["mgcl"]["modalities"] == {"DWI": [0], "FLAIR": [1], "PWI": [2]}
+    assert "SYNTHETIC" in content["description"]
+
+
+def test_the_tables_name_the_training_and_the_test_cases(phantom):
+    for table, folder in (("tss.csv", "labelsTr"), ("tssTs.csv", "labelsTs")):
+        with open(phantom / table, encoding="utf-8", newline="") as file:
+            cases = [row["case"] for row in csv.DictReader(file)]
+        assert cases == sorted(p.name.removesuffix(".nii.gz") for p in (phantom / folder).iterdir())
+
+
+def test_more_cases_leave_the_images_of_the_first_ones_alone(phantom, tmp_path):
+    larger, _ = write(tmp_path, replace(OPTIONS, unlabelled=6))
+    before, after = contents(phantom), contents(larger)
+    assert all(after[name] == before[name] for name in before if name.startswith(("imagesTr", "labelsTr")))
+
+
+@pytest.mark.parametrize("count", [1, 7, 40])
+def test_the_pool_is_unpaired_and_fair(count):
+    cases = pool_cases(replace(OPTIONS, unlabelled=count))
+    share = Counter(modality for case in cases for modality in case.modalities)
+    assert set(share) == set(MODALITIES)
+    assert max(share.values()) - min(share.values()) <= 2
+    if count >= 7:
+        assert len({case.modalities for case in cases}) == 7
+
+
+def test_an_existing_folder_is_refused(phantom):
+    before = contents(phantom)
+    with pytest.raises(UserError, match="--overwrite"):
+        write_phantom(phantom.parent, OPTIONS)
+    assert contents(phantom) == before
+
+
+def test_overwrite_spares_what_is_not_a_phantom(tmp_path):
+    real = tmp_path / OPTIONS.folder
+    real.mkdir()
+    (real / "dataset.json").write_text('{"name": "years of work"}')
+    with pytest.raises(UserError, match="not written"):
+        write_phantom(tmp_path, OPTIONS, overwrite=True)
+    assert (real / "dataset.json").exists()
+
+
+def test_a_number_that_another_dataset_has_is_refused(tmp_path):
+    (tmp_path / "Dataset501_Other").mkdir()
+    with pytest.raises(UserError, match="same number"):
+        write_phantom(tmp_path, OPTIONS)
+
+
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
+    drawing = write_phantom(tmp_path, OPTIONS)
+    next(drawing)
+    drawing.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"cases": 0}, {"unlabelled": -1}, {"id": 1000}, {"size": (8, 64, 12)}, {"name": "../x"}, {"name": ""}],
+)
+def test_options_out_of_range_are_refused(change):
+    with pytest.raises(UserError, match=f"--{next(iter(change))}"):
+        check_options(replace(OPTIONS, **change))
+
+
+def test_the_preview_is_a_png(tmp_path):
+    write_preview(tmp_path / "preview.png", OPTIONS)
+    assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
