@@ -74,16 +74,14 @@ def fold_cases(splits: list[Split], fold: int) -> tuple[list[str], list[str]]:
         UserError: There is no such fold. (nnU-Net would draw a random split that knows no patients.)
     """
     if not 0 <= fold < len(splits):
-        raise UserError(
-            f"fold {fold}", f"a split with {len(splits)} folds", f"0 to {len(splits) - 1}", "choose one"
-        )
+        raise UserError(f"fold {fold}", f"a split with {len(splits)} folds", f"0 to {len(splits) - 1}", "choose one")
     return splits[fold]["train"], splits[fold]["val"]
 
 
 def _grouped_split(cases: list[str], table: TSSTable, folds: int) -> list[Split]:
     """Deals patients out, large ones first, each to the fold with the fewest cases of the same classes.
 
-    scikit-learn's StratifiedGroupKFold does much the same, but refuses a dataset in which every class has fewer
+    scikit-learn's StratifiedGroupKFold does much the same, but refuses a dataset where every class has fewer
     cases than there are folds.
     """
     groups: dict[str, list[str]] = defaultdict(list)
@@ -98,8 +96,7 @@ def _grouped_split(cases: list[str], table: TSSTable, folds: int) -> list[Split]
         validation[best] += groups[patient]
         strata[best].update(own)
     return [
-        {"train": [case for case in cases if case not in held_out], "val": sorted(held_out)}
-        for held_out in validation
+        {"train": [case for case in cases if case not in held_out], "val": sorted(held_out)} for held_out in validation
     ]
 
 

@@ -88,17 +88,13 @@ def read_tss_table(path: Path, cases: Collection[str]) -> TSSTable:
         case = values["case"]
         if case not in cases:
             close = get_close_matches(case, cases, n=1)
-            remedy = (
-                f"did you mean {close[0]!r}?" if close else "name cases as nnU-Net does, or remove the row"
-            )
+            remedy = f"did you mean {close[0]!r}?" if close else "name cases as nnU-Net does, or remove the row"
             raise UserError(where, f"unknown case {case!r}", "one of the labelled cases", remedy)
         if case in rows:
             raise UserError(where, f"a second row for {case!r}", "one row a case", "remove one")
         rows[case] = _row(where, values)
     if not rows:
-        raise UserError(
-            path, "no row", "one row for each case with a known TSS", "add rows or remove the file"
-        )
+        raise UserError(path, "no row", "one row for each case with a known TSS", "add rows or remove the file")
     return TSSTable(rows)
 
 
@@ -124,9 +120,7 @@ def _header(path: Path, lines: list[str]) -> list[str]:
 def _row(where: str, values: dict[str, str]) -> TSSRow:
     patient = values.get("patient")
     if patient == "":
-        raise UserError(
-            where, "an empty patient", "a patient in every row", "fill it in or remove the column"
-        )
+        raise UserError(where, "an empty patient", "a patient in every row", "fill it in or remove the column")
     if "tss_class" in values:
         if values["tss_class"] not in ("0", "1"):
             expected = f"1 (TSS < {TSS_WINDOW_HOURS} h) or 0"

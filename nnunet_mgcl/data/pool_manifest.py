@@ -1,0 +1,114 @@
+"""The manifest of a preprocessed pool: the only truth about it.
+
+A case that the manifest does not list does not exist, whatever files a killed run has left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nnunet_mgcl.files import read_json, write_json
+
+MANIFEST = "manifest.json"
+SUFFIXES = (".b2nd", "_seg.b2nd", ".pkl")
+"""The files of one case, as nnU-Net writes them."""
+
+FileEntry = dict[str, Any]
+"""Name, size, time of change and SHA-256 of a raw file."""
+
+
+class Manifest:
+    """Which cases of a pool are preprocessed, from which raw files and with which plan entries.
+
+    Attributes:
+        pool: The folder of the preprocessed pool; each modality has a folder in it.
+        modalities: Modality -> `plan` (its entries) and `cases` (case -> one entry a raw file).
+    """
+
+    def __init__(self, pool: Path) -> None:
+        self.pool = pool
+        path = pool / MANIFEST
+        self.modalities: dict[str, Any] = read_json(path)["modalities"] if path.exists() else {}
+
+    def save(self) -> None:
+        """Writes `manifest.json`."""
+        write_json(self.pool / MANIFEST, {"modalities": self.modalities})
+
+    def cases(self, modality: str) -> dict[str, list[FileEntry]]:
+        """The preprocessed cases of a modality."""
+        return self.modalities.get(modality, {}).get("cases", {})
+
+    def fits(self, modality: str, plan: dict[str, Any]) -> bool:
+        """Whether the modality was preprocessed with these plan entries."""
+        return modality in self.modalities and self.modalities[modality]["plan"] == plan
+
+    def refresh(self, modality: str, plan: dict[str, Any], files: dict[str, list[Path]]) -> dict[str, list[FileEntry]]:
+        """Keeps the cases that are up to date, and forgets and deletes everything else.
+
+        Returns:
+            The cases to preprocess, described for `add`.
+        """
+        folder = self.pool / modality
+        entries = self.cases(modality) if self.fits(modality, plan) else {}
+        described = {case: _describe(paths, entries.get(case, [])) for case, paths in files.items()}
+        kept = {
+            case: entry
+            for case, entry in described.items()
+            if _hashes(entry) == _hashes(entries.get(case, []))
+            and all((folder / f"{case}{suffix}").exists() for suffix in SUFFIXES)
+        }
+        self.modalities[modality] = {"plan": plan, "cases": kept}
+        # Forgotten before deleted: a run killed here leaves files that nobody lists, never the reverse.
+        self.save()
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = {f"{case}{suffix}" for case in kept for suffix in SUFFIXES}
+        for path in folder.iterdir():
+            if path.name not in wanted:
+                path.unlink()
+        return {case: entry for case, entry in described.items() if case not in kept}
+
+    def add(self, modality: str, case: str, described: list[FileEntry]) -> None:
+        """Lists a case whose files are written."""
+        self.modalities[modality]["cases"][case] = described
+
+
+@contextmanager
+def locked(pool: Path, log: Callable[[str], None]) -> Iterator[None]:
+    """Holds the pool's lock; the operating system frees it when the process dies."""
+    pool.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(pool / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log(f"Waiting for another process that prepares {pool}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _describe(paths: list[Path], known: list[FileEntry]) -> list[FileEntry]:
+    """Describes raw files; a hash is taken over where name, size and time are as known."""
+    before = {entry["name"]: entry for entry in known}
+    described = []
+    for path in paths:
+        status = path.stat()
+        entry: FileEntry = {"name": path.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        if entry.items() <= before.get(path.name, {}).items():
+            entry["sha256"] = before[path.name]["sha256"]
+        else:
+            with path.open("rb") as stream:
+                entry["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+        described.append(entry)
+    return described
+
+
+def _hashes(entries: list[FileEntry]) -> list[tuple[str, str]]:
+    return [(entry["name"], entry["sha256"]) for entry in entries]

@@ -1,0 +1,83 @@
+"""Finds the raw images of the unlabelled pool, `imagesUn`."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.plans import channel_names
+
+PoolFiles = dict[str, dict[str, list[Path]]]
+"""Modality -> case -> one file a channel, in the modality's order."""
+
+
+def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, list[int]]) -> PoolFiles:
+    """Finds the cases of each modality in `imagesUn`. A case may have any subset of the modalities.
+
+    Args:
+        folder: Where the files `CASE_CCCC<file ending>` are.
+        dataset_json: Content of `dataset.json`.
+        modalities: Channels of each modality.
+
+    Raises:
+        UserError: A file is not named so, or a case has a part of a modality's channels or different grids.
+    """
+    cases: dict[str, dict[int, Path]] = defaultdict(dict)
+    known = channel_names(dataset_json)
+    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(dataset_json["file_ending"]))
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        match = pattern.fullmatch(path.name)
+        if not match:
+            expected = f"CASE_CCCC{dataset_json['file_ending']} with a channel of four digits"
+            raise UserError(path, "another name", expected, "rename or remove it")
+        if int(match[2]) not in known:
+            raise UserError(path, f"channel {int(match[2])}", f"one of {known}", "rename or remove it")
+        cases[match[1]][int(match[2])] = path
+
+    found: PoolFiles = {modality: {} for modality in modalities}
+    for case, files in sorted(cases.items()):
+        for modality, channels in modalities.items():
+            missing = [channel for channel in channels if channel not in files]
+            if len(missing) == len(channels):
+                continue
+            if missing:
+                raise UserError(
+                    f"{folder}, case {case}",
+                    f"{modality} without channel {missing[0]} ({known[missing[0]]})",
+                    f"all of its channels {channels}, or none",
+                    "add the missing file or remove the others",
+                )
+            found[modality][case] = [files[channel] for channel in channels]
+            _check_grids(found[modality][case], modality)
+    return found
+
+
+def _check_grids(files: list[Path], modality: str) -> None:
+    """Compares the headers of a case's channels."""
+    grids = [_grid(path) for path in files] if len(files) > 1 else []
+    for path, grid in zip(files[1:], grids[1:], strict=False):
+        same_shape = [len(part) for part in grid] == [len(part) for part in grids[0]]
+        if not same_shape or not all(np.allclose(*pair, atol=1e-3) for pair in zip(grid, grids[0], strict=True)):
+            raise UserError(
+                path, f"size, spacing, origin and direction {grid}", f"those of {files[0].name}: {grids[0]}",
+                f"resample the channels of {modality} to one grid",
+            )  # fmt: skip
+
+
+def _grid(path: Path) -> tuple[tuple[float, ...], ...]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(path, f"cannot be read ({reason})", "an image", "replace or remove the file") from None
+    return reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()

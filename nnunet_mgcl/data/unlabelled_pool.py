@@ -1,0 +1,223 @@
+"""The unlabelled pool, preprocessed modality by modality as nnU-Net would."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from rich.progress import track
+
+from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.data.pool_manifest import FileEntry, Manifest, locked
+from nnunet_mgcl.data.pool_scan import scan_pool
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.plans import merged_configuration, modality_view
+
+SAVE_EVERY = 20
+"""Cases between two saves of the manifest: what a killed run loses at most."""
+
+PLAN_KEYS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
+CONFIGURATION_KEYS = (
+    "spacing",
+    "preprocessor_name",
+    "normalization_schemes",
+    "use_mask_for_norm",
+    "resampling_fn_data",
+    "resampling_fn_data_kwargs",
+    "resampling_fn_seg",
+    "resampling_fn_seg_kwargs",
+)
+
+Log = Callable[[str], None]
+
+
+def prepare_pool(
+    layout: DatasetLayout,
+    plans: dict[str, Any],
+    configuration: str,
+    dataset_json: dict[str, Any],
+    config: MGCLConfig,
+    num_processes: int,
+    log: Log,
+    progress: bool = True,
+) -> dict[str, list[str]]:
+    """Preprocesses what is new or changed in the pool and forgets what is gone.
+
+    Every modality goes through its one-modality view of the plan and nnU-Net's own preprocessor. Another
+    process that prepares the same pool is waited for.
+
+    Args:
+        layout: The dataset's paths.
+        plans: Content of the plans file.
+        configuration: One of its configurations.
+        dataset_json: Content of `dataset.json`.
+        config: The resolved block.
+        num_processes: Worker processes; 1 works in this process.
+        log: Takes one line for the user.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The cases of each modality.
+
+    Raises:
+        UserError: `imagesUn` or one of its images is wrong. The other images are prepared nevertheless.
+    """
+    assert config.modalities is not None  # resolved
+    data_identifier = merged_configuration(plans, configuration)["data_identifier"]
+    pool = layout.unlabelled(data_identifier)
+    views = {
+        modality: _View(*modality_view(plans, configuration, dataset_json, channels, None), configuration, channels)
+        for modality, channels in config.modalities.items()
+    }
+    raw = layout.raw_unlabelled
+    if raw is None or not raw.is_dir():
+        return _without_raw(layout, views, config, data_identifier, log)
+
+    files = scan_pool(raw, dataset_json, config.modalities)
+    with locked(pool, log):
+        manifest = Manifest(pool)
+        jobs = []
+        for modality, view in views.items():
+            todo = manifest.refresh(modality, view.fingerprint, files[modality])
+            for case, described in todo.items():
+                jobs.append(_Job(modality, case, files[modality][case], described, pool / modality / case, view))
+            log(f"Unlabelled pool, {modality}: {len(files[modality])} cases, {len(todo)} to preprocess")
+        _run(jobs, manifest, num_processes, progress)
+    return pool_cases(layout, config, data_identifier)
+
+
+def pool_cases(layout: DatasetLayout, config: MGCLConfig, data_identifier: str) -> dict[str, list[str]]:
+    """The preprocessed cases of each modality, sorted; an empty list where there are none."""
+    manifest = Manifest(layout.unlabelled(data_identifier))
+    return {modality: sorted(manifest.cases(modality)) for modality in config.modalities or {}}
+
+
+@dataclass(frozen=True)
+class _View:
+    """The one-modality view of a plan, as `modality_view` returns it."""
+
+    plans: dict[str, Any]
+    dataset_json: dict[str, Any]
+    configuration: str
+    channels: list[int]
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything but the images that decides how they look after preprocessing."""
+        resolved = self.plans["configurations"][self.configuration]
+        entries = {key: self.plans.get(key) for key in PLAN_KEYS}
+        entries |= {key: resolved.get(key) for key in CONFIGURATION_KEYS}
+        return {"nnunetv2": version("nnunetv2"), "channels": self.channels, **entries}
+
+
+@dataclass(frozen=True)
+class _Job:
+    modality: str
+    case: str
+    files: list[Path]
+    described: list[FileEntry]
+    output: Path
+    view: _View
+
+
+def _run(jobs: list[_Job], manifest: Manifest, num_processes: int, progress: bool) -> None:
+    """Preprocesses all jobs, lists what succeeded, then raises the first mistake."""
+    mistakes = []
+    try:
+        finished = track(_results(jobs, num_processes), "Preprocessing the pool", len(jobs), disable=not progress)
+        for number, (job, mistake) in enumerate(finished, start=1):
+            if mistake:
+                mistakes.append(mistake)
+            else:
+                manifest.add(job.modality, job.case, job.described)
+            if number % SAVE_EVERY == 0:
+                manifest.save()
+    finally:
+        manifest.save()
+    if mistakes:
+        first = min(mistakes, key=lambda mistake: mistake.where)
+        more = f" ({len(mistakes) - 1} more images are wrong)" if len(mistakes) > 1 else ""
+        raise UserError(first.where, first.found + more, first.expected, first.remedy)
+
+
+def _results(jobs: list[_Job], num_processes: int) -> Iterator[tuple[_Job, UserError | None]]:
+    if num_processes <= 1 or len(jobs) <= 1:
+        yield from ((job, _preprocess(job)) for job in jobs)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(num_processes, len(jobs)), mp_context=spawn) as workers:
+        futures = {workers.submit(_preprocess, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise UserError(
+                "preprocessing of the pool", "a worker process was killed", "enough memory for all of them",
+                "use fewer processes, e.g. mgcl prepare -np 1",
+            ) from None  # fmt: skip
+
+
+def _preprocess(job: _Job) -> UserError | None:
+    """Preprocesses one case as nnU-Net's `run_case_save` does; returns a mistake, which `raise` might lose."""
+    plans = PlansManager(job.view.plans)
+    configuration = plans.get_configuration(job.view.configuration)
+    where = ", ".join(map(str, job.files))
+    try:
+        data, properties = plans.image_reader_writer_class().read_images([str(path) for path in job.files])
+    except Exception as error:  # every reader raises exceptions of its own
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        return UserError(where, f"cannot be read ({reason[0]})", "an intact image", "replace or remove the file")
+    if mistake := _mistake_in(data, job.files):
+        return UserError(where, *mistake, "replace or remove the file")
+
+    preprocessor = configuration.preprocessor_class(verbose=False)
+    data, seg, properties = preprocessor.run_case_npy(
+        data, None, properties, plans, configuration, job.view.dataset_json
+    )
+    data, seg = data.astype(np.float32, copy=False), seg.astype(np.int16, copy=False)
+    blocks, chunks = comp_blosc2_params(data.shape, tuple(configuration.patch_size), data.itemsize)
+    blocks_seg, chunks_seg = comp_blosc2_params(seg.shape, tuple(configuration.patch_size), seg.itemsize)
+    nnUNetDatasetBlosc2.save_case(
+        data, seg, properties, str(job.output),
+        chunks=chunks, blocks=blocks, chunks_seg=chunks_seg, blocks_seg=blocks_seg,
+    )  # fmt: skip
+    return None
+
+
+def _mistake_in(data: np.ndarray, files: list[Path]) -> tuple[str, str] | None:
+    if data.shape[0] != len(files):
+        return f"{data.shape[0]} volumes in {len(files)} file(s)", "one 3d volume a file"
+    if not np.isfinite(data).all():
+        return "NaN or infinite values", "finite intensities"
+    if any(channel.min() == channel.max() for channel in data):
+        return "one value in all voxels", "an image"
+    return None
+
+
+def _without_raw(
+    layout: DatasetLayout, views: dict[str, _View], config: MGCLConfig, data_identifier: str, log: Log
+) -> dict[str, list[str]]:
+    """The pool as an earlier run left it, where `imagesUn` is not on this machine."""
+    manifest = Manifest(layout.unlabelled(data_identifier))
+    for modality, view in views.items():
+        if manifest.cases(modality) and not manifest.fits(modality, view.fingerprint):
+            raise UserError(
+                manifest.pool / modality, "images of another plan or nnU-Net version", "those of this plan",
+                f"put imagesUn back into {layout.raw or 'nnUNet_raw'}, or remove the folder",
+            )  # fmt: skip
+    cases = pool_cases(layout, config, data_identifier)
+    if any(cases.values()):
+        log(f"No raw imagesUn: using the preprocessed pool in {manifest.pool}")
+    else:
+        log("No unlabelled pool (imagesUn)")
+    return cases
