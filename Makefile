@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help install test test-slow demo
 
 help:
-	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^# make/make/p' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP)
 

@@ -40,8 +40,10 @@ def test_the_folder_goes_behind_what_is_there():
     assert env.extended(f"/one{os.pathsep}/two", Path("/mine")) == os.pathsep.join(["/one", "/two", "/mine"])
 
 
-def test_the_folder_is_not_added_twice(tmp_path):
-    value = os.pathsep.join(["/one", f"{tmp_path}{os.sep}"])
+def test_the_folder_is_not_added_twice_under_another_name(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    value = os.pathsep.join(["/one", f"{link}{os.sep}"])
     assert env.extended(value, tmp_path) == value
 
 
