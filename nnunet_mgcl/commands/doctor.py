@@ -200,9 +200,7 @@ def _print_report(findings: list[Finding]) -> None:
     console.print(table)
     for finding in findings:
         if finding.remedy:
-            console.print(
-                f"{finding.mark} {escape(finding.subject)}: {escape(finding.remedy)}", soft_wrap=True
-            )
+            console.print(f"{finding.mark} {escape(finding.subject)}: {escape(finding.remedy)}", soft_wrap=True)
     if not any(finding.is_problem for finding in findings):
         console.print("Everything is in place.")
 

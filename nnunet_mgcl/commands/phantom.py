@@ -16,16 +16,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "performance.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "-o", dest="output", type=Path, required=True, help="parent folder, usually $nnUNet_raw"
-    )
+    parser.add_argument("-o", dest="output", type=Path, required=True, help="parent folder, usually $nnUNet_raw")
     parser.add_argument("--cases", type=int, default=24, help="labelled training cases")
     parser.add_argument("--unlabelled", type=int, default=40, help="cases of the unlabelled, unpaired pool")
     parser.add_argument("--test", type=int, default=4, help="labelled test cases")
     parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal files")
-    parser.add_argument(
-        "--size", type=int, nargs=3, default=(64, 64, 12), metavar=("X", "Y", "Z"), help="voxels"
-    )
+    parser.add_argument("--size", type=int, nargs=3, default=(64, 64, 12), metavar=("X", "Y", "Z"), help="voxels")
     parser.add_argument("--id", type=int, default=501, help="number of the dataset")
     parser.add_argument("--name", default="Phantom", help="name of the dataset")
     parser.add_argument("--preview", action="store_true", help="also draw preview.png")

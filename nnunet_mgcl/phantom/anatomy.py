@@ -107,9 +107,7 @@ def _posed(grid: Grid, rng: np.random.Generator) -> list[FloatArray]:
     return [z, y * np.cos(angle) - x * np.sin(angle), y * np.sin(angle) + x * np.cos(angle)]
 
 
-def _ventricles(
-    z: FloatArray, y: FloatArray, x: FloatArray, rng: np.random.Generator, step: float
-) -> FloatArray:
+def _ventricles(z: FloatArray, y: FloatArray, x: FloatArray, rng: np.random.Generator, step: float) -> FloatArray:
     """The two lateral ventricles, mirror images that open backwards."""
     scale = rng.uniform(0.8, 1.3)
     off_midline = np.abs(x) - (7.0 + 0.25 * np.abs(y))

@@ -162,9 +162,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     description = target / "dataset.json"
     if not description.is_file() or "phantom" not in read_json(description):
         remedy = "choose another --id, or remove the folder yourself if nobody needs it"
-        raise UserError(
-            target, "a dataset that mgcl phantom has not written", "a phantom to overwrite", remedy
-        )
+        raise UserError(target, "a dataset that mgcl phantom has not written", "a phantom to overwrite", remedy)
 
 
 def dataset_json(options: PhantomOptions) -> dict[str, Any]:

@@ -33,9 +33,7 @@ class Patient:
         return np.bitwise_or.reduce(bits)
 
 
-def draw_patient(
-    grid: Grid, hours: float, rng: np.random.Generator, modalities: Iterable[str] = MODALITIES
-) -> Patient:
+def draw_patient(grid: Grid, hours: float, rng: np.random.Generator, modalities: Iterable[str] = MODALITIES) -> Patient:
     """Draws a patient whose stroke is `hours` old."""
     anatomy = draw_anatomy(grid, rng)
     lesion = draw_lesion(grid, anatomy, hours, rng)

@@ -57,9 +57,7 @@ def test_images_and_labels_share_a_grid_that_holds_the_head(phantom):
     paths = [*(phantom / "imagesTr").iterdir(), *(phantom / "labelsTr").iterdir()]
     for image in map(sitk.ReadImage, paths):
         assert image.GetSize() == (24, 20, 6)
-        assert image.GetSpacing() == pytest.approx(
-            (9.6, 9.6, 12.0)
-        )  # 192 mm across the shorter side, 72 mm high
+        assert image.GetSpacing() == pytest.approx((9.6, 9.6, 12.0))  # 192 mm across the shorter side, 72 mm high
 
 
 def test_dataset_json_declares_every_combination_and_says_that_it_is_synthetic(phantom):
