@@ -12,7 +12,7 @@ from nnunet_mgcl import __version__
 # In the order of the help text. Each is a module of `nnunet_mgcl.commands` with `add_parser(subparsers)`,
 # which adds the subcommand of that name, and `run(args) -> int`, which returns the exit status. Heavy imports
 # (torch, nnunetv2) belong into `run`.
-COMMANDS = ("env", "doctor", "phantom")
+COMMANDS = ("env", "doctor", "phantom", "predict", "summary")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,9 +37,7 @@ def _modules() -> dict[str, ModuleType]:
 
 
 def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mgcl", description="Multi-grained contrastive learning for nnU-Net v2."
-    )
+    parser = argparse.ArgumentParser(prog="mgcl", description="Multi-grained contrastive learning for nnU-Net v2.")
     parser.add_argument("--version", action="version", version=f"nnunet_mgcl {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in modules.values():
