@@ -1,11 +1,22 @@
-"""Fixtures that several test folders share. Small on purpose: each is made in milliseconds."""
+"""Fixtures that several test folders share. Small on purpose: all are made within a second.
+
+`plans`, `dataset_json` and `masks_json` are dicts that a test may change; `tiny_dataset` is a dataset on disk that
+fits them.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
+
+from nnunet_mgcl.data.layout import DatasetLayout
 
 RESAMPLING = {
     "resampling_fn_data": "resample_data_or_seg_to_shape",
@@ -130,3 +141,81 @@ def plans() -> dict[str, Any]:
         "label_manager": "LabelManager",
         "foreground_intensity_properties_per_channel": intensity,
     }
+
+
+TINY_SHAPE = (6, 32, 32)
+TINY_CASES = [f"case_{number}" for number in range(6)]
+TINY_POOL = {"pool_0": [0, 1, 2], "pool_1": [0], "pool_2": [1, 2], "case_0": [0, 2]}
+"""Channels of each unlabelled case; one carries the name of a labelled case on purpose."""
+
+
+def write_image(path: Path, array: np.ndarray, spacing: tuple[float, float, float] = (3.0, 3.0, 6.0)) -> None:
+    """Writes `(Z, Y, X)` as an image."""
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+
+
+def _tiny_case(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Three channels `(3, Z, Y, X)` of noise with bright lesions, and their bit mask `(Z, Y, X)`."""
+    labels = np.zeros(TINY_SHAPE, np.uint8)
+    images = random.normal(10, 1, size=(3, *TINY_SHAPE)).astype(np.float32)
+    for channel in range(3):
+        z, y, x = random.integers((1, 4, 4), (4, 20, 20))
+        lesion = (slice(z, z + 2), slice(y, y + 8), slice(x, x + 8))
+        labels[lesion] += 2**channel
+        images[channel][lesion] += 10
+    return images, labels
+
+
+@pytest.fixture(scope="session")
+def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The raw part of `tiny_dataset`, written once."""
+    raw = tmp_path_factory.mktemp("tiny") / "Dataset901_Tiny"
+    random = np.random.default_rng(0)
+    for case in TINY_CASES:
+        images, labels = _tiny_case(random)
+        for channel in range(3):
+            write_image(raw / "imagesTr" / f"{case}_{channel:04}.nii.gz", images[channel])
+        write_image(raw / "labelsTr" / f"{case}.nii.gz", labels)
+    for case, channels in TINY_POOL.items():
+        images, _ = _tiny_case(random)
+        for channel in channels:
+            write_image(raw / "imagesUn" / f"{case}_{channel:04}.nii.gz", images[channel])
+    rows = [f"{case},{hours}" for case, hours in zip(TINY_CASES, [1, 2, 3, 6, 8], strict=False)]
+    (raw / "tss.csv").write_text("\n".join(["case,tss_hours", *rows, ""]))
+    return raw
+
+
+@pytest.fixture
+def tiny_dataset(
+    tiny_template: Path, tmp_path: Path, plans: dict[str, Any], masks_json: dict[str, Any]
+) -> DatasetLayout:
+    """A dataset of six labelled cases with a mask for each modality, four unlabelled cases and a TSS table.
+
+    It is preprocessed by nnU-Net for `2d` (and so for `2d_heir`); the last case has an unknown TSS.
+    """
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    name = tiny_template.name
+    layout = DatasetLayout(name, tmp_path / "raw" / name, tmp_path / "preprocessed" / name)
+    shutil.copytree(tiny_template, layout.raw)
+    data = layout.preprocessed / "nnUNetPlans_2d"
+    data.mkdir(parents=True)
+    for path in (layout.raw / "dataset.json", layout.dataset_json):
+        path.write_text(json.dumps(masks_json))
+    layout.plans("nnUNetPlans").write_text(json.dumps(plans))
+
+    manager = PlansManager(plans)
+    for case in TINY_CASES:
+        DefaultPreprocessor(verbose=False).run_case_save(
+            str(data / case),
+            [str(layout.raw / "imagesTr" / f"{case}_{channel:04}.nii.gz") for channel in range(3)],
+            str(layout.raw / "labelsTr" / f"{case}.nii.gz"),
+            manager,
+            manager.get_configuration("2d"),
+            masks_json,
+        )
+    return layout

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -171,14 +172,16 @@ def _preprocess(job: _Job) -> UserError | None:
     """Preprocesses one case as nnU-Net's `run_case_save` does; returns a mistake, which `raise` might lose."""
     plans = PlansManager(job.view.plans)
     configuration = plans.get_configuration(job.view.configuration)
+    for path in job.files:
+        if mistake := _nifti_mistake(path):
+            return UserError(path, *mistake, _REMEDY)
     where = ", ".join(map(str, job.files))
     try:
         data, properties = plans.image_reader_writer_class().read_images([str(path) for path in job.files])
     except Exception as error:  # every reader raises exceptions of its own
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        return UserError(where, f"cannot be read ({reason[0]})", "an intact image", "replace or remove the file")
-    if mistake := _mistake_in(data, job.files):
-        return UserError(where, *mistake, "replace or remove the file")
+        return UserError(where, f"cannot be read ({_reason(error)})", "an intact image", _REMEDY)
+    if mistake := _mistake_in(data, len(job.files)):
+        return UserError(where, *mistake, _REMEDY)
 
     preprocessor = configuration.preprocessor_class(verbose=False)
     data, seg, properties = preprocessor.run_case_npy(
@@ -194,14 +197,34 @@ def _preprocess(job: _Job) -> UserError | None:
     return None
 
 
-def _mistake_in(data: np.ndarray, files: list[Path]) -> tuple[str, str] | None:
-    if data.shape[0] != len(files):
-        return f"{data.shape[0]} volumes in {len(files)} file(s)", "one 3d volume a file"
+_REMEDY = "replace or remove the file"
+
+
+def _nifti_mistake(path: Path) -> tuple[str, str] | None:
+    """Finds what SimpleITK hides in NIfTI files: it reads NaN, and all that a truncated file lacks, as 0."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return None
+    try:
+        image: Any = nibabel.load(path)
+        values = np.asanyarray(image.dataobj).reshape(1, -1)
+    except Exception as error:  # gzip, zlib, OS and nibabel's own errors
+        return f"cannot be read ({_reason(error)})", "an intact image"
+    return _mistake_in(values, 1)
+
+
+def _mistake_in(data: np.ndarray, files: int) -> tuple[str, str] | None:
+    """What is wrong with the channels `(C, ...)` of so many files; None: nothing."""
+    if data.shape[0] != files:
+        return "more than one volume in a file", "one 3d volume a file"
     if not np.isfinite(data).all():
         return "NaN or infinite values", "finite intensities"
     if any(channel.min() == channel.max() for channel in data):
         return "one value in all voxels", "an image"
     return None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 
 def _without_raw(

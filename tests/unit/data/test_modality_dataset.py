@@ -79,9 +79,7 @@ class TestLabelledCase:
     def test_branch_without_lesion_has_no_locations(self, tmp_path):
         data, seg = image_and_labels(0, labels=(0, 1))
         save(tmp_path / "x", "a", data, seg, sample_class_locations(seg, MASKS))
-        _, seg, _, properties = ModalityDataset(labelled_sources(tmp_path / "x", ["a"], [1], [2, 3], None))[
-            "a"
-        ]
+        _, seg, _, properties = ModalityDataset(labelled_sources(tmp_path / "x", ["a"], [1], [2, 3], None))["a"]
         assert seg[:].max() == 0
         assert len(properties["class_locations"][1]) == 0
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from nnunet_mgcl.data.prepare import ensure_table, prepare_dataset, tss_known
+from nnunet_mgcl.errors import UserError
+
+
+@pytest.fixture
+def lines():
+    return []
+
+
+def prepare(layout, plans, lines, configuration="2d", **options):
+    return prepare_dataset(layout, plans, configuration, 1, lines.append, progress=False, **options)
+
+
+def test_everything_is_made_and_a_second_run_is_silent_about_it(tiny_dataset, plans, lines):
+    prepared = prepare(tiny_dataset, plans, lines)
+    assert prepared.config.tss.enabled is True
+    assert prepared.table.cases == [f"case_{number}" for number in range(5)]
+    assert len(prepared.splits) == 5
+    assert prepared.pool["FLAIR"] == ["pool_0", "pool_2"]
+    assert tiny_dataset.splits.exists() and tiny_dataset.tss.exists()
+
+    lines.clear()
+    again = prepare(tiny_dataset, plans, lines)
+    assert again == prepared
+    assert len(lines) == 3 and all("0 to preprocess" in line for line in lines)
+
+
+def test_heir_of_a_configuration_shares_its_data(tiny_dataset, plans, lines):
+    prepared = prepare(tiny_dataset, plans, lines, "2d_heir")
+    assert tiny_dataset.unlabelled("nnUNetPlans_2d", "DWI").is_dir()
+    assert prepared.config.seed.batch_size == 3
+
+
+def test_configuration_without_preprocessed_data_is_refused_with_the_command(tiny_dataset, plans, lines):
+    with pytest.raises(UserError, match=r"nnUNetv2_preprocess -d Dataset901_Tiny .* -c 3d_fullres"):
+        prepare(tiny_dataset, plans, lines, "3d_fullres")
+
+
+def test_machine_without_raw_data(tiny_dataset, plans, lines):
+    first = prepare(tiny_dataset, plans, lines)
+    shutil.rmtree(tiny_dataset.raw)
+    assert prepare(tiny_dataset, plans, lines) == first
+
+
+def test_changed_dataset_json_is_mentioned(tiny_dataset, plans, lines):
+    content = json.loads(tiny_dataset.raw_dataset_json.read_text())
+    tiny_dataset.raw_dataset_json.write_text(json.dumps(content | {"numTraining": 7}))
+    prepare(tiny_dataset, plans, lines)
+    assert "nnUNetv2_plan_and_preprocess" in lines[0]
+
+
+class TestTable:
+    cases = [f"case_{number}" for number in range(6)]  # noqa: RUF012
+
+    def test_dataset_without_table(self, tiny_dataset, lines):
+        tiny_dataset.raw_tss.unlink()
+        assert not tss_known(tiny_dataset)
+        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=False) is None
+
+    def test_wrong_table_is_not_copied(self, tiny_dataset, lines):
+        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,x\n")
+        with pytest.raises(UserError):
+            ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
+        assert not tiny_dataset.tss.exists()
+
+    def test_training_keeps_the_copy_and_says_so(self, tiny_dataset, lines):
+        ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
+        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,9\n")
+        table = ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
+        assert table.hours("case_0") == 1
+        assert "mgcl prepare" in lines[-1]
+
+    def test_refresh_takes_over_the_change(self, tiny_dataset, lines):
+        ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
+        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,9\n")
+        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=True).hours("case_0") == 9
+        assert tiny_dataset.tss.read_bytes() == tiny_dataset.raw_tss.read_bytes()
+
+    def test_refresh_forgets_a_removed_table(self, tiny_dataset, lines):
+        ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
+        tiny_dataset.raw_tss.unlink()
+        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=False) is not None
+        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=True) is None
+        assert not tss_known(tiny_dataset)
