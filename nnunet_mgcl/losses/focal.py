@@ -22,6 +22,4 @@ def tss_focal_loss(logits: Tensor, targets: Tensor, *, gamma: float, alpha: floa
     dtype = torch.promote_types(logits.dtype, torch.float32)
     alpha = -1 if alpha is None else alpha
     with torch.autocast(logits.device.type, enabled=False):
-        return sigmoid_focal_loss(
-            logits.to(dtype), targets.to(dtype), alpha=alpha, gamma=gamma, reduction="mean"
-        )
+        return sigmoid_focal_loss(logits.to(dtype), targets.to(dtype), alpha=alpha, gamma=gamma, reduction="mean")

@@ -49,12 +49,15 @@ class MRFF(nn.Module):
             valid: `(B, T)` bool, False for padded tokens.
         """
         with torch.autocast(features.device.type, enabled=False):
-            features = features.to(self.query.dtype).masked_fill(~valid[:, :, None, None], 0)
-            regions = split_regions(F.adaptive_avg_pool2d(features, self.pooled_size), self.grid)
-            fused = self.attend(regions, valid) + regions
-            fused = fused.masked_fill(~valid[:, None, :, None], 0)
-            vector = fused.flatten(1, 2).mean(dim=-1)  # Eq. 15 and g of Eq. 16: (B, m T)
+            vector = self.fuse(features.to(self.query.dtype), valid).mean(dim=-1)
             return self.regression(self.norm(vector, valid.repeat(1, len(self.query)))).squeeze(-1)
+
+    def fuse(self, features: Tensor, valid: Tensor) -> Tensor:
+        """Eq. 11-15: the fusion feature `(B, m T, n)`, sub-region by sub-region; arguments as in `forward`."""
+        features = features.masked_fill(~valid[:, :, None, None], 0)
+        regions = split_regions(F.adaptive_avg_pool2d(features, self.pooled_size), self.grid)
+        fused = self.attend(regions, valid) + regions
+        return fused.masked_fill(~valid[:, None, :, None], 0).flatten(1, 2)
 
     def attend(self, regions: Tensor, valid: Tensor) -> Tensor:
         """Eq. 12-14 up to the residual, all m encoders at once: `(B, m, T, n)` to the same shape."""

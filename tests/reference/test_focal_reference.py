@@ -22,8 +22,6 @@ def test_loss_is_the_mean_focal_loss(gamma: float, alpha: float | None) -> None:
         p_t = rho if y else 1 - rho
         alpha_t = 1 if alpha is None else (alpha if y else 1 - alpha)
         expected -= alpha_t * (1 - p_t) ** gamma * math.log(p_t) / len(LOGITS)
-    loss = tss_focal_loss(
-        torch.tensor(LOGITS, dtype=torch.float64), torch.tensor(TARGETS), gamma=gamma, alpha=alpha
-    )
+    loss = tss_focal_loss(torch.tensor(LOGITS, dtype=torch.float64), torch.tensor(TARGETS), gamma=gamma, alpha=alpha)
     assert loss.dtype == torch.float64
     assert loss.item() == pytest.approx(expected, rel=1e-12)

@@ -19,9 +19,7 @@ def is_lesion(label: int, branch: int) -> bool:
 
 
 def expected_loss(logits: torch.Tensor, target: torch.Tensor, batch_dice: bool, ignore: bool) -> float:
-    samples = [
-        (logits[b].flatten(1).double().tolist(), target[b].flatten().tolist()) for b in range(len(logits))
-    ]
+    samples = [(logits[b].flatten(1).double().tolist(), target[b].flatten().tolist()) for b in range(len(logits))]
     scores, cross_entropy, annotated = [], 0.0, 0
     groups = [samples] if batch_dice else [[sample] for sample in samples]
     for group in groups:
@@ -44,9 +42,7 @@ def expected_loss(logits: torch.Tensor, target: torch.Tensor, batch_dice: bool, 
 @pytest.mark.parametrize("batch_dice", [False, True])
 @pytest.mark.parametrize("ignore", [False, True])
 @pytest.mark.parametrize("shape", [(5, 6), (2, 3, 4)])
-def test_loss_is_dice_plus_cross_entropy_of_each_branch(
-    shape: tuple[int, ...], ignore: bool, batch_dice: bool
-) -> None:
+def test_loss_is_dice_plus_cross_entropy_of_each_branch(shape: tuple[int, ...], ignore: bool, batch_dice: bool) -> None:
     torch.manual_seed(7)
     logits, target = torch.randn(2, LABELS, *shape), torch.randint(0, LABELS + ignore, (2, 1, *shape))
     membership = torch.tensor([[is_lesion(label, m) for m in range(MODALITIES)] for label in range(LABELS)])

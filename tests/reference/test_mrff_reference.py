@@ -36,8 +36,7 @@ def attention(query: Matrix, key: Matrix, value: Matrix, valid: list[bool]) -> M
 def sub_region(maps: list[Matrix], row: int, column: int, height: int, width: int) -> Matrix:
     """Eq. 11: one sub-region of every token, flattened."""
     return [
-        [token[row * height + x][column * width + y] for x in range(height) for y in range(width)]
-        for token in maps
+        [token[row * height + x][column * width + y] for x in range(height) for y in range(width)] for token in maps
     ]
 
 
@@ -51,11 +50,11 @@ def layer_norm(vector: list[float], valid: list[bool], weight: list[float], bias
     ]
 
 
-def mrff(maps: list[Matrix], valid: list[bool], head: MRFF, grid: int, k: int) -> float:
-    """The logit of one case whose map is a multiple of the grid."""
+def fusion(maps: list[Matrix], valid: list[bool], head: MRFF, grid: int, k: int) -> Matrix:
+    """Eq. 11-15 for one case whose map is a multiple of the grid."""
     query, key, value, out = (weight.tolist() for weight in (head.query, head.key, head.value, head.out))
     height, width = len(maps[0]) // grid, len(maps[0][0]) // grid
-    vector = []
+    rows = []
     for i in range(grid * grid):
         region = sub_region(maps, i // grid, i % grid, height, width)
         outputs = [
@@ -64,10 +63,15 @@ def mrff(maps: list[Matrix], valid: list[bool], head: MRFF, grid: int, k: int) -
         ]
         concatenated = [[x for head_j in outputs for x in head_j[t]] for t in range(len(maps))]
         for projected, residual, v in zip(times(concatenated, out[i]), region, valid, strict=True):  # Eq. 14
-            fused = [a + b if v else 0.0 for a, b in zip(projected, residual, strict=True)]
-            vector.append(sum(fused) / len(fused))  # Eq. 15, and g of Eq. 16
+            rows.append([a + b if v else 0.0 for a, b in zip(projected, residual, strict=True)])  # Eq. 15
+    return rows
+
+
+def mrff(maps: list[Matrix], valid: list[bool], head: MRFF, grid: int, k: int) -> float:
+    """Eq. 16 before the sigmoid, for one case whose map is a multiple of the grid."""
+    vector = [sum(row) / len(row) for row in fusion(maps, valid, head, grid, k)]
     normed = layer_norm(vector, valid * (grid * grid), head.norm.weight.tolist(), head.norm.bias.tolist())
-    return sum(w * x for w, x in zip(head.regression.weight[0].tolist(), normed, strict=True))  # Eq. 16
+    return sum(w * x for w, x in zip(head.regression.weight[0].tolist(), normed, strict=True))
 
 
 def random_head(tokens: int, height: int, width: int, grid: int, heads: int) -> MRFF:
@@ -78,9 +82,7 @@ def random_head(tokens: int, height: int, width: int, grid: int, heads: int) -> 
     return head
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "grid", "heads"), [(8, 8, 4, 4), (4, 8, 2, 3), (6, 3, 3, 1), (2, 2, 1, 2)]
-)
+@pytest.mark.parametrize(("height", "width", "grid", "heads"), [(8, 8, 4, 4), (4, 8, 2, 3), (6, 3, 3, 1), (2, 2, 1, 2)])
 def test_logit_is_eq_10_to_16(height: int, width: int, grid: int, heads: int) -> None:
     tokens = 6
     head = random_head(tokens, height, width, grid, heads)
@@ -88,7 +90,10 @@ def test_logit_is_eq_10_to_16(height: int, width: int, grid: int, heads: int) ->
     valid = torch.ones(3, tokens, dtype=torch.bool)
     valid[1, [2, 5]] = False
     valid[2, 1:] = False
-    expected = [mrff(features[i].tolist(), valid[i].tolist(), head, grid, heads) for i in range(3)]
+    cases = list(zip(features.tolist(), valid.tolist(), strict=True))
+    fused = torch.tensor([fusion(*case, head, grid, heads) for case in cases], dtype=torch.float64)
+    torch.testing.assert_close(head.fuse(features, valid), fused, rtol=1e-10, atol=1e-12)
+    expected = [mrff(*case, head, grid, heads) for case in cases]
     assert head(features, valid).tolist() == pytest.approx(expected, rel=1e-10)
 
 

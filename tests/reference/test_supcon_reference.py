@@ -26,9 +26,7 @@ def supcon(vectors: list[list[float]], labels: list[int], tau: float, ignored: i
         if not positives or not negatives:
             continue
         denominator = sum(math.exp(similarity(vectors[i], vectors[k]) / tau) for k in batch if k != i)
-        log_ratios = [
-            math.log(math.exp(similarity(vectors[i], vectors[j]) / tau) / denominator) for j in positives
-        ]
+        log_ratios = [math.log(math.exp(similarity(vectors[i], vectors[j]) / tau) / denominator) for j in positives]
         losses.append(-sum(log_ratios) / len(positives))
     return sum(losses) / len(losses) if losses else 0.0
 

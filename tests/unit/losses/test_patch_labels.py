@@ -32,9 +32,7 @@ def test_slabs_are_the_bins_of_adaptive_pooling(depth: int, positions: int) -> N
     for z in range(depth):
         mask = torch.zeros(1, 1, depth, 4, 4)
         mask[0, 0, z, 2, 1] = 1
-        expected = [
-            int(p * depth // positions <= z < -(-(p + 1) * depth // positions)) for p in range(positions)
-        ]
+        expected = [int(p * depth // positions <= z < -(-(p + 1) * depth // positions)) for p in range(positions)]
         assert slab_labels(mask, positions).tolist() == [expected]
 
 

@@ -107,9 +107,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, tuple[
     root = Path(nnunet_mgcl.__file__).parents[1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
     worker = Path(__file__).with_name("supcon_rank.py")
-    ranks = [
-        subprocess.Popen([sys.executable, worker, str(rank), folder], env=environment) for rank in range(2)
-    ]
+    ranks = [subprocess.Popen([sys.executable, worker, str(rank), folder], env=environment) for rank in range(2)]
     try:
         assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
     finally:

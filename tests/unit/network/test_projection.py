@@ -47,6 +47,14 @@ def test_patch_embedding_sees_the_mean_of_its_patch(shape: tuple[int, int], dept
     torch.testing.assert_close(embeddings, torch.stack(expected))
 
 
+def test_projections_are_two_layers_with_a_rectifier_between() -> None:
+    for head, shape in ((SliceProjection(3, 3), (1, 3, 2, 2)), (PatchProjection(3, 3, 2, 2), (1, 3, 2, 2))):
+        embeddings = pass_through(head)(torch.tensor([-2.0, 0.0, 5.0])[:, None, None].expand(shape))
+        assert embeddings.tolist() == [[0, 0, 5]]
+    assert SliceProjection(7, 5).hidden.weight.shape == (7, 7)
+    assert PatchProjection(7, 5, 16, 3).out.weight.shape == (5, 7, 1, 1, 1)
+
+
 @pytest.mark.parametrize("shape", [(20, 35), (3, 20, 35)])
 def test_patches_and_their_labels_are_in_the_same_order(shape: tuple[int, ...]) -> None:
     mask = (torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(0)) < 0.1).float()

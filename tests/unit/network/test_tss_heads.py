@@ -46,6 +46,16 @@ def test_padding_differs_from_slices_of_zeros(head, features, valid) -> None:
     assert not torch.isclose(head(zeros, valid), head(zeros, everything))[1:].any()
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_padded_transformer_is_one_of_fewer_tokens(features, training) -> None:
+    valid = torch.ones(BATCH, TOKENS, dtype=torch.bool)
+    valid[:, 4:] = False
+    padded, short = TransformerHead(TOKENS, *SIZE).train(training), TransformerHead(4, *SIZE).train(training)
+    state = padded.state_dict()
+    short.load_state_dict({**state, "position": state["position"][:4]})
+    torch.testing.assert_close(padded(features, valid), short(features[:, :4], valid[:, :4]))
+
+
 def test_a_case_does_not_depend_on_its_batch(head, features, valid) -> None:
     alone = torch.cat([head(features[i : i + 1], valid[i : i + 1]) for i in range(BATCH)])
     torch.testing.assert_close(head(features, valid), alone)
