@@ -72,6 +72,20 @@ def prepare_dataset(
     return Prepared(config, table, splits, pool)
 
 
+def load_plans(layout: DatasetLayout, name: str) -> dict[str, Any]:
+    """Reads a plans file by its name.
+
+    Raises:
+        UserError: There is none.
+    """
+    path = layout.plans(name)
+    if not path.exists():
+        there = sorted(file.stem for file in layout.preprocessed.glob("*Plans*.json"))
+        remedy = f"-p one of {there}" if there else f"nnUNetv2_plan_and_preprocess -d {layout.name}"
+        raise UserError(path, "no such file", "a plans file", remedy)
+    return read_json(path)
+
+
 def tss_known(layout: DatasetLayout) -> bool:
     """Whether the dataset has a TSS table, or will have one once it is prepared."""
     return layout.tss.exists() or (layout.raw_tss is not None and layout.raw_tss.exists())

@@ -30,7 +30,7 @@ def summarise_modalities(
     }
     means = {}
     for modality in lesion_labels:
-        defined = [case[modality] for case in cases.values() if case[modality] is not None]
+        defined = [value for case in cases.values() if (value := case[modality]) is not None]
         means[modality] = float(np.mean(defined)) if defined else None
     return {"mean": means, "cases": cases}
 

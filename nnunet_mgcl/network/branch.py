@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
@@ -10,10 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 StateDict = dict[str, Tensor]
 
+UNet = Any
+"""Any architecture with `encoder` and `decoder`; dynamic-network-architectures gives them no common type."""
+
 
 def build_branch(
     configuration: ConfigurationManager, in_channels: int, out_channels: int, deep_supervision: bool
-) -> nn.Module:
+) -> UNet:
     """Builds one U-Net of whatever architecture the plan names, He-initialised by nnU-Net.
 
     It must have an `encoder` that returns one map a level and a `decoder` with `seg_layers`, as all U-Nets of
@@ -37,12 +42,12 @@ def unwrap(module: nn.Module) -> nn.Module:
     return module._orig_mod if isinstance(module, OptimizedModule) else module
 
 
-def encoder_state(unet: nn.Module) -> StateDict:
+def encoder_state(unet: UNet) -> StateDict:
     """The encoder's parameters and buffers: what `coarse` hands on."""
     return unet.encoder.state_dict()
 
 
-def decoder_state(unet: nn.Module) -> StateDict:
+def decoder_state(unet: UNet) -> StateDict:
     """The decoder's parameters and buffers without segmentation layers: what `fine` hands on.
 
     The decoder of dynamic-network-architectures registers the encoder a second time; it is left out.
@@ -54,12 +59,12 @@ def decoder_state(unet: nn.Module) -> StateDict:
     }
 
 
-def load_encoder(unet: nn.Module, state: StateDict) -> None:
+def load_encoder(unet: UNet, state: StateDict) -> None:
     """Loads what `encoder_state` returned; every key must match."""
     unet.encoder.load_state_dict(state)
 
 
-def load_decoder(unet: nn.Module, state: StateDict) -> None:
+def load_decoder(unet: UNet, state: StateDict) -> None:
     """Loads what `decoder_state` returned; segmentation layers keep their initialisation."""
     missing, unexpected = unet.decoder.load_state_dict(state, strict=False)
     lost = [key for key in missing if not key.startswith(("encoder.", "seg_layers."))]

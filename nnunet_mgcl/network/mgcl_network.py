@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_mgcl.network.branch import UNet
 from nnunet_mgcl.network.feature_level import FeatureLevel
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
 
@@ -25,7 +27,7 @@ class MGCLNetwork(nn.Module):
 
     def __init__(
         self,
-        branches: Sequence[nn.Module],
+        branches: Sequence[UNet],
         channels: Sequence[Sequence[int]],
         fusion: nn.Module,
         tss: TSSClassifier | None = None,
@@ -33,7 +35,7 @@ class MGCLNetwork(nn.Module):
         level: FeatureLevel | None = None,
     ) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(branches)
+        self.branches: Any = nn.ModuleList(branches)
         self.channels = [list(c) for c in channels]
         self.fusion = fusion
         self.tss = tss
@@ -44,7 +46,7 @@ class MGCLNetwork(nn.Module):
     @property
     def deep_supervision(self) -> bool:
         """Whether `forward` returns one map a resolution."""
-        return self.branches[0].decoder.deep_supervision
+        return bool(self.branches[0].decoder.deep_supervision)
 
     @deep_supervision.setter
     def deep_supervision(self, enabled: bool) -> None:
@@ -68,7 +70,6 @@ class MGCLNetwork(nn.Module):
         Returns:
             `(B, M * p, h, w)`, modalities stacked on the slice axis.
         """
-        assert self.level is not None
         maps = []
         with torch.no_grad():
             for index in self.tss_branches:
@@ -76,8 +77,9 @@ class MGCLNetwork(nn.Module):
                 maps.append(self._channel_means(encoder, volumes[:, self.channels[index]], chunk))
         return torch.cat(maps, dim=1)
 
-    def _channel_means(self, encoder: nn.Module, x: Tensor, chunk: int) -> Tensor:
+    def _channel_means(self, encoder: UNet, x: Tensor, chunk: int) -> Tensor:
         """`(B, c, b, H, W)` to `(B, p, h, w)`."""
+        assert self.level is not None
         samples = x
         if encoder.conv_op is nn.Conv2d:  # every slice is a sample
             samples = x.transpose(1, 2).flatten(0, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nnunet_mgcl.losses import slab_labels, slice_labels
-from nnunet_mgcl.network.branch import encoder_state
+from nnunet_mgcl.network.branch import UNet, encoder_state
 from nnunet_mgcl.network.projection import SliceProjection
 from nnunet_mgcl.phases.context import Branch, PhaseContext
 from nnunet_mgcl.phases.contrast import contrast, contrast_dataset, has_two_classes
@@ -45,7 +45,7 @@ class CoarseModel(nn.Module):
         ignore_label: nnU-Net's ignore label, if any.
     """
 
-    def __init__(self, unet: nn.Module, embedding_dim: int, ignore_label: int | None) -> None:
+    def __init__(self, unet: UNet, embedding_dim: int, ignore_label: int | None) -> None:
         super().__init__()
         self.encoder = unet.encoder
         self.projection = SliceProjection(unet.encoder.output_channels[-1], embedding_dim)

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.tss_table import TSSTable
-from nnunet_mgcl.network.branch import build_branch
+from nnunet_mgcl.network.branch import UNet, build_branch
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.phases.curves import Curves
 from nnunet_mgcl.phases.state import PhaseState
@@ -41,7 +41,7 @@ class Branch:
         """The labels that this branch segments."""
         return self.plans.get_label_manager(self.dataset_json)
 
-    def build_unet(self) -> nn.Module:
+    def build_unet(self) -> UNet:
         """The branch's U-Net with its own segmentation layers, He-initialised, without deep supervision."""
         outputs = self.label_manager.num_segmentation_heads
         return build_branch(self.configuration, len(self.channels), outputs, deep_supervision=False)

@@ -33,7 +33,7 @@ def has_two_classes(context: PhaseContext, branch: Branch, dataset: ModalityData
     for identifier in dataset.identifiers:
         mask = np.asarray(dataset.load_case(identifier)[1][:])
         foreground = (mask > 0) & (mask != ignore) if ignore is not None else mask > 0
-        seen.update(foreground.any(axis=(0, 2, 3)).tolist())
+        seen.update(np.unique(foreground.any(axis=(0, 2, 3))).tolist())
         if len(seen) == 2:
             return True
     return False

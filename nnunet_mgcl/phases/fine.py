@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nnunet_mgcl.config import FineConfig
 from nnunet_mgcl.losses import patch_labels
-from nnunet_mgcl.network.branch import decoder_state, load_encoder
+from nnunet_mgcl.network.branch import UNet, decoder_state, load_encoder
 from nnunet_mgcl.network.projection import PatchProjection
 from nnunet_mgcl.phases.context import Branch, PhaseContext
 from nnunet_mgcl.phases.contrast import contrast, contrast_dataset, has_two_classes
@@ -49,7 +49,7 @@ class FineModel(nn.Module):
         ignore_label: nnU-Net's ignore label, if any.
     """
 
-    def __init__(self, unet: nn.Module, config: FineConfig, ignore_label: int | None) -> None:
+    def __init__(self, unet: UNet, config: FineConfig, ignore_label: int | None) -> None:
         super().__init__()
         self.encoder, self.decoder = unet.encoder, unet.decoder
         self.encoder.requires_grad_(False)

@@ -128,7 +128,7 @@ def tss_probability(network: MGCLNetwork, image: Tensor, config: MGCLConfig, con
 @contextmanager
 def _open_volumes(context: PhaseContext, cases: list[str]) -> Iterator[Iterator[Batch]]:
     dataset = TSSVolumes(context, cases)
-    sampler = DistributedSampler(dataset) if context.world_size > 1 else None
+    sampler: DistributedSampler[Any] | None = DistributedSampler(dataset) if context.world_size > 1 else None
     loader = DataLoader(
         dataset,
         context.config.tss.batch_size,

@@ -19,7 +19,7 @@ from torch import nn
 
 from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
-from nnunet_mgcl.data.prepare import Prepared, prepare_dataset
+from nnunet_mgcl.data.prepare import Prepared, prepare_dataset, tss_known
 from nnunet_mgcl.data.splits import fold_cases
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import read_json, replacing
@@ -82,9 +82,7 @@ class MGCLTrainer(nnUNetTrainer):
 
     def _resolve(self, plans: dict, configuration: str, dataset_json: dict) -> MGCLConfig:
         """Resolves the whole `mgcl` block and writes it into the plans, which is all that a predictor sees."""
-        layout = self.dataset_layout
-        tss_known = layout.tss.is_file() or (layout.raw_tss is not None and layout.raw_tss.is_file())
-        config = resolve_block(plans, configuration, dataset_json, tss_known)
+        config = resolve_block(plans, configuration, dataset_json, tss_known(self.dataset_layout))
         plans["configurations"][configuration]["mgcl"] = config.model_dump(mode="json")
         return config
 
@@ -136,7 +134,7 @@ class MGCLTrainer(nnUNetTrainer):
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """Sets it in every branch."""
-        unwrap(self.network).deep_supervision = enabled
+        self.mgcl_network.deep_supervision = enabled
 
     # ------------------------------------------------------------------ nnU-Net's hooks: life cycle
 

@@ -35,14 +35,15 @@ def write_validation_extras(trainer: MGCLTrainer) -> None:
         write_json(folder / "summary_modalities.json", summary)
         for modality, dice in summary["mean"].items():
             trainer.print_to_log_file(f"MGCL: mean validation Dice {modality}: {dice}")
-    if trainer.mgcl_network.tss is not None:
-        _validate_tss(trainer, folder)
+    if (head := trainer.mgcl_network.tss) is None:
+        return
+    if not bool(head.trained):
+        trainer.print_to_log_file("MGCL: no TSS written, the head of this checkpoint is untrained (checkpoint_best)")
+        return
+    _validate_tss(trainer, folder)
 
 
 def _validate_tss(trainer: MGCLTrainer, folder: Path) -> None:
-    if not bool(trainer.mgcl_network.tss.trained):
-        trainer.print_to_log_file("MGCL: no TSS written, the head of this checkpoint is untrained (checkpoint_best)")
-        return
     _, cases = trainer.do_split()
     images = trainer.dataset_class(trainer.preprocessed_dataset_folder, list(cases))
     table = read_tss_table(trainer.dataset_layout.tss, images.get_identifiers(trainer.preprocessed_dataset_folder))

@@ -1,0 +1,104 @@
+"""`mgcl plan`: a new plans file from a preset and single values."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnunet_mgcl.data.layout import DatasetLayout
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the subcommand."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="write a plans file with a preset's numbers",
+        description="Writes nnUNet_preprocessed/DATASET/MGCLPlans_PRESET.json for nnUNetv2_train -p.",
+    )
+    parser.add_argument("-d", required=True, help="dataset name or number")
+    parser.add_argument("-c", nargs="+", help="configurations to change (default: all but cascades)")
+    parser.add_argument("-p", default="nnUNetPlans", help="plans to start from (default: %(default)s)")
+    parser.add_argument("--preset", required=True, help="paper, short, demo, or a JSON file of your own")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="single values: coarse.epochs=20, or outside the mgcl block configuration.batch_size=8",
+    )
+    parser.add_argument("-o", "--plans-name", help="name of the new plans (default: MGCLPlans_PRESET)")
+    parser.add_argument("--overwrite", action="store_true", help="replace plans of that name")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the plans file."""
+    from nnunet_mgcl.data.layout import DatasetLayout
+    from nnunet_mgcl.data.prepare import load_plans, tss_known
+    from nnunet_mgcl.files import read_json
+    from nnunet_mgcl.presets import apply_preset, load_preset, plain_configurations
+
+    layout = DatasetLayout.find(args.d)
+    plans = load_plans(layout, args.p)
+    configurations = args.c or plain_configurations(plans)
+    name = args.plans_name or f"MGCLPlans_{Path(args.preset).stem}"
+    new = apply_preset(
+        plans,
+        configurations,
+        load_preset(args.preset),
+        parse_overrides(args.set),
+        name,
+        read_json(layout.dataset_json),
+        tss_known(layout),
+    )
+    _write(layout, plans, new, args.overwrite)
+    for configuration in configurations:
+        _say_what_follows(layout, plans, new, configuration)
+    return 0
+
+
+def parse_overrides(texts: list[str]) -> dict[str, str]:
+    """`["coarse.epochs=20"]` as a dict.
+
+    Raises:
+        UserError: A text is not KEY=VALUE.
+    """
+    from nnunet_mgcl.errors import UserError
+
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"--set {text}", "no =", "KEY=VALUE such as coarse.epochs=20", "mend the argument")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _write(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], overwrite: bool) -> None:
+    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.files import read_json, write_json
+
+    path = layout.plans(new["plans_name"])
+    if new["plans_name"] == plans["plans_name"]:
+        raise UserError("--plans-name", f"{plans['plans_name']!r}, the plans to start from", "another", "choose one")
+    if path.exists() and not overwrite and read_json(path) != new:
+        raise UserError(path, "an existing file with other content", "no such file", "use -o NAME or --overwrite")
+    write_json(path, new)
+    print(f"Wrote {path}")
+
+
+def _say_what_follows(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], configuration: str) -> None:
+    from nnunet_mgcl.data.prepare import tss_known
+    from nnunet_mgcl.files import read_json
+    from nnunet_mgcl.plans import merged_configuration, resolve_block
+
+    before, after = (merged_configuration(each, configuration) for each in (plans, new))
+    branches = resolve_block(new, configuration, read_json(layout.dataset_json), tss_known(layout)).modalities or {}
+    name, number = new["plans_name"], layout.name[7:10]
+    if before["data_identifier"] != after["data_identifier"]:
+        print(f"{configuration}: other preprocessing, so: nnUNetv2_preprocess -d {number} -plans_name {name} "
+              f"-c {configuration}")  # fmt: skip
+    if len(branches) > 1 and before["batch_size"] == after["batch_size"]:
+        print(
+            f"{configuration}: nnU-Net planned batch_size {after['batch_size']} for one network; {len(branches)} "
+            f"branches need about {len(branches)} times that memory (less: --set configuration.batch_size=N)"
+        )
+    print(f"{configuration}: nnUNetv2_train {number} {configuration} 0 -tr MGCLTrainer -p {name}")

@@ -1,0 +1,35 @@
+"""`mgcl prepare`: checks and preprocesses what stock nnU-Net does not know."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the subcommand."""
+    parser = subparsers.add_parser(
+        "prepare",
+        help="check and preprocess TSS table, split and unlabelled pool",
+        description="Run it after nnUNetv2_plan_and_preprocess. Training does the same where it is missing, but "
+        "does not take over a tss.csv that has changed since.",
+    )
+    parser.add_argument("-d", required=True, help="dataset name or number")
+    parser.add_argument("-c", nargs="+", required=True, help="configurations, e.g. 2d")
+    parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
+    parser.add_argument("-np", type=int, help="processes (default: nnU-Net's)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepares the dataset for each configuration."""
+    from nnunetv2.configuration import default_num_processes
+
+    from nnunet_mgcl.data.layout import DatasetLayout
+    from nnunet_mgcl.data.prepare import load_plans, prepare_dataset
+
+    layout = DatasetLayout.find(args.d)
+    plans = load_plans(layout, args.p)
+    for configuration in args.c:
+        prepared = prepare_dataset(layout, plans, configuration, args.np or default_num_processes, print, refresh=True)
+        known = len(prepared.table.cases) if prepared.table else 0
+        print(f"{layout.name} is ready for {configuration}: {len(prepared.splits)} folds, {known} cases with a TSS")
+    return 0

@@ -1,0 +1,48 @@
+"""`mgcl summary`: Dice, TSS metrics and a picture of a trained fold."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("summary", help="Dice, TSS metrics and a picture of a trained fold's validation")
+    parser.add_argument("-d", required=True, help="dataset name or number")
+    parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
+    parser.add_argument("-tr", default="MGCLTrainer", help="trainer (default: %(default)s)")
+    parser.add_argument("-c", required=True, help="configuration, e.g. 2d")
+    parser.add_argument("-f", default="0", help="fold (default: %(default)s)")
+    parser.add_argument("-o", type=Path, help="the picture (default: validation/overlay.png of the fold)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the tables and draws the picture."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from nnunet_mgcl.commands.predict import model_folder
+    from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+    from nnunet_mgcl.evaluation.fold_summary import draw_fold, summarise_fold
+
+    model = model_folder(args.d, args.tr, args.p, args.c, [args.f], "checkpoint_final.pth")
+    layout = DatasetLayout.find(args.d)
+    summary = summarise_fold(layout, model, args.f)
+    validation = FoldLayout(model / f"fold_{args.f}").validation
+    picture = args.o or validation / "overlay.png"
+    draw_fold(layout, model, args.c, args.f, picture)
+
+    table = Table(title=f"{layout.name}, {args.tr}, {args.p}, {args.c}, fold {args.f}: validation")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for target, dice in summary.dice.items():
+        table.add_row(f"Dice {target}", "undefined" if dice is None else f"{dice:.3f}")
+    for name, value in (summary.tss or {}).items():
+        table.add_row(f"TSS {name}", f"{value:.3f}" if isinstance(value, float) else str(value))
+    Console().print(table)
+    print(f"segmentation: {summary.segmentation}")
+    if summary.tss:
+        print(f"TSS:          {validation / 'tss.csv'}")
+    print(f"picture:      {picture}")
+    return 0

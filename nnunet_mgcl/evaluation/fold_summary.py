@@ -1,0 +1,98 @@
+"""What one trained fold achieved on its validation cases, from the files it left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation.overlay import Panel, draw_overlay
+from nnunet_mgcl.files import read_json
+
+
+@dataclass(frozen=True)
+class FoldSummary:
+    """Attributes: dice: mean Dice of each target; tss: `tss_summary.json`, None without; segmentation: one case's."""
+
+    dice: dict[str, float | None]
+    tss: dict[str, Any] | None
+    segmentation: Path
+
+
+def summarise_fold(layout: DatasetLayout, model: Path, fold: str) -> FoldSummary:
+    """Collects the numbers of a validated fold.
+
+    Raises:
+        UserError: The fold has no finished validation.
+    """
+    validation = FoldLayout(model / f"fold_{fold}").validation
+    if not (validation / "summary.json").is_file():
+        raise UserError(
+            validation / "summary.json", "no such file", "a validated fold", "finish the training, or run it with --val"
+        )
+    by_modality, tss = validation / "summary_modalities.json", validation / "tss_summary.json"
+    dataset_json = read_json(model / "dataset.json")
+    if by_modality.is_file():
+        dice = read_json(by_modality)["mean"]
+    else:
+        names = {str(value): name for name, value in dataset_json["labels"].items()}
+        means = read_json(validation / "summary.json")["mean"]
+        dice = {names.get(_region(label), label): values["Dice"] for label, values in means.items()}
+    segmentation = sorted(validation.glob(f"*{dataset_json['file_ending']}"))[0]
+    return FoldSummary(dice, read_json(tss) if tss.is_file() else None, segmentation)
+
+
+def _region(label: str) -> str:
+    """nnU-Net writes a region's labels as a tuple, dataset.json as a list."""
+    return label.replace("(", "[").replace(")", "]")
+
+
+def draw_fold(layout: DatasetLayout, model: Path, configuration: str, fold: str, path: Path, cases: int = 3) -> None:
+    """Draws validation cases with small, medium and large lesions.
+
+    Raises:
+        UserError: The raw dataset, which holds the images, is not there.
+    """
+    if layout.raw is None or not layout.raw.is_dir():
+        raise UserError(
+            "nnUNet_raw", "not set or without this dataset", "the raw dataset", "export nnUNet_raw=<folder>"
+        )
+    dataset_json, plans = read_json(model / "dataset.json"), PlansManager(read_json(model / "plans.json"))
+    config = MGCLConfig.model_validate(plans.get_configuration(configuration).configuration["mgcl"])
+    reader, ending = plans.image_reader_writer_class(), dataset_json["file_ending"]
+    validation = FoldLayout(model / f"fold_{fold}").validation
+    names = [path.name.removesuffix(ending) for path in sorted(validation.glob(f"*{ending}"))]
+    references = {name: reader.read_seg(str(layout.raw / "labelsTr" / f"{name}{ending}"))[0][0] for name in names}
+    by_size = sorted(names, key=lambda name: int((references[name] > 0).sum()))
+    chosen = [by_size[int(i)] for i in np.unique(np.linspace(0, len(by_size) - 1, cases).round())]
+    rows = []
+    for name in chosen:
+        prediction = reader.read_seg(str(validation / f"{name}{ending}"))[0][0]
+        rows.append((name, _panels(layout.raw, name, ending, reader, config, references[name], prediction)))
+    draw_overlay(path, rows, f"{layout.name}, fold {fold}: validation cases")
+
+
+def _panels(
+    raw: Path,
+    case: str,
+    ending: str,
+    reader: BaseReaderWriter,
+    config: MGCLConfig,
+    reference: np.ndarray,
+    prediction: np.ndarray,
+) -> list[Panel]:
+    assert config.modalities is not None
+    panels = []
+    for modality, channels in config.modalities.items():
+        image = reader.read_images([str(raw / "imagesTr" / f"{case}_{channels[0]:04d}{ending}")])[0][0]
+        lesion = config.lesion_labels[modality] if config.lesion_labels else None
+        masks = [np.isin(m, lesion) if lesion else m > 0 for m in (reference, prediction)]
+        panels.append(Panel(modality, image, *masks))
+    return panels

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The whole method on a synthetic phantom, with the very commands that a user types. Called by `make demo`.
+set -euo pipefail
+
+folder=${DEMO_FOLDER:-demo}
+device=${DEMO_DEVICE:-cpu}
+mkdir -p "$folder"/nnUNet_raw "$folder"/nnUNet_preprocessed "$folder"/nnUNet_results
+folder=$(cd "$folder" && pwd)
+export nnUNet_raw=$folder/nnUNet_raw nnUNet_preprocessed=$folder/nnUNet_preprocessed
+export nnUNet_results=$folder/nnUNet_results
+# Few worker processes: starting eight of them costs more than the work of a demo.
+export nnUNet_def_n_proc=${nnUNet_def_n_proc:-2} nnUNet_n_proc_DA=${nnUNet_n_proc_DA:-1}
+rm -rf "$nnUNet_preprocessed"/Dataset501_Phantom "$nnUNet_results"/Dataset501_Phantom "$folder"/prediction
+
+step() {
+    printf '\n\033[1m[%3ds] $ %s\033[0m\n' $SECONDS "$*"
+    "$@"
+}
+
+eval "$(mgcl env --shell bash)"
+step mgcl phantom -o "$nnUNet_raw" --cases 24 --unlabelled 40 --seed 0 --overwrite
+step nnUNetv2_plan_and_preprocess -d 501 -c 2d -np 1 -npfp 1
+step mgcl plan -d 501 -c 2d --preset demo
+step mgcl prepare -d 501 -c 2d -p MGCLPlans_demo -np 1
+step nnUNetv2_train 501 2d 0 -tr MGCLTrainer -p MGCLPlans_demo -device "$device"
+step mgcl predict -i "$nnUNet_raw"/Dataset501_Phantom/imagesTs -o "$folder"/prediction -d 501 -c 2d \
+    -p MGCLPlans_demo -f 0 -device "$device" -npp 1 -nps 1 --disable_progress_bar
+step mgcl summary -d 501 -c 2d -p MGCLPlans_demo -f 0
+printf '\nPredicted test cases: %s\nTime since stroke:    %s\n' "$folder/prediction" "$folder/prediction/tss.csv"
+printf 'Learning curves:      %s\n' "$nnUNet_results"/Dataset501_Phantom/MGCLTrainer__MGCLPlans_demo__2d/fold_0/phases/progress.png
+printf 'These are phantom results: synthetic images, nothing clinical.\nDone after %d s.\n' $SECONDS
