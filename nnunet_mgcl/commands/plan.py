@@ -92,7 +92,7 @@ def _say_what_follows(layout: DatasetLayout, plans: dict[str, Any], new: dict[st
 
     before, after = (merged_configuration(each, configuration) for each in (plans, new))
     branches = resolve_block(new, configuration, read_json(layout.dataset_json), tss_known(layout)).modalities or {}
-    name, number = new["plans_name"], layout.name[7:10]
+    name, number = new["plans_name"], layout.name.removeprefix("Dataset").split("_")[0]
     if before["data_identifier"] != after["data_identifier"]:
         print(f"{configuration}: other preprocessing, so: nnUNetv2_preprocess -d {number} -plans_name {name} "
               f"-c {configuration}")  # fmt: skip

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nnunet_mgcl.cli import main
+from nnunet_mgcl.commands.schema import schema_text
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.errors import UserError
+
+
+@pytest.fixture
+def layout(tiny_dataset, monkeypatch):
+    """The tiny dataset, where the commands find it."""
+    monkeypatch.setattr(DatasetLayout, "find", lambda _: tiny_dataset)
+    return tiny_dataset
+
+
+class TestPlan:
+    def test_plans_are_written_beside_the_old_ones(self, layout, capsys):
+        assert main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs=7"]) == 0
+        new = json.loads(layout.plans("MGCLPlans_demo").read_text())
+        assert new["plans_name"] == "MGCLPlans_demo"
+        for configuration in ("2d", "3d_fullres"):
+            assert new["configurations"][configuration]["mgcl"]["coarse"]["epochs"] == 7
+        assert "mgcl" not in new["configurations"]["3d_cascade_fullres"]
+        printed = capsys.readouterr().out
+        assert "nnUNetv2_train 901 2d 0 -tr MGCLTrainer -p MGCLPlans_demo" in printed
+        assert "nnUNetv2_preprocess" not in printed
+
+    def test_memory_of_the_branches_is_mentioned(self, layout, capsys):
+        main(["plan", "-d", "901", "-c", "3d_fullres", "--preset", "short"])
+        assert "3 branches need about 3 times that memory" in capsys.readouterr().out
+
+    def test_changed_preprocessing_is_mentioned(self, layout, capsys):
+        main(["plan", "-d", "901", "-c", "2d", "--preset", "short", "--set", "configuration.spacing=[1.0, 1.0]"])
+        expected = "nnUNetv2_preprocess -d 901 -plans_name MGCLPlans_short -c 2d"
+        assert expected in capsys.readouterr().out
+
+    def test_different_plans_of_that_name_are_kept(self, layout):
+        main(["plan", "-d", "901", "--preset", "demo"])
+        main(["plan", "-d", "901", "--preset", "demo"])  # the same again does no harm
+        with pytest.raises(UserError, match="other content"):
+            main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs=7"])
+        main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs=7", "--overwrite"])
+        assert (
+            json.loads(layout.plans("MGCLPlans_demo").read_text())["configurations"]["2d"]["mgcl"]["coarse"]["epochs"]
+            == 7
+        )
+
+    def test_nnunets_plans_are_never_replaced(self, layout):
+        before = layout.plans("nnUNetPlans").read_text()
+        with pytest.raises(UserError, match="plans to start from"):
+            main(["plan", "-d", "901", "--preset", "demo", "-o", "nnUNetPlans", "--overwrite"])
+        assert layout.plans("nnUNetPlans").read_text() == before
+
+    def test_missing_plans_are_refused_with_those_that_exist(self, layout):
+        with pytest.raises(UserError, match=r"\['nnUNetPlans'\]"):
+            main(["plan", "-d", "901", "-p", "nnUNetResEncUNetMPlans", "--preset", "demo"])
+
+    def test_override_without_value(self, layout):
+        with pytest.raises(UserError, match="KEY=VALUE"):
+            main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs"])
+
+
+class TestPrepare:
+    def test_everything_is_prepared_and_told(self, layout, capsys):
+        assert main(["prepare", "-d", "901", "-c", "2d", "-np", "1"]) == 0
+        assert "ready for 2d: 5 folds, 5 cases with a TSS" in capsys.readouterr().out
+        assert layout.splits.exists() and layout.tss.exists()
+
+    def test_changed_table_is_taken_over(self, layout):
+        main(["prepare", "-d", "901", "-c", "2d", "-np", "1"])
+        layout.raw_tss.write_text(layout.raw_tss.read_text().replace("case_0,1", "case_0,2.5"))
+        main(["prepare", "-d", "901", "-c", "2d", "-np", "1"])
+        assert "case_0,2.5" in layout.tss.read_text()
+
+
+def test_schema_is_printed_or_written(tmp_path, capsys):
+    assert main(["schema"]) == 0
+    assert capsys.readouterr().out == schema_text()
+    assert main(["schema", "-o", str(tmp_path / "schema.json")]) == 0
+    assert json.loads((tmp_path / "schema.json").read_text())["properties"]["coarse"]
