@@ -202,7 +202,7 @@ def call(*command: object) -> None:
     print("$", " ".join(words), flush=True)
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        raise SystemExit(f"exit status {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
 
 
 def report(results: dict) -> None:

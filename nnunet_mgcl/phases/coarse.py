@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from nnunet_mgcl.losses import slab_labels, slice_labels
@@ -28,7 +30,7 @@ class Coarse:
         reseed(context.config.random_seed, context.fold, self.name, branch.name, "initialisation")
         unet = branch.build_unet()
         dataset = contrast_dataset(context, branch)
-        if has_two_classes(context, branch, dataset):
+        if has_two_classes(dataset, partial(slice_labels, ignore_label=branch.label_manager.ignore_label)):
             module = CoarseModel(unet, context.config.coarse.embedding_dim, branch.label_manager.ignore_label)
             contrast(context, self.name, branch, dataset, module, context.config.coarse)
         else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from nnunet_mgcl.config import CoarseConfig, FineConfig
@@ -26,15 +28,18 @@ def contrast_dataset(context: PhaseContext, branch: Branch) -> ModalityDataset:
     return labelled_dataset(context, branch)
 
 
-def has_two_classes(context: PhaseContext, branch: Branch, dataset: ModalityDataset) -> bool:
-    """Whether the masks hold slices (slabs) with and without lesion; contrast needs both."""
-    ignore = branch.label_manager.ignore_label
-    seen: set[bool] = set()
+def has_two_classes(dataset: ModalityDataset, labels_of: Callable[[Tensor], Tensor]) -> bool:
+    """Whether the masks hold samples of both classes; contrast needs both.
+
+    Args:
+        dataset: The cases.
+        labels_of: Labels of the samples in the slices `(Z, 1, X, Y)` of a mask.
+    """
+    seen: set[int] = set()
     for identifier in dataset.identifiers:
-        mask = np.asarray(dataset.load_case(identifier)[1][:])
-        foreground = (mask > 0) & (mask != ignore) if ignore is not None else mask > 0
-        seen.update(np.unique(foreground.any(axis=(0, 2, 3))).tolist())
-        if len(seen) == 2:
+        mask = np.asarray(dataset.load_case(identifier)[1][:], dtype=np.int16)
+        seen.update(labels_of(torch.from_numpy(mask).transpose(0, 1)).unique().tolist())
+        if {0, 1} <= seen:
             return True
     return False
 
@@ -70,6 +75,5 @@ def _step(context: PhaseContext, temperature: float, module: nn.Module, batch: B
     target = batch["target"].to(context.device, non_blocking=True)
     embeddings, labels = module(data, target)
     loss = supcon_loss(embeddings, labels, temperature=temperature, ignore_index=IGNORE_INDEX)
-    if context.any_over_ranks(labels == 0) and context.any_over_ranks(labels > 0):
-        return loss, None
-    return loss * 0, ONE_CLASS  # without a negative there is nothing to push apart
+    both = context.any_over_ranks(labels == 0) and context.any_over_ranks(labels > 0)
+    return loss, None if both else ONE_CLASS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -32,9 +34,13 @@ class Fine:
         weights = context.fold_layout.phase("coarse", branch.name) / "network.pth"
         load_encoder(unet, torch.load(weights, map_location="cpu", weights_only=True))
         dataset = contrast_dataset(context, branch)
-        if has_two_classes(context, branch, dataset):
-            module = FineModel(unet, context.config.fine, branch.label_manager.ignore_label)
-            contrast(context, self.name, branch, dataset, module, context.config.fine)
+        config, ignore_label = context.config.fine, branch.label_manager.ignore_label
+        labels_of = partial(
+            patch_labels, patch_size=config.patch_size, threshold=config.area_threshold, ignore_label=ignore_label
+        )
+        if has_two_classes(dataset, labels_of):
+            module = FineModel(unet, config, ignore_label)
+            contrast(context, self.name, branch, dataset, module, config)
         else:
             context.log(f"{self.name} {branch.name}: skipped, its cases hold a single class; decoder as initialised")
         finish_branch(context, self.name, branch.name, decoder_state(unet))
