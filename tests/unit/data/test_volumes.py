@@ -43,11 +43,10 @@ class TestFitVolume:
         assert abs(height - rows * scale) <= 1 and abs(width - columns * scale) <= 1
         assert torch.allclose(fitted[0, 0][inside], torch.ones(()))
 
-    def test_scaling_down_averages_fine_stripes_away(self):
-        stripes = torch.zeros(1, 6, 80, 64)
-        stripes[..., ::2] = 1
-        fitted, _ = fit_volume(stripes, GEOMETRY)
-        assert (fitted[..., 2:-2, 2:-2] - 0.5).abs().max() < 0.05
+    def test_scaling_down_averages_instead_of_picking_voxels(self):
+        noise = torch.randn(1, 6, 80, 64, generator=torch.Generator().manual_seed(0))
+        fitted, _ = fit_volume(noise, GEOMETRY)
+        assert fitted.std() < 0.3  # picking gives 1, plain bilinear 0.5, averages over 4 x 4 voxels less
 
     def test_too_many_slices_are_resampled_and_all_valid(self):
         ramp = torch.arange(12.0).view(1, 12, 1, 1).expand(1, 12, 20, 16)
