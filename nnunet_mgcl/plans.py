@@ -44,9 +44,7 @@ def configuration_chain(plans: dict[str, Any], configuration: str) -> list[str]:
         if name not in plans["configurations"]:
             raise UserError(where, repr(name), f"one of {list(plans['configurations'])}", "name one of these")
         if name in chain:
-            raise UserError(
-                where, f"a circle: {' -> '.join([*reversed(chain), name])}", "a chain", "mend the plans"
-            )
+            raise UserError(where, f"a circle: {' -> '.join([*reversed(chain), name])}", "a chain", "mend the plans")
         chain.insert(0, name)
         name = plans["configurations"][name].get("inherits_from")
     return chain
@@ -105,23 +103,17 @@ def resolve_block(
     masks = config.lesion_labels or given.lesion_labels
     _check_modalities(modalities, dataset_json, where if config.modalities else "dataset.json: mgcl")
     if masks is not None:
-        _check_masks(
-            masks, list(modalities), dataset_json, where if config.lesion_labels else "dataset.json: mgcl"
-        )
+        _check_masks(masks, list(modalities), dataset_json, where if config.lesion_labels else "dataset.json: mgcl")
 
     plan_batch, dimensions = resolved["batch_size"], len(resolved["patch_size"])
     batches = {"seed": plan_batch, "self_train": plan_batch, "coarse": plan_batch, "fine": plan_batch}
     if dimensions == 2:
         batches |= PAPER_BATCH_2D
     phases = {
-        phase: getattr(config, phase).model_copy(
-            update={"batch_size": getattr(config, phase).batch_size or batch}
-        )
+        phase: getattr(config, phase).model_copy(update={"batch_size": getattr(config, phase).batch_size or batch})
         for phase, batch in batches.items()
     }
-    tss = _resolved_tss(
-        config.tss, plans, resolved["patch_size"], list(modalities), tss_known, f"{where}.tss"
-    )
+    tss = _resolved_tss(config.tss, plans, resolved["patch_size"], list(modalities), tss_known, f"{where}.tss")
     return config.model_copy(update={"modalities": modalities, "lesion_labels": masks, "tss": tss, **phases})
 
 
@@ -156,9 +148,7 @@ def modality_view(
             view[key] = {str(new): view[key][str(old)] for new, old in enumerate(channels)}
 
     names = channel_names(dataset_json)
-    dataset_view = deepcopy(
-        {key: value for key, value in dataset_json.items() if key not in ("mgcl", "modality")}
-    )
+    dataset_view = deepcopy({key: value for key, value in dataset_json.items() if key not in ("mgcl", "modality")})
     dataset_view["channel_names"] = {str(new): names[old] for new, old in enumerate(channels)}
     if lesion_labels is not None:
         labels = {"background": 0, "lesion": 1}
@@ -210,9 +200,7 @@ def _first_error(error: ValidationError, where: str, model: type[BaseModel]) -> 
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
         return UserError(where, f"unknown key {path[-1]!r}", f"one of {known}", suggestion(path[-1], known))
-    return UserError(
-        where, repr(first["input"]), first["msg"], "mend the value (`mgcl schema` lists them all)"
-    )
+    return UserError(where, repr(first["input"]), first["msg"], "mend the value (`mgcl schema` lists them all)")
 
 
 def _defining_configuration(plans: dict[str, Any], configuration: str, path: list[str]) -> str:
@@ -238,9 +226,7 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
 
 def _one_branch_a_channel(dataset_json: dict[str, Any]) -> dict[str, list[int]]:
     """Branches by channel name, made fit for a folder; equal names get their channel number."""
-    names = {
-        number: re.sub(r"[^A-Za-z0-9_-]", "_", name) for number, name in channel_names(dataset_json).items()
-    }
+    names = {number: re.sub(r"[^A-Za-z0-9_-]", "_", name) for number, name in channel_names(dataset_json).items()}
     twice = {name for name in names.values() if list(names.values()).count(name) > 1}
     return {f"{name}_{number}" if name in twice else name: [number] for number, name in names.items()}
 
@@ -250,39 +236,27 @@ def _check_modalities(modalities: dict[str, list[int]], dataset_json: dict[str, 
     where = f"{where}.modalities"
     for name, own in modalities.items():
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise UserError(
-                where, repr(name), "letters, digits, _ and - (it names a folder)", "rename the modality"
-            )
+            raise UserError(where, repr(name), "letters, digits, _ and - (it names a folder)", "rename the modality")
         if not own:
             raise UserError(f"{where}.{name}", "no channel", "at least one", "list its channels or remove it")
         for channel in own:
             if channel not in channels:
-                raise UserError(
-                    f"{where}.{name}", f"channel {channel}", f"one of {channels}", "mend the number"
-                )
+                raise UserError(f"{where}.{name}", f"channel {channel}", f"one of {channels}", "mend the number")
     used = sorted(channel for own in modalities.values() for channel in own)
     if used != list(channels):
         raise UserError(where, f"channels {used}", f"each of {channels} exactly once", "mend the grouping")
 
 
-def _check_masks(
-    masks: dict[str, list[int]], modalities: list[str], dataset_json: dict[str, Any], where: str
-) -> None:
+def _check_masks(masks: dict[str, list[int]], modalities: list[str], dataset_json: dict[str, Any], where: str) -> None:
     """Checks that the labels are exactly the 2^M combinations of the branches."""
     where = f"{where}.lesion_labels"
     if set(masks) != set(modalities):
-        raise UserError(
-            where, f"masks for {list(masks)}", f"one for each of {modalities}", "use the modalities' names"
-        )
+        raise UserError(where, f"masks for {list(masks)}", f"one for each of {modalities}", "use the modalities' names")
     if len(masks) > MAX_MASKS:
-        raise UserError(
-            where, f"{len(masks)} masks", f"at most {MAX_MASKS}", "group channels or share one label map"
-        )
+        raise UserError(where, f"{len(masks)} masks", f"at most {MAX_MASKS}", "group channels or share one label map")
     regions = [name for name, value in dataset_json["labels"].items() if isinstance(value, list | tuple)]
     if regions or dataset_json.get("regions_class_order"):
-        raise UserError(
-            where, f"together with regions {regions}", "plain labels", "declare one label a combination"
-        )
+        raise UserError(where, f"together with regions {regions}", "plain labels", "declare one label a combination")
     labels = {value: name for name, value in dataset_json["labels"].items() if name != "ignore"}
     for modality, own in masks.items():
         for label in own:
@@ -321,9 +295,7 @@ def _resolved_tss(
 ) -> TSSConfig:
     """Fills in the volume the head reads: b slices of the patch's size (2d), or the patch (3d)."""
     if tss.enabled and not known:
-        raise UserError(
-            f"{where}.enabled", "true, but no tss.csv", "a TSS table", "add tss.csv, or set null or false"
-        )
+        raise UserError(f"{where}.enabled", "true, but no tss.csv", "a TSS table", "add tss.csv, or set null or false")
     if tss.modalities is not None:
         for name in tss.modalities:
             if name not in modalities:
@@ -331,9 +303,7 @@ def _resolved_tss(
                     f"{where}.modalities", repr(name), f"some of {modalities}", suggestion(name, modalities)
                 )
         if not tss.modalities or len(set(tss.modalities)) < len(tss.modalities):
-            raise UserError(
-                f"{where}.modalities", repr(tss.modalities), "each at most once, one at least", "mend it"
-            )
+            raise UserError(f"{where}.modalities", repr(tss.modalities), "each at most once, one at least", "mend it")
     if len(patch_size) == 2:
         slices = max(1, round(plans["original_median_shape_after_transp"][0]))
     else:

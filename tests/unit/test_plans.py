@@ -75,10 +75,7 @@ class TestResolveBlock:
 
     def test_table_switches_the_head_on(self, plans, dataset_json):
         assert resolve(plans, dataset_json, tss_known=True).tss.enabled is True
-        assert (
-            resolve(plans, dataset_json, tss_known=True, block={"tss": {"enabled": False}}).tss.enabled
-            is False
-        )
+        assert resolve(plans, dataset_json, tss_known=True, block={"tss": {"enabled": False}}).tss.enabled is False
 
     def test_head_without_table_is_refused(self, plans, dataset_json):
         with pytest.raises(UserError, match=r"tss\.enabled"):
@@ -213,9 +210,7 @@ class TestModalityView:
         configuration = view["configurations"]["2d"]
         assert configuration["normalization_schemes"] == ["NoNormalization", "ZScoreNormalization"]
         assert configuration["use_mask_for_norm"] == [False, True]
-        means = {
-            key: value["mean"] for key, value in view["foreground_intensity_properties_per_channel"].items()
-        }
+        means = {key: value["mean"] for key, value in view["foreground_intensity_properties_per_channel"].items()}
         assert means == {"0": 20.0, "1": 0.0}
         assert view_json["channel_names"] == {"0": "PWI", "1": "DWI"}
         assert view_json["labels"] == dataset_json["labels"]
