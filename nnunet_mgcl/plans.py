@@ -304,14 +304,12 @@ def _resolved_tss(
                 )
         if not tss.modalities or len(set(tss.modalities)) < len(tss.modalities):
             raise UserError(f"{where}.modalities", repr(tss.modalities), "each at most once, one at least", "mend it")
-    if len(patch_size) == 2:
-        slices = max(1, round(plans["original_median_shape_after_transp"][0]))
-    else:
-        slices = patch_size[0]
+    # A 2d patch has no depth, so b is the fingerprint's median; a 3d patch is the volume.
+    slices = plans["original_median_shape_after_transp"][0] if len(patch_size) == 2 else patch_size[0]
     filled = {
         "enabled": known if tss.enabled is None else tss.enabled,
         "modalities": tss.modalities or modalities,
-        "slices": tss.slices or int(slices),
+        "slices": tss.slices or max(1, round(slices)),
         "size": tss.size or [int(side) for side in patch_size[-2:]],
     }
     return tss.model_copy(update=filled)
