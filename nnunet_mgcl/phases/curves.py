@@ -6,12 +6,15 @@ import math
 import time
 from pathlib import Path
 
+from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nnunet_mgcl.files import read_json, replacing, write_json
 
 SECONDS_BETWEEN_DRAWINGS = 30
+STYLE = ("default", "tableau-colorblind10")
+"""nnU-Net's logger sets matplotlib's global style to large fonts for its own picture."""
 
 
 class Curves:
@@ -28,7 +31,8 @@ class Curves:
         write_json(self._numbers, self._losses)
         if finished or time.monotonic() - self._drawn > SECONDS_BETWEEN_DRAWINGS:
             self._drawn = time.monotonic()
-            self._draw()
+            with style.context(STYLE):
+                self._draw()
 
     def _draw(self) -> None:
         columns = min(3, len(self._losses))
