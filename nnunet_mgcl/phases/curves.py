@@ -1,12 +1,14 @@
-"""The phases' learning curves as one picture, `phases/progress.png`."""
+"""The phases' curves as one picture, `phases/progress.png`."""
 
 from __future__ import annotations
 
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -18,35 +20,55 @@ STYLE = ("default", "tableau-colorblind10")
 
 
 class Curves:
-    """Mean training loss an epoch, of every phase and branch; kept in `curves.json` so that a resumed run has all."""
+    """One curve a branch and one panel a phase; the numbers lie in `curves.json`, so that a resumed run has all."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._numbers = path, path.with_name("curves.json")
-        self._losses: dict[str, dict[str, list[float]]] = read_json(self._numbers) if self._numbers.is_file() else {}
+        self._panels: dict[str, dict[str, Any]] = read_json(self._numbers) if self._numbers.is_file() else {}
         self._drawn = time.monotonic()
 
-    def update(self, phase: str, branch: str, losses: list[float], finished: bool) -> None:
-        """Takes a branch's losses so far and redraws, but not more often than a person would look."""
-        self._losses.setdefault(phase, {})[branch] = list(losses)
-        write_json(self._numbers, self._losses)
+    def update(
+        self,
+        phase: str,
+        branch: str,
+        values: list[float],
+        *,
+        finished: bool,
+        axes: tuple[str, str] = ("epoch", "training loss"),
+    ) -> None:
+        """Takes a branch's values so far and redraws, but not more often than a person would look.
+
+        Args:
+            phase: Title of the panel.
+            branch: Name of the curve.
+            values: What is drawn over 1, 2, ...
+            finished: Whether this is the whole curve; it is then drawn at once.
+            axes: What is counted and what is measured.
+        """
+        panel = self._panels.setdefault(phase, {"axes": list(axes), "curves": {}})
+        panel["curves"][branch] = list(values)
+        write_json(self._numbers, self._panels)
         if finished or time.monotonic() - self._drawn > SECONDS_BETWEEN_DRAWINGS:
             self._drawn = time.monotonic()
             with style.context(STYLE):
                 self._draw()
 
     def _draw(self) -> None:
-        columns = min(3, len(self._losses))
-        rows = math.ceil(len(self._losses) / columns)
+        columns = min(3, len(self._panels))
+        rows = math.ceil(len(self._panels) / columns)
         figure = Figure(figsize=(4.5 * columns, 3.2 * rows), layout="constrained")
-        for place, (phase, branches) in enumerate(self._losses.items(), start=1):
-            axes = figure.add_subplot(rows, columns, place)
-            for branch, losses in branches.items():
-                axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) < 30 else None, label=branch)
-            axes.set_title(phase)
-            axes.set_xlabel("epoch")
-            axes.set_ylabel("training loss")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.grid(alpha=0.3)
-            axes.legend(fontsize="small")
+        for place, (phase, panel) in enumerate(self._panels.items(), start=1):
+            _draw_panel(figure.add_subplot(rows, columns, place), phase, panel)
         with replacing(self.path) as temporary:
             figure.savefig(temporary, dpi=100)
+
+
+def _draw_panel(axes: Axes, phase: str, panel: dict[str, Any]) -> None:
+    for branch, values in panel["curves"].items():
+        axes.plot(range(1, len(values) + 1), values, marker="." if len(values) < 30 else None, label=branch)
+    axes.set_title(phase)
+    axes.set_xlabel(panel["axes"][0])
+    axes.set_ylabel(panel["axes"][1])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")

@@ -74,6 +74,10 @@ class PseudoLabel:
             f"{self.name} {branch.name}: lesions in {len(confident)} of {len(cases)} pool cases"
             + (f", median confidence {np.median(confident):.2f}" if confident else "")
         )
+        if context.is_first_rank and confident:
+            context.curves.update(
+                self.name, branch.name, sorted(confident, reverse=True), finished=True, axes=("pool case", "confidence")
+            )
         context.state.mark_done(self.name, branch.name)
 
 

@@ -166,6 +166,15 @@ class MGCLTrainer(nnUNetTrainer):
         reseed(self.config.random_seed, self.fold, "segment", self.current_epoch, self.local_rank)
         super().on_epoch_start()
 
+    def on_epoch_end(self) -> None:
+        """nnU-Net's end of an epoch; the loss also joins the picture of all phases."""
+        super().on_epoch_end()
+        if self.local_rank == 0 and self.context is not None:
+            losses = [float(loss) for loss in self.logger.get_value("train_losses", step=None)]
+            self.context.curves.update(
+                "segment", "all branches", losses, finished=self.current_epoch == self.num_epochs
+            )
+
     def train_step(self, batch: dict) -> dict:
         """nnU-Net's step; a NaN stops the training with the cases' names."""
         result = super().train_step(batch)
