@@ -1,0 +1,44 @@
+"""Runs the commands as a user would, in folders of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nnunet_mgcl.resources import trainers_dir
+
+
+def _environment(root: Path) -> dict[str, str]:
+    """nnU-Net's folders below `root`, and as few worker processes as it can do with."""
+    folders = {"nnUNet_raw": "raw", "nnUNet_preprocessed": "pre", "nnUNet_results": "res"}
+    for folder in folders.values():
+        (root / folder).mkdir(exist_ok=True)
+    own = {"nnUNet_extTrainer": str(trainers_dir()), "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1"}
+    return os.environ | {name: str(root / folder) for name, folder in folders.items()} | own
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run(root, *command)` runs a command, whatever comes of it."""
+
+    def run(root: Path, *command: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        words = [str(word) for word in command]
+        return subprocess.run(words, env=_environment(root) | variables, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def call(run) -> Callable[..., str]:
+    """`call(root, *command)` runs a command that must succeed, and returns what it printed."""
+
+    def call(root: Path, *command: object, **variables: str) -> str:
+        done = run(root, *command, **variables)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    return call
