@@ -100,9 +100,13 @@ def model_folder(dataset: str, trainer: str, plans: str, configuration: str, fol
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
+    import torch
+
+    from nnunet_mgcl.devices import require_device
     from nnunet_mgcl.errors import UserError
 
     if not 0 <= args.part_id < args.num_parts:
         raise UserError("-part_id", str(args.part_id), f"0 to {args.num_parts - 1}", "count the parts from 0")
+    require_device(torch.device(args.device))
     if not Path(args.i).is_dir():
         raise UserError(args.i, "no such folder", "a folder of images", "check -i")

@@ -6,6 +6,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.network.branch import build_branch
 from nnunet_mgcl.network.feature_level import choose_level
 from nnunet_mgcl.network.fusion import CombinationFusion, SharedFusion, label_membership
@@ -14,7 +15,13 @@ from nnunet_mgcl.network.tss_classifier import TSSClassifier
 
 
 def resolved_config(configuration: ConfigurationManager) -> MGCLConfig:
-    """The resolved `mgcl` block that the trainer wrote into the plan."""
+    """The resolved `mgcl` block that the trainer wrote into the plan.
+
+    Raises:
+        UserError: No trainer of this plugin wrote the plan.
+    """
+    if "mgcl" not in configuration.configuration:
+        raise UserError("plans.json of the model", "no mgcl block", "a model of MGCLTrainer", "check -tr")
     return MGCLConfig.model_validate(configuration.configuration["mgcl"])
 
 

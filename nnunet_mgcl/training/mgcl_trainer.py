@@ -21,6 +21,7 @@ from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset, tss_known
 from nnunet_mgcl.data.splits import fold_cases
+from nnunet_mgcl.devices import require_device
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import read_json, replacing
 from nnunet_mgcl.losses import ModalityDiceBCELoss
@@ -66,6 +67,7 @@ class MGCLTrainer(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's default)
     ) -> None:
+        require_device(device)
         self.dataset_layout = DatasetLayout.find(plans["dataset_name"])
         self.config = self._resolve(plans, configuration, dataset_json)
         self.continue_training = bool(plans["continue_training"])

@@ -38,6 +38,8 @@ def write_validation_extras(trainer: MGCLTrainer) -> None:
     if (head := trainer.mgcl_network.tss) is None:
         return
     if not bool(head.trained):
+        for stale in ("tss.csv", "tss_summary.json"):  # of an earlier validation with the final checkpoint
+            (folder / stale).unlink(missing_ok=True)
         trainer.print_to_log_file("MGCL: no TSS written, the head of this checkpoint is untrained (checkpoint_best)")
         return
     _validate_tss(trainer, folder)
