@@ -35,6 +35,7 @@ POOL = {"A": ["pool_0", "pool_1"], "B": []}
 
 LABELS: dict[str, dict[str, Any]] = {
     "shared": {"labels": {"background": 0, "lesion": 1}},
+    "two lesions": {"labels": {"background": 0, "core": 1, "rim": 2}},
     "ignore": {"labels": {"background": 0, "lesion": 1, "ignore": 2}},
     "regions": {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]},
     "masks": {

@@ -1,0 +1,112 @@
+"""What `coarse` and `fine` share."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from nnunet_mgcl.losses import patch_labels, slice_labels
+from nnunet_mgcl.phases import contrast as module
+from nnunet_mgcl.phases.coarse import Coarse
+from nnunet_mgcl.phases.contrast import ONE_CLASS, contrast_dataset, has_two_classes
+from nnunet_mgcl.phases.fine import Fine
+
+
+def test_pool_is_contrasted_with_the_masks_of_the_second_round(make_context, write_pseudo_labels) -> None:
+    context = make_context()
+    branch = context.branches[0]
+    write_pseudo_labels(context, branch, 1, lesion=None)
+    write_pseudo_labels(context, branch, 2)
+    dataset = contrast_dataset(context, branch)
+    assert dataset.identifiers == ["pool:pool_0", "pool:pool_1"]
+    assert dataset["pool:pool_0"][1][:].max() == 1
+
+
+def test_without_a_pool_the_labelled_training_cases_are_contrasted_and_the_log_says_so(make_context, lines) -> None:
+    context = make_context()
+    context.train_cases = ["case_1"]
+    assert contrast_dataset(context, context.branches[1]).identifiers == ["case_1"]
+    assert lines == ["B: no unlabelled cases, contrasting the labelled training cases"]
+
+
+@pytest.mark.parametrize(
+    ("lesion", "slices", "patches"),
+    [
+        (None, False, False),
+        ((slice(1, 3), slice(8, 20), slice(8, 20)), True, True),
+        ((slice(None), slice(8, 20), slice(8, 20)), False, True),  # a lesion in every slice
+        ((slice(None), slice(None), slice(None)), False, False),
+        ((slice(1, 3), slice(8, 9), slice(8, 9)), True, False),  # too small for the area threshold
+    ],
+)
+def test_both_classes_are_looked_for_among_the_phase_s_own_samples(
+    make_context, write_pseudo_labels, lesion, slices, patches
+) -> None:
+    context = make_context()
+    write_pseudo_labels(context, context.branches[0], 2, lesion)
+    dataset = contrast_dataset(context, context.branches[0])
+    assert has_two_classes(dataset, slice_labels) is slices
+    assert has_two_classes(dataset, partial(patch_labels, patch_size=8, threshold=0.1)) is patches
+
+
+@pytest.mark.parametrize("phase", ["coarse", "fine"])
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("lesion", [None, (slice(None),) * 3], ids=["no lesion", "lesion everywhere"])
+def test_pool_of_one_class_skips_the_phase_with_one_line(
+    make_context, write_pseudo_labels, monkeypatch, lines, phase, dimensions, lesion
+) -> None:
+    context = make_context(dimensions)
+    context.branches = context.branches[:1]
+    write_pseudo_labels(context, context.branches[0], 2, lesion)
+    if phase == "fine":
+        Coarse().run(context)
+        lines.clear()
+    monkeypatch.setattr(module, "train", lambda *_: pytest.fail("trained"))
+    run = {"coarse": Coarse, "fine": Fine}[phase]().run
+    run(context)
+    part = "encoder" if phase == "coarse" else "decoder"
+    assert lines == [f"{phase} A: skipped, its cases hold a single class; {part} as initialised"]
+    assert context.state.is_done(phase, "A")
+    assert (context.fold_layout.phase(phase, "A") / "network.pth").is_file()
+    run(context)
+    assert len(lines) == 1
+
+
+class TestStep:
+    def run(self, context, *labels):
+        embeddings = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))[: len(labels)].requires_grad_()
+        batch = {"data": embeddings, "target": torch.tensor(labels)}
+        return *module._step(context, 0.1, lambda data, target: (data, target), batch), embeddings
+
+    @pytest.mark.parametrize("labels", [(1, 1, 1), (0, 0, 0), (1, 1, -1), (-1, -1, -1)])
+    def test_batch_of_one_class_is_an_exact_zero_with_a_remark(self, make_context, labels) -> None:
+        loss, remark, embeddings = self.run(make_context(), *labels)
+        loss.backward()
+        assert loss.item() == 0 and remark == ONE_CLASS
+        assert embeddings.grad.eq(0).all()
+
+    def test_batch_of_both_classes_has_a_loss_and_no_remark(self, make_context) -> None:
+        loss, remark, _ = self.run(make_context(), 0, 0, 1, 1, -1)
+        assert loss.item() > 0 and remark is None
+
+    def test_samples_without_annotation_do_not_count(self, make_context) -> None:
+        with_them, _, _ = self.run(make_context(), 0, 0, 1, 1, -1)
+        without, _, _ = self.run(make_context(), 0, 0, 1, 1)
+        torch.testing.assert_close(with_them, without)
+
+
+def test_contrast_uses_the_phase_s_own_numbers(make_context, write_pseudo_labels, monkeypatch) -> None:
+    context = make_context(mgcl={"coarse": {"batch_size": 3, "epochs": 7, "temperature": 0.3, "lr": 0.5}})
+    write_pseudo_labels(context, context.branches[0], 2)
+    jobs = []
+    monkeypatch.setattr(module, "train", lambda _, job: jobs.append(job))
+    Coarse().run(context)
+    own, fallback = jobs
+    assert (own.phase, own.branch, own.epochs, own.optimiser.lr, own.cosine) == ("coarse", "A", 7, 0.5, True)
+    assert own.iterations == 3  # 8 slices of the pool
+    assert fallback.iterations == 6  # 16 labelled slices
+    assert own.step.args[1] == 0.3
+    with own.batches() as batches:
+        assert next(batches)["data"].shape == (3, 2, 32, 32)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_mgcl.data.volumes import fit_volume
+from nnunet_mgcl.phases import tss as module
+from nnunet_mgcl.phases.tss import TSS, TSSVolumes, tss_probability, volume_geometry
+
+KNOWN = ["case_0", "case_1", "case_2"]
+HEADS = ["mrff", "mlp", "transformer"]
+
+
+def folder(context, head="mrff"):
+    return context.fold_layout.phase("tss", head)
+
+
+def image(context, slices=4):
+    return torch.randn(3, slices, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def probability(context, volume):
+    return tss_probability(context.network, volume, context.config, context.configuration)
+
+
+@pytest.fixture
+def epochs(monkeypatch):
+    """The cases of every batch, epoch by epoch (two batches of at most two cases)."""
+    seen = []
+    loss = TSS._loss
+
+    def spy(phase, context, head, batch):
+        seen.extend(batch["keys"])
+        return loss(phase, context, head, batch)
+
+    monkeypatch.setattr(TSS, "_loss", spy)
+    return seen
+
+
+class TestTraining:
+    @pytest.mark.parametrize("dimensions", [2, 3])
+    @pytest.mark.parametrize("head", HEADS)
+    def test_tss_changes_the_head_and_nothing_else(self, make_context, dimensions, head) -> None:
+        context = make_context(dimensions, norm="BatchNorm", mgcl={"tss": {"head": head}})
+        context.network.train()  # as nnU-Net's last epoch may leave it
+        before = deepcopy(context.network.state_dict())
+        TSS().run(context)
+        after = context.network.state_dict()
+        changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+        assert all(name.startswith("tss.") for name in changed)
+        assert {name for name in after if name.startswith("tss.") and name.endswith("weight")} <= changed
+        assert "tss.trained" in changed
+
+    def test_afterwards_the_head_is_frozen_and_the_rest_is_not(self, make_context) -> None:
+        context = make_context()
+        TSS().run(context)
+        assert not any(p.requires_grad for p in context.network.tss.parameters())
+        assert all(p.requires_grad for p in context.network.branches.parameters())
+        assert all(p.grad is None for p in context.network.branches.parameters())
+
+    def test_result_lies_under_the_head_s_name_and_says_that_it_is_trained(self, make_context) -> None:
+        context = make_context(mgcl={"tss": {"head": "mlp"}})
+        TSS().run(context)
+        assert context.state.is_done("tss", "mlp")
+        assert [path.name for path in folder(context, "mlp").iterdir()] == ["network.pth"]
+        left = torch.load(folder(context, "mlp") / "network.pth", weights_only=True)
+        assert bool(left["trained"])
+        assert all(torch.equal(value, left[name]) for name, value in context.network.tss.state_dict().items())
+
+    def test_restart_loads_a_finished_head(self, make_context, monkeypatch) -> None:
+        first = make_context()
+        TSS().run(first)
+        monkeypatch.setattr(module, "train", lambda *_: pytest.fail("trained again"))
+        restarted = make_context()
+        TSS().run(restarted)
+        expected = first.network.tss.state_dict()
+        assert bool(expected["trained"])
+        assert all(torch.equal(value, expected[name]) for name, value in restarted.network.tss.state_dict().items())
+
+    def test_resumed_phase_is_bit_identical(self, make_context, monkeypatch) -> None:
+        settings = {"tss": {"epochs": 3}}
+        whole = make_context(mgcl=settings)
+        TSS().run(whole)
+        whole.fold_layout.state.unlink()
+
+        def killed(*_, **__):
+            raise KeyboardInterrupt
+
+        interrupted = make_context(mgcl=settings)
+        monkeypatch.setattr(interrupted.curves, "update", killed)
+        with pytest.raises(KeyboardInterrupt):
+            TSS().run(interrupted)
+        assert not interrupted.network.tss.trained
+        resumed = make_context(mgcl=settings)
+        TSS().run(resumed)
+        expected = whole.network.tss.state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in resumed.network.tss.state_dict().items())
+
+    def test_without_a_head_there_is_nothing_to_do(self, make_context) -> None:
+        context = make_context(mgcl={"tss": {"enabled": False}})
+        assert context.network.tss is None
+        TSS().run(context)
+        assert not context.fold_layout.phases.exists()
+
+    def test_every_known_training_case_is_seen_once_an_epoch_in_a_new_order(self, make_context, epochs, lines) -> None:
+        context = make_context(mgcl={"tss": {"epochs": 6}})
+        TSS().run(context)
+        passes = [tuple(epochs[start : start + 3]) for start in range(0, len(epochs), 3)]
+        assert len(passes) == 6
+        assert all(sorted(one) == KNOWN for one in passes)
+        assert len(set(passes)) > 1
+        assert lines[0] == "tss: 3 cases with a known TSS, 2 of them < 4.5 h"
+
+    def test_validation_cases_are_never_seen(self, make_context, epochs) -> None:
+        context = make_context()
+        context.train_cases = ["case_1", "case_2"]
+        TSS().run(context)
+        assert set(epochs) == {"case_1", "case_2"}
+
+    def test_head_learns_to_tell_the_training_cases_apart(self, make_context, monkeypatch) -> None:
+        monkeypatch.setattr(module, "augment_volume", lambda volume, _: volume)
+        context = make_context(mgcl={"tss": {"epochs": 40, "lr": 0.01, "batch_size": 3}})
+        volumes = TSSVolumes(context, KNOWN)
+        TSS().run(context)
+        found = {case: probability(context, torch.tensor(volumes.images.load_case(case)[0][:])) for case in KNOWN}
+        assert min(found["case_0"], found["case_1"]) > 0.5 > found["case_2"]
+
+
+class TestVolumes:
+    def test_target_image_and_valid_slices_of_a_case(self, make_context, monkeypatch) -> None:
+        monkeypatch.setattr(module, "augment_volume", lambda volume, _: volume)
+        context = make_context(mgcl={"tss": {"slices": 6}})
+        volumes = TSSVolumes(context, KNOWN)
+        assert len(volumes) == 3
+        assert [volumes[i]["target"] for i in range(3)] == [1, 1, 0]
+        item = volumes[1]
+        assert item["keys"] == "case_1"
+        assert item["valid"].tolist() == [True] * 4 + [False] * 2
+        assert np.array_equal(item["volumes"][:, :4].numpy(), volumes.images.load_case("case_1")[0][:])
+        assert item["volumes"][:, 4:].eq(0).all()
+
+    def test_augmentation_follows_torch_s_seed(self, make_context) -> None:
+        volumes = TSSVolumes(make_context(), KNOWN)
+        drawn = []
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            drawn.append(volumes[0]["volumes"])
+        assert torch.equal(drawn[0], drawn[1])
+        assert not torch.equal(drawn[0], drawn[2])
+        assert drawn[0].shape == (3, 4, 32, 32)
+
+
+class TestProbability:
+    @pytest.mark.parametrize("dimensions", [2, 3])
+    @pytest.mark.parametrize("slices", [2, 4, 9])
+    def test_it_is_the_sigmoid_of_the_head_on_the_fitted_volume(self, make_context, dimensions, slices) -> None:
+        context = make_context(dimensions)
+        network = context.network
+        network.tss.trained.fill_(True)
+        volume, valid = fit_volume(image(context, slices), volume_geometry(context.config, dimensions == 3))
+        assert volume.shape == (3, 4, 32, 32)
+        network.eval()
+        with torch.no_grad():
+            expected = torch.sigmoid(network.tss(network.tss_features(volume[None], 100), valid[None])).item()
+        assert probability(context, image(context, slices)) == pytest.approx(expected, abs=1e-6)
+
+    def test_untrained_head_has_no_probability(self, make_context) -> None:
+        context = make_context()
+        assert probability(context, image(context)) is None
+        context.network.tss.trained.fill_(True)
+        assert 0 < probability(context, image(context)) < 1
+
+    def test_network_without_a_head_has_no_probability(self, make_context) -> None:
+        context = make_context(mgcl={"tss": {"enabled": False}})
+        assert probability(context, image(context)) is None
+
+    def test_asking_changes_no_buffer(self, make_context) -> None:
+        context = make_context(norm="BatchNorm")
+        context.network.tss.trained.fill_(True)
+        context.network.train()
+        before = deepcopy(context.network.state_dict())
+        first = probability(context, image(context))
+        assert probability(context, image(context)) == first
+        assert all(torch.equal(value, before[name]) for name, value in context.network.state_dict().items())
