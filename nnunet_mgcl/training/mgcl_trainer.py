@@ -158,6 +158,8 @@ class MGCLTrainer(nnUNetTrainer):
             self.print_to_log_file("MGCL: segmentation goes on from a checkpoint; the phases before it are done")
         elif pretrained:
             self.print_to_log_file("MGCL: starts at segment, with the weights of -pretrained_weights")
+            if (head := self.mgcl_network.tss) is not None:
+                head.trained.fill_(False)  # theirs may be, but on the encoders that `segment` is about to change
         else:
             for phase in (*self.pretraining, Segment()):
                 phase.run(self.context)
