@@ -23,9 +23,11 @@ class MGCLPredictor(nnUNetPredictor):
         self, model_training_output_dir: str, use_folds: Any, checkpoint_name: str = "checkpoint_final.pth"
     ) -> None:
         """As in nnU-Net; also finds out whether every fold has a trained TSS head."""
+        if use_folds is None:
+            use_folds = self.auto_detect_available_folds(model_training_output_dir, checkpoint_name)
         super().initialize_from_trained_model_folder(model_training_output_dir, use_folds, checkpoint_name)
         self.config = resolved_config(self.configuration_manager)
-        self.folds = [str(fold) for fold in use_folds]
+        self.folds = [use_folds] if isinstance(use_folds, str) else [str(fold) for fold in use_folds]
         self.report: TSSReport | None = None
         self.no_tss_reason = self._no_tss_reason(checkpoint_name)
         self._probabilities: list[float] = []
