@@ -12,15 +12,17 @@ if TYPE_CHECKING:
 
 def modality_validation_step(trainer: MGCLTrainer, batch: dict[str, Any]) -> dict[str, Any]:
     """Loss and voxel counts of each modality's lesion on one validation batch, in nnU-Net's format."""
-    data = batch["data"].to(trainer.device)
-    target = [t.to(trainer.device) for t in batch["target"]]
+    data, target = batch["data"].to(trainer.device), batch["target"]
+    target = [t.to(trainer.device) for t in target] if trainer.enable_deep_supervision else target.to(trainer.device)
     assert trainer.context is not None
     with trainer.context.autocast():
         output = trainer.network(data)
         loss = trainer.loss(output, target)
-    modality_loss = trainer.loss.loss
-    predicted = output[0][:, modality_loss.branch_channels] > 0
-    masks = modality_loss.decode(target[0])
+    modality_loss = trainer.loss
+    if trainer.enable_deep_supervision:  # the finest resolution counts
+        modality_loss, output, target = trainer.loss.loss, output[0], target[0]
+    predicted = output[:, modality_loss.branch_channels] > 0
+    masks = modality_loss.decode(target)
     counted = None
     if trainer.label_manager.has_ignore_label:
         masks, counted = masks[:, :-1], ~masks[:, -1:]
