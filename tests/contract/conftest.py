@@ -35,11 +35,12 @@ SMALL_HEAD = {"tss": {"grid": 2, "heads": 2}}
 @pytest.fixture(autouse=True)
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """nnU-Net's folders, with a TSS table, a split and what nnU-Net copies into a results folder."""
+    root = tmp_path / "workspace"
     for variable in ("raw", "preprocessed", "results"):
-        monkeypatch.setenv(f"nnUNet_{variable}", str(tmp_path / variable))
+        monkeypatch.setenv(f"nnUNet_{variable}", str(root / variable))
     monkeypatch.setenv("nnUNet_extTrainer", str(trainers_dir()))
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-    preprocessed = tmp_path / "preprocessed" / NAME
+    preprocessed = root / "preprocessed" / NAME
     for configuration in ("2d", "3d_fullres"):
         folder = preprocessed / f"nnUNetPlans_{configuration}"
         folder.mkdir(parents=True)
@@ -49,7 +50,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (preprocessed / "dataset_fingerprint.json").write_text("{}")
     splits = [{"train": CASES[:2], "val": CASES[2:]}, {"train": CASES[2:], "val": CASES[:2]}]
     (preprocessed / "splits_final.json").write_text(json.dumps(splits))
-    return tmp_path
+    return root
 
 
 @pytest.fixture

@@ -1,0 +1,69 @@
+"""nnU-Net's own loop, seeded at every epoch: with nnUNet_n_proc_DA=0 a resumed run is the uninterrupted one."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from nnunetv2.run.run_training import maybe_load_checkpoint
+
+from nnunet_mgcl.training.variants import MGCLTrainerRandomInit
+
+BLOCK = {
+    "segment": {"epochs": 3, "iterations": 2, "val_iterations": 1},
+    "tss": {"epochs": 1, "batch_size": 2, "grid": 2, "heads": 2},
+}
+
+
+@pytest.fixture
+def start(tiny_dataset, plans, masks_json, monkeypatch, tmp_path):
+    """Runs a training of three epochs, or kills it after one."""
+    monkeypatch.setenv("nnUNet_raw", str(tiny_dataset.raw.parent))
+    monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
+    splits = [{"train": [f"case_{n}" for n in (0, 1, 3, 4)], "val": ["case_2", "case_5"]}]
+    tiny_dataset.splits.write_text(json.dumps(splits))
+    (tiny_dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
+
+    def start(results, killed_after=None, continue_training=False):
+        monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
+        content = deepcopy(plans) | {"continue_training": continue_training}
+        content["configurations"]["2d"] |= {"mgcl": BLOCK, "batch_size": 3}
+        trainer = MGCLTrainerRandomInit(content, "2d", 0, deepcopy(masks_json), torch.device("cpu"))
+        trainer.save_every = 1
+        trainer.logger.plot_progress_png = lambda _: None  # half a second each
+        maybe_load_checkpoint(trainer, continue_training, False)
+        if killed_after is not None:
+            epoch_end = trainer.on_epoch_end
+
+            def killed():
+                epoch_end()
+                if trainer.current_epoch == killed_after:
+                    raise KeyboardInterrupt
+
+            trainer.on_epoch_end = killed
+        trainer.run_training()
+        return trainer
+
+    return start
+
+
+def test_resumed_training_is_bit_identical_with_its_head(start) -> None:
+    whole = start("whole")
+    with pytest.raises(KeyboardInterrupt):
+        start("resumed", killed_after=1)
+    resumed = start("resumed", continue_training=True)
+
+    expected = whole.network.state_dict()
+    for name, value in resumed.network.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    assert bool(expected["tss.trained"])
+    for key in ("train_losses", "val_losses", "mean_fg_dice"):
+        assert resumed.logger.get_value(key, step=None) == whole.logger.get_value(key, step=None)
+    folder = Path(resumed.output_folder)
+    assert (folder / "checkpoint_final.pth").is_file() and not (folder / "checkpoint_latest.pth").exists()
+    assert not list(folder.rglob("*.part.*"))
+    losses = json.loads((folder / "phases" / "curves.json").read_text())["segment"]["curves"]["all branches"]
+    assert losses == pytest.approx(whole.logger.get_value("train_losses", step=None))
