@@ -42,16 +42,16 @@ def summarise_fold(layout: DatasetLayout, model: Path, fold: str) -> FoldSummary
     if by_modality.is_file():
         dice = read_json(by_modality)["mean"]
     else:
-        names = {str(value): name for name, value in dataset_json["labels"].items()}
+        names = {_key(value): name for name, value in dataset_json["labels"].items()}
         means = read_json(validation / "summary.json")["mean"]
-        dice = {names.get(_region(label), label): values["Dice"] for label, values in means.items()}
+        dice = {names.get(label, label): values["Dice"] for label, values in means.items()}
     segmentation = sorted(validation.glob(f"*{dataset_json['file_ending']}"))[0]
     return FoldSummary(dice, read_json(tss) if tss.is_file() else None, segmentation)
 
 
-def _region(label: str) -> str:
-    """nnU-Net writes a region's labels as a tuple, dataset.json as a list."""
-    return label.replace("(", "[").replace(")", "]")
+def _key(label: int | list[int]) -> str:
+    """A label, or a region, as nnU-Net's summary names it."""
+    return str(tuple(label)) if isinstance(label, list) else str(label)
 
 
 def draw_fold(layout: DatasetLayout, model: Path, configuration: str, fold: str, path: Path, cases: int = 3) -> None:

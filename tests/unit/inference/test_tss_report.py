@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts, read_rows
+
+TARGETS = {"DWI": [1, 3], "PWI": [2, 3]}
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def report(tmp_path):
+    return TSSReport(tmp_path / "tss.csv", ["0", "3"], TARGETS)
+
+
+def test_a_row_holds_every_fold_s_probability_their_mean_and_the_class(report) -> None:
+    report.add("b", [0.25, 0.5])
+    report.add("a", [0.5, 0.5])
+    first, second = rows(report.path)
+    assert (first["case"], second["case"]) == ("a", "b")
+    assert second == {
+        "case": "b",
+        "probability": "0.375000",
+        "predicted_class": "0",
+        "probability_fold_0": "0.250000",
+        "probability_fold_3": "0.500000",
+        "volume_ml_DWI": "",
+        "volume_ml_PWI": "",
+    }
+    assert first["predicted_class"] == "1"  # from 0.5 on
+
+
+def test_every_case_is_on_disk_at_once(report) -> None:
+    report.add("a", [0.1, 0.2])
+    assert [row["case"] for row in rows(report.path)] == ["a"]
+
+
+def test_volumes_are_counted_in_ml_with_combined_labels(report, tmp_path) -> None:
+    labels = np.zeros((2, 3, 4), np.uint8)
+    labels.flat[:7] = [1, 1, 1, 2, 3, 3, 0]
+    image = sitk.GetImageFromArray(labels)
+    image.SetSpacing((2.0, 5.0, 10.0))  # 0.1 ml a voxel
+    sitk.WriteImage(image, str(tmp_path / "a.nii.gz"))
+    report.add("a", [0.5, 0.5])
+    report.add_volumes(tmp_path, ".nii.gz", SimpleITKIO())
+    (row,) = rows(report.path)
+    assert (row["volume_ml_DWI"], row["volume_ml_PWI"]) == ("0.500", "0.300")
+
+
+@pytest.mark.parametrize(("keep", "cases"), [(True, ["a", "b"]), (False, ["b"])])
+def test_rows_of_an_earlier_run_stay_where_the_prediction_is_continued(report, keep, cases) -> None:
+    report.add("a", [0.1, 0.2])
+    again = TSSReport(report.path, ["0", "3"], TARGETS, keep=keep)
+    again.add("b", [0.3, 0.4])
+    assert [row["case"] for row in rows(report.path)] == cases
+
+
+def test_no_file_has_no_rows(tmp_path) -> None:
+    assert read_rows(tmp_path / "tss.csv") == {}
+
+
+def test_parts_are_merged_by_case_once_all_are_there(tmp_path) -> None:
+    for part, case in ((1, "a"), (0, "b")):
+        assert merge_parts(tmp_path, 2) is None
+        TSSReport(tmp_path / f"tss_part{part}.csv", ["0"], TARGETS).add(case, [0.5])
+    assert merge_parts(tmp_path, 2) == tmp_path / "tss.csv"
+    merged = rows(tmp_path / "tss.csv")
+    assert [row["case"] for row in merged] == ["a", "b"]
+    assert list(merged[0]) == list(rows(tmp_path / "tss_part0.csv")[0])
