@@ -56,11 +56,7 @@ class TSSReport:
 
     def write(self) -> None:
         """Writes all rows, sorted by case."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(self.rows[case] for case in sorted(self.rows))
-        write_text(self.path, text.getvalue())
+        _write_rows(self.path, self.columns, self.rows)
 
 
 def read_rows(path: Path) -> dict[str, Row]:
@@ -76,7 +72,17 @@ def merge_parts(folder: Path, num_parts: int) -> Path | None:
     parts = [folder / f"tss_part{number}.csv" for number in range(num_parts)]
     if not all(part.is_file() for part in parts):
         return None
-    header = parts[0].read_text(encoding="utf-8").splitlines()[0]
-    lines = [line for part in parts for line in part.read_text(encoding="utf-8").splitlines()[1:]]
-    write_text(folder / "tss.csv", "\n".join([header, *sorted(lines)]) + "\n")
+    with parts[0].open(newline="", encoding="utf-8") as file:
+        columns = next(csv.reader(file))
+    # By case: without worker processes nnU-Net ignores -num_parts, and every part holds all cases.
+    rows = {case: row for part in parts for case, row in read_rows(part).items()}
+    _write_rows(folder / "tss.csv", columns, rows)
     return folder / "tss.csv"
+
+
+def _write_rows(path: Path, columns: Sequence[str], rows: dict[str, Row]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows[case] for case in sorted(rows))
+    write_text(path, text.getvalue())

@@ -76,3 +76,17 @@ def test_parts_are_merged_by_case_once_all_are_there(tmp_path) -> None:
     merged = rows(tmp_path / "tss.csv")
     assert [row["case"] for row in merged] == ["a", "b"]
     assert list(merged[0]) == list(rows(tmp_path / "tss_part0.csv")[0])
+
+
+def test_case_that_two_parts_predicted_has_one_row(tmp_path) -> None:
+    for part in range(2):
+        report = TSSReport(tmp_path / f"tss_part{part}.csv", ["0"], TARGETS)
+        report.add("a", [0.5])
+        report.add("b", [0.25])
+    assert [row["case"] for row in rows(merge_parts(tmp_path, 2))] == ["a", "b"]
+
+
+def test_part_without_a_case_is_merged_too(tmp_path) -> None:
+    TSSReport(tmp_path / "tss_part0.csv", ["0"], TARGETS).write()
+    TSSReport(tmp_path / "tss_part1.csv", ["0"], TARGETS).add("a", [0.5])
+    assert [row["probability"] for row in rows(merge_parts(tmp_path, 2))] == ["0.500000"]

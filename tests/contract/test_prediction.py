@@ -1,0 +1,152 @@
+"""`MGCLPredictor` on raw images: nnU-Net's segmentations, and a row of tss.csv for every case."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+from nnunet_mgcl.data.volumes import fit_volume
+from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.phases.tss import tss_probability, volume_geometry
+
+CASES = ["case_0", "case_1"]
+OPTIONS = {
+    "save_probabilities": False,
+    "npp": 0,
+    "nps": 0,
+    "prev_stage": None,
+    "num_parts": 1,
+    "part_id": 0,
+}
+
+
+@pytest.fixture
+def images(tiny_template, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for case in CASES:
+        for channel in range(3):
+            name = f"{case}_{channel:04}.nii.gz"
+            (folder / name).write_bytes((tiny_template / "imagesTr" / name).read_bytes())
+    return folder
+
+
+@pytest.fixture
+def model(make_trainer):
+    """Two folds with random weights whose heads count as trained."""
+    for fold in (0, 1):
+        trainer = make_trainer(fold=fold, labels="masks")
+        trainer.initialize()
+        trainer.mgcl_network.tss.trained.fill_(True)
+        trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+    for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
+        (Path(trainer.output_folder_base) / f"{file}.json").write_text(json.dumps(content))
+    return trainer.output_folder_base
+
+
+def predictor(model, predictor_class=MGCLPredictor, folds=(0, 1)):
+    predictor = predictor_class(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(model, folds, "checkpoint_final.pth")
+    return predictor
+
+
+def predict(model, images, output, overwrite=True, **options):
+    output.mkdir(exist_ok=True)
+    used = predictor(model)
+    return used, used.predict_cases(str(images), str(output), overwrite=overwrite, **(OPTIONS | options))
+
+
+def rows(path):
+    with path.open() as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def test_segmentations_are_nnunet_s_and_every_fold_answers_for_every_case(model, images, tmp_path) -> None:
+    used, table = predict(model, images, tmp_path / "ours")
+    (tmp_path / "stock").mkdir()
+    predictor(model, nnUNetPredictor).predict_from_files_sequential(str(images), str(tmp_path / "stock"))
+    for case in CASES:
+        ours, stock = ((tmp_path / folder / f"{case}.nii.gz").read_bytes() for folder in ("ours", "stock"))
+        assert ours == stock
+    found = rows(table)
+    assert list(found) == CASES
+    preprocessor = used.configuration_manager.preprocessor_class(verbose=False)
+    for case in CASES:
+        files = [str(images / f"{case}_{channel:04}.nii.gz") for channel in range(3)]
+        image, *_ = preprocessor.run_case(
+            files, None, used.plans_manager, used.configuration_manager, used.dataset_json
+        )
+        expected = []
+        for weights in used.list_of_parameters:
+            used.network.load_state_dict(weights)
+            expected.append(
+                tss_probability(used.network, torch.from_numpy(image), used.config, used.configuration_manager)
+            )
+        assert expected[0] != expected[1]
+        for fold, probability in enumerate(expected):
+            assert float(found[case][f"probability_fold_{fold}"]) == pytest.approx(probability, abs=1e-5)
+        assert float(found[case]["probability"]) == pytest.approx(sum(expected) / 2, abs=1e-5)
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "ours" / f"{case}.nii.gz")))
+        for modality, lesion in used.config.lesion_labels.items():
+            volume = np.isin(labels, lesion).sum() * 3 * 3 * 6 / 1000
+            assert float(found[case][f"volume_ml_{modality}"]) == pytest.approx(volume, abs=1e-3)
+
+
+def test_continued_prediction_redoes_a_case_that_lacks_either_file(model, images, tmp_path, monkeypatch) -> None:
+    output = tmp_path / "out"
+    _, table = predict(model, images, output)
+    first = rows(table)
+    done = []
+    logits = MGCLPredictor.predict_logits_from_preprocessed_data
+    monkeypatch.setattr(
+        MGCLPredictor,
+        "predict_logits_from_preprocessed_data",
+        lambda self, data: (done.append(1), logits(self, data))[1],
+    )
+
+    predict(model, images, output, overwrite=False)
+    assert len(done) == 0
+
+    (output / "case_1.nii.gz").unlink()
+    predict(model, images, output, overwrite=False)
+    assert len(done) == 1 and (output / "case_1.nii.gz").is_file()
+
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], lines[2], ""]))  # the row of case_0 is lost
+    predict(model, images, output, overwrite=False)
+    assert len(done) == 2
+    assert rows(table) == first
+
+
+def test_model_without_a_trained_head_is_predicted_without_a_table(make_trainer, images, tmp_path, capsys) -> None:
+    trainer = make_trainer(labels="masks")
+    trainer.initialize()
+    trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+    for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
+        (Path(trainer.output_folder_base) / f"{file}.json").write_text(json.dumps(content))
+    used = predictor(trainer.output_folder_base, folds=(0,))
+    (tmp_path / "out").mkdir()
+    assert used.predict_cases(str(images), str(tmp_path / "out"), overwrite=True, **OPTIONS) is None
+    assert "untrained" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == [f"{case}.nii.gz" for case in CASES]
+    assert not list((tmp_path / "out").glob("tss*"))
+
+
+def test_padded_slices_of_a_short_volume_are_masked(model) -> None:
+    """The head's volume has 6 slices; a case of 3 must not depend on what fills it up."""
+    used = predictor(model)
+    network = used.network.eval()
+    image = torch.randn(3, 3, 32, 32)
+    volume, valid = fit_volume(image, volume_geometry(used.config, is_3d=False))
+    poisoned = volume.clone()
+    poisoned[:, 3:] = 50
+    with torch.no_grad():
+        plain, other = (network.tss(network.tss_features(v[None], 100), valid[None]) for v in (volume, poisoned))
+    assert torch.equal(plain, other)
