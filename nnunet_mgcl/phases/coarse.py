@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import ceil, prod
 
 from torch import Tensor, nn
 
@@ -30,12 +31,22 @@ class Coarse:
         reseed(context.config.random_seed, context.fold, self.name, branch.name, "initialisation")
         unet = branch.build_unet()
         dataset = contrast_dataset(context, branch)
-        if has_two_classes(dataset, partial(slice_labels, ignore_label=branch.label_manager.ignore_label)):
+        if has_two_classes(dataset, partial(_labels_of_slices, context, branch)):
             module = CoarseModel(unet, context.config.coarse.embedding_dim, branch.label_manager.ignore_label)
             contrast(context, self.name, branch, dataset, module, context.config.coarse)
         else:
+            context.state.mark_skipped(self.name, branch.name)
             context.log(f"{self.name} {branch.name}: skipped, its cases hold a single class; encoder as initialised")
         finish_branch(context, self.name, branch.name, encoder_state(unet))
+
+
+def _labels_of_slices(context: PhaseContext, branch: Branch, slices: Tensor) -> Tensor:
+    """Labels of the samples in a whole mask `(Z, 1, X, Y)`: of its slices, or in 3d of about its slabs."""
+    ignore_label = branch.label_manager.ignore_label
+    if not context.is_3d:
+        return slice_labels(slices, ignore_label)
+    thickness = prod(stride[0] for stride in branch.configuration.pool_op_kernel_sizes)
+    return slab_labels(slices.transpose(0, 1)[None], ceil(len(slices) / thickness), ignore_label)
 
 
 class CoarseModel(nn.Module):

@@ -42,6 +42,7 @@ class Fine:
             module = FineModel(unet, config, ignore_label)
             contrast(context, self.name, branch, dataset, module, config)
         else:
+            context.state.mark_skipped(self.name, branch.name)
             context.log(f"{self.name} {branch.name}: skipped, its cases hold a single class; decoder as initialised")
         finish_branch(context, self.name, branch.name, decoder_state(unet))
 

@@ -24,7 +24,8 @@ class Segment:
             for phase, load in (("coarse", load_encoder), ("fine", load_decoder)):
                 if context.state.is_done(phase, branch.name):
                     load(unet, self._weights(context, phase, branch.name))
-                    started_from.append(phase)
+                    if not context.state.is_skipped(phase, branch.name):
+                        started_from.append(phase)
             context.log(f"{self.name} {branch.name}: starts from {' and '.join(started_from) or 'He initialisation'}")
 
     def _weights(self, context: PhaseContext, phase: str, branch: str) -> StateDict:

@@ -52,6 +52,14 @@ class PhaseState:
         self._state["current"] = None
         self._write()
 
+    def is_skipped(self, phase: str, branch: str) -> bool:
+        """Whether a part had nothing to learn from, so that its result is the initialisation."""
+        return _part(phase, branch) in self._state.get("skipped", [])
+
+    def mark_skipped(self, phase: str, branch: str) -> None:
+        """Notes that a part has nothing to learn from."""
+        self._state.setdefault("skipped", []).append(_part(phase, branch))
+
     def mark_epoch(self, phase: str, branch: str | None, epoch: int) -> None:
         """Notes that an epoch is finished (for people: the resume point itself is in the checkpoint)."""
         self._state["current"] = {"part": _part(phase, branch), "finished_epochs": epoch}

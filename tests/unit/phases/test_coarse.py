@@ -117,3 +117,14 @@ class TestModel:
         assert embeddings.shape == (3 * 2, 5)
         assert labels.tolist() == [1, 0, 0, 0, 0, 1]
         assert torch.equal(labels, slab_labels(mask, 2).flatten())
+
+
+def test_in_3d_slabs_are_looked_up_rather_than_slices(make_context, write_pseudo_labels, lines) -> None:
+    """One of four slices is healthy, but no slab of the deepest map is: there is nothing to contrast."""
+    context = make_context(3)
+    context.branches = context.branches[:1]
+    thickness = np.prod([stride[0] for stride in context.configuration.pool_op_kernel_sizes])
+    assert thickness > 1, "slabs of one slice cannot tell"
+    write_pseudo_labels(context, context.branches[0], 2, np.s_[1:])
+    Coarse().run(context)
+    assert lines == ["coarse A: skipped, its cases hold a single class; encoder as initialised"]

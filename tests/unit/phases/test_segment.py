@@ -57,3 +57,11 @@ def test_without_pretraining_nothing_changes(context, lines) -> None:
     Segment().run(context)
     assert all(torch.equal(value, before[name]) for name, value in context.network.state_dict().items())
     assert lines == [f"segment {name}: starts from He initialisation" for name in ("A", "B")]
+
+
+def test_a_skipped_phase_is_not_named_as_the_origin(context, lines) -> None:
+    Coarse().run(context)
+    context.state.mark_skipped("coarse", "A")
+    lines.clear()
+    Segment().run(context)
+    assert lines == ["segment A: starts from He initialisation", "segment B: starts from coarse"]
