@@ -114,6 +114,7 @@ class TestModel:
         trained = {name for name, p in model.named_parameters() if p.grad is not None}
         assert trained and all(name.startswith(("decoder.", "projection.")) for name in trained)
         assert not {name for name in trained if "seg_layers" in name or "encoder" in name}
+        assert trained == {name for name, p in model.named_parameters() if p.requires_grad}  # DDP wants no other
 
     def test_unannotated_patches_are_left_out(self, make_context) -> None:
         context = make_context(labels="ignore")

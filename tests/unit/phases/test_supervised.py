@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_mgcl.files import write_json
 from nnunet_mgcl.phases import supervised
@@ -143,6 +146,26 @@ class TestLoss:
         loss = supervised_loss(context, context.branches[0])
         assert loss(logits, target).item() == pytest.approx(-1, abs=1e-4)
         assert loss(-logits, target).item() > 1
+
+    @pytest.mark.parametrize("labels", ["shared", "ignore", "regions", "two lesions"])
+    @pytest.mark.parametrize("batch_dice", [True, False])
+    def test_it_is_nnunet_s_own_loss(self, make_context, labels, batch_dice) -> None:
+        context = make_context(labels=labels)
+        branch = context.branches[0]
+        branch.configuration.configuration["batch_dice"] = batch_dice
+        stock = SimpleNamespace(
+            label_manager=branch.label_manager,
+            configuration_manager=branch.configuration,
+            is_ddp=False,
+            enable_deep_supervision=False,
+            _do_i_compile=lambda: False,
+        )
+        logits, target = self.logits_and_target(labels)
+        if labels == "two lesions":
+            logits = torch.cat([logits, logits[:, :1].flip(-2)], 1)
+        logits = logits / 30 + torch.randn(logits.shape)
+        expected = nnUNetTrainer._build_loss(stock)(logits, target)
+        torch.testing.assert_close(supervised_loss(context, branch)(logits, target), expected)
 
     def test_ignored_voxels_change_nothing(self, make_context) -> None:
         context = make_context(labels="ignore")
