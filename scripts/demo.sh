@@ -9,7 +9,7 @@ folder=$(cd "$folder" && pwd)
 export nnUNet_raw=$folder/nnUNet_raw nnUNet_preprocessed=$folder/nnUNet_preprocessed
 export nnUNet_results=$folder/nnUNet_results
 # Few worker processes: starting eight of them costs more than the work of a demo.
-export nnUNet_def_n_proc=${nnUNet_def_n_proc:-2} nnUNet_n_proc_DA=${nnUNet_n_proc_DA:-1}
+export nnUNet_def_n_proc=${nnUNet_def_n_proc:-2} nnUNet_n_proc_DA=${nnUNet_n_proc_DA:-2}
 # nnU-Net computes with one thread a core and loads data in other processes: threads that spin while they wait would
 # take the cores from these.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}

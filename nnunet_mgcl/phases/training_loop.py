@@ -26,7 +26,10 @@ GRADIENT_NORM = 12
 
 Batch = dict[str, Any]
 Step = Callable[[nn.Module, Batch], tuple[Tensor, str | None]]
-"""Takes the (wrapped) module and a batch; returns the loss and a remark that the log counts, or None."""
+"""Takes the (wrapped) module and a batch; returns the loss and None, or a zero loss and why the batch teaches nothing.
+
+The log counts the reasons. No step follows them: Adam would turn the weight decay alone into a full-sized step.
+"""
 
 
 @dataclass(frozen=True)
@@ -138,11 +141,13 @@ class _ModuleTrainer:
                 "check these images for extreme values, or lower the phase's learning rate (mgcl plan --set)",
             )
         self.scaler.scale(loss).backward()
+        if remark is not None:
+            return value, remark
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return value, remark
+        return value, None
 
     def _finish_epoch(self, epoch: int, seconds: float, remarks: Counter[str]) -> None:
         job, context = self.job, self.context

@@ -200,6 +200,15 @@ def test_remarks_are_counted_in_the_epoch_s_line(context, lines) -> None:
     assert "one-class" not in epochs[2]
 
 
+def test_batches_that_teach_nothing_move_no_weight(context) -> None:
+    """Adam normalises: with the weight decay as its only gradient, it would move every weight by the learning rate."""
+    net = module()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    train(context, job(net, epochs=2, step=lambda n, b: (error(n, b)[0] * 0, "one-class batch")))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert checkpoint(context)["curve"] == [0, 0]
+
+
 def test_parameters_without_gradient_stay(context) -> None:
     net = module()
     net.bias.requires_grad_(False)
