@@ -9,7 +9,7 @@ folder=$(cd "$folder" && pwd)
 export nnUNet_raw=$folder/nnUNet_raw nnUNet_preprocessed=$folder/nnUNet_preprocessed
 export nnUNet_results=$folder/nnUNet_results
 # Few worker processes: starting eight of them costs more than the work of a demo.
-export nnUNet_def_n_proc=${nnUNet_def_n_proc:-2} nnUNet_n_proc_DA=${nnUNet_n_proc_DA:-2}
+export nnUNet_def_n_proc=${nnUNet_def_n_proc:-1} nnUNet_n_proc_DA=${nnUNet_n_proc_DA:-2}
 # nnU-Net computes with one thread a core and loads data in other processes: threads that spin while they wait would
 # take the cores from these.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
@@ -27,7 +27,7 @@ step mgcl plan -d 501 -c 2d --preset demo
 step mgcl prepare -d 501 -c 2d -p MGCLPlans_demo -np 1
 step nnUNetv2_train 501 2d 0 -tr MGCLTrainer -p MGCLPlans_demo -device "$device"
 step mgcl predict -i "$nnUNet_raw"/Dataset501_Phantom/imagesTs -o "$folder"/prediction -d 501 -c 2d \
-    -p MGCLPlans_demo -f 0 -device "$device" -npp 1 -nps 1 --disable_progress_bar
+    -p MGCLPlans_demo -f 0 -device "$device" -npp 0 -nps 0 --disable_progress_bar
 step mgcl summary -d 501 -c 2d -p MGCLPlans_demo -f 0
 printf '\nPredicted test cases: %s\nTime since stroke:    %s\n' "$folder/prediction" "$folder/prediction/tss.csv"
 printf 'Learning curves:      %s\n' "$nnUNet_results"/Dataset501_Phantom/MGCLTrainer__MGCLPlans_demo__2d/fold_0/phases/progress.png
