@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import ceil, prod
 
 from torch import Tensor, nn
 
+from nnunet_mgcl.config import CoarseConfig
 from nnunet_mgcl.losses import slab_labels, slice_labels
-from nnunet_mgcl.network.branch import UNet, encoder_state
+from nnunet_mgcl.network.branch import StateDict, UNet, encoder_state
 from nnunet_mgcl.network.projection import SliceProjection
 from nnunet_mgcl.phases.context import Branch, PhaseContext
-from nnunet_mgcl.phases.contrast import contrast, contrast_dataset, has_two_classes
-from nnunet_mgcl.phases.seeding import reseed
-from nnunet_mgcl.phases.supervised import finish_branch
+from nnunet_mgcl.phases.contrast import ContrastPhase
 
 
-class Coarse:
-    """Trains each branch's encoder with the projection head H_s, which is thrown away afterwards."""
+class Coarse(ContrastPhase):
+    """Trains each branch's encoder from He initialisation with the projection head H_s."""
 
-    name = "coarse"
+    name, part = "coarse", "encoder"
 
-    def run(self, context: PhaseContext) -> None:
-        """Trains every branch; one whose cases hold a single class is skipped and keeps He initialisation."""
-        for branch in context.branches:
-            if not context.state.is_done(self.name, branch.name):
-                self._run_branch(context, branch)
+    def config(self, context: PhaseContext) -> CoarseConfig:
+        """Section 4.2: 120 epochs of batches of 70."""
+        return context.config.coarse
 
-    def _run_branch(self, context: PhaseContext, branch: Branch) -> None:
-        reseed(context.config.random_seed, context.fold, self.name, branch.name, "initialisation")
-        unet = branch.build_unet()
-        dataset = contrast_dataset(context, branch)
-        if has_two_classes(dataset, partial(_labels_of_slices, context, branch)):
-            module = CoarseModel(unet, context.config.coarse.embedding_dim, branch.label_manager.ignore_label)
-            contrast(context, self.name, branch, dataset, module, context.config.coarse)
-        else:
-            context.state.mark_skipped(self.name, branch.name)
-            context.log(f"{self.name} {branch.name}: skipped, its cases hold a single class; encoder as initialised")
-        finish_branch(context, self.name, branch.name, encoder_state(unet))
+    def start(self, context: PhaseContext, branch: Branch) -> UNet:
+        """A new U-Net."""
+        return branch.build_unet()
 
+    def labels_of(self, context: PhaseContext, branch: Branch, slices: Tensor) -> Tensor:
+        """Labels of the slices, or in 3d of about the slabs."""
+        ignore_label = branch.label_manager.ignore_label
+        if not context.is_3d:
+            return slice_labels(slices, ignore_label)
+        thickness = prod(stride[0] for stride in branch.configuration.pool_op_kernel_sizes)
+        return slab_labels(slices.transpose(0, 1)[None], ceil(len(slices) / thickness), ignore_label)
 
-def _labels_of_slices(context: PhaseContext, branch: Branch, slices: Tensor) -> Tensor:
-    """Labels of the samples in a whole mask `(Z, 1, X, Y)`: of its slices, or in 3d of about its slabs."""
-    ignore_label = branch.label_manager.ignore_label
-    if not context.is_3d:
-        return slice_labels(slices, ignore_label)
-    thickness = prod(stride[0] for stride in branch.configuration.pool_op_kernel_sizes)
-    return slab_labels(slices.transpose(0, 1)[None], ceil(len(slices) / thickness), ignore_label)
+    def model(self, context: PhaseContext, branch: Branch, unet: UNet) -> CoarseModel:
+        """The encoder with H_s."""
+        return CoarseModel(unet, context.config.coarse.embedding_dim, branch.label_manager.ignore_label)
+
+    def result(self, unet: UNet) -> StateDict:
+        """The encoder."""
+        return encoder_state(unet)
 
 
 class CoarseModel(nn.Module):

@@ -1,4 +1,4 @@
-"""What `coarse` and `fine` share: which cases a branch contrasts, and whether it can."""
+"""What `coarse` and `fine` share: their course, which cases a branch contrasts, and whether it can."""
 
 from __future__ import annotations
 
@@ -12,12 +12,67 @@ from torch import Tensor, nn
 from nnunet_mgcl.config import CoarseConfig, FineConfig
 from nnunet_mgcl.data.modality_dataset import ModalityDataset
 from nnunet_mgcl.losses import IGNORE_INDEX, supcon_loss
+from nnunet_mgcl.network.branch import StateDict, UNet
 from nnunet_mgcl.phases.context import Branch, PhaseContext
 from nnunet_mgcl.phases.datasets import labelled_dataset, pool_dataset
 from nnunet_mgcl.phases.loading import iterations_per_epoch, open_batches
+from nnunet_mgcl.phases.seeding import reseed
+from nnunet_mgcl.phases.supervised import finish_branch
 from nnunet_mgcl.phases.training_loop import Batch, Job, train
 
 ONE_CLASS = "one-class batch (zero loss)"
+
+
+class ContrastPhase:
+    """A phase that trains a part of each branch by supervised contrast. The projection head is thrown away.
+
+    Attributes:
+        name: Name of the phase.
+        part: What it trains, as the log calls it.
+    """
+
+    name: str
+    part: str
+
+    def config(self, context: PhaseContext) -> CoarseConfig | FineConfig:
+        """The phase's settings."""
+        raise NotImplementedError
+
+    def start(self, context: PhaseContext, branch: Branch) -> UNet:
+        """The branch's U-Net as the phase begins with it."""
+        raise NotImplementedError
+
+    def labels_of(self, context: PhaseContext, branch: Branch, slices: Tensor) -> Tensor:
+        """Labels of the samples in a whole mask `(Z, 1, X, Y)`."""
+        raise NotImplementedError
+
+    def model(self, context: PhaseContext, branch: Branch, unet: UNet) -> nn.Module:
+        """What takes a batch to embeddings and labels; its trainable parameters are those of the phase."""
+        raise NotImplementedError
+
+    def result(self, unet: UNet) -> StateDict:
+        """What the phase hands on."""
+        raise NotImplementedError
+
+    def run(self, context: PhaseContext) -> None:
+        """Trains every branch; one whose cases hold a single class is skipped and keeps its initialisation."""
+        for branch in context.branches:
+            if not context.state.is_done(self.name, branch.name):
+                self._run_branch(context, branch)
+
+    def _run_branch(self, context: PhaseContext, branch: Branch) -> None:
+        reseed(context.config.random_seed, context.fold, self.name, branch.name, "initialisation")
+        unet = self.start(context, branch)
+        dataset = contrast_dataset(context, branch)
+        if has_two_classes(dataset, partial(self.labels_of, context, branch)):
+            model = self.model(context, branch, unet)
+            contrast(context, self.name, branch, dataset, model, self.config(context))
+        else:
+            context.state.mark_skipped(self.name, branch.name)
+            context.log(
+                f"{self.name} {branch.name}: skipped, its cases hold a single class; {self.part} as initialised"
+            )
+        finish_branch(context, self.name, branch.name, self.result(unet))
 
 
 def contrast_dataset(context: PhaseContext, branch: Branch) -> ModalityDataset:

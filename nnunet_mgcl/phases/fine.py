@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
 from nnunet_mgcl.config import FineConfig
 from nnunet_mgcl.losses import patch_labels
-from nnunet_mgcl.network.branch import UNet, decoder_state, load_encoder
+from nnunet_mgcl.network.branch import StateDict, UNet, decoder_state, load_encoder
 from nnunet_mgcl.network.projection import PatchProjection
 from nnunet_mgcl.phases.context import Branch, PhaseContext
-from nnunet_mgcl.phases.contrast import contrast, contrast_dataset, has_two_classes
-from nnunet_mgcl.phases.seeding import reseed
-from nnunet_mgcl.phases.supervised import finish_branch
+from nnunet_mgcl.phases.contrast import ContrastPhase
 
 
-class Fine:
-    """Trains each branch's decoder with the projection head H_p, which is thrown away afterwards."""
+class Fine(ContrastPhase):
+    """Trains each branch's He-initialised decoder on `coarse`'s frozen encoder with the projection head H_p."""
 
-    name = "fine"
+    name, part = "fine", "decoder"
 
-    def run(self, context: PhaseContext) -> None:
-        """Trains every branch; one whose cases hold a single class is skipped and keeps He initialisation."""
-        for branch in context.branches:
-            if not context.state.is_done(self.name, branch.name):
-                self._run_branch(context, branch)
+    def config(self, context: PhaseContext) -> FineConfig:
+        """Section 4.2: 200 epochs of batches of 6."""
+        return context.config.fine
 
-    def _run_branch(self, context: PhaseContext, branch: Branch) -> None:
-        reseed(context.config.random_seed, context.fold, self.name, branch.name, "initialisation")
+    def start(self, context: PhaseContext, branch: Branch) -> UNet:
+        """A new U-Net with `coarse`'s encoder."""
         unet = branch.build_unet()
         weights = context.fold_layout.phase("coarse", branch.name) / "network.pth"
         load_encoder(unet, torch.load(weights, map_location="cpu", weights_only=True))
-        dataset = contrast_dataset(context, branch)
-        config, ignore_label = context.config.fine, branch.label_manager.ignore_label
-        labels_of = partial(
-            patch_labels, patch_size=config.patch_size, threshold=config.area_threshold, ignore_label=ignore_label
-        )
-        if has_two_classes(dataset, labels_of):
-            module = FineModel(unet, config, ignore_label)
-            contrast(context, self.name, branch, dataset, module, config)
-        else:
-            context.state.mark_skipped(self.name, branch.name)
-            context.log(f"{self.name} {branch.name}: skipped, its cases hold a single class; decoder as initialised")
-        finish_branch(context, self.name, branch.name, decoder_state(unet))
+        return unet
+
+    def labels_of(self, context: PhaseContext, branch: Branch, slices: Tensor) -> Tensor:
+        """Labels of the patches."""
+        config = context.config.fine
+        return patch_labels(slices, config.patch_size, config.area_threshold, branch.label_manager.ignore_label)
+
+    def model(self, context: PhaseContext, branch: Branch, unet: UNet) -> FineModel:
+        """The U-Net with H_p in the place of its last segmentation layer."""
+        return FineModel(unet, context.config.fine, branch.label_manager.ignore_label)
+
+    def result(self, unet: UNet) -> StateDict:
+        """The decoder without segmentation layers."""
+        return decoder_state(unet)
 
 
 class FineModel(nn.Module):

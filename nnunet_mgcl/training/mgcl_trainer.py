@@ -30,17 +30,17 @@ from nnunet_mgcl.network.build import build_network
 from nnunet_mgcl.network.fusion import branch_channels, label_membership
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.phases.coarse import Coarse
-from nnunet_mgcl.phases.context import Augmentation, Branch, PhaseContext
+from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.fine import Fine
 from nnunet_mgcl.phases.protocol import Phase
 from nnunet_mgcl.phases.pseudo_label import PseudoLabel
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.segment import Segment
-from nnunet_mgcl.phases.state import PhaseState
 from nnunet_mgcl.phases.supervised import Seed, SelfTrain
 from nnunet_mgcl.phases.tss import TSS
-from nnunet_mgcl.plans import modality_view, resolve_block
+from nnunet_mgcl.plans import resolve_block
 from nnunet_mgcl.training.modality_validation import modality_validation_step
+from nnunet_mgcl.training.phase_context import build_context
 from nnunet_mgcl.training.validation import write_validation_extras
 
 
@@ -153,7 +153,7 @@ class MGCLTrainer(nnUNetTrainer):
         if not self.was_initialized:
             self.initialize()
         self._set_old_phases_aside()
-        self.context = self._build_context(self._prepare())
+        self.context = build_context(self, self._prepare())
         if self.checkpoint_loaded:
             self.print_to_log_file("MGCL: segmentation goes on from a checkpoint; the phases before it are done")
         elif pretrained:
@@ -284,56 +284,6 @@ class MGCLTrainer(nnUNetTrainer):
             self.print_to_log_file,
         )
 
-    def _build_context(self, prepared: Prepared) -> PhaseContext:
-        train_cases, _ = self.do_split()
-        rotation, dummy_2d, initial_patch_size, mirror_axes = (
-            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        )
-        return PhaseContext(
-            config=self.config,
-            fold=self.fold,
-            fold_layout=self.fold_layout,
-            dataset_layout=self.dataset_layout,
-            branches=self._branches(),
-            configuration=self.configuration_manager,
-            train_cases=list(train_cases),
-            pool=prepared.pool,
-            table=prepared.table,
-            labelled_folder=self.preprocessed_dataset_folder,
-            dataset_class=self.dataset_class,
-            ignore_label=self.label_manager.ignore_label,
-            augmentation=Augmentation(
-                self.get_training_transforms, rotation, dummy_2d, initial_patch_size, mirror_axes
-            ),
-            network=self.mgcl_network,
-            device=self.device,
-            compiles=self._do_i_compile(),
-            log=self._log,
-            state=PhaseState(self.fold_layout.state, self.config, writes=self.local_rank == 0),
-            rank=self.local_rank,
-            world_size=dist.get_world_size() if self.is_ddp else 1,
-        )
-
-    def _branches(self) -> list[Branch]:
-        assert self.config.modalities is not None
-        branches = []
-        for name, channels in self.config.modalities.items():
-            lesion_labels = self.config.lesion_labels[name] if self.config.lesion_labels else None
-            plans, dataset_json = modality_view(
-                self.plans_manager.plans, self.configuration_name, self.dataset_json, channels, lesion_labels
-            )
-            manager = PlansManager(plans)
-            branches.append(
-                Branch(
-                    name,
-                    channels,
-                    lesion_labels,
-                    manager,
-                    manager.get_configuration(self.configuration_name),
-                    dataset_json,
-                )
-            )
-        return branches
-
-    def _log(self, message: str, to_console: bool = True) -> None:
+    def log(self, message: str, to_console: bool = True) -> None:
+        """Writes a line of this plugin to nnU-Net's log."""
         self.print_to_log_file(f"MGCL: {message}", also_print_to_console=to_console)

@@ -7,7 +7,7 @@ import torch
 
 from nnunet_mgcl.losses import patch_labels
 from nnunet_mgcl.network.branch import decoder_state
-from nnunet_mgcl.phases import fine
+from nnunet_mgcl.phases import contrast
 from nnunet_mgcl.phases.coarse import Coarse
 from nnunet_mgcl.phases.fine import Fine, FineModel
 
@@ -16,13 +16,14 @@ from nnunet_mgcl.phases.fine import Fine, FineModel
 def models(monkeypatch):
     """Every model that the phase trains: (the model, its state before)."""
     seen = []
-    contrast = fine.contrast
+    train = contrast.contrast
 
     def spy(context, phase, branch, dataset, model, config):
-        seen.append((model, deepcopy(model.state_dict())))
-        contrast(context, phase, branch, dataset, model, config)
+        if phase == "fine":
+            seen.append((model, deepcopy(model.state_dict())))
+        train(context, phase, branch, dataset, model, config)
 
-    monkeypatch.setattr(fine, "contrast", spy)
+    monkeypatch.setattr(contrast, "contrast", spy)
     return seen
 
 

@@ -1,0 +1,62 @@
+"""What the phases may know of a trainer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch.distributed as dist
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_mgcl.data.prepare import Prepared
+from nnunet_mgcl.phases.context import Augmentation, Branch, PhaseContext
+from nnunet_mgcl.phases.state import PhaseState
+from nnunet_mgcl.plans import modality_view
+
+if TYPE_CHECKING:
+    from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+
+
+def build_context(trainer: MGCLTrainer, prepared: Prepared) -> PhaseContext:
+    """Collects what the phases of an initialised trainer work with."""
+    train_cases, _ = trainer.do_split()
+    rotation, dummy_2d, initial_patch_size, mirror_axes = (
+        trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    )
+    return PhaseContext(
+        config=trainer.config,
+        fold=trainer.fold,
+        fold_layout=trainer.fold_layout,
+        dataset_layout=trainer.dataset_layout,
+        branches=build_branches(trainer),
+        configuration=trainer.configuration_manager,
+        train_cases=list(train_cases),
+        pool=prepared.pool,
+        table=prepared.table,
+        labelled_folder=trainer.preprocessed_dataset_folder,
+        dataset_class=trainer.dataset_class,
+        ignore_label=trainer.label_manager.ignore_label,
+        augmentation=Augmentation(trainer.get_training_transforms, rotation, dummy_2d, initial_patch_size, mirror_axes),
+        network=trainer.mgcl_network,
+        device=trainer.device,
+        compiles=trainer._do_i_compile(),
+        log=trainer.log,
+        state=PhaseState(trainer.fold_layout.state, trainer.config, writes=trainer.local_rank == 0),
+        rank=trainer.local_rank,
+        world_size=dist.get_world_size() if trainer.is_ddp else 1,
+    )
+
+
+def build_branches(trainer: MGCLTrainer) -> list[Branch]:
+    """One branch a modality of the resolved configuration, each with its own view of the plan."""
+    config, configuration = trainer.config, trainer.configuration_name
+    assert config.modalities is not None
+    branches = []
+    for name, channels in config.modalities.items():
+        lesion_labels = config.lesion_labels[name] if config.lesion_labels else None
+        plans, dataset_json = modality_view(
+            trainer.plans_manager.plans, configuration, trainer.dataset_json, channels, lesion_labels
+        )
+        manager = PlansManager(plans)
+        view = manager.get_configuration(configuration)
+        branches.append(Branch(name, channels, lesion_labels, manager, view, dataset_json))
+    return branches
