@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,9 @@ def _environment(root: Path) -> dict[str, str]:
     folders = {"nnUNet_raw": "raw", "nnUNet_preprocessed": "pre", "nnUNet_results": "res"}
     for folder in folders.values():
         (root / folder).mkdir(exist_ok=True)
-    own = {"nnUNet_extTrainer": str(trainers_dir()), "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1"}
+    # The commands of this very environment, also where nobody has activated it.
+    own = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    own |= {"nnUNet_extTrainer": str(trainers_dir()), "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1"}
     return os.environ | {name: str(root / folder) for name, folder in folders.items()} | own
 
 
