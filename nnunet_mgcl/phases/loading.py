@@ -74,7 +74,12 @@ def open_batches(
         yield SingleThreadedAugmenter(loader, None)
         return
     workers = NonDetMultiThreadedAugmenter(
-        loader, None, processes, num_cached=max(2, processes // 2), pin_memory=context.device.type == "cuda"
+        loader,
+        None,
+        processes,
+        num_cached=max(6, processes // 2),
+        pin_memory=context.device.type == "cuda",
+        wait_time=0.002,
     )
     try:
         yield workers
