@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -11,20 +12,77 @@ from typing import Any
 
 from nnunet_mgcl.errors import UserError
 
+_REMEDIES = {
+    errno.ENOSPC: "free some space and run it again (training: with --c)",
+    errno.EDQUOT: "free some space or raise the quota, and run it again (training: with --c)",
+    errno.EFBIG: "raise the limit on the size of files and run it again (training: with --c)",
+    errno.EROFS: "mount it writable, or name another folder (nnUNet_results, nnUNet_preprocessed)",
+    errno.EACCES: "make it writable, or name another folder (nnUNet_results, nnUNet_preprocessed)",
+    errno.EPERM: "make it writable, or name another folder (nnUNet_results, nnUNet_preprocessed)",
+}
+"""What the user can do about the errors that a write may end with through no fault of the program."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path` that takes its place when the block ends without an error.
 
     The temporary name keeps the suffix, because several writers choose their format by it.
+
+    Raises:
+        UserError: The disk is full or the folder cannot be written to; what was at `path` is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with explaining_writes(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                yield temporary
+            except RuntimeError:  # torch and blosc2 report a failed write without the system's reason
+                _try_to_write(temporary)
+                raise
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())  # or a power cut could leave the name without the content
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explaining_writes(path: Path | None = None) -> Iterator[None]:
+    """Turns a full disk or a missing permission into one message.
+
+    Args:
+        path: What is written; None: the file that the system names.
+
+    Raises:
+        UserError: In place of such an `OSError`; other errors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        found = f"cannot be written ({error.strerror})"
+        where = path or error.filename or "a file"
+        raise UserError(where, found, "room and permission to write", _REMEDIES[error.errno]) from None
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder and tries to write to it.
+
+    Raises:
+        UserError: It cannot be written to.
+    """
+    with replacing(folder / "writable") as temporary:
+        _try_to_write(temporary)
+    (folder / "writable").unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that killed processes left in a folder of which only this process writes files."""
+    for path in folder.rglob(".*.part.*"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -50,3 +108,11 @@ def read_json(path: Path) -> Any:
         raise UserError(path, "no such file", "a JSON file", "check the path and the nnUNet_* variables") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"not valid JSON ({error})", "a JSON file", "mend or regenerate the file") from None
+
+
+def _try_to_write(path: Path) -> None:
+    """Appends to a file, so that the system says whether and why it cannot be written."""
+    with path.open("ab") as file:
+        file.write(bytes(2**20))
+        file.flush()
+        os.fsync(file.fileno())

@@ -103,6 +103,11 @@ class FoldLayout:
         return self.phases / "state.json"
 
     @property
+    def inputs(self) -> Path:
+        """What the fold was begun with."""
+        return self.phases / "inputs.json"
+
+    @property
     def progress(self) -> Path:
         """The phases' curves as one picture."""
         return self.phases / "progress.png"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.config import MGCLConfig
-from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import read_json, write_json
 
 
@@ -17,30 +13,14 @@ class PhaseState:
 
     Args:
         path: `phases/state.json`.
-        config: The resolved configuration; its hash guards against going on with another one.
         writes: False on all ranks but the first.
-
-    Raises:
-        UserError: The file was written by a run with another configuration.
     """
 
-    def __init__(self, path: Path, config: MGCLConfig, writes: bool = True) -> None:
+    def __init__(self, path: Path, writes: bool = True) -> None:
         self.path, self.writes = path, writes
-        self._state: dict[str, Any] = {
-            "configuration": configuration_hash(config),
-            "done": [],
-            "current": None,
-        }
-        if path.is_file():
-            earlier = read_json(path)
-            if earlier.get("configuration") != self._state["configuration"]:
-                raise UserError(
-                    path,
-                    "phases of a run with another mgcl configuration",
-                    "the configuration of the plan that is trained now",
-                    "train without --c (the old phases are moved aside), or restore the plan",
-                )
-            self._state = earlier
+        self._state: dict[str, Any] = (
+            read_json(path) if path.is_file() else {"done": [], "skipped": [], "current": None}
+        )
 
     def is_done(self, phase: str, branch: str | None = None) -> bool:
         """Whether a part was finished, in this run or an earlier one."""
@@ -54,11 +34,11 @@ class PhaseState:
 
     def is_skipped(self, phase: str, branch: str) -> bool:
         """Whether a part had nothing to learn from, so that its result is the initialisation."""
-        return _part(phase, branch) in self._state.get("skipped", [])
+        return _part(phase, branch) in self._state["skipped"]
 
     def mark_skipped(self, phase: str, branch: str) -> None:
         """Notes that a part has nothing to learn from."""
-        self._state.setdefault("skipped", []).append(_part(phase, branch))
+        self._state["skipped"].append(_part(phase, branch))
 
     def mark_epoch(self, phase: str, branch: str | None, epoch: int) -> None:
         """Notes that an epoch is finished (for people: the resume point itself is in the checkpoint)."""
@@ -68,11 +48,6 @@ class PhaseState:
     def _write(self) -> None:
         if self.writes:
             write_json(self.path, self._state)
-
-
-def configuration_hash(config: MGCLConfig) -> str:
-    """A short hash of the resolved configuration."""
-    return hashlib.sha256(json.dumps(config.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _part(phase: str, branch: str | None) -> str:

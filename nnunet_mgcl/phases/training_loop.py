@@ -110,6 +110,7 @@ class _ModuleTrainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.curve = saved["curve"]
+        self._draw_curve()  # the run may have stopped before it was drawn
         return len(self.curve)
 
     def run_epoch(self, epoch: int, batches: Iterator[Batch]) -> float:
@@ -168,4 +169,9 @@ class _ModuleTrainer:
         with replacing(self.checkpoint) as temporary:
             torch.save(saved, temporary)
         context.state.mark_epoch(job.phase, job.branch, epoch + 1)
-        context.curves.update(job.phase, job.branch, self.curve, finished=epoch + 1 == job.epochs)
+        self._draw_curve()
+
+    def _draw_curve(self) -> None:
+        if self.context.is_first_rank:
+            job = self.job
+            self.context.curves.update(job.phase, job.branch, self.curve, finished=len(self.curve) == job.epochs)

@@ -14,6 +14,9 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from nnunet_mgcl.config import MGCLConfig, Optimiser
 from nnunet_mgcl.data.volumes import VolumeGeometry, augment_volume, fit_volume, load_volume
+from nnunet_mgcl.differences import differences
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import read_json, write_json
 from nnunet_mgcl.losses import tss_focal_loss
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.phases.context import PhaseContext
@@ -31,6 +34,7 @@ class TSS:
         head = context.network.tss
         if head is None:
             return
+        self._refuse_another_table(context)
         weights = context.fold_layout.phase(self.name, self._part(context)) / "network.pth"
         if context.state.is_done(self.name, self._part(context)):
             head.load_state_dict(torch.load(weights, map_location=context.device, weights_only=True))
@@ -41,6 +45,21 @@ class TSS:
 
     def _part(self, context: PhaseContext) -> str:
         return context.config.tss.head
+
+    def _refuse_another_table(self, context: PhaseContext) -> None:
+        """A head that was trained on some classes, in part or in whole, does not go on with others."""
+        assert context.table is not None
+        path = context.fold_layout.phase(self.name) / "classes.json"
+        classes = {case: context.table.positive(case) for case in context.train_cases}
+        if not path.is_file():
+            if context.is_first_rank:
+                write_json(path, classes)
+        elif differing := differences(read_json(path), classes):
+            raise UserError(
+                context.dataset_layout.tss, f"other TSS classes than the head was trained on ({differing})",
+                "the same table until a fold is finished",
+                "restore tss.csv and run mgcl prepare, or train without --c",
+            )  # fmt: skip
 
     def _train(self, context: PhaseContext, head: nn.Module) -> None:
         tss, table = context.config.tss, context.table

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from time import strftime
 
 import numpy as np
 import torch
@@ -23,7 +21,7 @@ from nnunet_mgcl.data.prepare import Prepared, prepare_dataset, tss_known
 from nnunet_mgcl.data.splits import fold_cases
 from nnunet_mgcl.devices import require_device
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import read_json, replacing
+from nnunet_mgcl.files import explaining_writes, read_json, remove_leftovers, replacing
 from nnunet_mgcl.losses import ModalityDiceBCELoss
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import build_network
@@ -41,6 +39,13 @@ from nnunet_mgcl.phases.tss import TSS
 from nnunet_mgcl.plans import resolve_block
 from nnunet_mgcl.training.modality_validation import modality_validation_step
 from nnunet_mgcl.training.phase_context import build_context
+from nnunet_mgcl.training.results_folder import (
+    refuse_other_plans,
+    require_results_folder,
+    set_old_run_aside,
+    write_shared_plans,
+)
+from nnunet_mgcl.training.run_inputs import check_run_inputs
 from nnunet_mgcl.training.validation import write_validation_extras
 
 
@@ -71,6 +76,7 @@ class MGCLTrainer(nnUNetTrainer):
         self.dataset_layout = DatasetLayout.find(plans["dataset_name"])
         self.config = self._resolve(plans, configuration, dataset_json)
         self.continue_training = bool(plans["continue_training"])
+        require_results_folder(type(self).__name__, plans, configuration, fold)
         super().__init__(plans, configuration, fold, dataset_json, device)
         segment = self.config.segment
         self.initial_lr, self.weight_decay, self.num_epochs = segment.lr, segment.weight_decay, segment.epochs
@@ -146,14 +152,26 @@ class MGCLTrainer(nnUNetTrainer):
             fold_cases(read_json(self.dataset_layout.splits), self.fold)
         return super().do_split()
 
+    def run_training(self) -> None:
+        """nnU-Net's training; a full disk or a missing permission ends it with one message."""
+        with explaining_writes():
+            super().run_training()
+
     def on_train_start(self) -> None:
         """Prepares the data, runs the phases before `segment`, then starts nnU-Net's training."""
-        self._refuse_other_plans()
+        refuse_other_plans(self)
         pretrained = self.was_initialized and not self.checkpoint_loaded and self._weights_were_set()
         if not self.was_initialized:
             self.initialize()
-        self._set_old_phases_aside()
-        self.context = build_context(self, self._prepare())
+        prepared = self._prepare()
+        if self.local_rank == 0:
+            set_old_run_aside(self)
+            remove_leftovers(self.fold_layout.root)
+            write_shared_plans(self)
+        if self.is_ddp:
+            dist.barrier()
+        check_run_inputs(self, pretrained)
+        self.context = build_context(self, prepared)
         if self.checkpoint_loaded:
             self.print_to_log_file("MGCL: segmentation goes on from a checkpoint; the phases before it are done")
         elif pretrained:
@@ -238,34 +256,6 @@ class MGCLTrainer(nnUNetTrainer):
     def _weights_were_set(self) -> bool:
         """Whether somebody (nnU-Net's -pretrained_weights) wrote into the parameters since `initialize`."""
         return self._parameter_versions() != self._initial_versions
-
-    def _refuse_other_plans(self) -> None:
-        """All folds of a results folder share one plans.json, so another configuration may not move in."""
-        shared = Path(self.output_folder_base) / "plans.json"
-        if not shared.is_file():
-            return
-        earlier = PlansManager(read_json(shared)).get_configuration(self.configuration_name).configuration
-        differing = sorted(
-            key
-            for key in earlier.keys() | self.configuration_manager.configuration.keys()
-            if earlier.get(key) != self.configuration_manager.configuration.get(key)
-        )
-        if differing:
-            raise UserError(
-                shared,
-                f"folds trained with another configuration (keys that differ: {', '.join(differing)})",
-                "the plan that is trained now",
-                f"give the plan another name (mgcl plan --plans-name), or move {self.output_folder_base} away",
-            )
-
-    def _set_old_phases_aside(self) -> None:
-        """Without --c, phases of an earlier run are kept but never mixed in."""
-        phases = self.fold_layout.phases
-        if self.continue_training or self.checkpoint_loaded or self.local_rank != 0 or not phases.exists():
-            return
-        aside = phases.with_name(f"phases_before_{strftime('%Y%m%d_%H%M%S')}")
-        shutil.move(phases, aside)
-        self.print_to_log_file(f"MGCL: training starts anew (no --c); moved the earlier phases to {aside}")
 
     def _prepare(self) -> Prepared:
         """Splits, TSS table and pool; the first rank does what is missing, the others then find it done."""

@@ -40,7 +40,7 @@ def build_context(trainer: MGCLTrainer, prepared: Prepared) -> PhaseContext:
         device=trainer.device,
         compiles=trainer._do_i_compile(),
         log=trainer.log,
-        state=PhaseState(trainer.fold_layout.state, trainer.config, writes=trainer.local_rank == 0),
+        state=PhaseState(trainer.fold_layout.state, writes=trainer.local_rank == 0),
         rank=trainer.local_rank,
         world_size=dist.get_world_size() if trainer.is_ddp else 1,
     )

@@ -10,7 +10,9 @@ import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import write_json
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+from nnunet_mgcl.training.results_folder import write_shared_plans
 
 
 class Note:
@@ -104,16 +106,32 @@ class TestEarlierPhases:
         (trainer.fold_layout.phases / "something").touch()
 
     def aside(self, trainer):
-        return list(Path(trainer.output_folder).glob("phases_before_*"))
+        return list(Path(trainer.output_folder).glob("before_*"))
 
-    def test_new_training_moves_them_aside(self, start, make_trainer, note) -> None:
+    def test_new_training_moves_them_and_the_checkpoints_aside(self, start, make_trainer, note) -> None:
+        """A stale checkpoint_final would make a killed new run look finished to --c."""
         trainer = make_trainer()
         self.leave_phases(trainer)
+        for name in ("best", "final"):
+            (trainer.fold_layout.root / f"checkpoint_{name}.pth").write_text(name)
         _, log = start(trainer)
         (aside,) = self.aside(trainer)
-        assert (aside / "something").exists()
-        assert not trainer.fold_layout.phases.exists()
+        assert (aside / "phases" / "something").exists()
+        assert {path.name for path in aside.glob("*.pth")} == {"checkpoint_best.pth", "checkpoint_final.pth"}
+        assert not list(trainer.fold_layout.root.glob("*.pth"))
+        assert not (trainer.fold_layout.phases / "something").exists()
         assert str(aside) in log
+
+    def test_refused_training_moves_nothing(self, start, make_trainer, note, monkeypatch) -> None:
+        def refuse(self):
+            raise UserError("tss.csv", "nonsense", "sense", "mend it")
+
+        monkeypatch.setattr(MGCLTrainer, "_prepare", refuse)
+        trainer = make_trainer()
+        self.leave_phases(trainer)
+        with pytest.raises(UserError, match="nonsense"):
+            start(trainer)
+        assert (trainer.fold_layout.phases / "something").exists()
 
     def test_continued_training_without_a_checkpoint_goes_on_with_them(self, start, make_trainer, note) -> None:
         trainer = make_trainer(continue_training=True)
@@ -123,20 +141,118 @@ class TestEarlierPhases:
         assert not self.aside(trainer)
         assert (trainer.fold_layout.phases / "something").exists()
 
-    def test_phases_of_another_configuration_are_refused(self, start, make_trainer, note) -> None:
-        trainer = make_trainer()
+    def test_leftovers_of_a_killed_run_are_removed(self, start, make_trainer, note) -> None:
+        trainer = make_trainer(continue_training=True)
+        self.leave_phases(trainer)
+        for folder in (trainer.fold_layout.root, trainer.fold_layout.phases):
+            (folder / ".123.part.checkpoint_latest.pth").touch()
         start(trainer)
-        trainer.context.state.mark_done("seed", "DWI")
-        with pytest.raises(UserError, match="another mgcl configuration"):
-            start(continue_training=True, mgcl={"coarse": {"epochs": 3}})
+        assert not list(trainer.fold_layout.root.rglob(".*.part.*"))
+        assert (trainer.fold_layout.phases / "something").exists()
+
+
+class TestInputs:
+    """A fold goes on with what it was begun with."""
+
+    def with_pool(self, trainer, **cases):
+        """The manifest of a preprocessed pool whose raw files have these hashes."""
+        pool = trainer.dataset_layout.unlabelled("nnUNetPlans_2d")
+        entries = {case: [{"name": f"{case}_0000.nii.gz", "sha256": sha}] for case, sha in cases.items()}
+        write_json(pool / "manifest.json", {"modalities": {"DWI": {"plan": {}, "cases": entries}}})
+
+    def checkpoint(self, trainer):
+        trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_latest.pth"))
+
+    def test_same_inputs_are_welcome(self, start, note) -> None:
+        trainer, _ = start()
+        self.with_pool(trainer)
+        start(continue_training=True)
+        assert note.runs == 2
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ({"mgcl": {"coarse": {"epochs": 3}}}, "plan: mgcl.coarse.epochs was 120, is 3"),
+            ({"labels": "masks"}, "mgcl.lesion_labels"),
+        ],
+    )
+    def test_another_plan_is_refused_also_where_plans_json_is_gone(self, start, note, change, named) -> None:
+        trainer, _ = start()
+        (Path(trainer.output_folder_base) / "plans.json").unlink()
+        with pytest.raises(UserError, match=r"inputs\.json[\s\S]*--c") as raised:
+            start(continue_training=True, **change)
+        assert named in str(raised.value)
+
+    def test_another_architecture_is_refused(self, start, plans, note) -> None:
+        trainer, _ = start()
+        (Path(trainer.output_folder_base) / "plans.json").unlink()
+        plans["configurations"]["2d"]["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 4, 4]
+        with pytest.raises(UserError, match=r"architecture\.arch_kwargs\.features_per_stage was \[4, 8, 16\]"):
+            start(continue_training=True)
+
+    def test_another_split_is_refused_even_after_a_checkpoint(self, start, workspace, note) -> None:
+        self.checkpoint(start()[0])
+        splits = workspace / "preprocessed" / "Dataset901_Tiny" / "splits_final.json"
+        splits.write_text(json.dumps(json.loads(splits.read_text())[::-1]))
+        with pytest.raises(UserError, match="training cases: case_0 is gone"):
+            start(continue_training=True)
+
+    @pytest.mark.parametrize(
+        ("cases", "named"),
+        [
+            ({"p": "1"}, "DWI.q is gone"),
+            ({"p": "1", "q": "2", "r": "3"}, "DWI.r is new"),
+            ({"p": "1", "q": "9"}, "DWI.q was"),
+        ],
+    )
+    def test_another_pool_is_refused_while_phases_read_it(self, start, make_trainer, note, cases, named) -> None:
+        trainer = make_trainer()
+        self.with_pool(trainer, p="1", q="2")
+        trainer, _ = start(trainer)
+        self.with_pool(trainer, **cases)
+        with pytest.raises(UserError, match="unlabelled pool") as raised:
+            start(continue_training=True)
+        assert named in str(raised.value)
+        self.checkpoint(trainer)
+        start(continue_training=True)  # the phases that read it are done
+
+    def test_run_killed_before_its_first_checkpoint_does_not_forget_pretrained_weights(
+        self, start, weights, note
+    ) -> None:
+        trainer, _ = start(pretrained=weights)
+        with pytest.raises(UserError, match=r"pretrained weights[\s\S]*-pretrained_weights"):
+            start(continue_training=True)
+        self.checkpoint(trainer)
+        start(continue_training=True)
+        assert note.runs == 0
 
 
 class TestSharedPlans:
     """All folds of a results folder share one plans.json."""
 
     def write_shared(self, trainer):
+        write_shared_plans(trainer)
+
+    def test_it_is_written_before_the_first_phase(self, make_trainer, start, monkeypatch) -> None:
+        seen = []
+
+        class Look(Note):
+            def run(self, context) -> None:
+                seen.append(json.loads((context.fold_layout.root.parent / "plans.json").read_text()))
+
+        monkeypatch.setattr(MGCLTrainer, "pretraining", (Look(),))
+        trainer, _ = start()
+        assert seen == [json.loads(json.dumps(trainer.plans_manager.plans))]
+
+    def test_half_a_file_is_written_anew(self, start, make_trainer, note) -> None:
+        trainer = make_trainer()
+        self.write_shared(trainer)
         path = Path(trainer.output_folder_base) / "plans.json"
-        path.write_text(json.dumps(trainer.plans_manager.plans, indent=4))
+        whole = path.read_text()
+        path.write_text(whole[:100])
+        _, log = start(trainer)
+        assert path.read_text() == whole
+        assert "half a file" in log
 
     def test_another_fold_of_the_same_plan_is_welcome(self, start, make_trainer, note) -> None:
         self.write_shared(make_trainer(fold=0))
@@ -145,11 +261,11 @@ class TestSharedPlans:
     @pytest.mark.parametrize("change", [{"mgcl": {"coarse": {"epochs": 3}}}, {"labels": "masks"}, {"tss": False}])
     def test_fold_with_another_block_is_refused(self, start, make_trainer, note, change) -> None:
         self.write_shared(make_trainer(fold=0))
-        with pytest.raises(UserError, match=r"keys that differ: mgcl"):
+        with pytest.raises(UserError, match=r"another configuration \(mgcl\."):
             start(fold=1, **change)
 
     def test_fold_with_another_batch_size_is_refused(self, start, make_trainer, plans, note) -> None:
         self.write_shared(make_trainer(fold=0))
         plans["configurations"]["2d"]["batch_size"] = 5
-        with pytest.raises(UserError, match="batch_size"):
+        with pytest.raises(UserError, match="batch_size was 12, is 5"):
             start(fold=1)

@@ -117,7 +117,7 @@ def make_context(
             device=torch.device("cpu"),
             compiles=False,
             log=lambda line, to_console=True: lines.append(line),
-            state=PhaseState(fold.state, config),
+            state=PhaseState(fold.state),
         )
 
     return make

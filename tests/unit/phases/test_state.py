@@ -4,12 +4,7 @@ import json
 
 import pytest
 
-from nnunet_mgcl.config import MGCLConfig
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.phases.state import PhaseState, configuration_hash
-
-CONFIG = MGCLConfig(modalities={"A": [0]})
-OTHER = MGCLConfig(modalities={"A": [0]}, coarse={"temperature": 0.2})
+from nnunet_mgcl.phases.state import PhaseState
 
 
 @pytest.fixture
@@ -18,47 +13,43 @@ def path(tmp_path):
 
 
 def test_nothing_is_done_at_first_and_nothing_is_written(path) -> None:
-    state = PhaseState(path, CONFIG)
+    state = PhaseState(path)
     assert not state.is_done("seed", "A")
     assert not path.exists()
 
 
 def test_finished_parts_survive_a_restart(path) -> None:
-    PhaseState(path, CONFIG).mark_done("seed", "A")
-    restarted = PhaseState(path, CONFIG)
+    PhaseState(path).mark_done("seed", "A")
+    restarted = PhaseState(path)
     restarted.mark_done("segment")
-    restarted = PhaseState(path, CONFIG)
+    restarted = PhaseState(path)
     assert restarted.is_done("seed", "A") and restarted.is_done("segment")
     assert not restarted.is_done("seed", "B")
     assert not restarted.is_done("seed")
     assert not restarted.is_done("self_train", "A")
 
 
+def test_skipped_parts_survive_a_restart(path) -> None:
+    state = PhaseState(path)
+    state.mark_skipped("coarse", "A")
+    assert not path.exists()  # a part that is skipped but not done is looked at again
+    state.mark_done("coarse", "A")
+    assert PhaseState(path).is_skipped("coarse", "A")
+    assert not PhaseState(path).is_skipped("fine", "A")
+
+
 def test_epoch_under_way_is_shown_until_the_part_is_finished(path) -> None:
-    state = PhaseState(path, CONFIG)
+    state = PhaseState(path)
     state.mark_epoch("fine", "A", 3)
     assert json.loads(path.read_text())["current"] == {"part": "fine/A", "finished_epochs": 3}
-    assert not PhaseState(path, CONFIG).is_done("fine", "A")
+    assert not PhaseState(path).is_done("fine", "A")
     state.mark_done("fine", "A")
     assert json.loads(path.read_text())["current"] is None
 
 
-def test_phases_of_another_configuration_are_refused_by_name(path) -> None:
-    PhaseState(path, CONFIG).mark_done("seed", "A")
-    with pytest.raises(UserError, match=r"state\.json[\s\S]*another mgcl configuration[\s\S]*--c"):
-        PhaseState(path, OTHER)
-    assert PhaseState(path, CONFIG).is_done("seed", "A")
-
-
 def test_other_ranks_know_what_is_done_but_write_nothing(path) -> None:
-    state = PhaseState(path, CONFIG, writes=False)
+    state = PhaseState(path, writes=False)
     state.mark_epoch("seed", "A", 1)
     state.mark_done("seed", "A")
     assert state.is_done("seed", "A")
     assert not path.exists()
-
-
-def test_hash_is_that_of_the_content() -> None:
-    assert configuration_hash(CONFIG) != configuration_hash(OTHER)
-    from_a_plan = MGCLConfig.model_validate(json.loads(json.dumps(CONFIG.model_dump(mode="json"))))
-    assert configuration_hash(from_a_plan) == configuration_hash(CONFIG)

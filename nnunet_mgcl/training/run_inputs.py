@@ -1,0 +1,68 @@
+"""What a fold was begun with: `phases/inputs.json`. A run goes on (--c) with the same inputs only."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from nnunet_mgcl.data.pool_manifest import Manifest
+from nnunet_mgcl.differences import differences
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+
+BEFORE_SEGMENT = ("unlabelled pool", "pretrained weights")
+"""Inputs that only the start and the phases before `segment` read: later they may change."""
+
+_RESTORE = "restore them, or train without --c (what the fold has so far is moved aside)"
+_REMEDIES = {
+    "pretrained weights": "a run that stopped before its first checkpoint starts again, with the same "
+    "-pretrained_weights as before (or none) and without --c"
+}
+
+
+def check_run_inputs(trainer: MGCLTrainer, pretrained: bool) -> None:
+    """Notes the inputs where the fold begins, and compares them where it goes on.
+
+    Args:
+        trainer: The initialised trainer of a prepared dataset.
+        pretrained: Whether it starts with -pretrained_weights.
+
+    Raises:
+        UserError: The fold was begun with other inputs; names what differs.
+    """
+    path = trainer.fold_layout.inputs
+    inputs = json.loads(json.dumps(_inputs(trainer, pretrained)))
+    if not path.is_file():
+        if trainer.local_rank == 0:
+            write_json(path, inputs)
+        return
+    earlier = read_json(path)
+    for name, value in inputs.items():
+        if trainer.checkpoint_loaded and name in BEFORE_SEGMENT:
+            continue
+        if differing := differences(earlier.get(name), value):
+            found = f"a fold begun with other inputs ({name}: {differing})"
+            raise UserError(path, found, "the inputs of this run", _REMEDIES.get(name, _RESTORE))
+
+
+def _inputs(trainer: MGCLTrainer, pretrained: bool) -> dict[str, Any]:
+    plans = {key: value for key, value in trainer.plans_manager.plans.items() if key != "configurations"}
+    train_cases, _ = trainer.do_split()
+    return {
+        "plan": plans | trainer.configuration_manager.configuration,
+        "training cases": {str(case): "training" for case in train_cases},
+        "unlabelled pool": _pool(trainer),
+        "pretrained weights": pretrained,
+    }
+
+
+def _pool(trainer: MGCLTrainer) -> dict[str, dict[str, list[str]]]:
+    """Modality -> case -> hashes of its raw files."""
+    manifest = Manifest(trainer.dataset_layout.unlabelled(trainer.configuration_manager.data_identifier))
+    return {
+        modality: {case: [entry["sha256"] for entry in entries] for case, entries in manifest.cases(modality).items()}
+        for modality in trainer.config.modalities or {}
+    }

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import (
+    explaining_writes,
+    read_json,
+    remove_leftovers,
+    replacing,
+    require_writable,
+    write_json,
+    write_text,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "result.b2nd"
+
+
+@pytest.fixture
+def full_disk(path: Path) -> Path:
+    """A file whose new content goes to a device without room: the system itself refuses every byte."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    write_text(path, "whole")
+    path.with_name(f".{os.getpid()}.part.{path.name}").symlink_to("/dev/full")
+    return path
+
+
+def test_file_appears_only_when_it_is_whole(path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists()
+        assert temporary.suffix == path.suffix and temporary.parent == path.parent
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, RuntimeError])
+def test_error_leaves_the_old_file_and_nothing_else(path, error) -> None:
+    write_text(path, "old")
+    with pytest.raises(error), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == [path.name]
+
+
+WRITERS = {
+    "text": lambda path: path.write_text("x" * 2**20),
+    "torch": lambda path: torch.save({"weights": torch.zeros(2**18)}, path),
+    "numpy": lambda path: np.save(path.open("wb"), np.zeros(2**18)),
+}
+"""torch raises a RuntimeError that does not name the reason."""
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_full_disk_is_one_message_and_the_old_file_stays(full_disk, writer) -> None:
+    with pytest.raises(UserError) as raised, replacing(full_disk) as temporary:
+        WRITERS[writer](temporary)
+    message = raised.value
+    assert message.where == str(full_disk)
+    assert "No space left on device" in message.found
+    assert "free some space" in message.remedy and "--c" in message.remedy
+    assert full_disk.read_text() == "whole"
+    assert os.listdir(full_disk.parent) == [full_disk.name]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_folder_is_one_message(tmp_path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    for write in (lambda: require_writable(folder), lambda: require_writable(folder / "new"), lambda: open_in(folder)):
+        with pytest.raises(UserError, match=r"Permission denied[\s\S]*make it writable"):
+            write()
+
+
+def open_in(folder: Path) -> None:
+    with explaining_writes():
+        (folder / "file").touch()
+
+
+def test_writable_folder_is_made_and_left_empty(tmp_path) -> None:
+    require_writable(tmp_path / "new" / "folder")
+    assert os.listdir(tmp_path / "new" / "folder") == []
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "x"), RuntimeError("CUDA error")])
+def test_other_errors_pass(path, error) -> None:
+    with pytest.raises(type(error)), explaining_writes(path):
+        raise error
+    with pytest.raises(type(error)), replacing(path):
+        raise error
+
+
+def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path) -> None:
+    (tmp_path / "deep").mkdir()
+    kept = [tmp_path / "checkpoint.part.pth", tmp_path / "deep" / "state.json", tmp_path / ".hidden"]
+    for path in (*kept, tmp_path / ".99.part.state.json", tmp_path / "deep" / ".1.part.network.pth"):
+        path.touch()
+    remove_leftovers(tmp_path)
+    assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
+
+
+def test_json_comes_back_and_half_a_file_is_refused_by_name(tmp_path) -> None:
+    write_json(tmp_path / "a.json", {"a": [1, None]})
+    assert read_json(tmp_path / "a.json") == {"a": [1, None]}
+    (tmp_path / "a.json").write_text('{"a": [1')
+    with pytest.raises(UserError, match=r"a\.json[\s\S]*not valid JSON"):
+        read_json(tmp_path / "a.json")
