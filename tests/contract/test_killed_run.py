@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import random
 import re
+import resource
 import signal
 import sys
 from collections import Counter
@@ -254,6 +255,39 @@ def test_killed_run_goes_on_where_it_was_and_ends_with_the_same_model(make_run, 
     assert_same(run.content(), expected)
     assert not (run.fold / "checkpoint_latest.pth").exists()
     assert not list(run.fold.rglob(".*.part.*"))
+
+
+def no_room_from(owner: Any, name: str, when: Callable[..., bool]) -> None:
+    """From a call on, no file may grow beyond 60 kB: every checkpoint fails in the middle."""
+    original = getattr(owner, name)
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if when(*args, **kwargs):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+        return original(*args, **kwargs)
+
+    setattr(owner, name, wrapper)
+
+
+FULL = {
+    "seed": lambda: no_room_from(_ModuleTrainer, "_iterate", of_phase("seed", 1)),
+    "segment": lambda: no_room_from(MGCLTrainer, "train_step", lambda trainer, *_: trainer.current_epoch == 1),
+}
+
+
+@pytest.mark.parametrize("phase", FULL)
+def test_full_disk_ends_in_one_message_with_the_last_checkpoint_intact(make_run, expected, phase) -> None:
+    run = make_run("full")
+    status, log = run.finish(FULL[phase])
+    assert status == 1
+    assert "Traceback" not in log
+    assert log.count("nnunet_mgcl: ") == 1 and "cannot be written (File too large)" in log
+    assert "checkpoint_" in log.split("nnunet_mgcl: ")[1].splitlines()[0]
+    assert not list(run.fold.rglob(".*.part.*"))
+    status, log = run.finish(go_on=True)
+    assert status == 0, log[-3000:]
+    assert "epochs 2-2" in log if phase == "seed" else "goes on from a checkpoint" in log
+    assert_same(run.content(), expected)
 
 
 @pytest.mark.slow
