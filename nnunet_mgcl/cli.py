@@ -8,6 +8,7 @@ from importlib import import_module
 from types import ModuleType
 
 from nnunet_mgcl import __version__
+from nnunet_mgcl.files import explaining_writes
 
 # In the order of the help text. Each is a module of `nnunet_mgcl.commands` with `add_parser(subparsers)`,
 # which adds the subcommand of that name, and `run(args) -> int`, which returns the exit status. Heavy imports
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     modules = _modules()
     args = _parser(modules).parse_args(arguments)
-    return modules[args.command].run(args)
+    with explaining_writes():
+        return modules[args.command].run(args)
 
 
 def _modules() -> dict[str, ModuleType]:

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def replacing(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())  # or a power cut could leave the name without the content
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only folder has said so already
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -75,7 +76,7 @@ def require_writable(folder: Path) -> None:
         UserError: It cannot be written to.
     """
     with replacing(folder / "writable") as temporary:
-        _try_to_write(temporary)
+        temporary.touch()
     (folder / "writable").unlink()
 
 

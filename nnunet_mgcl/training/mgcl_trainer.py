@@ -239,9 +239,10 @@ class MGCLTrainer(nnUNetTrainer):
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's validation, then the TSS of the validation cases and the Dice of each modality."""
-        super().perform_actual_validation(save_probabilities)
-        if self.local_rank == 0:
-            write_validation_extras(self)
+        with explaining_writes():
+            super().perform_actual_validation(save_probabilities)
+            if self.local_rank == 0:
+                write_validation_extras(self)
 
     # ------------------------------------------------------------------ set-up of the phases
 
