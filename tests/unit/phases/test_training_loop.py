@@ -156,6 +156,16 @@ def test_finished_module_is_loaded_not_trained_again(make_context, context) -> N
     assert torch.equal(again.weight, trained.weight)
 
 
+def test_curve_that_a_kill_left_undrawn_is_drawn_at_the_restart(make_context, context, monkeypatch) -> None:
+    monkeypatch.setattr(context.curves, "update", lambda *_, **__: pytest.exit("killed"))
+    with pytest.raises(pytest.exit.Exception):
+        train(context, job(module(), epochs=1))
+    train(make_context(), job(module(), epochs=1))
+    numbers = json.loads((context.fold_layout.phases / "curves.json").read_text())
+    assert len(numbers["fine"]["curves"]["A"]) == 1
+    assert (context.fold_layout.phases / "progress.png").is_file()
+
+
 @pytest.mark.parametrize("cosine", [True, False])
 def test_learning_rate_falls_as_a_cosine_or_stays(context, monkeypatch, cosine) -> None:
     rates = []

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 
+from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.data.volumes import fit_volume
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.phases import tss as module
 from nnunet_mgcl.phases.tss import TSS, TSSVolumes, tss_probability, volume_geometry
 
@@ -98,6 +101,25 @@ class TestTraining:
         TSS().run(resumed)
         expected = whole.network.tss.state_dict()
         assert all(torch.equal(value, expected[name]) for name, value in resumed.network.tss.state_dict().items())
+
+    @pytest.mark.parametrize("finished", [True, False])
+    def test_other_classes_than_the_head_was_trained_on_are_refused(self, make_context, monkeypatch, finished) -> None:
+        context = make_context()
+        if not finished:
+            monkeypatch.setattr(context.curves, "update", lambda *_, **__: pytest.exit("killed"))
+        with nullcontext() if finished else pytest.raises(pytest.exit.Exception):
+            TSS().run(context)
+        context = make_context()
+        context.table = TSSTable(context.table.rows | {"case_2": TSSRow(True, None, None)})
+        with pytest.raises(UserError, match=r"tss\.csv[\s\S]*case_2 was False, is True[\s\S]*restore"):
+            TSS().run(context)
+
+    def test_another_class_of_a_case_that_is_not_trained_on_changes_nothing(self, make_context) -> None:
+        TSS().run(make_context())
+        context = make_context()
+        context.table = TSSTable(context.table.rows | {"validation": TSSRow(True, None, None)})
+        TSS().run(context)
+        assert context.network.tss.trained
 
     def test_without_a_head_there_is_nothing_to_do(self, make_context) -> None:
         context = make_context(mgcl={"tss": {"enabled": False}})
