@@ -6,7 +6,7 @@ A case that the manifest does not list does not exist, whatever files a killed r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,11 @@ MANIFEST = "manifest.json"
 SUFFIXES = (".b2nd", "_seg.b2nd", ".pkl")
 """The files of one case, as nnU-Net writes them."""
 
+SAVE_EVERY = 20
+"""Files between two saves of the manifest: what a killed run loses at most."""
+
 FileEntry = dict[str, Any]
-"""Name, size, time of change and SHA-256 of a raw file."""
+"""Name, size, time of change and SHA-256 of a raw file; once it was read, the SHA-256 of its voxels too."""
 
 
 class Manifest:
@@ -29,16 +32,19 @@ class Manifest:
     Attributes:
         pool: The folder of the preprocessed pool; each modality has a folder in it.
         modalities: Modality -> `plan` (its entries) and `cases` (case -> one entry a raw file).
+        labelled: Raw image of a validation case -> its entry (see `pool_duplicates`).
     """
 
     def __init__(self, pool: Path) -> None:
         self.pool = pool
         path = pool / MANIFEST
-        self.modalities: dict[str, Any] = read_json(path)["modalities"] if path.exists() else {}
+        content = read_json(path) if path.exists() else {}
+        self.modalities: dict[str, Any] = content.get("modalities", {})
+        self.labelled: dict[str, FileEntry] = content.get("labelled", {})
 
     def save(self) -> None:
         """Writes `manifest.json`."""
-        write_json(self.pool / MANIFEST, {"modalities": self.modalities})
+        write_json(self.pool / MANIFEST, {"modalities": self.modalities, "labelled": self.labelled})
 
     def cases(self, modality: str) -> dict[str, list[FileEntry]]:
         """The preprocessed cases of a modality."""
@@ -48,8 +54,16 @@ class Manifest:
         """Whether the modality was preprocessed with these plan entries."""
         return modality in self.modalities and self.modalities[modality]["plan"] == plan
 
-    def refresh(self, modality: str, plan: dict[str, Any], files: dict[str, list[Path]]) -> dict[str, list[FileEntry]]:
+    def refresh(
+        self, modality: str, plan: dict[str, Any], files: dict[str, list[Path]], held_out: Container[str]
+    ) -> dict[str, list[FileEntry]]:
         """Keeps the cases that are up to date, and forgets and deletes everything else.
+
+        Args:
+            modality: The modality.
+            plan: The plan entries that it is preprocessed with.
+            files: Its raw files of each case.
+            held_out: Hashes of voxels that no pool case may have.
 
         Returns:
             The cases to preprocess, described for `add`.
@@ -58,10 +72,11 @@ class Manifest:
         entries = self.cases(modality) if self.fits(modality, plan) else {}
         described = {case: _describe(paths, entries.get(case, [])) for case, paths in files.items()}
         kept = {
-            case: entry
+            case: _with_voxels(entry, [known["voxels"] for known in entries[case]])
             for case, entry in described.items()
             if _hashes(entry) == _hashes(entries.get(case, []))
             and all((folder / f"{case}{suffix}").exists() for suffix in SUFFIXES)
+            and all("voxels" in known and known["voxels"] not in held_out for known in entries[case])
         }
         self.modalities[modality] = {"plan": plan, "cases": kept}
         # Forgotten before deleted: a run killed here leaves files that nobody lists, never the reverse.
@@ -73,9 +88,9 @@ class Manifest:
                 path.unlink()
         return {case: entry for case, entry in described.items() if case not in kept}
 
-    def add(self, modality: str, case: str, described: list[FileEntry]) -> None:
+    def add(self, modality: str, case: str, described: list[FileEntry], voxels: list[str]) -> None:
         """Lists a case whose files are written."""
-        self.modalities[modality]["cases"][case] = described
+        self.modalities[modality]["cases"][case] = _with_voxels(described, voxels)
 
 
 @contextmanager
@@ -108,6 +123,10 @@ def _describe(paths: list[Path], known: list[FileEntry]) -> list[FileEntry]:
                 entry["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
         described.append(entry)
     return described
+
+
+def _with_voxels(entries: list[FileEntry], voxels: list[str]) -> list[FileEntry]:
+    return [entry | {"voxels": own} for entry, own in zip(entries, voxels, strict=True)]
 
 
 def _hashes(entries: list[FileEntry]) -> list[tuple[str, str]]:

@@ -68,7 +68,7 @@ def prepare_dataset(
     table = ensure_table(layout, cases, log, refresh=refresh)
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled))
-    pool = prepare_pool(layout, plans, configuration, dataset_json, config, num_processes, log, progress)
+    pool = prepare_pool(layout, plans, configuration, dataset_json, config, splits, num_processes, log, progress)
     return Prepared(config, table, splits, pool)
 
 

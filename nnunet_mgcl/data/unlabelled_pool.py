@@ -19,13 +19,12 @@ from rich.progress import track
 
 from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.data.pool_manifest import FileEntry, Manifest, locked
+from nnunet_mgcl.data.pool_duplicates import HeldOut, find_duplicate, held_out_voxels, voxel_hashes
+from nnunet_mgcl.data.pool_manifest import SAVE_EVERY, FileEntry, Manifest, locked
 from nnunet_mgcl.data.pool_scan import scan_pool
+from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.plans import merged_configuration, modality_view
-
-SAVE_EVERY = 20
-"""Cases between two saves of the manifest: what a killed run loses at most."""
 
 PLAN_KEYS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
 CONFIGURATION_KEYS = (
@@ -48,6 +47,7 @@ def prepare_pool(
     configuration: str,
     dataset_json: dict[str, Any],
     config: MGCLConfig,
+    splits: list[Split],
     num_processes: int,
     log: Log,
     progress: bool = True,
@@ -63,6 +63,7 @@ def prepare_pool(
         configuration: One of its configurations.
         dataset_json: Content of `dataset.json`.
         config: The resolved block.
+        splits: The cross-validation split; the pool may hold no image of a validation case.
         num_processes: Worker processes; 1 works in this process.
         log: Takes one line for the user.
         progress: Whether to show a progress bar.
@@ -87,11 +88,15 @@ def prepare_pool(
     files = scan_pool(raw, dataset_json, config.modalities)
     with locked(pool, log):
         manifest = Manifest(pool)
+        held_out: HeldOut = {}
+        if any(files.values()):
+            held_out = held_out_voxels(raw.parent, plans, dataset_json, splits, manifest, num_processes, log, progress)
         jobs = []
         for modality, view in views.items():
-            todo = manifest.refresh(modality, view.fingerprint, files[modality])
+            todo = manifest.refresh(modality, view.fingerprint, files[modality], held_out)
             for case, described in todo.items():
-                jobs.append(_Job(modality, case, files[modality][case], described, pool / modality / case, view))
+                paths = files[modality][case]
+                jobs.append(_Job(modality, case, paths, described, pool / modality / case, view, held_out))
             log(f"Unlabelled pool, {modality}: {len(files[modality])} cases, {len(todo)} to preprocess")
         _run(jobs, manifest, num_processes, progress)
     return pool_cases(layout, config, data_identifier)
@@ -129,6 +134,7 @@ class _Job:
     described: list[FileEntry]
     output: Path
     view: _View
+    held_out: HeldOut
 
 
 def _run(jobs: list[_Job], manifest: Manifest, num_processes: int, progress: bool) -> None:
@@ -136,11 +142,11 @@ def _run(jobs: list[_Job], manifest: Manifest, num_processes: int, progress: boo
     mistakes = []
     try:
         finished = track(_results(jobs, num_processes), "Preprocessing the pool", len(jobs), disable=not progress)
-        for number, (job, mistake) in enumerate(finished, start=1):
-            if mistake:
-                mistakes.append(mistake)
+        for number, (job, result) in enumerate(finished, start=1):
+            if isinstance(result, UserError):
+                mistakes.append(result)
             else:
-                manifest.add(job.modality, job.case, job.described)
+                manifest.add(job.modality, job.case, job.described, voxels=result)
             if number % SAVE_EVERY == 0:
                 manifest.save()
     finally:
@@ -151,7 +157,7 @@ def _run(jobs: list[_Job], manifest: Manifest, num_processes: int, progress: boo
         raise UserError(first.where, first.found + more, first.expected, first.remedy)
 
 
-def _results(jobs: list[_Job], num_processes: int) -> Iterator[tuple[_Job, UserError | None]]:
+def _results(jobs: list[_Job], num_processes: int) -> Iterator[tuple[_Job, UserError | list[str]]]:
     if num_processes <= 1 or len(jobs) <= 1:
         yield from ((job, _preprocess(job)) for job in jobs)
         return
@@ -168,8 +174,12 @@ def _results(jobs: list[_Job], num_processes: int) -> Iterator[tuple[_Job, UserE
             ) from None  # fmt: skip
 
 
-def _preprocess(job: _Job) -> UserError | None:
-    """Preprocesses one case as nnU-Net's `run_case_save` does; returns a mistake, which `raise` might lose."""
+def _preprocess(job: _Job) -> UserError | list[str]:
+    """Preprocesses one case as nnU-Net's `run_case_save` does.
+
+    Returns:
+        The hashes of its files' voxels, or a mistake, which `raise` might lose.
+    """
     plans = PlansManager(job.view.plans)
     configuration = plans.get_configuration(job.view.configuration)
     for path in job.files:
@@ -182,6 +192,9 @@ def _preprocess(job: _Job) -> UserError | None:
         return UserError(where, f"cannot be read ({_reason(error)})", "an intact image", _REMEDY)
     if mistake := _mistake_in(data, len(job.files)):
         return UserError(where, *mistake, _REMEDY)
+    voxels = voxel_hashes(data)
+    if duplicate := find_duplicate(job.files, voxels, job.held_out):
+        return duplicate
 
     preprocessor = configuration.preprocessor_class(verbose=False)
     data, seg, properties = preprocessor.run_case_npy(
@@ -194,7 +207,7 @@ def _preprocess(job: _Job) -> UserError | None:
         data, seg, properties, str(job.output),
         chunks=chunks, blocks=blocks, chunks_seg=chunks_seg, blocks_seg=blocks_seg,
     )  # fmt: skip
-    return None
+    return voxels
 
 
 _REMEDY = "replace or remove the file"

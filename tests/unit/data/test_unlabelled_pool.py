@@ -37,7 +37,9 @@ def world(tiny_dataset, plans, masks_json, monkeypatch):
         done.clear()
         lines.clear()
         config = resolve_block(plans, "2d", masks_json, True)
-        return prepare_pool(tiny_dataset, plans, "2d", masks_json, config, num_processes, lines.append, progress=False)
+        return prepare_pool(
+            tiny_dataset, plans, "2d", masks_json, config, [], num_processes, lines.append, progress=False
+        )
 
     folder = tiny_dataset.unlabelled("nnUNetPlans_2d")
     return SimpleNamespace(
