@@ -44,7 +44,9 @@ class Branch:
     def build_unet(self) -> UNet:
         """The branch's U-Net with its own segmentation layers, He-initialised, without deep supervision."""
         outputs = self.label_manager.num_segmentation_heads
-        return build_branch(self.configuration, len(self.channels), outputs, deep_supervision=False)
+        unet = build_branch(self.configuration, len(self.channels), outputs, deep_supervision=False)
+        unet.decoder.seg_layers[:-1].requires_grad_(False)  # they are idle, and DDP does not tolerate unused parameters
+        return unet
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class PhaseContext:
         """Compiles the module and wraps it in DDP, where nnU-Net would."""
         wrapped: nn.Module = torch.compile(module) if self.compiles else module  # type: ignore[assignment]
         if self.world_size > 1:
-            wrapped = DistributedDataParallel(wrapped, device_ids=[self.rank])
+            wrapped = DistributedDataParallel(wrapped, [self.rank] if self.device.type == "cuda" else None)
         return wrapped
 
     def mean_over_ranks(self, value: float) -> float:
@@ -145,6 +147,21 @@ class PhaseContext:
         if self.world_size > 1:
             dist.all_reduce(any_here, op=dist.ReduceOp.MAX)
         return bool(any_here)
+
+    def from_first_rank(self, value: int) -> int:
+        """The first process's number, in all processes."""
+        shared = torch.tensor(value, device=self.device)
+        if self.world_size > 1:
+            dist.broadcast(shared, 0)
+        return int(shared)
+
+    def from_all_ranks(self, text: str) -> list[str]:
+        """The texts of all processes."""
+        texts: list[Any] = [text]
+        if self.world_size > 1:
+            texts = [None] * self.world_size
+            dist.all_gather_object(texts, text)
+        return texts
 
     def wait_for_all(self) -> None:
         """Lets all processes reach this point before any goes on."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, isfinite, pi
 from pathlib import Path
 from time import time
 from typing import Any
@@ -134,13 +134,7 @@ class _ModuleTrainer:
         with self.context.autocast():
             loss, remark = self.job.step(self.wrapped, batch)
         value = float(loss.detach())
-        if value != value or abs(value) == float("inf"):
-            raise UserError(
-                f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}",
-                f"loss {value} on the cases {', '.join(map(str, batch['keys']))}",
-                "a finite loss",
-                "check these images for extreme values, or lower the phase's learning rate (mgcl plan --set)",
-            )
+        self._require_finite(epoch, value, batch)
         self.scaler.scale(loss).backward()
         if remark is not None:
             return value, remark
@@ -149,6 +143,19 @@ class _ModuleTrainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return value, None
+
+    def _require_finite(self, epoch: int, value: float, batch: Batch) -> None:
+        """Stops every process where one has no finite loss: the others would wait for its gradients."""
+        wrong = not isfinite(value)
+        if not self.context.any_over_ranks(torch.tensor(wrong, device=self.context.device)):
+            return
+        own = f"loss {value} on the cases {', '.join(map(str, batch['keys']))}" if wrong else ""
+        raise UserError(
+            f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}",
+            "; ".join(filter(None, self.context.from_all_ranks(own))),
+            "a finite loss",
+            "check these images for extreme values, or lower the phase's learning rate (mgcl plan --set)",
+        )
 
     def _finish_epoch(self, epoch: int, seconds: float, remarks: Counter[str]) -> None:
         job, context = self.job, self.context

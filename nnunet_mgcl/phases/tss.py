@@ -156,14 +156,14 @@ def _open_volumes(context: PhaseContext, cases: list[str]) -> Iterator[Iterator[
         num_workers=min(get_allowed_n_proc_DA(), len(cases)),
         pin_memory=context.device.type == "cuda",
     )
-    yield _endless(loader, sampler)
+    yield _endless(context, loader, sampler)
 
 
-def _endless(loader: DataLoader[Any], sampler: DistributedSampler[Any] | None) -> Iterator[Batch]:
+def _endless(
+    context: PhaseContext, loader: DataLoader[Any], sampler: DistributedSampler[Any] | None
+) -> Iterator[Batch]:
     """Epoch after epoch; the first batch of an epoch is drawn after the training loop has reseeded."""
-    epoch = 0
     while True:
-        if sampler is not None:
-            sampler.set_epoch(epoch)
+        if sampler is not None:  # the processes share one order, and a resumed run has that of its epoch
+            sampler.set_epoch(context.from_first_rank(int(torch.randint(2**31, ()))))
         yield from loader
-        epoch += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,56 +72,65 @@ def make_context(
     plans: dict[str, Any], dataset_json: dict[str, Any], tmp_path: Path, lines: list[str]
 ) -> Callable[..., PhaseContext]:
     """Builds a context; again with the same arguments, it is what a restarted process would see."""
+    return partial(build_context, tmp_path, plans, dataset_json, lines)
 
-    def make(
-        dimensions: int = 2,
-        labels: str = "masks",
-        norm: str | None = None,
-        pool: dict[str, list[str]] = POOL,
-        mgcl: dict[str, Any] | None = None,
-    ) -> PhaseContext:
-        own, json = deepcopy(plans), {**deepcopy(dataset_json), **LABELS[labels]}
-        name = "2d" if dimensions == 2 else "3d_fullres"
-        configuration = own["configurations"][name]
-        configuration |= {"mgcl": deep_merge(SMALL, mgcl or {}), "patch_size": list(SHAPE[-dimensions:])}
-        configuration["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 4, 8]
-        if norm:
-            configuration["architecture"]["arch_kwargs"]["norm_op"] = f"torch.nn.{norm}{dimensions}d"
-        own["original_median_shape_after_transp"] = list(SHAPE)
-        config = resolve_block(own, name, json, tss_known=True)
-        configuration["mgcl"] = config.model_dump(mode="json")
 
-        layout = DatasetLayout(own["dataset_name"], None, tmp_path / own["dataset_name"])
-        manager = PlansManager(own)
-        labelled = layout.preprocessed / configuration["data_identifier"]
-        if not labelled.exists():
-            _write_cases(layout, configuration["data_identifier"], manager.get_label_manager(json))
-        augmentation = _augmentation(configuration["patch_size"])
-        fold = FoldLayout(tmp_path / "fold_0")
-        torch.manual_seed(0)
-        heads = manager.get_label_manager(json).num_segmentation_heads
-        return PhaseContext(
-            config=config,
-            fold=0,
-            fold_layout=fold,
-            dataset_layout=layout,
-            branches=[_branch(own, name, json, modality, config.lesion_labels) for modality in MODALITIES],
-            configuration=manager.get_configuration(name),
-            train_cases=list(CASES),
-            pool=pool,
-            table=TSSTable({c: TSSRow(positive, None, None) for c, positive in CASES.items() if positive is not None}),
-            labelled_folder=str(labelled),
-            dataset_class=nnUNetDatasetBlosc2,
-            ignore_label=manager.get_label_manager(json).ignore_label,
-            augmentation=augmentation,
-            network=build_network(manager.get_configuration(name), heads, deep_supervision=False),
-            device=torch.device("cpu"),
-            compiles=False,
-            log=lambda line, to_console=True: lines.append(line),
-            state=PhaseState(fold.state),
-        )
+def build_context(
+    folder: Path,
+    plans: dict[str, Any],
+    dataset_json: dict[str, Any],
+    lines: list[str],
+    dimensions: int = 2,
+    labels: str = "masks",
+    norm: str | None = None,
+    pool: dict[str, list[str]] = POOL,
+    mgcl: dict[str, Any] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> PhaseContext:
+    """What `make_context` calls; `phases_rank.py`, which is no test, calls it for one of two ranks."""
+    own, json = deepcopy(plans), {**deepcopy(dataset_json), **LABELS[labels]}
+    name = "2d" if dimensions == 2 else "3d_fullres"
+    configuration = own["configurations"][name]
+    configuration |= {"mgcl": deep_merge(SMALL, mgcl or {}), "patch_size": list(SHAPE[-dimensions:])}
+    configuration["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 4, 8]
+    if norm:
+        configuration["architecture"]["arch_kwargs"]["norm_op"] = f"torch.nn.{norm}{dimensions}d"
+    own["original_median_shape_after_transp"] = list(SHAPE)
+    config = resolve_block(own, name, json, tss_known=True)
+    configuration["mgcl"] = config.model_dump(mode="json")
 
-    return make
+    layout = DatasetLayout(own["dataset_name"], None, folder / own["dataset_name"])
+    manager = PlansManager(own)
+    labelled = layout.preprocessed / configuration["data_identifier"]
+    if not labelled.exists():
+        _write_cases(layout, configuration["data_identifier"], manager.get_label_manager(json))
+    augmentation = _augmentation(configuration["patch_size"])
+    fold = FoldLayout(folder / "fold_0")
+    torch.manual_seed(0)
+    heads = manager.get_label_manager(json).num_segmentation_heads
+    return PhaseContext(
+        config=config,
+        fold=0,
+        fold_layout=fold,
+        dataset_layout=layout,
+        branches=[_branch(own, name, json, modality, config.lesion_labels) for modality in MODALITIES],
+        configuration=manager.get_configuration(name),
+        train_cases=list(CASES),
+        pool=pool,
+        table=TSSTable({c: TSSRow(positive, None, None) for c, positive in CASES.items() if positive is not None}),
+        labelled_folder=str(labelled),
+        dataset_class=nnUNetDatasetBlosc2,
+        ignore_label=manager.get_label_manager(json).ignore_label,
+        augmentation=augmentation,
+        network=build_network(manager.get_configuration(name), heads, deep_supervision=False),
+        device=torch.device("cpu"),
+        compiles=False,
+        log=lambda line, to_console=True: lines.append(line),
+        state=PhaseState(fold.state, writes=rank == 0),
+        rank=rank,
+        world_size=world_size,
+    )
 
 
 @pytest.fixture
