@@ -23,8 +23,7 @@ from conftest import build_context
 from torch import nn
 
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.network.mgcl_network import MGCLNetwork
-from nnunet_mgcl.phases import pseudo_label, training_loop
+from nnunet_mgcl.phases import contrast, pseudo_label, training_loop
 from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.curves import Curves
 from nnunet_mgcl.phases.segment import Segment
@@ -159,23 +158,41 @@ def cascade(record: Record, scenario: str, folder: str, kills: bool = False, **a
     )
 
 
+def train_toy(context: PhaseContext, module: nn.Module, step: Any, **batch: Any) -> None:
+    """Four epochs of two batches, which are all the same."""
+    stream = partial(nullcontext, repeat(batch | {"keys": [f"case_of_rank_{RANK}"]}))
+    training_loop.train(context, training_loop.Job("fine", "A", module, context.config.fine, True, 4, 2, stream, step))
+
+
 def one_rank_fails(record: Record) -> None:
     """In the second epoch the first rank's loss is NaN, the other's is not."""
-    entry = record.start("NaN")
-    context = context_maker(record, FOLDER / "nan")()
-    batch, calls = {"data": torch.ones(1, 3), "keys": [f"case_of_rank_{RANK}"]}, []
+    entry, calls = record.start("NaN"), []
 
     def step(module: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, None]:
         calls.append(1)
         loss = module(batch["data"]).square().mean()
         return (loss * float("nan") if RANK == 0 and len(calls) == 3 else loss), None
 
-    stream = partial(nullcontext, repeat(batch))
-    job = training_loop.Job("fine", "A", nn.Linear(3, 1), context.config.fine, True, 4, 2, stream, step)
     try:
-        training_loop.train(context, job)
+        train_toy(context_maker(record, FOLDER / "nan")(), nn.Linear(3, 1), step, data=torch.ones(1, 3))
     except UserError as error:
         entry["error"], entry["calls"] = str(error), len(calls)
+
+
+class Embedding(nn.Linear):
+    """Stands in for what the contrastive phases train."""
+
+    def forward(self, data: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().forward(data), target
+
+
+def one_class_a_rank(record: Record) -> None:
+    """Each rank's batches hold a single class, but not the same."""
+    record.start("one class a rank")
+    context = context_maker(record, FOLDER / "classes")()
+    torch.manual_seed(RANK)
+    batch = {"data": torch.randn(4, 3), "target": torch.full((4,), RANK)}
+    train_toy(context, Embedding(3, 5), partial(contrast._step, context, 0.1), **batch)
 
 
 def main() -> None:
@@ -188,6 +205,7 @@ def main() -> None:
     cascade(record, "killed", "killed", kills=True)
     cascade(record, "3d", "3d", dimensions=3, norm="BatchNorm")
     one_rank_fails(record)
+    one_class_a_rank(record)
     (FOLDER / f"{RANK}.json").write_text(json.dumps(record.all))
     dist.destroy_process_group()
 

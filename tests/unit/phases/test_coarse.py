@@ -118,6 +118,13 @@ class TestModel:
         assert labels.tolist() == [1, 0, 0, 0, 0, 1]
         assert torch.equal(labels, slab_labels(mask, 2).flatten())
 
+    @pytest.mark.parametrize(("dimensions", "shape"), [(2, (32, 32)), (3, (4, 32, 32))])
+    def test_every_trainable_parameter_takes_part(self, make_context, dimensions, shape) -> None:
+        """DDP does not tolerate one without a gradient."""
+        model = CoarseModel(make_context(dimensions).branches[0].build_unet(), 5, ignore_label=None)
+        model(torch.randn(2, 2, *shape), torch.zeros(2, 1, *shape))[0].sum().backward()
+        assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+
 
 def test_in_3d_slabs_are_looked_up_rather_than_slices(make_context, write_pseudo_labels, lines) -> None:
     """One of four slices is healthy, but no slab of the deepest map is: there is nothing to contrast."""
@@ -128,10 +135,3 @@ def test_in_3d_slabs_are_looked_up_rather_than_slices(make_context, write_pseudo
     write_pseudo_labels(context, context.branches[0], 2, np.s_[1:])
     Coarse().run(context)
     assert lines == ["coarse A: skipped, its cases hold a single class; encoder as initialised"]
-
-    @pytest.mark.parametrize(("dimensions", "shape"), [(2, (32, 32)), (3, (4, 32, 32))])
-    def test_every_trainable_parameter_takes_part(self, make_context, dimensions, shape) -> None:
-        """DDP does not tolerate one without a gradient."""
-        model = CoarseModel(make_context(dimensions).branches[0].build_unet(), 5, ignore_label=None)
-        model(torch.randn(2, 2, *shape), torch.zeros(2, 1, *shape))[0].sum().backward()
-        assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]

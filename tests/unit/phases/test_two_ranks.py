@@ -94,3 +94,10 @@ def test_loss_that_is_not_finite_on_one_rank_stops_both_with_its_cases(ranks) ->
     assert first["error"] == second["error"]
     assert "phase fine (A), epoch 2" in first["error"] and "loss nan on the cases case_of_rank_0\n" in first["error"]
     assert first["calls"] == second["calls"] == 3
+
+
+def test_classes_are_contrasted_across_ranks(ranks) -> None:
+    first, second = ranks["one class a rank"]
+    assert first["trained"] == second["trained"]
+    assert len({digest for _, digest in first["trained"]}) == 4
+    assert not [line for line in first["log"] if "one-class" in line]
