@@ -76,6 +76,9 @@ class SegmentConfig(Optimiser):
     epochs: Epochs = Field(250, description="epochs as nnU-Net counts them")
     iterations: Annotated[int, Field(ge=1)] = Field(250, description="training iterations an epoch")
     val_iterations: Annotated[int, Field(ge=1)] = Field(50, description="validation iterations an epoch")
+    checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass: the memory of one branch, a third more time"
+    )
 
 
 class TSSConfig(_Block):

@@ -117,6 +117,13 @@ def resolve_block(
     return config.model_copy(update={"modalities": modalities, "lesion_labels": masks, "tss": tss, **phases})
 
 
+def without_checkpointing(configuration: dict[str, Any]) -> dict[str, Any]:
+    """A resolved configuration less the one key that changes no result, and so may change in a running fold."""
+    block = configuration["mgcl"]
+    segment = {key: value for key, value in block["segment"].items() if key != "checkpointing"}
+    return configuration | {"mgcl": block | {"segment": segment}}
+
+
 def modality_view(
     plans: dict[str, Any],
     configuration: str,

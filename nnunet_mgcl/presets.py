@@ -86,7 +86,7 @@ def apply_preset(
     new["plans_name"] = plans_name
     for name in configurations:
         before = merged_configuration(new, name)
-        overlay = deep_merge(_overlay(preset, name, len(before["patch_size"])), _nested(overrides))
+        overlay = requested(new, name, preset, overrides)
         _fit_features(overlay, before, name)
         _check_keys(overlay, before, name)
         changed = _changed_parts(overlay, before)
@@ -98,10 +98,13 @@ def apply_preset(
     return new
 
 
-def _overlay(preset: dict[str, Any], configuration: str, dimensions: int) -> dict[str, Any]:
-    overlays = preset["configurations"]
-    fallback = "2d" if dimensions == 2 else "3d_fullres"
-    return deepcopy(overlays.get(configuration, overlays.get(fallback, {})))
+def requested(
+    plans: dict[str, Any], configuration: str, preset: dict[str, Any], overrides: dict[str, str]
+) -> dict[str, Any]:
+    """What a preset and the user's overrides ask of a configuration, as an overlay of it; arguments as above."""
+    dimensions, overlays = len(merged_configuration(plans, configuration)["patch_size"]), preset["configurations"]
+    fallback = overlays.get("2d" if dimensions == 2 else "3d_fullres", {})
+    return deep_merge(overlays.get(configuration, fallback), _nested(overrides))
 
 
 def _nested(overrides: dict[str, str]) -> dict[str, Any]:

@@ -15,12 +15,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "plan",
         help="write a plans file with a preset's numbers",
-        description="Writes nnUNet_preprocessed/DATASET/MGCLPlans_PRESET.json for nnUNetv2_train -p.",
+        description="Writes nnUNet_preprocessed/DATASET/MGCLPlans_PRESET.json for nnUNetv2_train -p. By nnU-Net's own "
+        "estimate of GPU memory, lowers the batch or switches checkpointing on where the branches would not fit.",
     )
     parser.add_argument("-d", required=True, help="dataset name or number")
     parser.add_argument("-c", nargs="+", help="configurations to change (default: all but cascades)")
     parser.add_argument("-p", default="nnUNetPlans", help="plans to start from (default: %(default)s)")
-    parser.add_argument("--preset", required=True, help="paper, short, demo, or a JSON file of your own")
+    parser.add_argument("--preset", help="paper, short, demo, or a JSON file of your own (default: none)")
     parser.add_argument(
         "--set",
         nargs="+",
@@ -28,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="KEY=VALUE",
         help="single values: coarse.epochs=20, or outside the mgcl block configuration.batch_size=8",
     )
-    parser.add_argument("-o", "--plans-name", help="name of the new plans (default: MGCLPlans_PRESET)")
+    parser.add_argument("-o", "--plans-name", help="name of the new plans (default: MGCLPlans_PRESET or MGCLPlans)")
     parser.add_argument("--overwrite", action="store_true", help="replace plans of that name")
 
 
@@ -37,21 +38,22 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.data.prepare import load_plans, tss_known
     from nnunet_mgcl.files import read_json
-    from nnunet_mgcl.presets import apply_preset, load_preset, plain_configurations
+    from nnunet_mgcl.memory_fit import fit_to_memory
+    from nnunet_mgcl.presets import apply_preset, load_preset, plain_configurations, requested
 
     layout = DatasetLayout.find(args.d)
     plans = load_plans(layout, args.p)
     configurations = args.c or plain_configurations(plans)
-    name = args.plans_name or f"MGCLPlans_{Path(args.preset).stem}"
-    new = apply_preset(
-        plans,
-        configurations,
-        load_preset(args.preset),
-        parse_overrides(args.set),
-        name,
-        read_json(layout.dataset_json),
-        tss_known(layout),
-    )
+    preset = load_preset(args.preset) if args.preset else {"configurations": {}}
+    overrides = parse_overrides(args.set)
+    name = args.plans_name or (f"MGCLPlans_{Path(args.preset).stem}" if args.preset else "MGCLPlans")
+    dataset_json, has_tss = read_json(layout.dataset_json), tss_known(layout)
+    new = apply_preset(plans, configurations, preset, overrides, name, dataset_json, has_tss)
+    for configuration in configurations:
+        batch_was_chosen = "batch_size" in requested(plans, configuration, preset, overrides)
+        new, lines = fit_to_memory(new, configuration, plans, batch_was_chosen, dataset_json, has_tss)
+        for line in lines:
+            print(line)
     _write(layout, plans, new, args.overwrite)
     for configuration in configurations:
         _say_what_follows(layout, plans, new, configuration)
@@ -86,19 +88,11 @@ def _write(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], ov
 
 
 def _say_what_follows(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], configuration: str) -> None:
-    from nnunet_mgcl.data.prepare import tss_known
-    from nnunet_mgcl.files import read_json
-    from nnunet_mgcl.plans import merged_configuration, resolve_block
+    from nnunet_mgcl.plans import merged_configuration
 
     before, after = (merged_configuration(each, configuration) for each in (plans, new))
-    branches = resolve_block(new, configuration, read_json(layout.dataset_json), tss_known(layout)).modalities or {}
     name, number = new["plans_name"], layout.name.removeprefix("Dataset").split("_")[0]
     if before["data_identifier"] != after["data_identifier"]:
         print(f"{configuration}: other preprocessing, so: nnUNetv2_preprocess -d {number} -plans_name {name} "
               f"-c {configuration}")  # fmt: skip
-    if len(branches) > 1 and before["batch_size"] == after["batch_size"]:
-        print(
-            f"{configuration}: nnU-Net planned batch_size {after['batch_size']} for one network; {len(branches)} "
-            f"branches need about {len(branches)} times that memory (less: --set configuration.batch_size=N)"
-        )
     print(f"{configuration}: nnUNetv2_train {number} {configuration} 0 -tr MGCLTrainer -p {name}")

@@ -37,11 +37,12 @@ def build_network(configuration: ConfigurationManager, num_outputs: int, deep_su
         fusion = SharedFusion(len(channels), num_outputs)
         branch_outputs = num_outputs
     branches = [build_branch(configuration, len(c), branch_outputs, deep_supervision) for c in channels]
+    checkpointing = config.segment.checkpointing
     if not config.tss.enabled:
-        return MGCLNetwork(branches, channels, fusion)
+        return MGCLNetwork(branches, channels, fusion, checkpointing=checkpointing)
     tss = config.tss
     assert tss.modalities and tss.slices and tss.size
     seen = [list(config.modalities).index(name) for name in tss.modalities]
     level = choose_level(configuration.pool_op_kernel_sizes, tss.slices, tss.size)
     classifier = TSSClassifier(tss.head, len(seen), level, tss.grid, tss.heads)
-    return MGCLNetwork(branches, channels, fusion, classifier, seen, level)
+    return MGCLNetwork(branches, channels, fusion, classifier, seen, level, checkpointing)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nnunet_mgcl.network.branch import UNet
 from nnunet_mgcl.network.feature_level import FeatureLevel
+from nnunet_mgcl.network.recompute import recomputed
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
 
 
@@ -23,6 +24,8 @@ class MGCLNetwork(nn.Module):
         tss: The TSS head; None where the dataset has no TSS.
         tss_branches: Indices of the branches that the head sees.
         level: The encoder level that the head reads.
+        checkpointing: Whether training computes each branch's activations again in the backward pass, so that those
+            of one branch at a time are in memory.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class MGCLNetwork(nn.Module):
         tss: TSSClassifier | None = None,
         tss_branches: Sequence[int] = (),
         level: FeatureLevel | None = None,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.branches: Any = nn.ModuleList(branches)
@@ -40,6 +44,7 @@ class MGCLNetwork(nn.Module):
         self.fusion = fusion
         self.tss = tss
         self.tss_branches, self.level = list(tss_branches), level
+        self.checkpointing = checkpointing
         if tss is not None:
             tss.requires_grad_(False)  # until phase `tss`: DDP does not tolerate unused parameters
 
@@ -55,7 +60,8 @@ class MGCLNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Segmentation logits `(B, L, [Z,] X, Y)`, or a list of them under deep supervision."""
-        logits = [branch(x[:, channels]) for branch, channels in zip(self.branches, self.channels, strict=True)]
+        run = recomputed if self.checkpointing and self.training and torch.is_grad_enabled() else _plain
+        logits = [run(branch, x[:, own]) for branch, own in zip(self.branches, self.channels, strict=True)]
         if isinstance(logits[0], (list, tuple)):
             return [self.fusion(list(at_resolution)) for at_resolution in zip(*logits, strict=True)]
         return self.fusion(logits)
@@ -85,3 +91,7 @@ class MGCLNetwork(nn.Module):
             samples = x.transpose(1, 2).flatten(0, 1)
         means = torch.cat([encoder(part)[self.level.index].float().mean(1) for part in samples.split(chunk)])
         return means.view(x.shape[0], -1, *means.shape[-2:])
+
+
+def _plain(branch: nn.Module, x: Tensor) -> Any:
+    return branch(x)

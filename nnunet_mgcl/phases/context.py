@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.tss_table import TSSTable
+from nnunet_mgcl.memory import MemoryEstimate
 from nnunet_mgcl.network.branch import UNet, build_branch
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.phases.curves import Curves
@@ -71,6 +72,7 @@ class PhaseContext:
         dataset_layout: Paths of the dataset.
         branches: One a modality.
         configuration: The plan's configuration with all channels.
+        memory: What the phases need by nnU-Net's estimate.
         train_cases: Labelled training cases of the fold. No phase ever sees a validation case.
         pool: Unlabelled cases of each modality.
         table: Known times since stroke; None where the dataset has no tss.csv.
@@ -93,6 +95,7 @@ class PhaseContext:
     dataset_layout: DatasetLayout
     branches: list[Branch]
     configuration: ConfigurationManager
+    memory: MemoryEstimate
     train_cases: list[str]
     pool: dict[str, list[str]]
     table: TSSTable | None

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from nnunet_mgcl.config import Optimiser
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import replacing
+from nnunet_mgcl.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.seeding import reseed
 
@@ -63,8 +64,13 @@ def train(context: PhaseContext, job: Job) -> None:
     """Trains `job.module` in place, from the last finished epoch on where one was saved.
 
     Raises:
-        UserError: A loss is NaN or infinite; names the phase, the epoch and the batch's cases.
+        UserError: A loss is NaN or infinite, or the GPU's memory does not suffice; names the phase and more.
     """
+    with explaining_out_of_memory(context.memory, job.phase, job.branch, context.device):
+        _train(context, job)
+
+
+def _train(context: PhaseContext, job: Job) -> None:
     trainer = _ModuleTrainer(context, job)
     first = trainer.resume()
     started = time()

@@ -23,10 +23,12 @@ from nnunet_mgcl.devices import require_device
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import explaining_writes, read_json, remove_leftovers, replacing
 from nnunet_mgcl.losses import ModalityDiceBCELoss
+from nnunet_mgcl.memory import MemoryEstimate
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import build_network
 from nnunet_mgcl.network.fusion import branch_channels, label_membership
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
+from nnunet_mgcl.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.phases.coarse import Coarse
 from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.fine import Fine
@@ -85,6 +87,7 @@ class MGCLTrainer(nnUNetTrainer):
             segment.val_iterations,
         )
         self.fold_layout = FoldLayout(Path(self.output_folder))
+        self.memory = MemoryEstimate(self.plans_manager.plans, configuration, dataset_json, self.config)
         self.checkpoint_loaded = False
         self.context: PhaseContext | None = None
 
@@ -153,8 +156,8 @@ class MGCLTrainer(nnUNetTrainer):
         return super().do_split()
 
     def run_training(self) -> None:
-        """nnU-Net's training; a full disk or a missing permission ends it with one message."""
-        with explaining_writes():
+        """nnU-Net's training; a full disk, a missing permission or a full GPU ends it with one message."""
+        with explaining_writes(), explaining_out_of_memory(self.memory, "segment", "all branches", self.device):
             super().run_training()
 
     def on_train_start(self) -> None:
@@ -172,6 +175,8 @@ class MGCLTrainer(nnUNetTrainer):
             dist.barrier()
         check_run_inputs(self, pretrained)
         self.context = build_context(self, prepared)
+        if warning := self.memory.warning(self.batch_size):
+            self.log(warning)
         if self.checkpoint_loaded:
             self.print_to_log_file("MGCL: segmentation goes on from a checkpoint; the phases before it are done")
         elif pretrained:

@@ -29,6 +29,7 @@ def build_context(trainer: MGCLTrainer, prepared: Prepared) -> PhaseContext:
         dataset_layout=trainer.dataset_layout,
         branches=build_branches(trainer),
         configuration=trainer.configuration_manager,
+        memory=trainer.memory,
         train_cases=list(train_cases),
         pool=prepared.pool,
         table=prepared.table,

@@ -14,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import require_writable, write_json
+from nnunet_mgcl.plans import without_checkpointing
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -46,7 +47,7 @@ def refuse_other_plans(trainer: MGCLTrainer) -> None:
         return
     earlier = PlansManager(shared).get_configuration(trainer.configuration_name).configuration
     now = json.loads(json.dumps(trainer.configuration_manager.configuration))
-    if differing := differences(earlier, now):
+    if differing := differences(without_checkpointing(earlier), without_checkpointing(now)):
         raise UserError(
             path,
             f"folds trained with another configuration ({differing})",

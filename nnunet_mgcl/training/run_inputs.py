@@ -9,6 +9,7 @@ from nnunet_mgcl.data.pool_manifest import Manifest
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.plans import without_checkpointing
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -52,7 +53,7 @@ def _inputs(trainer: MGCLTrainer, pretrained: bool) -> dict[str, Any]:
     plans = {key: value for key, value in trainer.plans_manager.plans.items() if key != "configurations"}
     train_cases, _ = trainer.do_split()
     return {
-        "plan": plans | trainer.configuration_manager.configuration,
+        "plan": plans | without_checkpointing(trainer.configuration_manager.configuration),
         "training cases": {str(case): "training" for case in train_cases},
         "unlabelled pool": _pool(trainer),
         "pretrained weights": pretrained,

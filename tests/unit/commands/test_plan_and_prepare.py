@@ -17,6 +17,27 @@ def layout(tiny_dataset, monkeypatch):
     return tiny_dataset
 
 
+@pytest.fixture
+def large():
+    """Makes `2d` of the tiny dataset's plan as large as nnU-Net plans for 8 GB."""
+
+    def enlarge(layout):
+        plans = json.loads(layout.plans("nnUNetPlans").read_text())
+        configuration = plans["configurations"]["2d"] | {"patch_size": [512, 512]}
+        configuration["architecture"]["arch_kwargs"] |= {
+            "n_stages": 8,
+            "features_per_stage": [32, 64, 128, 256, 512, 512, 512, 512],
+            "kernel_sizes": [[3, 3]] * 8,
+            "strides": [[1, 1]] + [[2, 2]] * 7,
+            "n_conv_per_stage": [2] * 8,
+            "n_conv_per_stage_decoder": [2] * 7,
+        }
+        plans["configurations"]["2d"] = configuration
+        layout.plans("nnUNetPlans").write_text(json.dumps(plans))
+
+    return enlarge
+
+
 class TestPlan:
     def test_plans_are_written_beside_the_old_ones(self, layout, capsys):
         assert main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs=7"]) == 0
@@ -31,7 +52,38 @@ class TestPlan:
 
     def test_memory_of_the_branches_is_mentioned(self, layout, capsys):
         main(["plan", "-d", "901", "-c", "3d_fullres", "--preset", "short"])
-        assert "3 branches need about 3 times that memory" in capsys.readouterr().out
+        expected = "3d_fullres: segment, 3 branches with batch_size 2: about 0.0 GB by nnU-Net's estimate"
+        assert expected in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("arguments", "batch_size", "checkpointing", "line"),
+        [
+            ([], 4, None, "about 23.8 GB by nnU-Net's estimate, planned for 8.0 GB; so configuration.batch_size=4, "),
+            (["--preset", "paper"], 16, True, "segment.checkpointing=true, about 10.6 GB, a third more time; it does"),
+            (["--set", "configuration.batch_size=12"], 12, True, "about 7.9 GB, a third more time\n"),
+            (
+                ["--set", "configuration.batch_size=12", "segment.checkpointing=false"],
+                12,
+                False,
+                "it does not fit, --set configuration.batch_size=4 would\n",
+            ),
+        ],
+    )
+    def test_batch_is_lowered_where_nobody_chose_it(self, layout, large, capsys, arguments, batch_size, checkpointing, line):
+        large(layout)
+        main(["plan", "-d", "901", "-c", "2d", "-o", "New", *arguments])
+        written = json.loads(layout.plans("New").read_text())["configurations"]["2d"]
+        assert written["batch_size"] == batch_size
+        assert written.get("mgcl", {}).get("segment", {}).get("checkpointing") == checkpointing
+        printed = capsys.readouterr().out
+        print(printed)
+        assert line in printed
+
+    def test_without_a_preset_the_plan_keeps_its_numbers(self, layout):
+        main(["plan", "-d", "901", "--set", "coarse.epochs=7"])
+        new = json.loads(layout.plans("MGCLPlans").read_text())["configurations"]
+        assert new["2d"]["mgcl"] == {"coarse": {"epochs": 7}}
+        assert new["2d"]["batch_size"] == 12
 
     def test_changed_preprocessing_is_mentioned(self, layout, capsys):
         main(["plan", "-d", "901", "-c", "2d", "--preset", "short", "--set", "configuration.spacing=[1.0, 1.0]"])

@@ -23,6 +23,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.modality_dataset import sample_class_locations, save_pseudo_label
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
+from nnunet_mgcl.memory import MemoryEstimate
 from nnunet_mgcl.network.build import build_network
 from nnunet_mgcl.phases.context import Augmentation, Branch, PhaseContext
 from nnunet_mgcl.phases.state import PhaseState
@@ -116,6 +117,7 @@ def build_context(
         dataset_layout=layout,
         branches=[_branch(own, name, json, modality, config.lesion_labels) for modality in MODALITIES],
         configuration=manager.get_configuration(name),
+        memory=MemoryEstimate(own, name, json, config),
         train_cases=list(CASES),
         pool=pool,
         table=TSSTable({c: TSSRow(positive, None, None) for c, positive in CASES.items() if positive is not None}),
