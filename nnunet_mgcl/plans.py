@@ -119,9 +119,9 @@ def resolve_block(
 
 def without_checkpointing(configuration: dict[str, Any]) -> dict[str, Any]:
     """A resolved configuration less the one key that changes no result, and so may change in a running fold."""
-    block = configuration["mgcl"]
-    segment = {key: value for key, value in block["segment"].items() if key != "checkpointing"}
-    return configuration | {"mgcl": block | {"segment": segment}}
+    others = deepcopy(configuration)
+    others.get("mgcl", {}).get("segment", {}).pop("checkpointing", None)
+    return others
 
 
 def modality_view(

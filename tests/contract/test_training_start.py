@@ -183,6 +183,12 @@ class TestInputs:
             start(continue_training=True, **change)
         assert named in str(raised.value)
 
+    def test_checkpointing_may_change(self, start, note) -> None:
+        start()
+        trainer, _ = start(continue_training=True, mgcl={"segment": {"checkpointing": True}})
+        assert note.runs == 2
+        assert trainer.mgcl_network.checkpointing
+
     def test_another_architecture_is_refused(self, start, plans, note) -> None:
         trainer, _ = start()
         (Path(trainer.output_folder_base) / "plans.json").unlink()

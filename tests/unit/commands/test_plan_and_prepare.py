@@ -69,7 +69,9 @@ class TestPlan:
             ),
         ],
     )
-    def test_batch_is_lowered_where_nobody_chose_it(self, layout, large, capsys, arguments, batch_size, checkpointing, line):
+    def test_batch_is_lowered_where_nobody_chose_it(
+        self, layout, large, capsys, arguments, batch_size, checkpointing, line
+    ):
         large(layout)
         main(["plan", "-d", "901", "-c", "2d", "-o", "New", *arguments])
         written = json.loads(layout.plans("New").read_text())["configurations"]["2d"]

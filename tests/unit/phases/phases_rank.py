@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
 from datetime import timedelta
 from functools import partial
 from itertools import repeat
@@ -23,6 +24,7 @@ from conftest import build_context
 from torch import nn
 
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.phases import contrast, pseudo_label, training_loop
 from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.curves import Curves
@@ -113,10 +115,18 @@ def run_until_done(make_context: Callable[[], PhaseContext], record: Record) -> 
 
 
 def segment(context: PhaseContext, record: Record) -> None:
-    """Three steps of the whole network under deep supervision with the trainer's own loss."""
+    """Three steps of the whole network, and of its twin that recomputes its activations."""
+    twin = deepcopy(context.network)
+    twin.checkpointing = True
+    record.now["checkpointed"] = three_steps(context, twin)
+    record.now["trained"] += three_steps(context, context.network)
+
+
+def three_steps(context: PhaseContext, network: MGCLNetwork) -> list[list[str]]:
+    """Deep supervision and the trainer's own loss; returns what a phase records of its epochs."""
     trainer = trainer_without_cuda(context)
-    network, loss, patch = context.network, trainer._build_loss(), context.configuration.patch_size
-    network.deep_supervision = True
+    loss, patch, digests = trainer._build_loss(), context.configuration.patch_size, []
+    network.train().deep_supervision = True
     wrapped = context.wrap(network)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 0.01)
     torch.manual_seed(RANK)
@@ -126,8 +136,9 @@ def segment(context: PhaseContext, record: Record) -> None:
         targets = [nn.functional.interpolate(target, scale_factor=s) for s in trainer._get_deep_supervision_scales()]
         loss(wrapped(torch.randn(2, 3, *patch)), targets).backward()
         optimizer.step()
-        record.now["trained"].append(["segment", digest(network.parameters())])
+        digests.append(["segment", digest(network.parameters())])
     network.deep_supervision = False
+    return digests
 
 
 def trainer_without_cuda(context: PhaseContext) -> MGCLTrainer:

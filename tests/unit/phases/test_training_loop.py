@@ -245,3 +245,13 @@ def test_other_ranks_leave_no_file(context) -> None:
     context.rank = 1
     train(context, job(module(), epochs=1))
     assert not context.fold_layout.phases.exists()
+
+
+def test_full_gpu_names_the_phase_and_what_to_lower(context) -> None:
+    def step(net, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    stream = Stream()
+    with pytest.raises(UserError, match=r"phase fine \(A\)[\s\S]*fine\.batch_size=3"):
+        train(context, job(module(), step=step, stream=stream))
+    assert stream.closed

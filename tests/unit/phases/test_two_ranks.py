@@ -62,6 +62,14 @@ def test_every_module_is_trained_and_the_ranks_stay_in_step(ranks, scenario) -> 
 
 
 @each_cascade
+def test_recomputed_activations_change_no_bit(ranks, scenario) -> None:
+    first, second = ranks[scenario]
+    assert first["checkpointed"] == second["checkpointed"]
+    assert len(first["checkpointed"]) == 3
+    assert all(step in first["trained"] for step in first["checkpointed"])
+
+
+@each_cascade
 def test_ranks_hold_the_same_network_at_the_end(ranks, scenario) -> None:
     first, second = ranks[scenario]
     assert first["results"] == second["results"]
