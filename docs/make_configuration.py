@@ -42,6 +42,7 @@ nnUNetv2_train 501 2d 0 -tr MGCLTrainer -p MGCLPlans_short
 - Training resolves every `null` but `lesion_labels` and `tss.focal_alpha` and stores the result in the `plans.json`
   of the results folder. All folds of that folder share it; training with another block is refused: give the plan
   another name.
+- `mgcl plan` estimates the GPU memory that the branches need and lowers what nobody chose: [gpus.md](gpus.md).
 - A phase counts its epochs as passes over its samples (`segment`: nnU-Net's way). Which phases run is not a key but a
   property of the trainer ([README](../README.md#trainers)).
 """

@@ -17,3 +17,19 @@ def require_device(device: torch.device) -> None:
     if not available.get(device.type, False):
         others = [name for name, there in available.items() if there]
         raise UserError(f"-device {device.type}", "not available here", f"one of {others}", f"add -device {others[-1]}")
+
+
+def require_equal_shares(batch_size: int, batch_dice: bool, ranks: int) -> None:
+    """Refuses a batch that the GPUs cannot share equally where nnU-Net's Dice gathers one tensor of each.
+
+    Raises:
+        UserError: The shares would differ; the GPUs would then wait for each other until nccl gives up.
+    """
+    if batch_dice and batch_size % ranks:
+        fitting = max(1, batch_size // ranks) * ranks
+        raise UserError(
+            f"-num_gpus {ranks}",
+            f"batch_size {batch_size}, of which the GPUs get unequal shares",
+            "equal shares, since the plan has batch_dice",
+            f"mgcl plan --set configuration.batch_size={fitting}, or another number of GPUs",
+        )

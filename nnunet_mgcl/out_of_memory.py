@@ -47,7 +47,8 @@ def smaller_settings(config: MGCLConfig, phase: str, plan_batch: int) -> dict[st
         return {"coarse.batch_size": _half(config.coarse.batch_size)}
     if phase == "tss":
         return {"tss.batch_size": _half(config.tss.batch_size), "configuration.batch_size": _half(plan_batch)}
-    return {"segment.checkpointing": "true", "configuration.batch_size": _half(plan_batch)}
+    helps = len(config.modalities or {}) > 1 and not config.segment.checkpointing
+    return ({"segment.checkpointing": "true"} if helps else {}) | {"configuration.batch_size": _half(plan_batch)}
 
 
 def _half(batch_size: int | None) -> int:
@@ -70,8 +71,7 @@ def _needed(memory: MemoryEstimate, phase: str) -> str:
 
 def _remedy(memory: MemoryEstimate, phase: str) -> str:
     settings = smaller_settings(memory.config, phase, memory.batch_size)
-    keys = " and ".join(settings)
     values = " ".join(f"{key}={value}" for key, value in settings.items())
     name, dataset = memory.plans["plans_name"], memory.plans["dataset_name"]
     command = f"mgcl plan -d {dataset} -c {memory.configuration} -p {name} --set {values} -o {name}_small"
-    return f"change {keys} (one of them may do): {command}, then train with -p {name}_small"
+    return f"change {' or '.join(settings)}: {command}, then train with -p {name}_small"

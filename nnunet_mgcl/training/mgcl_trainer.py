@@ -19,7 +19,7 @@ from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset, tss_known
 from nnunet_mgcl.data.splits import fold_cases
-from nnunet_mgcl.devices import require_device
+from nnunet_mgcl.devices import require_device, require_equal_shares
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import explaining_writes, read_json, remove_leftovers, replacing
 from nnunet_mgcl.losses import ModalityDiceBCELoss
@@ -112,6 +112,9 @@ class MGCLTrainer(nnUNetTrainer):
 
     def initialize(self) -> None:
         """nnU-Net's set-up from a known random state."""
+        if self.is_ddp:
+            plan = self.configuration_manager
+            require_equal_shares(plan.batch_size, plan.batch_dice, dist.get_world_size())
         reseed(self.config.random_seed, self.fold, "segment", "initialisation")
         super().initialize()
         self._initial_versions = self._parameter_versions()

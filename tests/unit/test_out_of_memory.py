@@ -9,7 +9,7 @@ from nnunet_mgcl import cli
 from nnunet_mgcl.commands.plan import parse_overrides
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.memory import MemoryEstimate
-from nnunet_mgcl.out_of_memory import explaining_out_of_memory
+from nnunet_mgcl.out_of_memory import explaining_out_of_memory, smaller_settings
 from nnunet_mgcl.plans import resolve_block
 from nnunet_mgcl.presets import apply_preset
 
@@ -48,6 +48,13 @@ def test_message_names_the_phase_and_the_keys_in_a_command_that_is_accepted(expl
     assert parse_overrides(arguments.set) == KEYS[phase]
     assert all(key in error.remedy.split(":")[0] for key in KEYS[phase])
     apply_preset(plans, ["2d"], {"configurations": {}}, KEYS[phase], arguments.plans_name, dataset_json, True)
+
+
+@pytest.mark.parametrize("block", [{"segment": {"checkpointing": True}}, {"modalities": {"all": [0, 1, 2]}}])
+def test_checkpointing_is_named_only_where_it_helps(plans, dataset_json, block):
+    plans["configurations"]["2d"]["mgcl"] = block
+    config = resolve_block(plans, "2d", dataset_json, True)
+    assert smaller_settings(config, "segment", 12) == {"configuration.batch_size": 6}
 
 
 @pytest.mark.parametrize("phase", KEYS)

@@ -120,3 +120,15 @@ def test_inference_recomputes_nothing(make_network, monkeypatch, mode) -> None:
         return
     with getattr(torch, mode)():
         assert torch.equal(checkpointed(x), plain(x))
+
+
+@pytest.mark.slow
+def test_compiled_network_recomputes_as_well(make_network) -> None:
+    """nnU-Net compiles on CUDA; here without code generation, which needs a compiler."""
+    plain, checkpointed = twins(make_network(2, masks=True, deep_supervision=True))
+    x = torch.randn(INPUT[2])
+    expected = train_step(plain, x)
+    found = train_step(torch.compile(checkpointed, backend="aot_eager"), x)
+    for f, e in zip(found, expected, strict=True):
+        torch.testing.assert_close(f, e)
+    assert saved_bytes(torch.compile(checkpointed, backend="aot_eager"), x) < saved_bytes(plain, x) / 5

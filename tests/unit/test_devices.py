@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from nnunet_mgcl.devices import require_equal_shares
+from nnunet_mgcl.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "batch_dice", "ranks"), [(4, True, 2), (3, False, 2), (3, True, 1), (2, True, 2)]
+)
+def test_equal_shares_are_welcome_and_unequal_ones_without_batch_dice(batch_size, batch_dice, ranks) -> None:
+    require_equal_shares(batch_size, batch_dice, ranks)
+
+
+@pytest.mark.parametrize(("batch_size", "ranks", "fitting"), [(3, 2, 2), (13, 4, 12), (2, 4, 4)])
+def test_unequal_shares_are_refused_with_a_batch_that_fits(batch_size, ranks, fitting) -> None:
+    with pytest.raises(UserError, match=f"configuration.batch_size={fitting},"):
+        require_equal_shares(batch_size, True, ranks)
