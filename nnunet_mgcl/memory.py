@@ -85,6 +85,7 @@ class MemoryEstimate:
         self._channels = len(channel_names(dataset_json))
         self._heads = self._manager.get_label_manager(dataset_json).num_segmentation_heads
         self.batch_size: int = self._plan.batch_size
+        self._counted: dict[int, Voxels | None] = {}
 
     @cached_property
     def unknown(self) -> str | None:
@@ -147,6 +148,11 @@ class MemoryEstimate:
         return [voxels for voxels in counted if voxels is not None]
 
     def _voxels(self, channels: int) -> Voxels | None:
+        if channels not in self._counted:
+            self._counted[channels] = self._count(channels)
+        return self._counted[channels]
+
+    def _count(self, channels: int) -> Voxels | None:
         with torch.device("meta"):  # no weights
             unet = build_branch(self._plan, channels, self._heads, deep_supervision=False)
         parts = (getattr(unet, name, None) for name in ("encoder", "decoder"))
