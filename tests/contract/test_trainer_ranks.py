@@ -20,7 +20,7 @@ BLOCK = {
     "pseudo_label": {"mirroring": False},
     "coarse": {"epochs": 1, "batch_size": 4, "embedding_dim": 4},
     "fine": {"epochs": 1, "batch_size": 4, "embedding_dim": 4},
-    "segment": {"epochs": 2, "iterations": 2, "val_iterations": 1},
+    "segment": {"epochs": 2, "iterations": 2, "val_iterations": 1, "checkpointing": True},
     "tss": {"epochs": 1, "batch_size": 2, "grid": 2, "heads": 2},
 }
 
@@ -54,6 +54,7 @@ def test_two_ranks_train_the_whole_cascade_in_step(tiny_dataset, plans, masks_js
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     assert first["batch"] == 2 and first["epoch"] == 2
+    assert "batch_size 3, of which the GPUs get unequal shares" in first["refused"]
     fold = tmp_path / "results" / tiny_dataset.name / "MGCLTrainer__nnUNetPlans__2d" / "fold_0"
     weights = torch.load(fold / "checkpoint_final.pth", weights_only=False)["network_weights"]
     assert bool(weights["tss.trained"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock
 from torch.nn.parallel import DistributedDataParallel
 
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 RANK, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
@@ -27,10 +29,27 @@ class Killed(BaseException):
     """As if both processes had been killed."""
 
 
-def start(content: dict, continue_training: bool, killed_after: int | None = None) -> MGCLTrainer:
+def build(content: dict, continue_training: bool) -> MGCLTrainer:
+    content = deepcopy(content)
     plans = content["plans"] | {"continue_training": continue_training}
     trainer = MGCLTrainer(plans, "2d", 0, content["dataset_json"], torch.device("cpu"))
     trainer.device, trainer.grad_scaler, trainer.save_every = torch.device("cpu"), None, 1
+    return trainer
+
+
+def refused_batch(content: dict) -> str:
+    """What a batch that two ranks cannot share equally is answered with."""
+    content = deepcopy(content)
+    content["plans"]["configurations"]["2d"]["batch_size"] = 3
+    try:
+        build(content, False).initialize()
+    except UserError as error:
+        return str(error)
+    return "accepted"
+
+
+def start(content: dict, continue_training: bool, killed_after: int | None = None) -> MGCLTrainer:
+    trainer = build(content, continue_training)
     maybe_load_checkpoint(trainer, continue_training, False)
     epoch_end = trainer.on_epoch_end
 
@@ -50,15 +69,16 @@ def main() -> None:
     )
     stock.DDP = lambda network, device_ids: DistributedDataParallel(network)
     content = json.loads((FOLDER / "content.json").read_text())
+    refused = refused_batch(content)
     try:
-        start(json.loads(json.dumps(content)), False, killed_after=1)
+        start(content, False, killed_after=1)
     except Killed:
         dist.barrier()
     trainer = start(content, True)
     trainer.perform_actual_validation()
     network = trainer.mgcl_network
     digest = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in network.parameters())).hexdigest()
-    found = {"digest": digest, "batch": trainer.batch_size, "epoch": trainer.current_epoch}
+    found = {"digest": digest, "batch": trainer.batch_size, "epoch": trainer.current_epoch, "refused": refused}
     (FOLDER / f"{RANK}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 

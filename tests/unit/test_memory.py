@@ -130,7 +130,8 @@ class TestFit:
         assert f"configuration.batch_size={new['batch_size']}" in lines[0]
 
     def test_smallest_batch_is_checkpointed(self, large, dataset_json):
-        new, lines = fit(large, dataset_json, "3d_fullres", fine={"patch_size": 32})
+        """Batches of one would fit two branches."""
+        new, lines = fit(large, dataset_json, "3d_fullres", modalities={"A": [0], "B": [1, 2]}, fine={"patch_size": 32})
         assert (new["batch_size"], new["mgcl"]["segment"]) == (2, {"checkpointing": True})
         assert len(lines) == 1 and "so segment.checkpointing=true, about 6.4 GB" in lines[0]
 

@@ -48,7 +48,14 @@ class Record:
         self.killed: set[str] | None = None
 
     def start(self, scenario: str, kills: bool = False) -> dict[str, Any]:
-        self.now = self.all[scenario] = {"trained": [], "written": [], "labelled": [], "log": []}
+        self.now = self.all[scenario] = {
+            "trained": [],
+            "written": [],
+            "labelled": [],
+            "volumes": [],
+            "losses": [],
+            "log": [],
+        }
         self.killed = set() if kills else None
         return self.now
 
@@ -69,7 +76,8 @@ def digest(tensors: Any) -> str:
 
 
 def watch(record: Record) -> None:
-    finish_epoch, save = training_loop._ModuleTrainer._finish_epoch, pseudo_label.save_pseudo_label
+    require_finite = training_loop._ModuleTrainer._require_finite
+    finish_epoch, save, loss = training_loop._ModuleTrainer._finish_epoch, pseudo_label.save_pseudo_label, TSS._loss
 
     def finished(trainer: Any, *arguments: Any) -> None:
         finish_epoch(trainer, *arguments)
@@ -79,7 +87,17 @@ def watch(record: Record) -> None:
         record.now["labelled"].append(f"{folder.parent.name}/{folder.name}/{case}")
         save(folder, case, *arguments)
 
+    def volumes(phase: TSS, context: PhaseContext, head: nn.Module, batch: dict[str, Any]) -> torch.Tensor:
+        record.now["volumes"].append(list(batch["keys"]))
+        return loss(phase, context, head, batch)
+
+    def checked(trainer: Any, epoch: int, value: float, batch: dict[str, Any]) -> None:
+        record.now["losses"].append([trainer.job.phase, value])
+        require_finite(trainer, epoch, value, batch)
+
     training_loop._ModuleTrainer._finish_epoch, pseudo_label.save_pseudo_label = finished, saved
+    training_loop._ModuleTrainer._require_finite = checked
+    TSS._loss = volumes
     Curves._draw = lambda _: None  # a third of a second each
     sys.addaudithook(record.audit)
 
@@ -212,8 +230,9 @@ def main() -> None:
     )
     record = Record()
     watch(record)
-    cascade(record, "whole", "whole")
-    cascade(record, "killed", "killed", kills=True)
+    long = {"tss": {"epochs": 6}}
+    cascade(record, "whole", "whole", mgcl=long)
+    cascade(record, "killed", "killed", mgcl=long, kills=True)
     cascade(record, "3d", "3d", dimensions=3, norm="BatchNorm")
     one_rank_fails(record)
     one_class_a_rank(record)

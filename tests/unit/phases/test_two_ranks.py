@@ -61,6 +61,11 @@ def test_every_module_is_trained_and_the_ranks_stay_in_step(ranks, scenario) -> 
     assert scenario == "killed" or len(set(digests)) == len(digests)  # every epoch moved the weights
 
 
+def test_ranks_draw_batches_of_their_own(ranks) -> None:
+    first, second = ([loss for phase, loss in rank["losses"] if phase == "seed"] for rank in ranks["whole"])
+    assert first and all(own != other for own, other in zip(first, second, strict=True))
+
+
 @each_cascade
 def test_recomputed_activations_change_no_bit(ranks, scenario) -> None:
     first, second = ranks[scenario]
@@ -90,6 +95,16 @@ def test_every_pseudo_label_is_made_by_one_rank(ranks, scenario) -> None:
     assert sum(len(rank["labelled"]) for rank in ranks[scenario]) == len(own[0]) + len(own[1])
     assert not own[0] & own[1]
     assert own[0] | own[1] == {f"pseudo_label_{n}/A/pool_{case}" for n in (1, 2) for case in (0, 1)}
+
+
+def test_ranks_share_the_cases_of_every_epoch_of_tss(ranks) -> None:
+    """Three cases for two ranks: one of them is seen twice."""
+    first, second = (rank["volumes"] for rank in ranks["whole"])
+    assert len(first) == len(second) == 6
+    for own, others in zip(first, second, strict=True):
+        assert len(own) == len(others) == 2
+        assert {*own, *others} == {"case_0", "case_1", "case_2"}
+    assert len({tuple(own) for own in first}) > 1
 
 
 def test_resumed_cascade_is_bit_identical_to_an_uninterrupted_one(ranks) -> None:
