@@ -230,10 +230,11 @@ def main() -> None:
     )
     record = Record()
     watch(record)
-    long = {"tss": {"epochs": 6}}
+    long = {"tss": {"epochs": 4}}
+    short = {phase: {"epochs": 1} for phase in ("seed", "self_train", "coarse", "fine", "tss")}
     cascade(record, "whole", "whole", mgcl=long)
     cascade(record, "killed", "killed", mgcl=long, kills=True)
-    cascade(record, "3d", "3d", dimensions=3, norm="BatchNorm")
+    cascade(record, "3d", "3d", mgcl=short, dimensions=3, norm="BatchNorm")
     one_rank_fails(record)
     one_class_a_rank(record)
     (FOLDER / f"{RANK}.json").write_text(json.dumps(record.all))

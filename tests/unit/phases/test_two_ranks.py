@@ -100,7 +100,7 @@ def test_every_pseudo_label_is_made_by_one_rank(ranks, scenario) -> None:
 def test_ranks_share_the_cases_of_every_epoch_of_tss(ranks) -> None:
     """Three cases for two ranks: one of them is seen twice."""
     first, second = (rank["volumes"] for rank in ranks["whole"])
-    assert len(first) == len(second) == 6
+    assert len(first) == len(second) == 4
     for own, others in zip(first, second, strict=True):
         assert len(own) == len(others) == 2
         assert {*own, *others} == {"case_0", "case_1", "case_2"}
