@@ -27,6 +27,7 @@ KEYS = {
 @pytest.fixture
 def explained(plans, dataset_json):
     """The message that a phase's error becomes."""
+    plans["plans_name"] = "MyPlans"
     config = resolve_block(plans, "2d", dataset_json, True)
     memory = MemoryEstimate(plans, "2d", dataset_json, config)
 
@@ -44,7 +45,7 @@ def test_message_names_the_phase_and_the_keys_in_a_command_that_is_accepted(expl
     assert error.where == f"phase {phase} (DWI)"
     command = error.remedy.split(": ", 1)[1].split(", then")[0]
     arguments = cli._parser(cli._modules()).parse_args(shlex.split(command)[1:])
-    assert (arguments.d, arguments.c, arguments.p) == ("Dataset901_Tiny", ["2d"], "nnUNetPlans")
+    assert (arguments.d, arguments.c, arguments.p) == ("Dataset901_Tiny", ["2d"], "MyPlans")
     assert parse_overrides(arguments.set) == KEYS[phase]
     assert all(key in error.remedy.split(":")[0] for key in KEYS[phase])
     apply_preset(plans, ["2d"], {"configurations": {}}, KEYS[phase], arguments.plans_name, dataset_json, True)
