@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
@@ -32,8 +33,7 @@ class DatasetLayout:
         Raises:
             UserError: nnUNet_preprocessed is not set, or there is no such dataset.
         """
-        if not nnUNet_preprocessed.is_set():
-            raise UserError("nnUNet_preprocessed", "not set", "a folder", "export nnUNet_preprocessed=<folder>")
+        require_set(nnUNet_preprocessed)
         try:
             name = maybe_convert_to_dataset_name(dataset_name_or_id)
         except (RuntimeError, ValueError) as error:
@@ -44,7 +44,14 @@ class DatasetLayout:
                 "check the number and the nnUNet_* variables",
             ) from None
         raw = Path(nnUNet_raw.require()) / name if nnUNet_raw.is_set() else None
-        return cls(name, raw, Path(nnUNet_preprocessed.require()) / name)
+        layout = cls(name, raw, Path(nnUNet_preprocessed.require()) / name)
+        if not layout.preprocessed.is_dir():
+            there = raw is not None and raw.is_dir()
+            raise UserError(
+                layout.preprocessed, "no such folder", "the dataset as nnU-Net has planned it",
+                f"nnUNetv2_plan_and_preprocess -d {name}" if there else "check the name and the nnUNet_* variables",
+            )  # fmt: skip
+        return layout
 
     @property
     def raw_tss(self) -> Path | None:
@@ -84,6 +91,17 @@ class DatasetLayout:
         """The preprocessed pool, whole or of one modality."""
         pool = self.preprocessed / f"{data_identifier}_unlabelled"
         return pool / modality if modality else pool
+
+
+def require_set(variable: Any) -> None:
+    """Refuses to go on without one of `nnunetv2.paths`' variables.
+
+    Raises:
+        UserError: It is not set.
+    """
+    if not variable.is_set():
+        name = variable.env_var_name
+        raise UserError(name, "not set", "a folder", f"export {name}=<folder>")
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
 from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.labelled_cases import check_cases, preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.splits import Split, ensure_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.data.unlabelled_pool import prepare_pool
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.files import read_json, replacing
-from nnunet_mgcl.plans import merged_configuration, resolve_block
+from nnunet_mgcl.plans import differing_keys, resolve_block
 
 Log = Callable[[str], None]
+
+READ_BY_TRAINING = ("channel_names", "modality", "labels", "regions_class_order", "file_ending", "mgcl")
+"""Keys of `dataset.json`."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,10 @@ def prepare_dataset(
         UserError: Anything in the plan, the table, the split or the pool is wrong.
     """
     dataset_json = read_json(layout.dataset_json)
-    _mention_changed_dataset_json(layout, dataset_json, log)
+    _compare_dataset_json(layout, dataset_json, log)
     cases = preprocessed_cases(layout, plans, configuration)
+    _mention_other_cases(layout, dataset_json, cases, log)
+    check_cases(layout, plans, configuration, dataset_json, cases)
     table = ensure_table(layout, cases, log, refresh=refresh)
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled))
@@ -89,24 +95,6 @@ def load_plans(layout: DatasetLayout, name: str) -> dict[str, Any]:
 def tss_known(layout: DatasetLayout) -> bool:
     """Whether the dataset has a TSS table, or will have one once it is prepared."""
     return layout.tss.exists() or (layout.raw_tss is not None and layout.raw_tss.exists())
-
-
-def preprocessed_cases(layout: DatasetLayout, plans: dict[str, Any], configuration: str) -> list[str]:
-    """The labelled cases that nnU-Net has preprocessed for a configuration, sorted.
-
-    Raises:
-        UserError: There are none.
-    """
-    folder = layout.preprocessed / merged_configuration(plans, configuration)["data_identifier"]
-    cases = infer_dataset_class(str(folder)).get_identifiers(str(folder)) if folder.is_dir() else []
-    if not cases:
-        raise UserError(
-            folder,
-            "no preprocessed case",
-            f"the training cases, preprocessed for {configuration}",
-            f"nnUNetv2_preprocess -d {layout.name} -plans_name {plans['plans_name']} -c {configuration}",
-        )
-    return sorted(cases)
 
 
 def ensure_table(layout: DatasetLayout, cases: list[str], log: Log, *, refresh: bool) -> TSSTable | None:
@@ -137,10 +125,38 @@ def ensure_table(layout: DatasetLayout, cases: list[str], log: Log, *, refresh: 
     return read_tss_table(copy, cases) if copy.exists() else None
 
 
-def _mention_changed_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log) -> None:
+def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log) -> None:
+    """Mentions a change of the raw file since planning, and refuses one after which training would be wrong.
+
+    The pool is read with the copy's channels and file ending, and a block `mgcl` that was added later would go
+    unnoticed: the training would be another one than the user asks for.
+
+    Raises:
+        UserError: Something has changed that training reads.
+    """
     raw = layout.raw_dataset_json
-    if raw is not None and raw.exists() and read_json(raw) != copy:
-        log(
-            f"{raw} has changed since planning; training uses {layout.dataset_json}. "
-            "nnUNetv2_plan_and_preprocess takes over the change"
-        )
+    if raw is None or not raw.exists():
+        return
+    now = read_json(raw)
+    before, after = ({key: json[key] for key in READ_BY_TRAINING if key in json} for json in (copy, now))
+    if changes := differing_keys(before, after):
+        only_ours = all(line.startswith("mgcl") for line in changes)
+        command = f"cp {raw} {layout.dataset_json}" if only_ours else f"nnUNetv2_plan_and_preprocess -d {layout.name}"
+        raise UserError(
+            raw, f"changed since planning ({some(changes)})", f"what training reads from {layout.dataset_json}",
+            f"{command} takes over the change; or undo it",
+        )  # fmt: skip
+    if now != copy:
+        log(f"{raw} has changed since planning; training uses {layout.dataset_json}, in which nothing it reads differs")
+
+
+def _mention_other_cases(layout: DatasetLayout, dataset_json: dict[str, Any], cases: list[str], log: Log) -> None:
+    """Mentions raw training cases that are not preprocessed, and preprocessed ones that are not raw any more."""
+    images = layout.raw / "imagesTr" if layout.raw else None
+    if images is None or not images.is_dir() or "dataset" in dataset_json:  # `dataset`: the files lie elsewhere
+        return
+    raw = set(get_identifiers_from_splitted_dataset_folder(str(images), dataset_json["file_ending"]))
+    if new := sorted(raw - set(cases)):
+        log(f"{some(new)} in {images}, but not preprocessed: not trained on. nnUNetv2_preprocess takes over new cases")
+    if gone := sorted(set(cases) - raw):
+        log(f"{some(gone)} preprocessed, but not in {images} any more: trained on all the same")

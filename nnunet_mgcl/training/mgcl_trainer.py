@@ -16,6 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.labelled_cases import preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset, tss_known
 from nnunet_mgcl.data.splits import fold_cases
@@ -109,6 +110,7 @@ class MGCLTrainer(nnUNetTrainer):
 
     def initialize(self) -> None:
         """nnU-Net's set-up from a known random state."""
+        preprocessed_cases(self.dataset_layout, self.plans_manager.plans, self.configuration_name)  # or a clear refusal
         reseed(self.config.random_seed, self.fold, "segment", "initialisation")
         super().initialize()
         self._initial_versions = self._parameter_versions()

@@ -53,7 +53,7 @@ def test_changed_dataset_json_is_mentioned(tiny_dataset, plans, lines):
     content = json.loads(tiny_dataset.raw_dataset_json.read_text())
     tiny_dataset.raw_dataset_json.write_text(json.dumps(content | {"numTraining": 7}))
     prepare(tiny_dataset, plans, lines)
-    assert "nnUNetv2_plan_and_preprocess" in lines[0]
+    assert "changed since planning" in lines[0]
 
 
 class TestTable:

@@ -87,5 +87,5 @@ def test_other_encoding_is_refused(tmp_path):
 
 
 def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="No such file"):
         read_tss_table(tmp_path / "tss.csv", CASES)
