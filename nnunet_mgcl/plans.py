@@ -16,6 +16,9 @@ from nnunet_mgcl.errors import UserError
 MAX_MASKS = 4
 """Most branches with a mask of their own: the bit mask needs 2^M labels."""
 
+GROUPING = "dataset.json (in nnUNet_raw, and its copy in nnUNet_preprocessed): mgcl"
+"""What a message calls the groups: planning made the copy, so a mistake in one file is in both."""
+
 PAPER_BATCH_2D = {"coarse": 70, "fine": 6}
 """Section 4.2. The paper trains in 2d; in 3d a sample is a case and the plan's batch size applies."""
 
@@ -104,10 +107,10 @@ def resolve_block(
     where = f"configurations.{configuration}.mgcl"
     given = _grouping(dataset_json)
 
-    modalities, source = _first_given((config.modalities, where), (given.modalities, "dataset.json: mgcl"))
+    modalities, source = _first_given((config.modalities, where), (given.modalities, GROUPING))
     modalities = _one_branch_a_channel(dataset_json) if modalities is None else modalities
     _check_modalities(modalities, dataset_json, source)
-    masks, source = _first_given((config.lesion_labels, where), (given.lesion_labels, "dataset.json: mgcl"))
+    masks, source = _first_given((config.lesion_labels, where), (given.lesion_labels, GROUPING))
     if masks is not None:
         _check_masks(masks, list(modalities), dataset_json, source)
 
@@ -209,7 +212,7 @@ def _grouping(dataset_json: dict[str, Any]) -> _Grouping:
     try:
         return _Grouping.model_validate(dataset_json.get("mgcl", {}))
     except ValidationError as error:
-        raise _first_error(error, "dataset.json: mgcl", _Grouping) from None
+        raise _first_error(error, GROUPING, _Grouping) from None
 
 
 def _first_error(error: ValidationError, where: str, model: type[BaseModel]) -> UserError:

@@ -143,7 +143,7 @@ def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log)
         only_ours = all(line.startswith("mgcl") for line in changes)
         command = f"cp {raw} {layout.dataset_json}" if only_ours else f"nnUNetv2_plan_and_preprocess -d {layout.name}"
         raise UserError(
-            raw, f"changed since planning ({some(changes)})", f"what training reads from {layout.dataset_json}",
+            raw, f"changed since planning ({some(changes, '; ')})", f"what training reads from {layout.dataset_json}",
             f"{command} takes over the change; or undo it",
         )  # fmt: skip
     if now != copy:

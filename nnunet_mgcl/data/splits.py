@@ -116,7 +116,8 @@ def _check_cases(layout: DatasetLayout, splits: Any, cases: Collection[str]) -> 
         for part, name in (("train", "training"), ("val", "validation")):
             if not split[part]:
                 raise UserError(where, f"no {name} case", "one at least", remedy)
-            if twice := sorted({case for case in split[part] if split[part].count(case) > 1}):
+            counts: Counter[str] = Counter(split[part])
+            if twice := sorted(case for case, count in counts.items() if count > 1):
                 raise UserError(where, f"{some(twice)} twice in {part}", "every case once", remedy)
     used = {case for split in splits for part in ("train", "val") for case in split[part]}
     if missing := sorted(set(cases) - used):
