@@ -60,14 +60,13 @@ def check_cases(
     for case in cases:
         where = folder / case
         try:
-            data, seg, _, properties = images.load_case(case)
-            found, located = (data.shape[0], seg.shape[1:]), set(properties["class_locations"])
+            data, _, _, properties = images.load_case(case)
+            found, located = data.shape[0], set(properties["class_locations"])
         except Exception as error:  # blosc2's, NumPy's, pickle's and the operating system's
             reason = str(error) or type(error).__name__
             raise UserError(where, f"cannot be read ({reason})", "a whole preprocessed case", remedy) from None
-        if found != (channels, data.shape[1:]):
-            expected = f"{channels} channels, as in {layout.dataset_json}, and a mask of their size"
-            raise UserError(where, f"{found[0]} channels {data.shape[1:]}, a mask {found[1]}", expected, remedy)
+        if found != channels:
+            raise UserError(where, f"{found} channels", f"{channels} channels, as in {layout.dataset_json}", remedy)
         if located != classes:
             expected = f"labels {_sorted(classes)}, as in {layout.dataset_json}"
             raise UserError(where, f"preprocessed with labels {_sorted(located)}", expected, remedy)

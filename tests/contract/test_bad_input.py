@@ -25,6 +25,10 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.phases.coarse import Coarse
+from nnunet_mgcl.phases.fine import Fine
+from nnunet_mgcl.phases.supervised import Seed
+from nnunet_mgcl.phases.tss import TSS
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 HOURS = ["case_0,1", "case_1,2", "case_2,3", "case_3,6", "case_4,8"]
@@ -50,9 +54,9 @@ class World:
         return self.layout.preprocessed / "nnUNetPlans_2d"
 
     def files(self) -> dict[Path, str]:
-        """Every file with a hash of its content."""
+        """Every file with a hash of its content, but the training log, which goes on within the same second."""
         roots = (self.layout.raw.parent, self.layout.preprocessed.parent, self.results)
-        paths = [path for root in roots for path in root.rglob("*") if path.is_file()]
+        paths = [path for root in roots for path in root.rglob("*") if path.is_file() and path.suffix != ".txt"]
         return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
@@ -82,6 +86,7 @@ def world(template, tmp_path, monkeypatch, request):
         earlier = template / "results" / layout.name / "MGCLTrainer__nnUNetPlans__2d" / "fold_1"
         earlier.mkdir(parents=True)
         (earlier / "checkpoint_final.pth").write_bytes(b"an earlier fold")
+        (template / "preprocessed" / layout.name / "dataset_fingerprint.json").write_text("{}")  # nnU-Net copies it
     root = tmp_path / "root"
     shutil.copytree(template, root)
     for variable in ("raw", "preprocessed", "results"):
@@ -265,17 +270,27 @@ def two_channels(world: World) -> None:
     dataset(channel_names={"0": "DWI", "1": "ADC"}, mgcl={})(world)
 
 
+def rewrite_case(world: World, case: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Changes a preprocessed image."""
+    data, seg, _, properties = nnUNetDatasetBlosc2(str(world.cases), [case]).load_case(case)
+    image, mask = change(np.array(data[:])), np.array(seg[:])
+    for suffix in (".b2nd", "_seg.b2nd"):
+        (world.cases / f"{case}{suffix}").unlink()
+    chunk = {"chunks": (1, 6, 32, 32), "blocks": (1, 1, 32, 32)}
+    nnUNetDatasetBlosc2.save_case(image, mask, properties, str(world.cases / case), **chunk)
+
+
 def dwi_and_adc(world: World) -> None:
     """A dataset of two channels whose pool has a third."""
     two_channels(world)
-    images = nnUNetDatasetBlosc2(str(world.cases))
     for case in CASES:
-        data, seg, _, properties = images.load_case(case)
-        parts = np.array(data[:2]), np.array(seg[:])
-        for suffix in (".b2nd", "_seg.b2nd"):
-            (world.cases / f"{case}{suffix}").unlink()
-        chunk = {"chunks": (1, 6, 32, 32), "blocks": (1, 1, 32, 32)}
-        nnUNetDatasetBlosc2.save_case(*parts, properties, str(world.cases / case), **chunk)
+        rewrite_case(world, case, lambda image: image[:2])
+
+
+def prepared(world: World) -> None:
+    """An earlier run has preprocessed the pool."""
+    with pytest.raises(PhasesReached):
+        train(world)
 
 
 def other_plan(world: World) -> None:
@@ -418,11 +433,11 @@ ROWS = [
         "x_0000.nii.gz", "a folder", "an image", REPLACE),
     Row("pool: broken link", lambda w: os.symlink("gone", w.pool / "x_0000.nii.gz"),
         "x_0000.nii.gz", "link to nothing", "an image", REPLACE),
-    Row("pool: a file instead of the folder", both(remove(POOL), lambda w: w.pool.write_text("")),
+    Row("pool: a file instead of the folder", both(prepared, remove(POOL), lambda w: w.pool.write_text("")),
         POOL, "no folder", "a folder", "mend"),
-    Row("pool: link to a drive that is away", both(remove(POOL), lambda w: w.pool.symlink_to("gone")),
+    Row("pool: link to a drive that is away", both(prepared, remove(POOL), lambda w: w.pool.symlink_to("gone")),
         POOL, "no folder", "a folder", "mend"),
-    Row("pool: empty folder", both(remove(POOL), lambda w: w.pool.mkdir()),
+    Row("pool: empty folder", both(prepared, remove(POOL), lambda w: w.pool.mkdir()),
         POOL, "no image", NAME, "remove the folder"),
     Row("pool: not an image", pool_bytes("x_0000.nii.gz", b"no image"),
         "x_0000.nii.gz", "cannot be read", "intact image", REPLACE),
@@ -675,3 +690,46 @@ def test_unusual_but_good_input_is_accepted(world, vary):
     vary(world)
     with pytest.raises(PhasesReached):
         train(world)
+
+
+class Poison:
+    """Fills a preprocessed training image with NaN between two phases."""
+
+    name = "poison"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def run(self, context: Any) -> None:
+        rewrite_case(self.world, "case_3", lambda image: np.full_like(image, np.nan))
+
+
+ONE_EPOCH = {
+    **{phase: {"epochs": 1, "batch_size": 6} for phase in ("seed", "coarse", "fine")},
+    "segment": {"epochs": 1, "iterations": 2, "val_iterations": 1},
+    "tss": {"epochs": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("phase", "where", "before", "after"),
+    [
+        ("seed", "phase seed (DWI), epoch 1", (), (Seed(),)),
+        ("coarse", "phase coarse (DWI), epoch 1", (), (Coarse(),)),
+        ("fine", "phase fine (DWI), epoch 1", (Coarse(),), (Fine(),)),
+        ("segment", "phase segment, epoch 1", (), ()),
+        ("tss", "phase tss (mrff), epoch 1", (), (TSS(),)),
+    ],
+)
+def test_nan_stops_a_phase_with_its_epoch_and_cases(world, monkeypatch, phase, where, before, after):
+    block(**ONE_EPOCH)(world)
+    if phase in ("coarse", "fine"):
+        remove(POOL)(world)  # they then contrast the labelled cases
+    monkeypatch.setattr(MGCLTrainer, "pretraining", (*before, Poison(world), *after))
+    with pytest.raises(UserError) as refusal:
+        trainer(world).run_training()
+    error = refusal.value
+    assert error.where == where
+    assert error.found.startswith("loss nan on the cases ") and "case_3" in error.found
+    assert error.expected == "a finite loss"
+    assert "these images" in error.remedy and "mgcl plan --set" in error.remedy

@@ -56,6 +56,37 @@ def test_changed_dataset_json_is_mentioned(tiny_dataset, plans, lines):
     assert "changed since planning" in lines[0]
 
 
+class TestChangesSincePlanning:
+    def change(self, layout, **keys):
+        content = json.loads(layout.raw_dataset_json.read_text())
+        layout.raw_dataset_json.write_text(json.dumps(content | keys))
+
+    def test_groups_are_taken_over_by_the_command_in_the_message(self, tiny_dataset, plans, lines):
+        self.change(tiny_dataset, mgcl={"modalities": {"DWI": [0, 2], "FLAIR": [1]}})
+        with pytest.raises(UserError, match=r"mgcl\.modalities\.DWI: \[0\] before, \[0, 2\] now") as error:
+            prepare(tiny_dataset, plans, lines)
+        assert not tiny_dataset.splits.exists() and not tiny_dataset.tss.exists()
+        _, source, target, *_ = error.value.remedy.split()
+        shutil.copy(source, target)
+        with pytest.raises(UserError, match="without channel 2"):  # the pool is read with the new groups
+            prepare(tiny_dataset, plans, lines)
+
+    @pytest.mark.parametrize(
+        "keys", [{"channel_names": {"0": "ADC", "1": "FLAIR", "2": "PWI"}}, {"file_ending": ".nrrd"}, {"labels": {}}]
+    )
+    def test_what_nnunet_has_to_do_again_is_refused(self, tiny_dataset, plans, lines, keys):
+        self.change(tiny_dataset, **keys)
+        with pytest.raises(UserError, match="nnUNetv2_plan_and_preprocess -d Dataset901_Tiny takes over"):
+            prepare(tiny_dataset, plans, lines)
+
+    def test_new_and_vanished_cases_are_mentioned(self, tiny_dataset, plans, lines):
+        for path in (tiny_dataset.raw / "imagesTr").glob("case_0_*"):
+            path.rename(path.with_name(path.name.replace("case_0", "new")))
+        prepare(tiny_dataset, plans, lines)
+        assert lines[0].startswith("new in ") and "not trained on" in lines[0]
+        assert lines[1].startswith("case_0 preprocessed, but not in ") and "trained on all the same" in lines[1]
+
+
 class TestTable:
     cases = [f"case_{number}" for number in range(6)]  # noqa: RUF012
 
