@@ -72,7 +72,12 @@ class TestChangesSincePlanning:
             prepare(tiny_dataset, plans, lines)
 
     @pytest.mark.parametrize(
-        "keys", [{"channel_names": {"0": "ADC", "1": "FLAIR", "2": "PWI"}}, {"file_ending": ".nrrd"}, {"labels": {}}]
+        "keys",
+        [
+            {"channel_names": {"0": "ADC", "1": "FLAIR", "2": "PWI"}},
+            {"file_ending": ".nrrd"},
+            {"labels": {}, "mgcl": {}},
+        ],
     )
     def test_what_nnunet_has_to_do_again_is_refused(self, tiny_dataset, plans, lines, keys):
         self.change(tiny_dataset, **keys)
