@@ -38,7 +38,7 @@ def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, 
         match = pattern.fullmatch(path.name)
         if not match or match[1].endswith("_seg"):  # nnU-Net's name of a case's mask
             expected = f"CASE_CCCC{dataset_json['file_ending']} with a channel of four digits, no CASE ending in _seg"
-            raise UserError(path, "another name", expected, "rename or remove it")
+            raise UserError(path, f"the name {path.name}", expected, "rename or remove it")
         if not path.is_file():
             raise UserError(path, "a folder, or a link to nothing", "an image", "replace or remove it")
         if int(match[2]) not in known:

@@ -54,7 +54,7 @@ def ensure_splits(
     patients = {table.patient(case) if table else case for case in cases}
     folds = min(FOLDS, len(patients))
     if folds < 2:
-        raise UserError(layout.name, f"{len(patients)} patient(s) with labels", "two at least", "add cases")
+        raise UserError(layout.name, f"{len(patients)} patient(s) with labels", "two at least: one to validate", "add cases")
     if table is None:
         splits = generate_crossval_split(sorted(cases), seed=SEED, n_splits=folds)
         splits = [{part: [str(case) for case in own] for part, own in split.items()} for split in splits]
@@ -108,7 +108,7 @@ def _check_cases(layout: DatasetLayout, splits: Any, cases: Collection[str]) -> 
     for fold, split in enumerate(splits):
         where = f"{layout.splits}, fold {fold}"
         if not isinstance(split, dict) or not all(_are_names(split.get(part)) for part in ("train", "val")):
-            raise UserError(where, "something else", expected, remedy)
+            raise UserError(where, "not the lists train and val of names", expected, remedy)
         if unknown := sorted({*split["train"], *split["val"]} - set(cases)):
             raise UserError(where, f"unknown cases {some(unknown)}", "preprocessed cases", remedy)
         if both := sorted(set(split["train"]) & set(split["val"])):
@@ -143,7 +143,8 @@ def _check_patients_and_classes(source: str, splits: list[Split], table: TSSTabl
                 where,
                 f"training cases with TSS classes {sorted(classes)}",
                 "both classes",
-                "add cases, mend the split, or set mgcl.tss.enabled to false",
+                "add rows to tss.csv and run mgcl prepare, mend the split, or train without the head "
+                "(mgcl plan --set tss.enabled=false)",
             )
 
 
