@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def some(names: Sequence[str], separator: str = ", ") -> str:
+def some(names: Sequence[str]) -> str:
     """The first three of many names, for a message."""
-    return separator.join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 class UserError(SystemExit):

@@ -173,18 +173,6 @@ def channel_names(dataset_json: dict[str, Any]) -> dict[int, str]:
     return {int(number): names[number] for number in sorted(names, key=int)}
 
 
-def differing_keys(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Where two nested dicts differ: `mgcl.coarse.epochs: 120 before, 3 now`, in the order of the keys."""
-    lines = []
-    for key in sorted(before.keys() | now.keys()):
-        old, new = before.get(key, "nothing"), now.get(key, "nothing")
-        if isinstance(old, dict) and isinstance(new, dict):
-            lines += differing_keys(old, new, f"{prefix}{key}.")
-        elif old != new:
-            lines.append(f"{prefix}{key}: {old} before, {new} now")
-    return lines
-
-
 def suggestion(word: str, known: Iterable[str]) -> str:
     """A remedy for a misspelt word."""
     close = difflib.get_close_matches(word, list(known), n=1)

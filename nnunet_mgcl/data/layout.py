@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
@@ -33,7 +32,8 @@ class DatasetLayout:
         Raises:
             UserError: nnUNet_preprocessed is not set, or there is no such dataset.
         """
-        require_set(nnUNet_preprocessed)
+        if not nnUNet_preprocessed.is_set():
+            raise UserError("nnUNet_preprocessed", "not set", "a folder", "export nnUNet_preprocessed=<folder>")
         try:
             name = maybe_convert_to_dataset_name(dataset_name_or_id)
         except (RuntimeError, ValueError) as error:
@@ -91,17 +91,6 @@ class DatasetLayout:
         """The preprocessed pool, whole or of one modality."""
         pool = self.preprocessed / f"{data_identifier}_unlabelled"
         return pool / modality if modality else pool
-
-
-def require_set(variable: Any) -> None:
-    """Refuses to go on without one of `nnunetv2.paths`' variables.
-
-    Raises:
-        UserError: It is not set.
-    """
-    if not variable.is_set():
-        name = variable.env_var_name
-        raise UserError(name, "not set", "a folder", f"export {name}=<folder>")
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.splits import Split, ensure_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.data.unlabelled_pool import prepare_pool
+from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.files import read_json, replacing
-from nnunet_mgcl.plans import differing_keys, resolve_block
+from nnunet_mgcl.plans import resolve_block
 
 Log = Callable[[str], None]
 
@@ -139,11 +140,11 @@ def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log)
         return
     now = read_json(raw)
     before, after = ({key: json[key] for key in READ_BY_TRAINING if key in json} for json in (copy, now))
-    if changes := differing_keys(before, after):
-        only_ours = all(line.startswith("mgcl") for line in changes)
+    if changes := differences(before, after):
+        only_ours = before | {"mgcl": None} == after | {"mgcl": None}
         command = f"cp {raw} {layout.dataset_json}" if only_ours else f"nnUNetv2_plan_and_preprocess -d {layout.name}"
         raise UserError(
-            raw, f"changed since planning ({some(changes, '; ')})", f"what training reads from {layout.dataset_json}",
+            raw, f"changed since planning ({changes})", f"what training reads from {layout.dataset_json}",
             f"{command} takes over the change; or undo it",
         )  # fmt: skip
     if now != copy:

@@ -7,7 +7,6 @@ import pytest
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.plans import (
     configuration_chain,
-    differing_keys,
     merged_block,
     merged_configuration,
     modality_view,
@@ -179,20 +178,6 @@ class TestMessages:
         resolve(plans, dataset_json, configuration, block={"fine": {"patch_size": 32}})
         with pytest.raises(UserError, match=r"fine\.patch_size\n.*33\n.*\[40, 32\]"):
             resolve(plans, dataset_json, configuration, block={"fine": {"patch_size": 33}})
-
-
-class TestDifferingKeys:
-    def test_equal_dicts_have_none(self):
-        assert differing_keys({"a": {"b": [1]}}, {"a": {"b": [1]}}) == []
-
-    def test_paths_and_both_values_are_named(self):
-        before = {"batch_size": 2, "mgcl": {"coarse": {"epochs": 120, "lr": 0.1}}, "old": None}
-        now = {"batch_size": 2, "mgcl": {"coarse": {"epochs": 3, "lr": 0.1}, "tss": {"grid": 2}}}
-        assert differing_keys(before, now) == [
-            "mgcl.coarse.epochs: 120 before, 3 now",
-            "mgcl.tss: nothing before, {'grid': 2} now",
-            "old: None before, nothing now",
-        ]
 
 
 class TestMasks:

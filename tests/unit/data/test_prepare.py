@@ -63,7 +63,7 @@ class TestChangesSincePlanning:
 
     def test_groups_are_taken_over_by_the_command_in_the_message(self, tiny_dataset, plans, lines):
         self.change(tiny_dataset, mgcl={"modalities": {"DWI": [0, 2], "FLAIR": [1]}})
-        with pytest.raises(UserError, match=r"mgcl\.modalities\.DWI: \[0\] before, \[0, 2\] now") as error:
+        with pytest.raises(UserError, match=r"mgcl\.modalities\.DWI was \[0\], is \[0, 2\]") as error:
             prepare(tiny_dataset, plans, lines)
         assert not tiny_dataset.splits.exists() and not tiny_dataset.tss.exists()
         _, source, target, *_ = error.value.remedy.split()
