@@ -54,9 +54,8 @@ def ensure_splits(
     patients = {table.patient(case) if table else case for case in cases}
     folds = min(FOLDS, len(patients))
     if folds < 2:
-        raise UserError(
-            layout.name, f"{len(patients)} patient(s) with labels", "two at least: one to validate", "add cases"
-        )
+        found = f"{len(patients)} patient(s) with labels"
+        raise UserError(layout.name, found, "two at least: one to validate", "add labelled cases")
     if table is None:
         splits = generate_crossval_split(sorted(cases), seed=SEED, n_splits=folds)
         splits = [{part: [str(case) for case in own] for part, own in split.items()} for split in splits]
