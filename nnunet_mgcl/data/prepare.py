@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
@@ -72,9 +73,11 @@ def prepare_dataset(
     cases = preprocessed_cases(layout, plans, configuration)
     _mention_other_cases(layout, dataset_json, cases, log)
     check_cases(layout, plans, configuration, dataset_json, cases)
-    table = ensure_table(layout, cases, log, refresh=refresh)
+    source = table_in_use(layout, log, refresh=refresh)
+    table = read_tss_table(source, cases) if source else None
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled))
+    take_over(layout, source, log)  # not before the split agrees: what is refused replaces nothing
     pool = prepare_pool(layout, plans, configuration, dataset_json, config, splits, num_processes, log, progress)
     return Prepared(config, table, splits, pool)
 
@@ -98,32 +101,36 @@ def tss_known(layout: DatasetLayout) -> bool:
     return layout.tss.exists() or (layout.raw_tss is not None and layout.raw_tss.exists())
 
 
-def ensure_table(layout: DatasetLayout, cases: list[str], log: Log, *, refresh: bool) -> TSSTable | None:
-    """Reads the copy of `tss.csv` that training uses, made from the raw file where it is absent.
+def table_in_use(layout: DatasetLayout, log: Log, *, refresh: bool) -> Path | None:
+    """The `tss.csv` that counts: the copy that training uses, or the raw file where there is no copy.
 
     Args:
         layout: The dataset's paths.
-        cases: Names of the labelled cases.
         log: Takes one line for the user.
-        refresh: Whether a changed, or removed, raw file replaces an older copy.
-
-    Raises:
-        UserError: The table is wrong.
+        refresh: Whether a changed, or removed, raw file wins over an older copy.
     """
     raw, copy = layout.raw_tss, layout.tss
-    if raw is not None and raw.parent.is_dir():
-        outdated = copy.exists() and (not raw.exists() or raw.read_bytes() != copy.read_bytes())
-        if outdated and not refresh:
-            log(f"{raw} has changed; training uses the copy {copy}. `mgcl prepare` takes over the change")
-        elif outdated and not raw.exists():
-            log(f"{raw} was removed: there is no TSS table any more")
-            copy.unlink()
-        elif raw.exists() and (outdated or not copy.exists()):
-            read_tss_table(raw, cases)
-            with replacing(copy) as temporary:
-                shutil.copyfile(raw, temporary)
-            log(f"Copied {raw}")
-    return read_tss_table(copy, cases) if copy.exists() else None
+    own = copy if copy.exists() else None
+    if raw is None or not raw.parent.is_dir():
+        return own
+    theirs = raw if raw.exists() else None
+    if own is None or refresh:
+        return theirs
+    if theirs is None or raw.read_bytes() != copy.read_bytes():
+        log(f"{raw} has changed; training uses the copy {copy}. `mgcl prepare` takes over the change")
+    return own
+
+
+def take_over(layout: DatasetLayout, table: Path | None, log: Log) -> None:
+    """Makes the copy what `table_in_use` has chosen."""
+    copy = layout.tss
+    if table is None and copy.exists():
+        log(f"{layout.raw_tss} was removed: there is no TSS table any more")
+        copy.unlink()
+    elif table not in (None, copy) and not (copy.exists() and table.read_bytes() == copy.read_bytes()):
+        with replacing(copy) as temporary:
+            shutil.copyfile(table, temporary)
+        log(f"Copied {table}")
 
 
 def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log) -> None:

@@ -61,7 +61,7 @@ def ensure_splits(
         splits = [{part: [str(case) for case in own] for part, own in split.items()} for split in splits]
     else:
         splits = _grouped_split(sorted(cases), table, folds)
-    _check_patients_and_classes(f"{layout.tss}, new split", splits, table, both_classes)
+    _check_patients_and_classes(f"{layout.name}, tss.csv, new split", splits, table, both_classes)
     write_json(layout.splits, splits)
     kind = "grouped by patient, stratified by TSS" if table else "nnU-Net's own"
     log(f"Wrote {layout.splits} ({folds} folds, {kind})")

@@ -240,7 +240,7 @@ def both(*spoils: Spoil) -> Spoil:
 def patients(letters: str) -> Spoil:
     """A table with a patient a case; the TSS of the last case is unknown."""
     rows = [f"{row},{letter}" for row, letter in zip([*HOURS, "case_5,"], letters, strict=True)]
-    return tss(*rows, header="case,tss_hours,patient")
+    return tss(*rows, header=PATIENTS)
 
 
 def pool_of(cases: list[str]) -> Spoil:
@@ -307,6 +307,7 @@ TRAINING_COPY = "preprocessed/Dataset901_Tiny/dataset.json"
 BLOCK = "configurations.2d.mgcl"
 GROUPS = "its copy in nnUNet_preprocessed): mgcl.modalities"
 LABELS = "its copy in nnUNet_preprocessed): mgcl.lesion_labels"
+PATIENTS = "case,tss_hours,patient"
 CASE, VALUE, CSV = "one of the labelled cases", "hours from 0 to 168", "raw/Dataset901_Tiny/tss.csv"
 SPLITS, POOL = "preprocessed/Dataset901_Tiny/splits_final.json", "raw/Dataset901_Tiny/imagesUn"
 NAME, REPLACE = "CASE_CCCC.nii.gz", "replace or remove"
@@ -373,16 +374,20 @@ ROWS = [
         CSV, "not UTF-8", "UTF-8", "save it as CSV UTF-8"),
     Row("tss: a folder", both(remove(CSV), lambda w: w.layout.raw_tss.mkdir()),
         CSV, "no readable", "the TSS table", "restore"),
-    Row("tss: empty patient", tss("case_0,1,", header="case,tss_hours,patient"),
+    Row("tss: empty patient", tss("case_0,1,", header=PATIENTS),
         "line 2", "empty patient", "in every row", "fill it in"),
     Row("tss: one class", tss("case_0,1", "case_1,2"),
-        "tss.csv, new split, fold 0", "classes [1]", "both classes", "--set tss.enabled=false"),
+        "Dataset901_Tiny, tss.csv, new split, fold 0", "classes [1]", "both classes", "--set tss.enabled=false"),
     Row("tss: one case of a class", tss("case_0,1", "case_1,9", "case_2,9"),
         "new split", "classes [0]", "both", "mgcl prepare"),
     Row("tss: spoilt copy", write("tss.csv", "case,tss_hours\ncase_0,x\n"),
         "preprocessed/Dataset901_Tiny/tss.csv", "'x'", VALUE, "mend"),
     Row("tss: met by mgcl prepare", tss("case_0,-1"),
         f"{CSV}, line 2", "tss_hours '-1'", VALUE, "mend", prepare),
+    Row("tss: change that the split does not allow",
+        both(prepared, tss(*(f"{row},A" for row in HOURS), header=PATIENTS)),
+        f"{SPLITS}, fold 0", "patients A in train and val", "a patient on one side", "written anew, by patient",
+        prepare),
     # splits_final.json
     Row("split: no JSON", write("splits_final.json", "[{"),
         SPLITS, "not valid JSON", "a JSON file", "mend or regenerate"),
@@ -612,7 +617,7 @@ ROWS = [
         "nnUNetPlans_2d", "no preprocessed", "2d", PREPROCESS),
     Row("dataset: one labelled case", both(remove(CSV), one_labelled_case),
         "Dataset901_Tiny", "1 patient(s)", "two at least", "add labelled cases"),
-    Row("dataset: one patient", tss(*(f"{case},1,A" for case in CASES), header="case,tss_hours,patient"),
+    Row("dataset: one patient", tss(*(f"{case},1,A" for case in CASES), header=PATIENTS),
         "Dataset901_Tiny", "1 patient(s)", "two", "add labelled cases"),
     Row("dataset: stray file", lambda w: (w.cases / ".DS_Store").touch(),
         "nnUNetPlans_2d/.DS_Store", "none of nnU-Net's", "*.b2nd", "move it"),
@@ -638,8 +643,8 @@ ROWS = [
     Row("stale: planned again, not preprocessed again: channels", both(remove(POOL), two_channels),
         "nnUNetPlans_2d/case_0", "3 channels", "2 channels", PREPROCESS),
     Row("results folder of another plan", other_plan,
-        "MGCLTrainer__nnUNetPlans__2d/plans.json", "(mgcl.coarse.epochs was 3, is 7)",
-        "the plan that is trained now", "--plans-name"),
+        "MGCLTrainer__nnUNetPlans__2d/plans.json", "(mgcl.coarse.epochs was 3, is 7)", "the plan that is trained now",
+        "--plans-name"),
     # prediction
     Row("predict: no such input", nothing,
         "nowhere", "no such folder", "a folder of images", "check -i", predict("-i", "nowhere", "-f", "1")),

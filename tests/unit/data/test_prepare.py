@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from nnunet_mgcl.data.prepare import ensure_table, prepare_dataset, tss_known
+from nnunet_mgcl.data.prepare import prepare_dataset, tss_known
 from nnunet_mgcl.errors import UserError
 
 
@@ -93,35 +93,52 @@ class TestChangesSincePlanning:
 
 
 class TestTable:
-    cases = [f"case_{number}" for number in range(6)]  # noqa: RUF012
-
-    def test_dataset_without_table(self, tiny_dataset, lines):
+    def test_dataset_without_table(self, tiny_dataset, plans, lines):
         tiny_dataset.raw_tss.unlink()
         assert not tss_known(tiny_dataset)
-        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=False) is None
+        assert prepare(tiny_dataset, plans, lines).table is None
 
-    def test_wrong_table_is_not_copied(self, tiny_dataset, lines):
+    def test_wrong_table_is_not_copied(self, tiny_dataset, plans, lines):
         tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,x\n")
         with pytest.raises(UserError):
-            ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
+            prepare(tiny_dataset, plans, lines)
         assert not tiny_dataset.tss.exists()
 
-    def test_training_keeps_the_copy_and_says_so(self, tiny_dataset, lines):
-        ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
-        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,9\n")
-        table = ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
-        assert table.hours("case_0") == 1
-        assert "mgcl prepare" in lines[-1]
+    def test_table_that_allows_no_split_is_not_copied(self, tiny_dataset, plans, lines):
+        """Or mending the raw file would not help: training would go on with the copy."""
+        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,1\n")
+        with pytest.raises(UserError, match="both classes"):
+            prepare(tiny_dataset, plans, lines)
+        assert not tiny_dataset.tss.exists()
 
-    def test_refresh_takes_over_the_change(self, tiny_dataset, lines):
-        ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
-        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,9\n")
-        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=True).hours("case_0") == 9
+    def test_training_keeps_the_copy_and_says_so(self, tiny_dataset, plans, lines):
+        prepare(tiny_dataset, plans, lines)
+        tiny_dataset.raw_tss.write_text(tiny_dataset.raw_tss.read_text().replace("case_0,1", "case_0,2.5"))
+        lines.clear()
+        assert prepare(tiny_dataset, plans, lines).table.hours("case_0") == 1
+        assert "`mgcl prepare` takes over the change" in lines[0]
+
+    def test_refresh_takes_over_the_change(self, tiny_dataset, plans, lines):
+        prepare(tiny_dataset, plans, lines)
+        tiny_dataset.raw_tss.write_text(tiny_dataset.raw_tss.read_text().replace("case_0,1", "case_0,2.5"))
+        assert prepare(tiny_dataset, plans, lines, refresh=True).table.hours("case_0") == 2.5
         assert tiny_dataset.tss.read_bytes() == tiny_dataset.raw_tss.read_bytes()
+        lines.clear()
+        prepare(tiny_dataset, plans, lines, refresh=True)
+        assert not any("tss.csv" in line for line in lines)
 
-    def test_refresh_forgets_a_removed_table(self, tiny_dataset, lines):
-        ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
+    def test_refused_change_leaves_the_copy(self, tiny_dataset, plans, lines):
+        prepare(tiny_dataset, plans, lines)
+        before = tiny_dataset.tss.read_bytes()
+        rows = [f"case_{number},{number},A" for number in range(6)]
+        tiny_dataset.raw_tss.write_text("\n".join(["case,tss_hours,patient", *rows, ""]))
+        with pytest.raises(UserError, match="patients A in train and val"):
+            prepare(tiny_dataset, plans, lines, refresh=True)
+        assert tiny_dataset.tss.read_bytes() == before
+
+    def test_refresh_forgets_a_removed_table(self, tiny_dataset, plans, lines):
+        prepare(tiny_dataset, plans, lines)
         tiny_dataset.raw_tss.unlink()
-        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=False) is not None
-        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=True) is None
+        assert prepare(tiny_dataset, plans, lines).table is not None
+        assert prepare(tiny_dataset, plans, lines, refresh=True).table is None
         assert not tss_known(tiny_dataset)
