@@ -66,7 +66,7 @@ def prepare_dataset(
         progress: Whether to show a progress bar.
 
     Raises:
-        UserError: Anything in the plan, the table, the split or the pool is wrong.
+        UserError: Anything in the plan, the cases, the table, the split or the pool is wrong. Nothing is replaced then.
     """
     dataset_json = read_json(layout.dataset_json)
     _compare_dataset_json(layout, dataset_json, log)
