@@ -13,7 +13,7 @@ from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folde
 from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.labelled_cases import check_cases, preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.data.splits import Split, ensure_splits
+from nnunet_mgcl.data.splits import Split, ensure_splits, fold_cases
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.data.unlabelled_pool import prepare_pool
 from nnunet_mgcl.differences import differences
@@ -51,6 +51,7 @@ def prepare_dataset(
     num_processes: int,
     log: Log,
     *,
+    fold: int | str = "all",
     refresh: bool = False,
     progress: bool = True,
 ) -> Prepared:
@@ -62,6 +63,7 @@ def prepare_dataset(
         configuration: One of its configurations, preprocessed by nnU-Net.
         num_processes: Worker processes; 1 works in this process.
         log: Takes one line for the user.
+        fold: The fold that is wanted; one beyond the split is refused before the pool costs time.
         refresh: Whether to take over a changed raw `tss.csv`. Training does not, so that all folds see one table.
         progress: Whether to show a progress bar.
 
@@ -77,6 +79,8 @@ def prepare_dataset(
     table = read_tss_table(source, cases) if source else None
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled))
+    if fold != "all":
+        fold_cases(splits, int(fold))
     take_over(layout, source, log)  # not before the split agrees: what is refused replaces nothing
     pool = prepare_pool(layout, plans, configuration, dataset_json, config, splits, num_processes, log, progress)
     return Prepared(config, table, splits, pool)

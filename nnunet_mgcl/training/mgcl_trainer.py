@@ -275,6 +275,7 @@ class MGCLTrainer(nnUNetTrainer):
             self.configuration_name,
             max(1, get_allowed_n_proc_DA()),
             self.print_to_log_file,
+            fold=self.fold,
         )
 
     def log(self, message: str, to_console: bool = True) -> None:

@@ -293,6 +293,17 @@ def prepared(world: World) -> None:
         train(world)
 
 
+def earlier_fold(number: int) -> Spoil:
+    """A fold that was trained when the split had more folds."""
+
+    def leave(world: World) -> None:
+        folder = world.results / "Dataset901_Tiny" / "MGCLTrainer__nnUNetPlans__2d" / f"fold_{number}"
+        folder.mkdir()
+        (folder / "checkpoint_latest.pth").touch()
+
+    return leave
+
+
 def other_plan(world: World) -> None:
     """Leaves the results folder of a run with other epochs."""
     block(coarse={"epochs": 3})(world)
@@ -417,7 +428,7 @@ ROWS = [
         f"{SPLITS}, fold 0", "patients A in train and val", "on one side", "written anew, by patient"),
     Row("split: one-class training fold", splits(fold(CASES[3:])),
         f"{SPLITS}, fold 0", "classes [1]", "both", "mend the split"),
-    Row("fold beyond the split", nothing,
+    Row("fold beyond the split", earlier_fold(5),
         "fold 5", "a split with 5 folds", "0 to 4", "choose one", partial(train, fold=5)),
     Row("negative fold", nothing,
         "fold -1", "a split with 5 folds", "0 to 4", "choose one", partial(train, fold=-1)),

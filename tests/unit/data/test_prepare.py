@@ -43,6 +43,13 @@ def test_configuration_without_preprocessed_data_is_refused_with_the_command(tin
         prepare(tiny_dataset, plans, lines, "3d_fullres")
 
 
+def test_fold_beyond_the_split_is_refused_before_the_pool_costs_time(tiny_dataset, plans, lines):
+    with pytest.raises(UserError, match="fold 5"):
+        prepare(tiny_dataset, plans, lines, fold=5)
+    assert not tiny_dataset.unlabelled("nnUNetPlans_2d").exists()
+    assert len(prepare(tiny_dataset, plans, lines, fold=4).splits) == 5
+
+
 def test_machine_without_raw_data(tiny_dataset, plans, lines):
     first = prepare(tiny_dataset, plans, lines)
     shutil.rmtree(tiny_dataset.raw)
