@@ -77,7 +77,7 @@ class SegmentConfig(Optimiser):
     iterations: Annotated[int, Field(ge=1)] = Field(250, description="training iterations an epoch")
     val_iterations: Annotated[int, Field(ge=1)] = Field(50, description="validation iterations an epoch")
     checkpointing: bool = Field(
-        False, description="compute activations again in the backward pass: the memory of one branch, for a second forward pass"
+        False, description="compute activations again in the backward pass: the memory of one branch only"
     )
 
 

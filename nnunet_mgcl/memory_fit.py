@@ -68,7 +68,9 @@ class _Fit:
             return f"{found}; so configuration.batch_size={smaller}, about {self.estimate.segment():.1f} GB"
         if "checkpointing" not in merged_block(self.plans, self.configuration).get("segment", {}):
             self._change({"mgcl": {"segment": {"checkpointing": True}}})
-            found = f"{found}; so segment.checkpointing=true, about {self.estimate.segment():.1f} GB, but a second forward pass"
+            found = (
+                f"{found}; so segment.checkpointing=true, about {self.estimate.segment():.1f} GB, by computing twice"
+            )
         if self.estimate.segment() <= self.budget:
             return found
         return f"{found}; it does not fit, {self._advice('configuration.batch_size', self.estimate.segment, batch)}"

@@ -16,6 +16,9 @@ from nnunet_mgcl.errors import UserError
 MAX_MASKS = 4
 """Most branches with a mask of their own: the bit mask needs 2^M labels."""
 
+GROUPING = "dataset.json (in nnUNet_raw, and its copy in nnUNet_preprocessed): mgcl"
+"""What a message calls the groups: planning made the copy, so a mistake in one file is in both."""
+
 PAPER_BATCH_2D = {"coarse": 70, "fine": 6}
 """Section 4.2. The paper trains in 2d; in 3d a sample is a case and the plan's batch size applies."""
 
@@ -37,6 +40,11 @@ def configuration_chain(plans: dict[str, Any], configuration: str) -> list[str]:
     Raises:
         UserError: A configuration is unknown or inherits from itself.
     """
+    if not isinstance(plans.get("configurations"), dict):
+        raise UserError(
+            f"plans {plans.get('plans_name', '')}", "no configurations", "a plans file of nnU-Net",
+            "plan the dataset again (nnUNetv2_plan_experiment), or restore the file",
+        )  # fmt: skip
     chain: list[str] = []
     name: str | None = configuration
     while name is not None:
@@ -99,11 +107,12 @@ def resolve_block(
     where = f"configurations.{configuration}.mgcl"
     given = _grouping(dataset_json)
 
-    modalities = config.modalities or given.modalities or _one_branch_a_channel(dataset_json)
-    masks = config.lesion_labels or given.lesion_labels
-    _check_modalities(modalities, dataset_json, where if config.modalities else "dataset.json: mgcl")
+    modalities, source = _first_given((config.modalities, where), (given.modalities, GROUPING))
+    modalities = _one_branch_a_channel(dataset_json) if modalities is None else modalities
+    _check_modalities(modalities, dataset_json, source)
+    masks, source = _first_given((config.lesion_labels, where), (given.lesion_labels, GROUPING))
     if masks is not None:
-        _check_masks(masks, list(modalities), dataset_json, where if config.lesion_labels else "dataset.json: mgcl")
+        _check_masks(masks, list(modalities), dataset_json, source)
 
     plan_batch, dimensions = resolved["batch_size"], len(resolved["patch_size"])
     batches = {"seed": plan_batch, "self_train": plan_batch, "coarse": plan_batch, "fine": plan_batch}
@@ -113,6 +122,7 @@ def resolve_block(
         phase: getattr(config, phase).model_copy(update={"batch_size": getattr(config, phase).batch_size or batch})
         for phase, batch in batches.items()
     }
+    _check_contrast(phases, resolved["patch_size"], where)
     tss = _resolved_tss(config.tss, plans, resolved["patch_size"], list(modalities), tss_known, f"{where}.tss")
     return config.model_copy(update={"modalities": modalities, "lesion_labels": masks, "tss": tss, **phases})
 
@@ -197,7 +207,7 @@ def _grouping(dataset_json: dict[str, Any]) -> _Grouping:
     try:
         return _Grouping.model_validate(dataset_json.get("mgcl", {}))
     except ValidationError as error:
-        raise _first_error(error, "dataset.json: mgcl", _Grouping) from None
+        raise _first_error(error, GROUPING, _Grouping) from None
 
 
 def _first_error(error: ValidationError, where: str, model: type[BaseModel]) -> UserError:
@@ -207,7 +217,8 @@ def _first_error(error: ValidationError, where: str, model: type[BaseModel]) -> 
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
         return UserError(where, f"unknown key {path[-1]!r}", f"one of {known}", suggestion(path[-1], known))
-    return UserError(where, repr(first["input"]), first["msg"], "mend the value (`mgcl schema` lists them all)")
+    expected = "an object" if first["type"] == "model_type" else first["msg"].removeprefix("Input should be ")
+    return UserError(where, repr(first["input"]), expected, "mend the value (`mgcl schema` lists them all)")
 
 
 def _defining_configuration(plans: dict[str, Any], configuration: str, path: list[str]) -> str:
@@ -229,6 +240,11 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         model = model.model_fields[part].annotation  # type: ignore[assignment]
     return list(model.model_fields)
+
+
+def _first_given(*pairs: tuple[dict[str, list[int]] | None, str]) -> tuple[dict[str, list[int]] | None, str]:
+    """The first pair whose value is not null, or the last pair."""
+    return next((pair for pair in pairs if pair[0] is not None), pairs[-1])
 
 
 def _one_branch_a_channel(dataset_json: dict[str, Any]) -> dict[str, list[int]]:
@@ -289,6 +305,17 @@ def _check_masks(masks: dict[str, list[int]], modalities: list[str], dataset_jso
             f"{len(owners)} labels in dataset.json",
             f"all {2 ** len(masks)} combinations of {list(masks)}",
             "declare also the combinations that do not occur",
+        )
+
+
+def _check_contrast(phases: dict[str, Any], patch_size: list[int], where: str) -> None:
+    """Refuses what would leave a contrastive phase with nothing to compare."""
+    batch, side, plane = phases["coarse"].batch_size, phases["fine"].patch_size, patch_size[-2:]
+    if len(patch_size) == 2 and batch < 2:
+        raise UserError(f"{where}.coarse.batch_size", str(batch), "two slices at least: one has no pair", "raise it")
+    if side > min(plane):
+        raise UserError(
+            f"{where}.fine.patch_size", str(side), f"at most the smaller side of the plan's patch {plane}", "lower it"
         )
 
 

@@ -44,7 +44,14 @@ class DatasetLayout:
                 "check the number and the nnUNet_* variables",
             ) from None
         raw = Path(nnUNet_raw.require()) / name if nnUNet_raw.is_set() else None
-        return cls(name, raw, Path(nnUNet_preprocessed.require()) / name)
+        layout = cls(name, raw, Path(nnUNet_preprocessed.require()) / name)
+        if not layout.preprocessed.is_dir():
+            there = raw is not None and raw.is_dir()
+            raise UserError(
+                layout.preprocessed, "no such folder", "the dataset as nnU-Net has planned it",
+                f"nnUNetv2_plan_and_preprocess -d {name}" if there else "check the name and the nnUNet_* variables",
+            )  # fmt: skip
+        return layout
 
     @property
     def raw_tss(self) -> Path | None:

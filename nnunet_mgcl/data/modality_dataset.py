@@ -182,11 +182,16 @@ def pool_sources(images: Path, cases: Iterable[str], pseudo_labels: Path | None)
 
 def sample_class_locations(seg: np.ndarray, label_manager: LabelManager) -> ClassLocations:
     """Samples the voxels `(N, 4)` of each class in `seg (1, Z, Y, X)`, as nnU-Net's preprocessor does."""
+    return DefaultPreprocessor._sample_foreground_locations(seg, located_classes(label_manager))
+
+
+def located_classes(label_manager: LabelManager) -> list[int | tuple[int, ...]]:
+    """The labels or groups of labels whose voxels nnU-Net's preprocessor notes, in its order."""
     wanted = label_manager.foreground_regions if label_manager.has_regions else label_manager.foreground_labels
-    wanted = list(wanted)
+    classes = [tuple(map(int, one)) if isinstance(one, list | tuple) else int(one) for one in wanted]
     if label_manager.has_ignore_label:
-        wanted.append([-1, *label_manager.all_labels])
-    return DefaultPreprocessor._sample_foreground_locations(seg, wanted)
+        classes.append((-1, *map(int, label_manager.all_labels)))
+    return classes
 
 
 def save_pseudo_label(

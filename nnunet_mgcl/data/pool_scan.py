@@ -26,7 +26,8 @@ def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, 
         modalities: Channels of each modality.
 
     Raises:
-        UserError: A file is not named so, or a case has a part of a modality's channels or different grids.
+        UserError: There is no image, a file is not named so, or a case has a part of a modality's channels or
+            different grids.
     """
     cases: dict[str, dict[int, Path]] = defaultdict(dict)
     known = channel_names(dataset_json)
@@ -35,12 +36,19 @@ def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, 
         if path.name.startswith("."):
             continue
         match = pattern.fullmatch(path.name)
-        if not match:
-            expected = f"CASE_CCCC{dataset_json['file_ending']} with a channel of four digits"
-            raise UserError(path, "another name", expected, "rename or remove it")
+        if not match or match[1].endswith("_seg"):  # nnU-Net's name of a case's mask
+            expected = f"CASE_CCCC{dataset_json['file_ending']} with a channel of four digits, no CASE ending in _seg"
+            raise UserError(path, f"the name {path.name}", expected, "rename or remove it")
+        if not path.is_file():
+            raise UserError(path, "a folder, or a link to nothing", "an image", "replace or remove it")
         if int(match[2]) not in known:
             raise UserError(path, f"channel {int(match[2])}", f"one of {known}", "rename or remove it")
         cases[match[1]][int(match[2])] = path
+    if not cases:  # rather a drive that is not mounted than a wish to forget the preprocessed pool
+        raise UserError(
+            folder, "no image", f"files CASE_CCCC{dataset_json['file_ending']}",
+            "put the unlabelled images there, or remove the folder to train without them",
+        )  # fmt: skip
 
     found: PoolFiles = {modality: {} for modality in modalities}
     for case, files in sorted(cases.items()):

@@ -5,20 +5,26 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
 from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.labelled_cases import check_cases, preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.data.splits import Split, ensure_splits
+from nnunet_mgcl.data.splits import Split, ensure_splits, fold_cases
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.data.unlabelled_pool import prepare_pool
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.differences import differences
+from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.files import read_json, replacing
-from nnunet_mgcl.plans import merged_configuration, resolve_block
+from nnunet_mgcl.plans import resolve_block
 
 Log = Callable[[str], None]
+
+READ_BY_TRAINING = ("channel_names", "modality", "labels", "regions_class_order", "file_ending", "mgcl")
+"""Keys of `dataset.json`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ def prepare_dataset(
     num_processes: int,
     log: Log,
     *,
+    fold: int | str = "all",
     refresh: bool = False,
     progress: bool = True,
 ) -> Prepared:
@@ -56,18 +63,25 @@ def prepare_dataset(
         configuration: One of its configurations, preprocessed by nnU-Net.
         num_processes: Worker processes; 1 works in this process.
         log: Takes one line for the user.
+        fold: The fold that is wanted; one beyond the split is refused before the pool costs time.
         refresh: Whether to take over a changed raw `tss.csv`. Training does not, so that all folds see one table.
         progress: Whether to show a progress bar.
 
     Raises:
-        UserError: Anything in the plan, the table, the split or the pool is wrong.
+        UserError: Anything in the plan, the cases, the table, the split or the pool is wrong. Nothing is replaced then.
     """
     dataset_json = read_json(layout.dataset_json)
-    _mention_changed_dataset_json(layout, dataset_json, log)
+    _compare_dataset_json(layout, dataset_json, log)
     cases = preprocessed_cases(layout, plans, configuration)
-    table = ensure_table(layout, cases, log, refresh=refresh)
+    _mention_other_cases(layout, dataset_json, cases, log)
+    check_cases(layout, plans, configuration, dataset_json, cases)
+    source = table_in_use(layout, log, refresh=refresh)
+    table = read_tss_table(source, cases) if source else None
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled))
+    if fold != "all":
+        fold_cases(splits, int(fold))
+    take_over(layout, source, log)  # not before the split agrees: what is refused replaces nothing
     pool = prepare_pool(layout, plans, configuration, dataset_json, config, splits, num_processes, log, progress)
     return Prepared(config, table, splits, pool)
 
@@ -91,56 +105,70 @@ def tss_known(layout: DatasetLayout) -> bool:
     return layout.tss.exists() or (layout.raw_tss is not None and layout.raw_tss.exists())
 
 
-def preprocessed_cases(layout: DatasetLayout, plans: dict[str, Any], configuration: str) -> list[str]:
-    """The labelled cases that nnU-Net has preprocessed for a configuration, sorted.
-
-    Raises:
-        UserError: There are none.
-    """
-    folder = layout.preprocessed / merged_configuration(plans, configuration)["data_identifier"]
-    cases = infer_dataset_class(str(folder)).get_identifiers(str(folder)) if folder.is_dir() else []
-    if not cases:
-        raise UserError(
-            folder,
-            "no preprocessed case",
-            f"the training cases, preprocessed for {configuration}",
-            f"nnUNetv2_preprocess -d {layout.name} -plans_name {plans['plans_name']} -c {configuration}",
-        )
-    return sorted(cases)
-
-
-def ensure_table(layout: DatasetLayout, cases: list[str], log: Log, *, refresh: bool) -> TSSTable | None:
-    """Reads the copy of `tss.csv` that training uses, made from the raw file where it is absent.
+def table_in_use(layout: DatasetLayout, log: Log, *, refresh: bool) -> Path | None:
+    """The `tss.csv` that counts: the copy that training uses, or the raw file where there is no copy.
 
     Args:
         layout: The dataset's paths.
-        cases: Names of the labelled cases.
         log: Takes one line for the user.
-        refresh: Whether a changed, or removed, raw file replaces an older copy.
-
-    Raises:
-        UserError: The table is wrong.
+        refresh: Whether a changed, or removed, raw file wins over an older copy.
     """
     raw, copy = layout.raw_tss, layout.tss
-    if raw is not None and raw.parent.is_dir():
-        outdated = copy.exists() and (not raw.exists() or raw.read_bytes() != copy.read_bytes())
-        if outdated and not refresh:
-            log(f"{raw} has changed; training uses the copy {copy}. `mgcl prepare` takes over the change")
-        elif outdated and not raw.exists():
-            log(f"{raw} was removed: there is no TSS table any more")
-            copy.unlink()
-        elif raw.exists() and (outdated or not copy.exists()):
-            read_tss_table(raw, cases)
-            with replacing(copy) as temporary:
-                shutil.copyfile(raw, temporary)
-            log(f"Copied {raw}")
-    return read_tss_table(copy, cases) if copy.exists() else None
+    own = copy if copy.exists() else None
+    if raw is None or not raw.parent.is_dir():
+        return own
+    theirs = raw if raw.exists() else None
+    if own is None or refresh:
+        return theirs
+    if theirs is None or raw.read_bytes() != copy.read_bytes():
+        log(f"{raw} has changed; training uses the copy {copy}. `mgcl prepare` takes over the change")
+    return own
 
 
-def _mention_changed_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log) -> None:
+def take_over(layout: DatasetLayout, table: Path | None, log: Log) -> None:
+    """Makes the copy what `table_in_use` has chosen."""
+    copy = layout.tss
+    if table is None and copy.exists():
+        log(f"{layout.raw_tss} was removed: there is no TSS table any more")
+        copy.unlink()
+    elif table not in (None, copy) and not (copy.exists() and table.read_bytes() == copy.read_bytes()):
+        with replacing(copy) as temporary:
+            shutil.copyfile(table, temporary)
+        log(f"Copied {table}")
+
+
+def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log) -> None:
+    """Mentions a change of the raw file since planning, and refuses one after which training would be wrong.
+
+    The pool is read with the copy's channels and file ending, and a block `mgcl` that was added later would go
+    unnoticed: the training would be another one than the user asks for.
+
+    Raises:
+        UserError: Something has changed that training reads.
+    """
     raw = layout.raw_dataset_json
-    if raw is not None and raw.exists() and read_json(raw) != copy:
-        log(
-            f"{raw} has changed since planning; training uses {layout.dataset_json}. "
-            "nnUNetv2_plan_and_preprocess takes over the change"
-        )
+    if raw is None or not raw.exists():
+        return
+    now = read_json(raw)
+    before, after = ({key: json[key] for key in READ_BY_TRAINING if key in json} for json in (copy, now))
+    if changes := differences(before, after):
+        only_ours = before | {"mgcl": None} == after | {"mgcl": None}
+        command = f"cp {raw} {layout.dataset_json}" if only_ours else f"nnUNetv2_plan_and_preprocess -d {layout.name}"
+        raise UserError(
+            raw, f"changed since planning ({changes})", f"what training reads from {layout.dataset_json}",
+            f"{command} takes over the change; or undo it",
+        )  # fmt: skip
+    if now != copy:
+        log(f"{raw} has changed since planning; training uses {layout.dataset_json}, in which nothing it reads differs")
+
+
+def _mention_other_cases(layout: DatasetLayout, dataset_json: dict[str, Any], cases: list[str], log: Log) -> None:
+    """Mentions raw training cases that are not preprocessed, and preprocessed ones that are not raw any more."""
+    images = layout.raw / "imagesTr" if layout.raw else None
+    if images is None or not images.is_dir() or "dataset" in dataset_json:  # `dataset`: the files lie elsewhere
+        return
+    raw = set(get_identifiers_from_splitted_dataset_folder(str(images), dataset_json["file_ending"]))
+    if new := sorted(raw - set(cases)):
+        log(f"{some(new)} in {images}, but not preprocessed: not trained on. nnUNetv2_preprocess takes over new cases")
+    if gone := sorted(set(cases) - raw):
+        log(f"{some(gone)} preprocessed, but not in {images} any more: trained on all the same")

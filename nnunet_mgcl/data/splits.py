@@ -11,7 +11,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.tss_table import TSSTable
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.files import read_json, write_json
 
 FOLDS = 5
@@ -49,18 +49,19 @@ def ensure_splits(
     if layout.splits.exists():
         splits = read_json(layout.splits)
         _check_cases(layout, splits, cases)
-        _check_patients_and_classes(layout, splits, table, both_classes)
+        _check_patients_and_classes(str(layout.splits), splits, table, both_classes)
         return splits
     patients = {table.patient(case) if table else case for case in cases}
     folds = min(FOLDS, len(patients))
     if folds < 2:
-        raise UserError(layout.name, f"{len(patients)} patient(s)", "two at least", "add cases")
+        found = f"{len(patients)} patient(s) with labels"
+        raise UserError(layout.name, found, "two at least: one to validate", "add labelled cases")
     if table is None:
         splits = generate_crossval_split(sorted(cases), seed=SEED, n_splits=folds)
         splits = [{part: [str(case) for case in own] for part, own in split.items()} for split in splits]
     else:
         splits = _grouped_split(sorted(cases), table, folds)
-    _check_patients_and_classes(layout, splits, table, both_classes)
+    _check_patients_and_classes(f"{layout.name}, tss.csv, new split", splits, table, both_classes)
     write_json(layout.splits, splits)
     kind = "grouped by patient, stratified by TSS" if table else "nnU-Net's own"
     log(f"Wrote {layout.splits} ({folds} folds, {kind})")
@@ -102,48 +103,51 @@ def _grouped_split(cases: list[str], table: TSSTable, folds: int) -> list[Split]
 
 def _check_cases(layout: DatasetLayout, splits: Any, cases: Collection[str]) -> None:
     remedy = "mend the file, or remove it and train again: it is then written anew"
-    shape_is_right = isinstance(splits, list) and all(
-        isinstance(split, dict) and {"train", "val"} <= set(split) for split in splits
-    )
-    if not splits or not shape_is_right:
-        raise UserError(layout.splits, "something else", "a list of folds with train and val", remedy)
+    expected = "a list of folds, each with the lists train and val of case names"
+    if not isinstance(splits, list) or not splits:
+        raise UserError(layout.splits, "no list of folds", expected, remedy)
     for fold, split in enumerate(splits):
         where = f"{layout.splits}, fold {fold}"
+        if not isinstance(split, dict) or not all(_are_names(split.get(part)) for part in ("train", "val")):
+            raise UserError(where, "not the lists train and val of names", expected, remedy)
         if unknown := sorted({*split["train"], *split["val"]} - set(cases)):
-            raise UserError(where, f"unknown cases {_some(unknown)}", "preprocessed cases", remedy)
+            raise UserError(where, f"unknown cases {some(unknown)}", "preprocessed cases", remedy)
         if both := sorted(set(split["train"]) & set(split["val"])):
-            raise UserError(where, f"{_some(both)} in train and val", "every case once", remedy)
-        if not split["train"]:
-            raise UserError(where, "no training case", "one at least", remedy)
+            raise UserError(where, f"{some(both)} in train and val", "every case once", remedy)
+        for part, name in (("train", "training"), ("val", "validation")):
+            if not split[part]:
+                raise UserError(where, f"no {name} case", "one at least", remedy)
+            counts: Counter[str] = Counter(split[part])
+            if twice := sorted(case for case, count in counts.items() if count > 1):
+                raise UserError(where, f"{some(twice)} twice in {part}", "every case once", remedy)
     used = {case for split in splits for part in ("train", "val") for case in split[part]}
     if missing := sorted(set(cases) - used):
-        raise UserError(layout.splits, f"{_some(missing)} in no fold", "all preprocessed cases", remedy)
+        raise UserError(layout.splits, f"{some(missing)} in no fold", "all preprocessed cases", remedy)
 
 
-def _check_patients_and_classes(
-    layout: DatasetLayout, splits: list[Split], table: TSSTable | None, both_classes: bool
-) -> None:
+def _check_patients_and_classes(source: str, splits: list[Split], table: TSSTable | None, both_classes: bool) -> None:
     if table is None:
         return
     for fold, split in enumerate(splits):
-        where = f"{layout.splits}, fold {fold}"
+        where = f"{source}, fold {fold}"
         train, val = ({table.patient(case) for case in split[part]} for part in ("train", "val"))
         if divided := sorted(train & val):
             raise UserError(
                 where,
-                f"patients {_some(divided)} in train and val",
+                f"patients {some(divided)} in train and val",
                 "a patient on one side",
-                "remove the file",
+                "mend the file, or remove it and train again: it is then written anew, by patient",
             )
-        classes = {int(row.positive) for case, row in table.rows.items() if case in split["train"]}
+        classes = {int(positive) for case in split["train"] if (positive := table.positive(case)) is not None}
         if both_classes and len(classes) < 2:
             raise UserError(
                 where,
                 f"training cases with TSS classes {sorted(classes)}",
                 "both classes",
-                "add cases, mend the split, or set mgcl.tss.enabled to false",
+                "add rows to tss.csv and run mgcl prepare, mend the split, or train without the head "
+                "(mgcl plan --set tss.enabled=false)",
             )
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _are_names(part: Any) -> bool:
+    return isinstance(part, list) and all(isinstance(case, str) for case in part)

@@ -27,23 +27,26 @@ def binarise(hours: float) -> bool:
 
 @dataclass(frozen=True)
 class TSSRow:
-    """What the table says about one case; `hours` is None where it gives the class only."""
+    """What the table says about one case.
 
-    positive: bool
+    `positive` is None where it knows the patient only, `hours` also where it gives the class only.
+    """
+
+    positive: bool | None
     hours: float | None
     patient: str | None
 
 
 @dataclass(frozen=True)
 class TSSTable:
-    """The rows of `tss.csv` by case. A case without a row has an unknown TSS."""
+    """The rows of `tss.csv` by case. The TSS is unknown without a row, or with one that only names the patient."""
 
     rows: dict[str, TSSRow]
 
     @property
     def cases(self) -> list[str]:
         """Cases with a known TSS, sorted."""
-        return sorted(self.rows)
+        return sorted(case for case, row in self.rows.items() if row.positive is not None)
 
     def positive(self, case: str) -> bool | None:
         """Whether TSS < 4.5 h; None where unknown."""
@@ -71,8 +74,8 @@ def read_tss_table(path: Path, cases: Collection[str]) -> TSSTable:
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UserError(path, "no such file", "the TSS table", "restore the file") from None
+    except OSError as error:
+        raise UserError(path, f"no readable file ({error.strerror})", "the TSS table", "restore the file") from None
     except UnicodeDecodeError:
         raise UserError(path, "not UTF-8 text", "a CSV file in UTF-8", "save it as CSV UTF-8") from None
     header = _header(path, lines)
@@ -94,7 +97,7 @@ def read_tss_table(path: Path, cases: Collection[str]) -> TSSTable:
             raise UserError(where, f"a second row for {case!r}", "one row a case", "remove one")
         rows[case] = _row(where, values)
     if not rows:
-        raise UserError(path, "no row", "one row for each case with a known TSS", "add rows or remove the file")
+        raise UserError(path, "no row", "one row for each case with a known TSS", "add rows, or remove the file")
     return TSSTable(rows)
 
 
@@ -103,7 +106,7 @@ def _header(path: Path, lines: list[str]) -> list[str]:
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in first and "," not in first:
             raise UserError(path, f"columns separated by {name}", "commas", "save it as comma-separated CSV")
-    header = [column.strip() for column in first.split(",")]
+    header = [column.strip() for column in next(csv.reader([first]), [])]
     for column in header:
         if column not in COLUMNS:
             close = get_close_matches(column.lower(), COLUMNS, n=1)
@@ -121,19 +124,19 @@ def _row(where: str, values: dict[str, str]) -> TSSRow:
     patient = values.get("patient")
     if patient == "":
         raise UserError(where, "an empty patient", "a patient in every row", "fill it in or remove the column")
-    if "tss_class" in values:
-        if values["tss_class"] not in ("0", "1"):
-            expected = f"1 (TSS < {TSS_WINDOW_HOURS} h) or 0"
-            raise UserError(where, f"tss_class {values['tss_class']!r}", expected, _REMEDY)
-        return TSSRow(values["tss_class"] == "1", None, patient)
+    column = "tss_class" if "tss_class" in values else "tss_hours"
+    value = values[column]
+    if patient is not None and not value:
+        return TSSRow(None, None, patient)
+    remedy = "mend the value; where the TSS is unknown, " + ("remove the row" if patient is None else "leave it empty")
+    if column == "tss_class":
+        if value not in ("0", "1"):
+            raise UserError(where, f"tss_class {value!r}", f"1 (TSS < {TSS_WINDOW_HOURS} h) or 0", remedy)
+        return TSSRow(value == "1", None, patient)
     try:
-        hours = float(values["tss_hours"])
+        hours = float(value)
     except ValueError:
         hours = math.nan
     if not 0 <= hours <= LIMIT_HOURS:
-        expected = f"hours from 0 to {LIMIT_HOURS:g}"
-        raise UserError(where, f"tss_hours {values['tss_hours']!r}", expected, _REMEDY)
+        raise UserError(where, f"tss_hours {value!r}", f"hours from 0 to {LIMIT_HOURS:g}", remedy)
     return TSSRow(binarise(hours), hours, patient)
-
-
-_REMEDY = "mend the value; remove the row where the TSS is unknown"

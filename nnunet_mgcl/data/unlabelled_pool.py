@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -82,8 +83,10 @@ def prepare_pool(
         for modality, channels in config.modalities.items()
     }
     raw = layout.raw_unlabelled
-    if raw is None or not raw.is_dir():
+    if raw is None or not os.path.lexists(raw):
         return _without_raw(layout, views, config, data_identifier, log)
+    if not raw.is_dir():
+        raise UserError(raw, "no folder", "a folder of unlabelled images", "mend or remove it")
 
     files = scan_pool(raw, dataset_json, config.modalities)
     with locked(pool, log):
@@ -192,6 +195,8 @@ def _preprocess(job: _Job) -> UserError | list[str]:
         return UserError(where, f"cannot be read ({_reason(error)})", "an intact image", _REMEDY)
     if mistake := _mistake_in(data, len(job.files)):
         return UserError(where, *mistake, _REMEDY)
+    if _is_2d(properties["spacing"]) and plans.original_median_shape_after_transp[0] > 1:
+        return UserError(where, "a 2d image", "a 3d image, as the training images are", _REMEDY)
     voxels = voxel_hashes(data)
     if duplicate := find_duplicate(job.files, voxels, job.held_out):
         return duplicate
@@ -222,7 +227,14 @@ def _nifti_mistake(path: Path) -> tuple[str, str] | None:
         values = np.asanyarray(image.dataobj).reshape(1, -1)
     except Exception as error:  # gzip, zlib, OS and nibabel's own errors
         return f"cannot be read ({_reason(error)})", "an intact image"
+    if not np.issubdtype(values.dtype, np.number):
+        return "colours", "one number a voxel"
     return _mistake_in(values, 1)
+
+
+def _is_2d(spacing: Sequence[float]) -> bool:
+    """Whether nnU-Net's reader made up the slice distance: it gives flat images 999 times that of their pixels."""
+    return spacing[0] > 900 * max(spacing[1:])
 
 
 def _mistake_in(data: np.ndarray, files: int) -> tuple[str, str] | None:

@@ -44,5 +44,10 @@ def build_network(configuration: ConfigurationManager, num_outputs: int, deep_su
     assert tss.modalities and tss.slices and tss.size
     seen = [list(config.modalities).index(name) for name in tss.modalities]
     level = choose_level(configuration.pool_op_kernel_sizes, tss.slices, tss.size)
+    if tss.grid > min(level.height, level.width):
+        raise UserError(
+            "mgcl.tss.grid", str(tss.grid), f"at most the smaller side of the feature map {level.height} x "
+            f"{level.width}", "lower it (mgcl plan --set tss.grid=N), or raise tss.size",
+        )  # fmt: skip
     classifier = TSSClassifier(tss.head, len(seen), level, tss.grid, tss.heads)
     return MGCLNetwork(branches, channels, fusion, classifier, seen, level, checkpointing)

@@ -155,7 +155,7 @@ class _ModuleTrainer:
         wrong = not isfinite(value)
         if not self.context.any_over_ranks(torch.tensor(wrong, device=self.context.device)):
             return
-        own = f"loss {value} on the cases {', '.join(map(str, batch['keys']))}" if wrong else ""
+        own = f"loss {value} on the cases {', '.join(dict.fromkeys(map(str, batch['keys'])))}" if wrong else ""
         raise UserError(
             f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}",
             "; ".join(filter(None, self.context.from_all_ranks(own))),

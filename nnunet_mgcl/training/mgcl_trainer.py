@@ -16,6 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.labelled_cases import preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset, tss_known
 from nnunet_mgcl.data.splits import fold_cases
@@ -115,6 +116,7 @@ class MGCLTrainer(nnUNetTrainer):
         if self.is_ddp:
             plan = self.configuration_manager
             require_equal_shares(plan.batch_size, plan.batch_dice, dist.get_world_size())
+        preprocessed_cases(self.dataset_layout, self.plans_manager.plans, self.configuration_name)  # or a clear refusal
         reseed(self.config.random_seed, self.fold, "segment", "initialisation")
         super().initialize()
         self._initial_versions = self._parameter_versions()
@@ -211,7 +213,7 @@ class MGCLTrainer(nnUNetTrainer):
         if not np.isfinite(result["loss"]):
             raise UserError(
                 f"phase segment, epoch {self.current_epoch + 1}",
-                f"loss {result['loss']} on the cases {', '.join(batch['keys'])}",
+                f"loss {result['loss']} on the cases {', '.join(dict.fromkeys(batch['keys']))}",
                 "a finite loss",
                 "check these images for extreme values, or lower segment.lr (mgcl plan --set)",
             )
@@ -281,6 +283,7 @@ class MGCLTrainer(nnUNetTrainer):
             self.configuration_name,
             max(1, get_allowed_n_proc_DA()),
             self.print_to_log_file,
+            fold=self.fold,
         )
 
     def log(self, message: str, to_console: bool = True) -> None:

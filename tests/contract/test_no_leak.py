@@ -79,7 +79,8 @@ def train(request, tiny_dataset, plans, masks_json, rewrite, monkeypatch, tmp_pa
     monkeypatch.setenv("nnUNet_raw", str(tiny_dataset.raw.parent))
     monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
     monkeypatch.setattr(Curves, "_draw", lambda _: None)  # pictures would take longer than the training
-    tiny_dataset.dataset_json.write_text(json.dumps(masks_json))
+    for path in (tiny_dataset.raw_dataset_json, tiny_dataset.dataset_json):
+        path.write_text(json.dumps(masks_json))
     tiny_dataset.splits.write_text(json.dumps([SPLIT]))
     (tiny_dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
 

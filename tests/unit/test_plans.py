@@ -143,7 +143,7 @@ class TestMessages:
     )
     def test_wrong_entry_of_dataset_json(self, plans, dataset_json, mgcl):
         dataset_json["mgcl"] = mgcl
-        with pytest.raises(UserError, match=r"dataset\.json: mgcl"):
+        with pytest.raises(UserError, match=r"dataset\.json .*: mgcl"):
             resolve(plans, dataset_json)
 
     @pytest.mark.parametrize(
@@ -154,8 +154,9 @@ class TestMessages:
             {"A": [0, 1, 2, 3]},
             {"A": [0, 1, 2], "B": []},
             {"A/B": [0, 1, 2]},
+            {},
         ],
-        ids=["channel left out", "channel twice", "unknown channel", "empty branch", "no folder name"],
+        ids=["channel left out", "channel twice", "unknown channel", "empty branch", "no folder name", "no branch"],
     )
     def test_wrong_grouping_is_refused(self, plans, dataset_json, modalities):
         with pytest.raises(UserError, match=r"mgcl\.modalities"):
@@ -165,6 +166,18 @@ class TestMessages:
     def test_wrong_tss_modalities_are_refused(self, plans, dataset_json, modalities):
         with pytest.raises(UserError, match=r"tss\.modalities"):
             resolve(plans, dataset_json, tss_known=True, block={"tss": {"modalities": modalities}})
+
+    def test_batch_without_a_pair_is_refused_where_a_sample_is_a_slice(self, plans, dataset_json):
+        with pytest.raises(UserError, match=r"coarse\.batch_size\n.*1"):
+            resolve(plans, dataset_json, block={"coarse": {"batch_size": 1}})
+        resolve(plans, dataset_json, "3d_fullres", block={"coarse": {"batch_size": 1}})
+
+    @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+    def test_contrast_patch_must_fit_into_the_plans_patch(self, plans, dataset_json, configuration):
+        plans["configurations"][configuration]["patch_size"][-2:] = [40, 32]
+        resolve(plans, dataset_json, configuration, block={"fine": {"patch_size": 32}})
+        with pytest.raises(UserError, match=r"fine\.patch_size\n.*33\n.*\[40, 32\]"):
+            resolve(plans, dataset_json, configuration, block={"fine": {"patch_size": 33}})
 
 
 class TestMasks:

@@ -59,8 +59,8 @@ class TestPlan:
         ("arguments", "batch_size", "checkpointing", "line"),
         [
             ([], 4, None, "about 23.8 GB by nnU-Net's estimate, planned for 8.0 GB; so configuration.batch_size=4, "),
-            (["--preset", "paper"], 16, True, "segment.checkpointing=true, about 10.6 GB, but a second forward pass; it does"),
-            (["--set", "configuration.batch_size=12"], 12, True, "about 7.9 GB, but a second forward pass\n"),
+            (["--preset", "paper"], 16, True, "segment.checkpointing=true, about 10.6 GB, by computing twice; it does"),
+            (["--set", "configuration.batch_size=12"], 12, True, "about 7.9 GB, by computing twice\n"),
             (
                 ["--set", "configuration.batch_size=12", "segment.checkpointing=false"],
                 12,

@@ -178,8 +178,7 @@ class TestCost:
         assert len(world.read) == 2
 
     def test_without_a_pool_nothing_is_read(self, world):
-        for path in world.pool.iterdir():
-            path.unlink()
+        shutil.rmtree(world.pool)
         world.prepare()
         assert world.read == []
 

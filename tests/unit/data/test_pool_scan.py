@@ -33,8 +33,11 @@ def test_cases_are_found_by_modality_with_files_in_its_order(tmp_path, write, da
     }
 
 
-def test_empty_folder(tmp_path, dataset_json):
-    assert scan_pool(tmp_path, dataset_json, MODALITIES) == {"DWI": {}, "FLAIR": {}}
+def test_empty_folder_is_refused(tmp_path, dataset_json):
+    """It may be a drive that is not mounted: taking it for the pool would drop all preprocessed cases."""
+    (tmp_path / ".DS_Store").touch()
+    with pytest.raises(UserError, match="no image"):
+        scan_pool(tmp_path, dataset_json, MODALITIES)
 
 
 def test_part_of_a_modality_is_refused(tmp_path, write, dataset_json):
@@ -43,10 +46,22 @@ def test_part_of_a_modality_is_refused(tmp_path, write, dataset_json):
         scan_pool(tmp_path, dataset_json, MODALITIES)
 
 
-@pytest.mark.parametrize("name", ["a_1.nii.gz", "a.nii.gz", "a_0001.nii", "notes.txt", "_0001.nii.gz"])
+@pytest.mark.parametrize(
+    "name", ["a_1.nii.gz", "a.nii.gz", "a_0001.nii", "notes.txt", "_0001.nii.gz", "a_seg_0001.nii.gz"]
+)
 def test_other_names_are_refused(tmp_path, dataset_json, name):
     (tmp_path / name).touch()
     with pytest.raises(UserError, match="CASE_CCCC"):
+        scan_pool(tmp_path, dataset_json, MODALITIES)
+
+
+def test_folder_and_broken_link_are_refused(tmp_path, dataset_json):
+    (tmp_path / "a_0001.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
+    with pytest.raises(UserError, match=r"a_0001\.nii\.gz[\s\S]*link to nothing"):
+        scan_pool(tmp_path, dataset_json, MODALITIES)
+    (tmp_path / "a_0001.nii.gz").unlink()
+    (tmp_path / "a_0001.nii.gz").mkdir()
+    with pytest.raises(UserError, match=r"a_0001\.nii\.gz[\s\S]*a folder"):
         scan_pool(tmp_path, dataset_json, MODALITIES)
 
 

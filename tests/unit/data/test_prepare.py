@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from nnunet_mgcl.data.prepare import ensure_table, prepare_dataset, tss_known
+from nnunet_mgcl.data.prepare import prepare_dataset, tss_known
 from nnunet_mgcl.errors import UserError
 
 
@@ -43,6 +43,13 @@ def test_configuration_without_preprocessed_data_is_refused_with_the_command(tin
         prepare(tiny_dataset, plans, lines, "3d_fullres")
 
 
+def test_fold_beyond_the_split_is_refused_before_the_pool_costs_time(tiny_dataset, plans, lines):
+    with pytest.raises(UserError, match="fold 5"):
+        prepare(tiny_dataset, plans, lines, fold=5)
+    assert not tiny_dataset.unlabelled("nnUNetPlans_2d").exists()
+    assert len(prepare(tiny_dataset, plans, lines, fold=4).splits) == 5
+
+
 def test_machine_without_raw_data(tiny_dataset, plans, lines):
     first = prepare(tiny_dataset, plans, lines)
     shutil.rmtree(tiny_dataset.raw)
@@ -53,39 +60,92 @@ def test_changed_dataset_json_is_mentioned(tiny_dataset, plans, lines):
     content = json.loads(tiny_dataset.raw_dataset_json.read_text())
     tiny_dataset.raw_dataset_json.write_text(json.dumps(content | {"numTraining": 7}))
     prepare(tiny_dataset, plans, lines)
-    assert "nnUNetv2_plan_and_preprocess" in lines[0]
+    assert "changed since planning" in lines[0]
+
+
+class TestChangesSincePlanning:
+    def change(self, layout, **keys):
+        content = json.loads(layout.raw_dataset_json.read_text())
+        layout.raw_dataset_json.write_text(json.dumps(content | keys))
+
+    def test_groups_are_taken_over_by_the_command_in_the_message(self, tiny_dataset, plans, lines):
+        self.change(tiny_dataset, mgcl={"modalities": {"DWI": [0, 2], "FLAIR": [1]}})
+        with pytest.raises(UserError, match=r"mgcl\.modalities\.DWI was \[0\], is \[0, 2\]") as error:
+            prepare(tiny_dataset, plans, lines)
+        assert not tiny_dataset.splits.exists() and not tiny_dataset.tss.exists()
+        _, source, target, *_ = error.value.remedy.split()
+        shutil.copy(source, target)
+        with pytest.raises(UserError, match="without channel 2"):  # the pool is read with the new groups
+            prepare(tiny_dataset, plans, lines)
+
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            {"channel_names": {"0": "ADC", "1": "FLAIR", "2": "PWI"}},
+            {"file_ending": ".nrrd"},
+            {"labels": {}, "mgcl": {}},
+        ],
+    )
+    def test_what_nnunet_has_to_do_again_is_refused(self, tiny_dataset, plans, lines, keys):
+        self.change(tiny_dataset, **keys)
+        with pytest.raises(UserError, match="nnUNetv2_plan_and_preprocess -d Dataset901_Tiny takes over"):
+            prepare(tiny_dataset, plans, lines)
+
+    def test_new_and_vanished_cases_are_mentioned(self, tiny_dataset, plans, lines):
+        for path in (tiny_dataset.raw / "imagesTr").glob("case_0_*"):
+            path.rename(path.with_name(path.name.replace("case_0", "new")))
+        prepare(tiny_dataset, plans, lines)
+        assert lines[0].startswith("new in ") and "not trained on" in lines[0]
+        assert lines[1].startswith("case_0 preprocessed, but not in ") and "trained on all the same" in lines[1]
 
 
 class TestTable:
-    cases = [f"case_{number}" for number in range(6)]  # noqa: RUF012
-
-    def test_dataset_without_table(self, tiny_dataset, lines):
+    def test_dataset_without_table(self, tiny_dataset, plans, lines):
         tiny_dataset.raw_tss.unlink()
         assert not tss_known(tiny_dataset)
-        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=False) is None
+        assert prepare(tiny_dataset, plans, lines).table is None
 
-    def test_wrong_table_is_not_copied(self, tiny_dataset, lines):
+    def test_wrong_table_is_not_copied(self, tiny_dataset, plans, lines):
         tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,x\n")
         with pytest.raises(UserError):
-            ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
+            prepare(tiny_dataset, plans, lines)
         assert not tiny_dataset.tss.exists()
 
-    def test_training_keeps_the_copy_and_says_so(self, tiny_dataset, lines):
-        ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
-        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,9\n")
-        table = ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
-        assert table.hours("case_0") == 1
-        assert "mgcl prepare" in lines[-1]
+    def test_table_that_allows_no_split_is_not_copied(self, tiny_dataset, plans, lines):
+        """Or mending the raw file would not help: training would go on with the copy."""
+        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,1\n")
+        with pytest.raises(UserError, match="both classes"):
+            prepare(tiny_dataset, plans, lines)
+        assert not tiny_dataset.tss.exists()
 
-    def test_refresh_takes_over_the_change(self, tiny_dataset, lines):
-        ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
-        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,9\n")
-        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=True).hours("case_0") == 9
+    def test_training_keeps_the_copy_and_says_so(self, tiny_dataset, plans, lines):
+        prepare(tiny_dataset, plans, lines)
+        tiny_dataset.raw_tss.write_text(tiny_dataset.raw_tss.read_text().replace("case_0,1", "case_0,2.5"))
+        lines.clear()
+        assert prepare(tiny_dataset, plans, lines).table.hours("case_0") == 1
+        assert "`mgcl prepare` takes over the change" in lines[0]
+
+    def test_refresh_takes_over_the_change(self, tiny_dataset, plans, lines):
+        prepare(tiny_dataset, plans, lines)
+        tiny_dataset.raw_tss.write_text(tiny_dataset.raw_tss.read_text().replace("case_0,1", "case_0,2.5"))
+        assert prepare(tiny_dataset, plans, lines, refresh=True).table.hours("case_0") == 2.5
         assert tiny_dataset.tss.read_bytes() == tiny_dataset.raw_tss.read_bytes()
+        lines.clear()
+        prepare(tiny_dataset, plans, lines, refresh=True)
+        assert not any("tss.csv" in line for line in lines)
 
-    def test_refresh_forgets_a_removed_table(self, tiny_dataset, lines):
-        ensure_table(tiny_dataset, self.cases, lines.append, refresh=False)
+    def test_refused_change_leaves_the_copy(self, tiny_dataset, plans, lines):
+        prepare(tiny_dataset, plans, lines)
+        before = tiny_dataset.tss.read_bytes()
+        rows = [f"case_{number},{number},A" for number in range(6)]
+        tiny_dataset.raw_tss.write_text("\n".join(["case,tss_hours,patient", *rows, ""]))
+        with pytest.raises(UserError, match="patients A in train and val"):
+            prepare(tiny_dataset, plans, lines, refresh=True)
+        assert tiny_dataset.tss.read_bytes() == before
+
+    def test_refresh_forgets_a_removed_table(self, tiny_dataset, plans, lines):
+        prepare(tiny_dataset, plans, lines)
         tiny_dataset.raw_tss.unlink()
-        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=False) is not None
-        assert ensure_table(tiny_dataset, self.cases, lines.append, refresh=True) is None
+        assert prepare(tiny_dataset, plans, lines).table is not None
+        assert prepare(tiny_dataset, plans, lines, refresh=True).table is None
         assert not tss_known(tiny_dataset)

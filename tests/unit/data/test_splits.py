@@ -55,6 +55,12 @@ class TestNewSplit:
             assert max(counts) - min(counts) <= 1
         assert max(len(split["val"]) for split in splits) <= 5
 
+    def test_case_of_unknown_tss_stays_with_its_patient(self, layout, lines):
+        table = table_of(CASES[:7], CASES[7:15], dict.fromkeys(CASES[:2], "p"))
+        table.rows[CASES[19]] = TSSRow(None, None, "p")
+        splits = ensure_splits(layout, CASES, table, lines.append)
+        assert sum({CASES[0], CASES[1], CASES[19]} <= set(split["val"]) for split in splits) == 1
+
     def test_it_is_the_same_every_time(self, tmp_path, lines):
         table = table_of(CASES[:7], CASES[7:15])
         made = []
@@ -109,8 +115,13 @@ class TestExistingSplit:
             ([{"train": CASES[6:], "val": CASES[:5]}], "case_05 in no fold"),
             ([{"train": CASES, "val": CASES[:5]}], "case_00, case_01, case_02 and 2 more in train and val"),
             ([{"train": [], "val": CASES}], "no training case"),
+            ([{"train": CASES, "val": []}], "no validation case"),
+            ([{"train": [*CASES[1:], CASES[1]], "val": CASES[:1]}], "case_01 twice in train"),
+            ([{"train": CASES[1:], "val": CASES[:1]}, {"train": CASES[1:], "val": CASES[0]}], "fold 1\n"),
+            ([{"train": CASES[1:], "val": [0]}], "lists train and val"),
+            (["fold"], "lists train and val"),
             ([], "list of folds"),
-            ([{"train": CASES}], "list of folds"),
+            ([{"train": CASES}], "lists train and val"),
             ({"train": CASES}, "list of folds"),
         ],
     )

@@ -41,6 +41,17 @@ def test_patients_group_cases_and_default_to_the_case(tmp_path):
     assert (table.patient("case_1"), table.patient("case_2"), table.patient("case_3")) == ("p", "p", "case_3")
 
 
+@pytest.mark.parametrize("column", ["tss_hours", "tss_class"])
+def test_row_of_an_unknown_tss_still_names_the_patient(tmp_path, column):
+    table = read(tmp_path, f"case,{column},patient\ncase_1,1,p\ncase_2,,p\n")
+    assert (table.positive("case_2"), table.hours("case_2"), table.patient("case_2")) == (None, None, "p")
+    assert table.cases == ["case_1"]
+
+
+def test_quoted_header_is_read(tmp_path):
+    assert read(tmp_path, '"case","tss_hours"\n"case_1","3"\n').hours("case_1") == 3
+
+
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_what_spreadsheets_write_is_read(tmp_path, ending):
     table = read(tmp_path, ending.join(["case,tss_hours", '"case_1",3', ""]), encoding="utf-8-sig")
@@ -74,6 +85,9 @@ def test_what_spreadsheets_write_is_read(tmp_path, ending):
         ("case,tss_class\ncase_1,2\n", "tss_class '2'"),
         ("case,tss_class\ncase_1,\n", "tss_class ''"),
         ("case,tss_class,patient\ncase_1,1,\n", "empty patient"),
+        ("case,tss_class,patient\ncase_1,,\n", "empty patient"),
+        ("case,tss_hours,patient\ncase_1,x,p\n", "leave it empty"),
+        ("case,tss_hours\ncase_1,x\n", "remove the row"),
     ],
 )
 def test_mistakes_are_refused_and_named(tmp_path, text, match):
@@ -87,5 +101,5 @@ def test_other_encoding_is_refused(tmp_path):
 
 
 def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="No such file"):
         read_tss_table(tmp_path / "tss.csv", CASES)

@@ -247,6 +247,16 @@ class TestWrongImages:
         self.spoil(world, np.random.default_rng(0).normal(size=(2, 6, 32, 32)).astype(np.float32))
         assert "pool_1_0000.nii.gz" in self.refused(world, "one 3d volume a file").where
 
+    def test_flat_image_among_volumes(self, world):
+        flat = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
+        self.spoil(world, flat)
+        assert "pool_1_0000.nii.gz" in self.refused(world, "a 2d image").where
+        self.spoil(world, flat[None])  # a volume of one slice
+        assert world.prepare() == POOL
+        self.spoil(world, flat)
+        world.plans["original_median_shape_after_transp"] = [1, 32, 32]
+        assert world.prepare() == POOL
+
     @pytest.mark.parametrize("left", [0.9, 0.1, 0])
     def test_truncated_file(self, world, left):
         path = world.raw / "pool_1_0000.nii.gz"
