@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 
@@ -13,10 +14,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("-i", required=True, help="input folder, channels numbered as for nnU-Net (_0000, ...)")
     parser.add_argument("-o", required=True, help="output folder")
-    parser.add_argument("-d", required=True, help="dataset name or number")
-    parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
-    parser.add_argument("-tr", default="MGCLTrainer", help="trainer (default: %(default)s)")
-    parser.add_argument("-c", required=True, help="configuration, e.g. 2d")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("-d", help="dataset name or number; -p, -tr and -c say which of its models")
+    model.add_argument("-m", type=Path, help="or the model's folder, as for nnUNetv2_predict_from_modelfolder")
+    parser.add_argument("-p", help="plans name (default: nnUNetPlans)")
+    parser.add_argument("-tr", help="trainer (default: MGCLTrainer)")
+    parser.add_argument("-c", help="configuration, e.g. 2d")
     parser.add_argument("-f", nargs="+", default=["0", "1", "2", "3", "4"], help="folds (default: 0 1 2 3 4)")
     parser.add_argument("-step_size", type=float, default=0.5, help="sliding window step (default: %(default)s)")
     parser.add_argument("--disable_tta", action="store_true", help="no mirroring: faster, less accurate")
@@ -38,9 +41,12 @@ def run(args: argparse.Namespace) -> int:
     """Predicts a folder."""
     import torch
 
+    from nnunet_mgcl.commands.env import VARIABLE, extended
     from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+    from nnunet_mgcl.resources import trainers_dir
 
-    folder = model_folder(args.d, args.tr, args.p, args.c, args.f, args.chk)
+    os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # predicting needs no `mgcl env`
+    folder = _model_folder(args)
     _check_arguments(args)
     torch.set_num_threads(torch.multiprocessing.cpu_count() if args.device == "cpu" else 1)
     predictor = MGCLPredictor(
@@ -67,7 +73,22 @@ def run(args: argparse.Namespace) -> int:
     )
     if table:
         print(f"Time since stroke: {table}")
+    elif predictor.report:
+        print(f"Time since stroke: {predictor.report.path.name}; the last of the {args.num_parts} parts writes tss.csv")
     return 0
+
+
+def _model_folder(args: argparse.Namespace) -> Path:
+    from nnunet_mgcl.errors import UserError
+
+    if args.m is None:
+        if args.c is None:
+            raise UserError("-d without -c", "no configuration", "-c 2d, 3d_fullres, ...", "add -c")
+        return model_folder(args.d, args.tr or "MGCLTrainer", args.p or "nnUNetPlans", args.c, args.f, args.chk)
+    if given := [f"-{name}" for name in ("p", "tr", "c") if getattr(args, name)]:
+        raise UserError("-m", f"together with {', '.join(given)}", "the folder alone", "leave these out, or use -d")
+    require_folds(args.m, args.f, args.chk)
+    return args.m
 
 
 def model_folder(dataset: str, trainer: str, plans: str, configuration: str, folds: list[str], checkpoint: str) -> Path:
@@ -87,6 +108,18 @@ def model_folder(dataset: str, trainer: str, plans: str, configuration: str, fol
         folder = Path(get_output_folder(dataset, trainer, plans, configuration))
     except (RuntimeError, ValueError) as error:
         raise UserError(f"dataset {dataset}", str(error).strip(), "a dataset", "check -d") from None
+    require_folds(folder, folds, checkpoint)
+    return folder
+
+
+def require_folds(folder: Path, folds: list[str], checkpoint: str) -> None:
+    """Checks that a model's folds are trained.
+
+    Raises:
+        UserError: One of them is not.
+    """
+    from nnunet_mgcl.errors import UserError
+
     for fold in folds:
         if not (folder / f"fold_{fold}" / checkpoint).is_file():
             there = sorted(path.parent.name for path in folder.glob(f"fold_*/{checkpoint}"))
@@ -94,9 +127,8 @@ def model_folder(dataset: str, trainer: str, plans: str, configuration: str, fol
                 folder / f"fold_{fold}" / checkpoint,
                 "no such file",
                 "a trained fold",
-                f"train it, or choose with -f among {there}" if there else "train the model, or check -d -tr -p -c",
+                f"train it, or choose with -f among {there}" if there else "train the model, or name another",
             )
-    return folder
 
 
 def _check_arguments(args: argparse.Namespace) -> None:

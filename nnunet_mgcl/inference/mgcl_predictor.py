@@ -7,9 +7,13 @@ from os.path import basename, isfile
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import torch
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
@@ -30,6 +34,7 @@ class MGCLPredictor(nnUNetPredictor):
         self.folds = [use_folds] if isinstance(use_folds, str) else [str(fold) for fold in use_folds]
         self.report: TSSReport | None = None
         self.no_tss_reason = self._no_tss_reason(checkpoint_name)
+        self._part = (0, 1)
         self._probabilities: list[float] = []
         self._cases: Iterator[str] = iter(())
 
@@ -61,11 +66,23 @@ class MGCLPredictor(nnUNetPredictor):
         num_parts: int,
         part_id: int,
     ) -> Path | None:
-        """Predicts a folder with `nnUNetv2_predict`'s flags; returns `tss.csv` where it is complete."""
-        folder = Path(output)
+        """Predicts a folder with `nnUNetv2_predict`'s flags; returns `tss.csv` where it is complete.
+
+        Raises:
+            UserError: The prediction to continue is none of this model and these folds.
+        """
+        folder, self._part = Path(output), (part_id, num_parts)
+        table = folder / ("tss.csv" if num_parts == 1 else f"tss_part{part_id}.csv")
+        removed = self._remove_earlier_tables(table) if overwrite else []
         if self.no_tss_reason is None:
-            name = "tss.csv" if num_parts == 1 else f"tss_part{part_id}.csv"
-            self.report = TSSReport(folder / name, self.folds, self._targets(), keep=not overwrite)
+            self.report = TSSReport(table, self.folds, self._targets(), keep=not overwrite)
+        elif table.exists():
+            raise UserError(
+                table,
+                f"the prediction to continue has a TSS, but {self.no_tss_reason}",
+                "a prediction of the same model",
+                "choose another -o, or leave --continue_prediction out",
+            )
         if npp == 0 and nps == 0:
             self.predict_from_files_sequential(source, output, save_probabilities, overwrite, prev_stage)
         else:
@@ -73,11 +90,22 @@ class MGCLPredictor(nnUNetPredictor):
                 source, output, save_probabilities, overwrite, npp, nps, prev_stage, num_parts, part_id
             )
         if self.report is None:
-            print(f"No tss.csv: {self.no_tss_reason}.")
+            gone = f" Removed what an earlier prediction left: {', '.join(removed)}." if removed else ""
+            print(f"No tss.csv: {self.no_tss_reason}.{gone}")
             return None
         ending, reader = self.dataset_json["file_ending"], self.plans_manager.image_reader_writer_class()
         self.report.add_volumes(folder, ending, reader)
-        return self.report.path if num_parts == 1 else merge_parts(folder, num_parts)
+        return table if num_parts == 1 else merge_parts(folder, num_parts)
+
+    def _remove_earlier_tables(self, table: Path) -> list[str]:
+        """They would look like this run's while it lasts, or for good where it writes none."""
+        joined = table.with_name("tss.csv")
+        stale = [path for path in {table, joined} if path.exists()]
+        if table == joined:  # this run does the work of all parts
+            stale += table.parent.glob("tss_part*.csv")
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return sorted(path.name for path in stale)
 
     # ------------------------------------------------------------------ nnU-Net's hooks
 
@@ -91,7 +119,12 @@ class MGCLPredictor(nnUNetPredictor):
         num_parts: int = 1,
         save_probabilities: bool = False,
     ) -> tuple[list[Any], list[str], list[Any]]:
-        """As in nnU-Net, but a case counts as predicted only where its TSS is there too."""
+        """As in nnU-Net, but a case counts as predicted only where its TSS is there too.
+
+        Without worker processes nnU-Net forgets -num_parts; here they share the cases all the same.
+        """
+        if num_parts == 1:
+            part_id, num_parts = self._part
         inputs, outputs, previous = super()._manage_input_and_output_lists(
             list_of_lists_or_source_folder,
             output_folder_or_list_of_truncated_output_files,
@@ -141,12 +174,11 @@ class MGCLPredictor(nnUNetPredictor):
             yield preprocessed
 
     def _is_done(self, output: str, save_probabilities: bool) -> bool:
-        files = [
-            output + self.dataset_json["file_ending"],
-            *([output + ".npz"] if save_probabilities else []),
-        ]
-        has_tss = self.report is None or basename(output) in self.report.rows
-        return has_tss and all(map(isfile, files))
+        if self.report is not None and basename(output) not in self.report.rows:
+            return False
+        if save_probabilities and not isfile(output + ".npz"):
+            return False
+        return _is_whole(output + self.dataset_json["file_ending"], self.plans_manager.image_reader_writer_class())
 
     def _targets(self) -> dict[str, list[int]]:
         if self.config.lesion_labels:
@@ -156,3 +188,15 @@ class MGCLPredictor(nnUNetPredictor):
             for name, value in self.dataset_json["labels"].items()
             if name not in ("background", "ignore")
         }
+
+
+def _is_whole(path: str, reader: BaseReaderWriter) -> bool:
+    """Whether a segmentation is there to its last voxel: a killed run may have left half a file."""
+    try:
+        if path.endswith((".nii", ".nii.gz")):  # of which SimpleITK reads as 0 what is missing
+            np.asanyarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
+        else:
+            reader.read_seg(path)
+    except Exception:  # no such file, or the reader's or decompressor's own error
+        return False
+    return True

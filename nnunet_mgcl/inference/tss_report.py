@@ -10,19 +10,23 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import write_text
 
 Row = dict[str, str]
 
 
 class TSSReport:
-    """The rows of one output file, by case.
+    """The rows of one output file, by case. Volumes come last: a table without a gap is finished.
 
     Args:
         path: `tss.csv`, or `tss_part<N>.csv` where the cases are shared by several processes.
         folds: Names of the folds, in the order of their probabilities.
         targets: Labels that make up each target whose volume is reported.
         keep: Whether rows of an earlier run stay (`--continue_prediction`).
+
+    Raises:
+        UserError: The earlier run had other folds or targets.
     """
 
     def __init__(self, path: Path, folds: Sequence[str], targets: dict[str, list[int]], keep: bool = False) -> None:
@@ -35,7 +39,22 @@ class TSSReport:
             *self.fold_columns,
             *(f"volume_ml_{name}" for name in targets),
         ]
-        self.rows: dict[str, Row] = read_rows(path) if keep else {}
+        self.rows: dict[str, Row] = {}
+        if keep and path.is_file():
+            self._take_over()
+
+    def _take_over(self) -> None:
+        columns = read_columns(self.path)
+        if columns != self.columns:
+            raise UserError(
+                self.path,
+                f"columns {columns}",
+                f"those of this model and these folds, {self.columns}",
+                "continue with the -f that it was begun with, choose another -o, or leave --continue_prediction out",
+            )
+        volumes = {f"volume_ml_{name}": "" for name in self.targets}
+        self.rows = {case: row | volumes for case, row in read_rows(self.path).items()}
+        self.write()
 
     def add(self, case: str, probabilities: Sequence[float]) -> None:
         """Adds a case: the probability of TSS < 4.5 h of every fold and their mean."""
@@ -67,16 +86,21 @@ def read_rows(path: Path) -> dict[str, Row]:
         return {row["case"]: row for row in csv.DictReader(file)}
 
 
+def read_columns(path: Path) -> list[str]:
+    """The first line of a table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
+
+
 def merge_parts(folder: Path, num_parts: int) -> Path | None:
-    """Joins the parts' files to `tss.csv` once all of them are there; returns it, or None before."""
+    """Joins the parts' files to `tss.csv` once all of them are finished; returns it, or None before."""
     parts = [folder / f"tss_part{number}.csv" for number in range(num_parts)]
     if not all(part.is_file() for part in parts):
         return None
-    with parts[0].open(newline="", encoding="utf-8") as file:
-        columns = next(csv.reader(file))
-    # By case: without worker processes nnU-Net ignores -num_parts, and every part holds all cases.
     rows = {case: row for part in parts for case, row in read_rows(part).items()}
-    _write_rows(folder / "tss.csv", columns, rows)
+    if any("" in row.values() for row in rows.values()):
+        return None
+    _write_rows(folder / "tss.csv", read_columns(parts[0]), rows)
     return folder / "tss.csv"
 
 

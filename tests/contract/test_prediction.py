@@ -12,7 +12,9 @@ import SimpleITK as sitk
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.volumes import fit_volume
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.phases.tss import tss_probability, volume_geometry
 
@@ -125,18 +127,101 @@ def test_continued_prediction_redoes_a_case_that_lacks_either_file(model, images
     assert rows(table) == first
 
 
-def test_model_without_a_trained_head_is_predicted_without_a_table(make_trainer, images, tmp_path, capsys) -> None:
-    trainer = make_trainer(labels="masks")
-    trainer.initialize()
-    trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
-    for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
-        (Path(trainer.output_folder_base) / f"{file}.json").write_text(json.dumps(content))
-    used = predictor(trainer.output_folder_base, folds=(0,))
-    (tmp_path / "out").mkdir()
-    assert used.predict_cases(str(images), str(tmp_path / "out"), overwrite=True, **OPTIONS) is None
-    assert "untrained" in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == [f"{case}.nii.gz" for case in CASES]
-    assert not list((tmp_path / "out").glob("tss*"))
+def test_killed_prediction_is_continued_to_the_same_files(model, images, tmp_path) -> None:
+    """Killed while the second case was written, of which half a file remained."""
+    _, whole = predict(model, images, tmp_path / "whole")
+    used, table = predict(model, images, tmp_path / "out")
+    for row in used.report.rows.values():
+        row |= {column: "" for column in row if column.startswith("volume_ml")}
+    used.report.write()
+    half = tmp_path / "out" / "case_1.nii.gz"
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    predict(model, images, tmp_path / "out", overwrite=False)
+    assert table.read_text() == whole.read_text()
+    for case in CASES:
+        one, other = (sitk.ReadImage(str(tmp_path / folder / f"{case}.nii.gz")) for folder in ("out", "whole"))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(one), sitk.GetArrayFromImage(other))
+
+
+def test_new_prediction_leaves_no_table_of_an_earlier_one_while_it_lasts(model, images, tmp_path, monkeypatch) -> None:
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    _, table = predict(model, images, tmp_path / "out")
+    monkeypatch.setattr(MGCLPredictor, "predict_logits_from_preprocessed_data", killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, images, tmp_path / "out")
+    assert not table.exists()
+
+
+def test_parts_share_the_cases_in_any_order_without_worker_processes_too(model, images, tmp_path) -> None:
+    _, whole = predict(model, images, tmp_path / "whole")
+    output = tmp_path / "out"
+    _, table = predict(model, images, output, num_parts=2, part_id=1)
+    assert table is None and [path.name for path in output.glob("*.nii.gz")] == ["case_1.nii.gz"]
+    _, table = predict(model, images, output, num_parts=2, part_id=0)
+    assert table.read_text() == whole.read_text()
+    _, table = predict(model, images, output)
+    assert table.read_text() == whole.read_text()
+    assert not list(output.glob("tss_part*")), "they would be joined with the parts of a later prediction"
+
+
+class TestModelWithoutATrainedHead:
+    @pytest.fixture
+    def untrained(self, make_trainer):
+        trainer = make_trainer(labels="masks")
+        trainer.initialize()
+        trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+        for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
+            (Path(trainer.output_folder_base) / f"{file}.json").write_text(json.dumps(content))
+        return trainer.output_folder_base
+
+    def predict(self, model, images, output, overwrite=True):
+        output.mkdir(exist_ok=True)
+        return predictor(model, folds=(0,)).predict_cases(str(images), str(output), overwrite=overwrite, **OPTIONS)
+
+    def test_it_is_predicted_without_a_table(self, untrained, images, tmp_path, capsys) -> None:
+        assert self.predict(untrained, images, tmp_path / "out") is None
+        assert "untrained" in capsys.readouterr().out
+        assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == [f"{case}.nii.gz" for case in CASES]
+        assert not list((tmp_path / "out").glob("tss*"))
+
+    def test_table_of_an_earlier_prediction_does_not_look_like_its_own(
+        self, untrained, images, tmp_path, capsys
+    ) -> None:
+        table = tmp_path / "out" / "tss.csv"
+        table.parent.mkdir()
+        table.write_text("case,probability\ncase_0,0.9\n")
+        with pytest.raises(UserError, match="the prediction to continue has a TSS"):
+            self.predict(untrained, images, table.parent, overwrite=False)
+        assert table.exists()
+        self.predict(untrained, images, table.parent)
+        assert not table.exists()
+        assert "Removed what an earlier prediction left: tss.csv" in capsys.readouterr().out
+
+
+class TestModelFolder:
+    """`mgcl predict -m`, which nnUNetv2_predict_from_modelfolder is the stock counterpart of."""
+
+    COMMAND = ("-f", "0", "-device", "cpu", "-npp", "0", "-nps", "0", "--disable_tta", "--disable_progress_bar")
+
+    def test_nothing_but_the_folder_is_needed(self, model, images, tmp_path, monkeypatch) -> None:
+        for variable in ("raw", "preprocessed", "results", "extTrainer"):
+            monkeypatch.delenv(f"nnUNet_{variable}")
+        assert main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", model, *self.COMMAND]) == 0
+        assert list(rows(tmp_path / "out" / "tss.csv")) == CASES
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [(["-c", "2d"], "together with -c"), (["-f", "3"], r"choose with -f among \['fold_0', 'fold_1'\]")],
+    )
+    def test_what_does_not_fit_it_is_refused(self, model, images, tmp_path, words, message) -> None:
+        with pytest.raises(UserError, match=message):
+            main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", model, *self.COMMAND, *words])
+
+    def test_dataset_needs_a_configuration(self, images, tmp_path) -> None:
+        with pytest.raises(UserError, match="add -c"):
+            main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-d", "901", *self.COMMAND])
 
 
 def test_padded_slices_of_a_short_volume_are_masked(model) -> None:

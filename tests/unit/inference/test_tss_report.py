@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts, read_rows
 
 TARGETS = {"DWI": [1, 3], "PWI": [2, 3]}
@@ -20,6 +21,21 @@ def rows(path):
 @pytest.fixture
 def report(tmp_path):
     return TSSReport(tmp_path / "tss.csv", ["0", "3"], TARGETS)
+
+
+@pytest.fixture
+def predicted_part(tmp_path):
+    """`predicted_part(number, *cases)` does what a process that shares the cases does."""
+
+    def predict(number, *cases):
+        part = TSSReport(tmp_path / f"tss_part{number}.csv", ["0"], TARGETS)
+        for case in cases:
+            part.add(case, [0.5])
+            sitk.WriteImage(sitk.GetImageFromArray(np.ones((1, 2, 2), np.uint8)), str(tmp_path / f"{case}.nii.gz"))
+        part.add_volumes(tmp_path, ".nii.gz", SimpleITKIO())
+        return part
+
+    return predict
 
 
 def test_a_row_holds_every_fold_s_probability_their_mean_and_the_class(report) -> None:
@@ -68,25 +84,33 @@ def test_no_file_has_no_rows(tmp_path) -> None:
     assert read_rows(tmp_path / "tss.csv") == {}
 
 
-def test_parts_are_merged_by_case_once_all_are_there(tmp_path) -> None:
-    for part, case in ((1, "a"), (0, "b")):
-        assert merge_parts(tmp_path, 2) is None
-        TSSReport(tmp_path / f"tss_part{part}.csv", ["0"], TARGETS).add(case, [0.5])
+def test_prediction_with_other_folds_is_not_continued(report) -> None:
+    report.add("a", [0.1, 0.2])
+    with pytest.raises(UserError, match=r"probability_fold_3(.|\n)*-f that it was begun with"):
+        TSSReport(report.path, ["0"], TARGETS, keep=True)
+
+
+def test_parts_are_merged_by_case_once_all_are_finished(tmp_path, predicted_part) -> None:
+    predicted_part(1, "a")
+    assert merge_parts(tmp_path, 2) is None
+    predicted_part(0, "b")
     assert merge_parts(tmp_path, 2) == tmp_path / "tss.csv"
     merged = rows(tmp_path / "tss.csv")
     assert [row["case"] for row in merged] == ["a", "b"]
     assert list(merged[0]) == list(rows(tmp_path / "tss_part0.csv")[0])
 
 
-def test_case_that_two_parts_predicted_has_one_row(tmp_path) -> None:
-    for part in range(2):
-        report = TSSReport(tmp_path / f"tss_part{part}.csv", ["0"], TARGETS)
-        report.add("a", [0.5])
-        report.add("b", [0.25])
-    assert [row["case"] for row in rows(merge_parts(tmp_path, 2))] == ["a", "b"]
+def test_part_that_is_still_predicting_keeps_the_others_waiting(tmp_path, predicted_part) -> None:
+    predicted_part(1, "a")
+    unfinished = predicted_part(0, "b")
+    unfinished.add("c", [0.5])
+    assert merge_parts(tmp_path, 2) is None
+    predicted_part(0, "b")
+    continued = TSSReport(unfinished.path, ["0"], TARGETS, keep=True)
+    assert list(continued.rows) == ["b"] and merge_parts(tmp_path, 2) is None
 
 
-def test_part_without_a_case_is_merged_too(tmp_path) -> None:
-    TSSReport(tmp_path / "tss_part0.csv", ["0"], TARGETS).write()
-    TSSReport(tmp_path / "tss_part1.csv", ["0"], TARGETS).add("a", [0.5])
+def test_part_without_a_case_is_merged_too(tmp_path, predicted_part) -> None:
+    predicted_part(0)
+    predicted_part(1, "a")
     assert [row["probability"] for row in rows(merge_parts(tmp_path, 2))] == ["0.500000"]
