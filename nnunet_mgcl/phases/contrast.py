@@ -79,7 +79,6 @@ def contrast_dataset(context: PhaseContext, branch: Branch) -> ModalityDataset:
     """The branch's pool with its second pseudo-labels, or the labelled cases where there is no pool."""
     if context.pool.get(branch.name):
         return pool_dataset(context, branch, round_=2)
-    context.log(f"{branch.name}: no unlabelled cases, contrasting the labelled training cases")
     return labelled_dataset(context, branch)
 
 

@@ -40,6 +40,11 @@ class PhaseState:
         """Notes that a part has nothing to learn from."""
         self._state["skipped"].append(_part(phase, branch))
 
+    def forget(self, phase: str) -> None:
+        """Notes that a phase has to be done again in every branch."""
+        self._state["done"] = [part for part in self._state["done"] if part.split("/")[0] != phase]
+        self._write()
+
     def mark_epoch(self, phase: str, branch: str | None, epoch: int) -> None:
         """Notes that an epoch is finished (for people: the resume point itself is in the checkpoint)."""
         self._state["current"] = {"part": _part(phase, branch), "finished_epochs": epoch}

@@ -25,7 +25,10 @@ class Seed:
     name = "seed"
 
     def run(self, context: PhaseContext) -> None:
-        """Trains every branch that has unlabelled cases."""
+        """Trains every branch that has unlabelled cases; the log names the others once, here."""
+        for branch in context.branches:
+            if not context.pool.get(branch.name):
+                context.log(f"{branch.name}: no unlabelled cases, contrasting the labelled training cases")
         for branch in branches_with_pool(context, self.name):
             dataset = labelled_dataset(context, branch)
             train_unet(context, self.name, branch, dataset, context.config.seed)

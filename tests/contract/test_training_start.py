@@ -84,6 +84,14 @@ class TestWhatRuns:
         trainer, _ = start(pretrained=weights)
         assert not bool(trainer.mgcl_network.tss.trained)
 
+    def test_weights_of_another_trainer_are_refused_by_nnunet(self, start, make_trainer, tmp_path, note) -> None:
+        """It asks nobody before it loads them, so its own error is what a user sees."""
+        trainer = make_trainer()
+        trainer.initialize()
+        torch.save({"network_weights": trainer.network.branches[0].state_dict()}, tmp_path / "stock.pth")
+        with pytest.raises(AssertionError, match="do not seem to be compatible with your network"):
+            start(pretrained=str(tmp_path / "stock.pth"))
+
     def test_checkpoint_goes_on_after_the_phases(self, start, make_trainer, note) -> None:
         first, _ = start()
         first.save_checkpoint(str(Path(first.output_folder) / "checkpoint_latest.pth"))

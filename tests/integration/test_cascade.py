@@ -86,11 +86,19 @@ def test_summary_prints_dice_and_draws_a_picture(trained, call):
     assert (fold(trained) / "validation" / "overlay.png").stat().st_size > 10_000
 
 
+def test_validation_with_the_best_checkpoint_has_no_tss(trained, call):
+    log = call(trained, *TRAINING, "--val", "--val_best", "--npz")
+    assert "MGCL: no TSS written, the head of this checkpoint is untrained (checkpoint_best)" in log
+    validation = fold(trained) / "validation"
+    assert not list(validation.glob("tss*")) and len(list(validation.glob("*.npz"))) == 2
+
+
 def test_continuing_a_finished_training_trains_nothing_again(trained, call):
     before = (fold(trained) / "phases" / "state.json").read_text()
     log = call(trained, *TRAINING, "--c")
     assert "goes on from a checkpoint" in log and "epochs 1-" not in log
     assert (fold(trained) / "phases" / "state.json").read_text() == before
+    assert (fold(trained) / "validation" / "tss.csv").is_file()
 
 
 def test_another_configuration_may_not_move_into_the_results_folder(trained, call, run):

@@ -1,9 +1,6 @@
 """What a wheel carries, and whether it works without the checkout."""
 
 import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
@@ -11,33 +8,7 @@ import pytest
 
 from nnunet_mgcl.resources import plans_dir
 
-CHECKOUT = Path(__file__).parents[2]
-
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, CHECKOUT]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return next(folder.glob("*.whl"))
-
-
-@pytest.fixture(scope="module")
-def environment(wheel, tmp_path_factory):
-    """A virtual environment with the wheel in it, which borrows the packages it depends on."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False, symlinks=True)
-    python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python]
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--quiet", wheel], check=True)
-    # Python does not follow the .pth files of a folder that a .pth file names, so the editable installation that
-    # these tests may run from stays out of sight.
-    site_packages = next(folder.glob("lib/python*/site-packages"))
-    borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    (site_packages / "borrowed.pth").write_text("\n".join(borrowed))
-    return folder
 
 
 def run(command, folder, **environment):

@@ -8,6 +8,7 @@ import torch
 from nnunet_mgcl.phases.coarse import Coarse
 from nnunet_mgcl.phases.fine import Fine
 from nnunet_mgcl.phases.segment import Segment
+from nnunet_mgcl.phases.tss import TSS
 
 
 @pytest.fixture
@@ -65,3 +66,17 @@ def test_a_skipped_phase_is_not_named_as_the_origin(context, lines) -> None:
     lines.clear()
     Segment().run(context)
     assert lines == ["segment A: starts from He initialisation", "segment B: starts from coarse"]
+
+
+def test_segmentation_that_starts_anew_voids_the_head_of_an_earlier_run(context, lines) -> None:
+    """As with --c after --disable_checkpointing: the phases are there, the encoders that the head knew are not."""
+    TSS().run(context)
+    Coarse().run(context)
+    lines.clear()
+    Segment().run(context)
+    assert lines[0] == "tss: removed the head of an earlier run, whose encoders are lost"
+    assert not context.state.is_done("tss", "mrff") and context.state.is_done("coarse", "B")
+    assert not context.fold_layout.phase("tss").exists()
+    lines.clear()
+    TSS().run(context)
+    assert "tss mrff: epochs 1-2, 2 iterations each" in lines

@@ -41,11 +41,12 @@ def trained_on(monkeypatch):
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_seed_trains_the_branches_with_a_pool_on_the_fold_s_training_cases(
-    make_context, trained_on, dimensions
+    make_context, trained_on, lines, dimensions
 ) -> None:
     context = make_context(dimensions)
     context.train_cases = ["case_0", "case_1", "case_2"]
     Seed().run(context)
+    assert lines[0] == "B: no unlabelled cases, contrasting the labelled training cases"
     assert trained_on == [["case_0", "case_1", "case_2"]]
     assert context.state.is_done("seed", "A") and not context.state.is_done("seed", "B")
     assert not folder(context, "seed", "B").exists()

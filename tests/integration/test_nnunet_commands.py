@@ -1,0 +1,238 @@
+"""nnU-Net's other commands, each once, on a model with shared labels, two channels, a TSS head and two folds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+NAME = "Dataset501_Phantom"
+MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
+CPU = ("-device", "cpu", "--disable_progress_bar", "--disable_tta")
+SEQUENTIAL = ("-npp", 0, "-nps", 0)
+TINY = [
+    *(f"{phase}.epochs=1" for phase in ("seed", "self_train", "fine", "coarse")), "coarse.batch_size=8",
+    "segment.epochs=2", "segment.iterations=2", "segment.val_iterations=1", "tss.epochs=2",
+    "configuration.batch_size=4",
+]  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+def train(fold: object, trainer: str = "MGCLTrainer", *words: object) -> tuple[object, ...]:
+    return ("nnUNetv2_train", 501, "2d", fold, "-tr", trainer, "-p", "MGCLPlans_demo", "-device", "cpu", *words)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory, call) -> Path:
+    """A phantom whose channels share one label `lesion`."""
+    root = tmp_path_factory.mktemp("commands")
+    call(root, "mgcl", "phantom", "-o", root / "raw", "--cases", 8, "--unlabelled", 4, "--test", 3, "--size", 32, 32, 6)
+    raw = root / "raw" / NAME
+    for path in raw.rglob("*_0002.nii.gz"):
+        path.unlink()
+    for path in (raw / "labelsTr").iterdir():
+        sitk.WriteImage(sitk.Cast(sitk.ReadImage(str(path)) > 0, sitk.sitkUInt8), str(path))
+    dataset = json.loads((raw / "dataset.json").read_text())
+    dataset |= {"channel_names": {"0": "DWI", "1": "FLAIR"}, "labels": {"background": 0, "lesion": 1}}
+    del dataset["mgcl"]
+    (raw / "dataset.json").write_text(json.dumps(dataset))
+    call(root, "nnUNetv2_plan_and_preprocess", "-d", 501, "-c", "2d", "-np", 1, "-npfp", 1)
+    cases = sorted(path.name.removesuffix(".nii.gz") for path in (raw / "labelsTr").iterdir())
+    splits = [{"train": cases[0::2], "val": cases[1::2]}, {"train": cases[1::2], "val": cases[0::2]}]
+    (root / "pre" / NAME / "splits_final.json").write_text(json.dumps(splits))
+    call(root, "mgcl", "plan", "-d", 501, "-c", "2d", "--preset", "demo", "--set", *TINY)
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(planned, call) -> Path:
+    for trainer in ("MGCLTrainer", "MGCLTrainerRandomInit"):
+        for fold in (0, 1):
+            call(planned, *train(fold, trainer, "--npz"))
+    return planned
+
+
+@pytest.fixture(scope="module")
+def whole(trained, call) -> Path:
+    """The test cases as one command predicts them."""
+    call(trained, "mgcl", "predict", "-i", images(trained), "-o", trained / "whole", *MODEL, "-f", 0, 1, *CPU,
+         *SEQUENTIAL)  # fmt: skip
+    return trained / "whole"
+
+
+def images(root: Path) -> Path:
+    return root / "raw" / NAME / "imagesTs"
+
+
+def model(root: Path, trainer: str = "MGCLTrainer", results: str = "res") -> Path:
+    return root / results / NAME / f"{trainer}__MGCLPlans_demo__2d"
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "tss.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_segmentations(folder: Path, other: Path, count: int = 3) -> None:
+    names = sorted(path.name for path in folder.glob("*.nii.gz"))
+    assert names == sorted(path.name for path in other.glob("*.nii.gz")) and len(names) == count
+    for name in names:
+        one, two = (sitk.ReadImage(str(each / name)) for each in (folder, other))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(one), sitk.GetArrayFromImage(two))
+
+
+def test_best_configuration_ensemble_and_postprocessing(trained, call):
+    trainers = ("MGCLTrainer", "MGCLTrainerRandomInit")
+    log = call(trained, "nnUNetv2_find_best_configuration", 501, "-c", "2d", "-p", "MGCLPlans_demo", "-tr", *trainers,
+               "-f", 0, 1, "-np", 1)  # fmt: skip
+    assert "*Best*" in log
+    assert len(list((trained / "res" / NAME / "ensembles").iterdir())) == 1
+    best = json.loads((trained / "res" / NAME / "inference_information.json").read_text())["best_model_or_ensemble"]
+    folders = [trained / f"member_{trainer}" for trainer in trainers]
+    for trainer, folder in zip(trainers, folders, strict=True):
+        call(trained, "mgcl", "predict", "-i", images(trained), "-o", folder, *MODEL, "-tr", trainer, "-f", 0, 1, *CPU,
+             *SEQUENTIAL, "--save_probabilities")  # fmt: skip
+    call(trained, "nnUNetv2_ensemble", "-i", *folders, "-o", trained / "ensemble", "-np", 1)
+    call(trained, "nnUNetv2_apply_postprocessing", "-i", trained / "ensemble", "-o", trained / "final", "-np", 1,
+         "-pp_pkl_file", best["postprocessing_file"], "-plans_json", best["some_plans_file"],
+         "-dataset_json", trained / "ensemble" / "dataset.json")  # fmt: skip
+    members = [np.load(folder / f"{rows(folder)[0]['case']}.npz")["probabilities"] for folder in folders]
+    expected = np.mean(members, axis=0).argmax(0)
+    case = rows(folders[0])[0]["case"]
+    np.testing.assert_array_equal(
+        sitk.GetArrayFromImage(sitk.ReadImage(str(trained / "ensemble" / f"{case}.nii.gz"))), expected
+    )
+    assert len(list((trained / "final").glob("*.nii.gz"))) == 3
+
+
+def test_validation_again_with_the_final_and_with_the_best_checkpoint(trained, call):
+    validation = model(trained) / "fold_0" / "validation"
+    first = {name: (validation / name).read_text() for name in ("tss.csv", "tss_summary.json", "summary.json")}
+    for path in validation.iterdir():
+        path.unlink()
+    log = call(trained, *train(0, "MGCLTrainer", "--val", "--val_best"))
+    assert "MGCL: no TSS written, the head of this checkpoint is untrained (checkpoint_best)" in log
+    assert (validation / "summary.json").is_file() and not list(validation.glob("tss*"))
+    call(trained, *train(0, "MGCLTrainer", "--val", "--npz"))
+    assert {name: (validation / name).read_text() for name in first} == first
+    assert len(list(validation.glob("*.npz"))) == 4
+
+
+def test_training_without_checkpoints_validates_all_the_same(trained, call):
+    results = {"nnUNet_results": str(trained / "unsaved")}
+    call(trained, *train(0, "MGCLTrainerRandomInit", "--disable_checkpointing"), **results)
+    fold = model(trained, "MGCLTrainerRandomInit", "unsaved") / "fold_0"
+    assert not list(fold.glob("*.pth"))
+    for name in ("summary.json", "tss.csv", "tss_summary.json"):
+        assert (fold / "validation" / name).is_file(), name
+    log = call(trained, *train(0, "MGCLTrainerRandomInit", "--c"), **results)
+    assert "no checkpoint available" in log and "MGCL: tss mrff: epochs 1-2" in log, "its encoders are new ones"
+
+
+def test_pretrained_weights_of_a_finished_model(trained, call):
+    weights = model(trained) / "fold_0" / "checkpoint_final.pth"
+    log = call(trained, *train(1, "MGCLTrainer", "-pretrained_weights", weights), nnUNet_results=str(trained / "tuned"))
+    assert "MGCL: starts at segment, with the weights of -pretrained_weights" in log
+    assert "MGCL: tss mrff: epochs 1-2" in log and "MGCL: seed" not in log
+    assert rows(model(trained, results="tuned") / "fold_1" / "validation")
+
+
+def test_fold_all_runs_the_whole_cascade_and_is_predicted_with(planned, call):
+    log = call(planned, *train("all"))
+    for phase in ("seed", "pseudo_label_1", "self_train", "pseudo_label_2", "coarse", "fine", "segment"):
+        assert f"MGCL: {phase} DWI" in log and f"MGCL: {phase} FLAIR" in log
+    predict = ("-i", images(planned), *MODEL, "-tr", "MGCLTrainer", "-f", "all", *CPU, *SEQUENTIAL)
+    call(planned, "nnUNetv2_predict", "-o", planned / "all_stock", *predict)
+    call(planned, "mgcl", "predict", "-o", planned / "all_mgcl", *predict)
+    assert_same_segmentations(planned / "all_stock", planned / "all_mgcl")
+    assert all(row["probability"] == row["probability_fold_all"] for row in rows(planned / "all_mgcl"))
+
+
+def test_model_travels_as_a_zip_to_a_machine_with_only_this_package(trained, whole, call, environment, tmp_path):
+    archive = trained / "model.zip"
+    call(trained, "nnUNetv2_export_model_to_zip", "-d", 501, "-o", archive, "-c", "2d", "-tr", "MGCLTrainer", "-p",
+         "MGCLPlans_demo", "-f", 0, 1)  # fmt: skip
+    (tmp_path / "results").mkdir()
+    trainers = next(environment.glob("lib/python*/site-packages/nnunet_mgcl/_trainers"))
+    variables = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    variables |= {"nnUNet_results": str(tmp_path / "results"), "nnUNet_extTrainer": str(trainers)}
+
+    def there(function: str, *words: object) -> None:
+        module, name = function.rsplit(".", 1)
+        code = f"from {module} import {name}; raise SystemExit({name}())"
+        command = [str(word) for word in (environment / "bin" / "python", "-c", code, *words)]
+        done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+
+    there("nnunetv2.model_sharing.entry_points.install_from_zip_entry_point", archive)
+    predict = ("-i", images(trained), *MODEL, "-tr", "MGCLTrainer", "-f", 0, 1, *CPU, *SEQUENTIAL)
+    there("nnunetv2.inference.predict_from_raw_data.predict_entry_point", "-o", tmp_path / "stock", *predict)
+    there("nnunet_mgcl.cli.main", "predict", "-o", tmp_path / "mgcl", *predict)
+    assert_same_segmentations(tmp_path / "stock", whole)
+    assert_same_segmentations(tmp_path / "mgcl", whole)
+    assert (tmp_path / "mgcl" / "tss.csv").read_text() == (whole / "tss.csv").read_text()
+
+
+def test_model_folder_by_its_path(trained, whole, call):
+    predict = ("-i", images(trained), "-m", model(trained), "-f", 0, 1, *CPU)
+    call(trained, "nnUNetv2_predict_from_modelfolder", "-o", trained / "folder_stock", *predict, "-npp", 1, "-nps", 1)
+    call(trained, "mgcl", "predict", "-o", trained / "folder_mgcl", *predict, "-npp", 1, "-nps", 1)
+    assert_same_segmentations(trained / "folder_stock", whole)
+    assert_same_segmentations(trained / "folder_mgcl", whole)
+    assert (trained / "folder_mgcl" / "tss.csv").read_text() == (whole / "tss.csv").read_text()
+
+
+def test_two_processes_share_the_cases(trained, whole, call):
+    for part in (1, 0):
+        log = call(trained, "mgcl", "predict", "-i", images(trained), "-o", trained / "parts", *MODEL, "-f", 0, 1, *CPU,
+                   "-npp", 1, "-nps", 1, "-num_parts", 2, "-part_id", part)  # fmt: skip
+        assert (trained / "parts" / "tss.csv").exists() == (part == 0)
+        assert "the last of the 2 parts writes tss.csv" in log or part == 0
+    assert_same_segmentations(trained / "parts", whole)
+    assert (trained / "parts" / "tss.csv").read_text() == (whole / "tss.csv").read_text()
+
+
+KILLED_AFTER_THE_SECOND_ROW = """
+import os, signal
+from nnunet_mgcl.cli import main
+from nnunet_mgcl.inference.tss_report import TSSReport
+write = TSSReport.write
+def write_and_die(report):
+    write(report)
+    if len(report.rows) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+TSSReport.write = write_and_die
+main()
+"""
+
+
+def test_prediction_that_was_killed_goes_on_to_the_same_result(trained, whole, call, run, tmp_path):
+    predict = ["predict", "-i", images(trained), "-o", tmp_path / "out", *MODEL, "-f", 0, 1, *CPU, *SEQUENTIAL]
+    killed = run(trained, sys.executable, "-c", KILLED_AFTER_THE_SECOND_ROW, *predict)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(rows(tmp_path / "out")) == 2
+    log = call(trained, "mgcl", *predict, "--continue_prediction")
+    assert "1 of 3 cases are predicted already" in log  # the second has a row and no segmentation
+    assert_same_segmentations(tmp_path / "out", whole)
+    assert (tmp_path / "out" / "tss.csv").read_text() == (whole / "tss.csv").read_text()
+
+
+def test_best_checkpoint_is_predicted_without_a_table_and_says_why(trained, whole, call, tmp_path):
+    output = tmp_path / "best"
+    shutil.copytree(whole, output)
+    predict = ("-i", images(trained), *MODEL, "-f", 0, 1, *CPU, *SEQUENTIAL, "-chk", "checkpoint_best.pth")
+    log = call(trained, "mgcl", "predict", "-o", output, *predict)
+    assert "No tss.csv: the TSS head in checkpoint_best.pth of fold 0, 1 is untrained" in log
+    assert not list(output.glob("tss*"))
+    call(trained, "nnUNetv2_predict", "-o", tmp_path / "stock", *predict, "-tr", "MGCLTrainer")
+    assert_same_segmentations(tmp_path / "stock", output)
