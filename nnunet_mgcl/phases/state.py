@@ -42,8 +42,10 @@ class PhaseState:
 
     def forget(self, phase: str) -> None:
         """Notes that a phase has to be done again in every branch."""
-        self._state["done"] = [part for part in self._state["done"] if part.split("/")[0] != phase]
-        self._write()
+        kept = [part for part in self._state["done"] if part.split("/")[0] != phase]
+        if kept != self._state["done"]:
+            self._state["done"] = kept
+            self._write()
 
     def mark_epoch(self, phase: str, branch: str | None, epoch: int) -> None:
         """Notes that an epoch is finished (for people: the resume point itself is in the checkpoint)."""
