@@ -21,7 +21,10 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_mgcl.phases import pseudo_label
+from nnunet_mgcl.phases.context import Branch
 from nnunet_mgcl.phases.curves import Curves
+from nnunet_mgcl.phases.pseudo_label import label_from_logits
 from nnunet_mgcl.plans import deep_merge
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
@@ -29,9 +32,10 @@ NAME = "Dataset901_Tiny"
 CASES = [f"case_{number}" for number in range(6)]
 SPLITS = [{"train": [f"case_{n}" for n in (0, 1, 3, 4)], "val": ["case_2", "case_5"]}]
 HOURS = dict(zip(CASES, [1, 2, 3, 6, 8], strict=False))
-ONE_EPOCH = {
-    **{phase: {"epochs": 1, "batch_size": 6} for phase in ("seed", "self_train")},
-    **{phase: {"epochs": 1, "batch_size": 12, "embedding_dim": 8} for phase in ("coarse", "fine")},
+BUDGET = {
+    "seed": {"epochs": 1, "batch_size": 6},
+    "self_train": {"epochs": 1, "batch_size": 6},
+    "coarse": {"epochs": 1, "batch_size": 12, "embedding_dim": 8},
     "fine": {"epochs": 1, "batch_size": 4, "embedding_dim": 8, "patch_size": 8},
     "pseudo_label": {"mirroring": False, "confidence": 0.0},
     "segment": {"epochs": 1, "iterations": 1, "val_iterations": 1},
@@ -77,7 +81,7 @@ class Variant:
                 if key in configuration:
                     configuration[key] = configuration[key][: self.channels]
         own = plans["configurations"][self.configuration]
-        own["mgcl"] = deep_merge(ONE_EPOCH, own.get("mgcl", {}))
+        own["mgcl"] = deep_merge(BUDGET, own.get("mgcl", {}))
         return plans
 
     def dataset_json(self, dataset_json: dict[str, Any]) -> dict[str, Any]:
@@ -117,12 +121,26 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def visible_lesions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lesion in every pseudo-label: networks of one epoch draw masks of one class, which nothing contrasts."""
+
+    def label(branch: Branch, logits: torch.Tensor) -> tuple[np.ndarray, float | None]:
+        segmentation, _ = label_from_logits(branch, logits)
+        segmentation[:] = 0
+        segmentation[:2, 8:16, 8:16] = 1
+        return segmentation, 0.9
+
+    monkeypatch.setattr(pseudo_label, "label_from_logits", label)
+
+
+@pytest.fixture
 def train(
     tiny_template: Path,
     workspace: Path,
     plans: dict[str, Any],
     dataset_json: dict[str, Any],
     quick: None,
+    visible_lesions: None,
 ) -> Callable[[Variant], Trained]:
     def train(variant: Variant) -> Trained:
         raw, preprocessed = workspace / "raw" / NAME, workspace / "preprocessed" / NAME
@@ -134,11 +152,8 @@ def train(
         trainer = MGCLTrainer(own_plans, variant.configuration, 0, deepcopy(own_json), torch.device("cpu"))
         trainer.run_training()
         trainer.perform_actual_validation()
-        return Trained(
-            trainer,
-            Path(trainer.log_file).read_text(),
-            _predict_as_nnunet_does(trainer, raw / "imagesTr", variant.channels),
-        )
+        predicted = _predict_as_nnunet_does(trainer, raw / "imagesTr", variant.channels)
+        return Trained(trainer, Path(trainer.log_file).read_text(), predicted)
 
     return train
 
@@ -201,7 +216,7 @@ def _with_slices(case: str, volume: np.ndarray) -> np.ndarray:
 
 
 def _isotropic(_: str, volume: np.ndarray) -> np.ndarray:
-    return np.repeat(volume, 3, axis=0)[:, 6:24, 6:24]
+    return np.repeat(volume, 3, axis=0)[:, :18, 6:24]
 
 
 def assert_finished(trained: Trained, labels: set[int], branches: list[str], pool: list[str], cases: int) -> None:
@@ -210,6 +225,7 @@ def assert_finished(trained: Trained, labels: set[int], branches: list[str], poo
     assert trained.phases("seed") == trained.phases("pseudo_label_2") == pool
     assert trained.phases("coarse") == trained.phases("fine") == branches
     for branch in branches:
+        assert f"MGCL: segment {branch}: starts from coarse and fine" in trained.log
         line = f"MGCL: {branch}: no unlabelled cases, contrasting the labelled training cases"
         assert trained.log.count(line) == (branch not in pool)
     summary = json.loads((trained.fold / "validation" / "summary.json").read_text())
@@ -313,6 +329,7 @@ def test_3d(train, variant, shape) -> None:
 def test_compiled_phases(train, monkeypatch) -> None:
     """nnU-Net compiles on CUDA only; what is compiled there can be compiled here."""
     monkeypatch.setattr(MGCLTrainer, "_do_i_compile", lambda _: True)
+    monkeypatch.setenv("nnUNet_compile", "t")  # the predictor does as it is told
     trained = train(Variant())
     assert trained.trainer.context.compiles
     assert_finished(trained, {0, 1}, ["DWI", "FLAIR"], ["DWI", "FLAIR"], 4)

@@ -18,7 +18,8 @@ NAME = "Dataset501_Phantom"
 MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
 CPU = ("-device", "cpu", "--disable_progress_bar", "--disable_tta")
 SEQUENTIAL = ("-npp", 0, "-nps", 0)
-TINY = [
+DEMO = [
+    "--preset", "demo", "--set",
     *(f"{phase}.epochs=1" for phase in ("seed", "self_train", "fine", "coarse")), "coarse.batch_size=8",
     "segment.epochs=2", "segment.iterations=2", "segment.val_iterations=1", "tss.epochs=2",
     "configuration.batch_size=4",
@@ -49,7 +50,7 @@ def planned(tmp_path_factory, call) -> Path:
     cases = sorted(path.name.removesuffix(".nii.gz") for path in (raw / "labelsTr").iterdir())
     splits = [{"train": cases[0::2], "val": cases[1::2]}, {"train": cases[1::2], "val": cases[0::2]}]
     (root / "pre" / NAME / "splits_final.json").write_text(json.dumps(splits))
-    call(root, "mgcl", "plan", "-d", 501, "-c", "2d", "--preset", "demo", "--set", *TINY)
+    call(root, "mgcl", "plan", "-d", 501, "-c", "2d", *DEMO)
     return root
 
 
@@ -75,6 +76,24 @@ def images(root: Path) -> Path:
 
 def model(root: Path, trainer: str = "MGCLTrainer", results: str = "res") -> Path:
     return root / results / NAME / f"{trainer}__MGCLPlans_demo__2d"
+
+
+def write_plans(root: Path, name: str, configurations: dict[str, dict[str, object]]) -> None:
+    """nnU-Net's plans with some more configurations, as a user would write them by hand."""
+    folder = root / "pre" / NAME
+    plans = json.loads((folder / "nnUNetPlans.json").read_text()) | {"plans_name": name}
+    plans["configurations"] |= configurations
+    (folder / f"{name}.json").write_text(json.dumps(plans))
+
+
+def train_and_predict(root: Path, call, configuration: str, plans: str) -> None:
+    """The whole cascade of fold 0, and both commands' predictions."""
+    call(root, "nnUNetv2_train", 501, configuration, 0, "-tr", "MGCLTrainer", "-p", plans, "-device", "cpu")
+    predict = ("-i", images(root), "-d", 501, "-c", configuration, "-p", plans, "-tr", "MGCLTrainer", "-f", 0, *CPU)
+    call(root, "nnUNetv2_predict", "-o", root / f"{plans}_stock", *predict, *SEQUENTIAL)
+    call(root, "mgcl", "predict", "-o", root / f"{plans}_mgcl", *predict, *SEQUENTIAL)
+    assert_same_segmentations(root / f"{plans}_stock", root / f"{plans}_mgcl")
+    assert len(rows(root / f"{plans}_mgcl")) == 3
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -236,3 +255,37 @@ def test_best_checkpoint_is_predicted_without_a_table_and_says_why(trained, whol
     assert not list(output.glob("tss*"))
     call(trained, "nnUNetv2_predict", "-o", tmp_path / "stock", *predict, "-tr", "MGCLTrainer")
     assert_same_segmentations(tmp_path / "stock", output)
+
+
+def test_residual_encoders_of_nnunet_s_own_planner(planned, call):
+    call(planned, "nnUNetv2_plan_experiment", "-d", 501, "-pl", "nnUNetPlannerResEncM")
+    call(planned, "mgcl", "plan", "-d", 501, "-c", "2d", "-p", "nnUNetResEncUNetMPlans", "-o", "ResEncM", *DEMO)
+    train_and_predict(planned, call, "2d", "ResEncM")
+    plans = json.loads((planned / "res" / NAME / "MGCLTrainer__ResEncM__2d" / "plans.json").read_text())
+    network = plans["configurations"]["2d"]["architecture"]["network_class_name"]
+    assert network.endswith("ResidualEncoderUNet")
+
+
+def test_lowres_written_by_hand_and_the_cascade_after_it_refused(planned, call, run):
+    fullres = json.loads((planned / "pre" / NAME / "nnUNetPlans.json").read_text())["configurations"]["3d_fullres"]
+    z, y, x = fullres["spacing"]
+    lowres = {
+        "inherits_from": "3d_fullres",
+        "data_identifier": "nnUNetPlans_3d_lowres",
+        "spacing": [z, 2 * y, 2 * x],
+        "patch_size": [fullres["patch_size"][0], 16, 16],
+        "next_stage": "3d_cascade_fullres",
+    }
+    cascade = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    write_plans(planned, "Lowres", {"3d_lowres": lowres, "3d_cascade_fullres": cascade})
+    # nnU-Net validates 3d_lowres on the data of its next stage as well.
+    call(
+        planned, "nnUNetv2_preprocess", "-d", 501, "-plans_name", "Lowres", "-c", "3d_fullres", "3d_lowres", "-np", 1, 1
+    )
+    call(planned, "mgcl", "plan", "-d", 501, "-c", "3d_lowres", "-p", "Lowres", "-o", "LowresDemo", *DEMO)
+    train_and_predict(planned, call, "3d_lowres", "LowresDemo")
+    done = run(
+        planned, "nnUNetv2_train", 501, "3d_cascade_fullres", 0, "-tr", "MGCLTrainer", "-p", "Lowres", "-device", "cpu"
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "configuration 3d_cascade_fullres" in done.stderr and "3d_lowres" in done.stderr
