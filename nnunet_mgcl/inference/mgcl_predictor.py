@@ -73,12 +73,15 @@ class MGCLPredictor(nnUNetPredictor):
         """
         folder, self._part = Path(output), (part_id, num_parts)
         table = folder / ("tss.csv" if num_parts == 1 else f"tss_part{part_id}.csv")
-        removed = self._remove_earlier_tables(table) if overwrite else []
+        earlier = _earlier_tables(table)
+        if overwrite:
+            for path in earlier:  # they would look like this run's
+                path.unlink(missing_ok=True)
         if self.no_tss_reason is None:
             self.report = TSSReport(table, self.folds, self._targets(), keep=not overwrite)
-        elif table.exists():
+        elif earlier and not overwrite:
             raise UserError(
-                table,
+                earlier[0],
                 f"the prediction to continue has a TSS, but {self.no_tss_reason}",
                 "a prediction of the same model",
                 "choose another -o, or leave --continue_prediction out",
@@ -90,22 +93,13 @@ class MGCLPredictor(nnUNetPredictor):
                 source, output, save_probabilities, overwrite, npp, nps, prev_stage, num_parts, part_id
             )
         if self.report is None:
-            gone = f" Removed what an earlier prediction left: {', '.join(removed)}." if removed else ""
+            names = ", ".join(path.name for path in earlier)
+            gone = f" Removed what an earlier prediction left: {names}." if earlier else ""
             print(f"No tss.csv: {self.no_tss_reason}.{gone}")
             return None
         ending, reader = self.dataset_json["file_ending"], self.plans_manager.image_reader_writer_class()
         self.report.add_volumes(folder, ending, reader)
         return table if num_parts == 1 else merge_parts(folder, num_parts)
-
-    def _remove_earlier_tables(self, table: Path) -> list[str]:
-        """They would look like this run's while it lasts, or for good where it writes none."""
-        joined = table.with_name("tss.csv")
-        stale = [path for path in {table, joined} if path.exists()]
-        if table == joined:  # this run does the work of all parts
-            stale += table.parent.glob("tss_part*.csv")
-        for path in stale:
-            path.unlink(missing_ok=True)
-        return sorted(path.name for path in stale)
 
     # ------------------------------------------------------------------ nnU-Net's hooks
 
@@ -188,6 +182,13 @@ class MGCLPredictor(nnUNetPredictor):
             for name, value in self.dataset_json["labels"].items()
             if name not in ("background", "ignore")
         }
+
+
+def _earlier_tables(table: Path) -> list[Path]:
+    """What earlier predictions left where this one writes; one that is not shared does the work of all parts."""
+    joined = table.with_name("tss.csv")
+    parts = [table] if table != joined else sorted(table.parent.glob("tss_part*.csv"))
+    return [path for path in (joined, *parts) if path.exists()]
 
 
 def _is_whole(path: str, reader: BaseReaderWriter) -> bool:

@@ -65,7 +65,8 @@ class TSSReport:
         self.write()
 
     def add_volumes(self, folder: Path, file_ending: str, reader: BaseReaderWriter) -> None:
-        """Fills in the lesion volumes (ml) from the exported segmentations."""
+        """Fills in the lesion volumes (ml) from the exported segmentations; a row without one is dropped."""
+        self.rows = {case: row for case, row in self.rows.items() if (folder / f"{case}{file_ending}").is_file()}
         for case, row in self.rows.items():
             segmentation, properties = reader.read_seg(str(folder / f"{case}{file_ending}"))
             voxel_ml = float(np.prod(properties["spacing"])) / 1000

@@ -80,6 +80,15 @@ def test_rows_of_an_earlier_run_stay_where_the_prediction_is_continued(report, k
     assert [row["case"] for row in rows(report.path)] == cases
 
 
+def test_row_whose_segmentation_is_gone_does_not_stay(predicted_part, tmp_path) -> None:
+    """Its image went with it, or the continued prediction had made it again."""
+    predicted_part(0, "a", "b")
+    (tmp_path / "a.nii.gz").unlink()
+    continued = TSSReport(tmp_path / "tss_part0.csv", ["0"], TARGETS, keep=True)
+    continued.add_volumes(tmp_path, ".nii.gz", SimpleITKIO())
+    assert [row["case"] for row in rows(continued.path)] == ["b"]
+
+
 def test_no_file_has_no_rows(tmp_path) -> None:
     assert read_rows(tmp_path / "tss.csv") == {}
 
