@@ -99,9 +99,11 @@ def merge_parts(folder: Path, num_parts: int) -> Path | None:
     if not all(part.is_file() for part in parts):
         return None
     rows = {case: row for part in parts for case, row in read_rows(part).items()}
-    if any("" in row.values() for row in rows.values()):
+    columns = read_columns(parts[0])
+    of_one_prediction = all(read_columns(part) == columns for part in parts)
+    if not of_one_prediction or any("" in row.values() for row in rows.values()):
         return None
-    _write_rows(folder / "tss.csv", read_columns(parts[0]), rows)
+    _write_rows(folder / "tss.csv", columns, rows)
     return folder / "tss.csv"
 
 

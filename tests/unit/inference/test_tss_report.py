@@ -119,6 +119,13 @@ def test_part_that_is_still_predicting_keeps_the_others_waiting(tmp_path, predic
     assert list(continued.rows) == ["b"] and merge_parts(tmp_path, 2) is None
 
 
+def test_part_of_an_earlier_prediction_with_other_folds_is_not_merged(tmp_path, predicted_part) -> None:
+    predicted_part(0, "a")
+    earlier = predicted_part(1, "b")
+    earlier.path.write_text(earlier.path.read_text().replace("fold_0", "fold_1"))
+    assert merge_parts(tmp_path, 2) is None and not (tmp_path / "tss.csv").exists()
+
+
 def test_part_without_a_case_is_merged_too(tmp_path, predicted_part) -> None:
     predicted_part(0)
     predicted_part(1, "a")
