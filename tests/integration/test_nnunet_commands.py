@@ -146,14 +146,14 @@ def test_validation_again_with_the_final_and_with_the_best_checkpoint(trained, c
     assert len(list(validation.glob("*.npz"))) == 4
 
 
-def test_training_without_checkpoints_validates_all_the_same(trained, call):
-    results = {"nnUNet_results": str(trained / "unsaved")}
-    call(trained, *train(0, "MGCLTrainerRandomInit", "--disable_checkpointing"), **results)
-    fold = model(trained, "MGCLTrainerRandomInit", "unsaved") / "fold_0"
+def test_training_without_checkpoints_validates_all_the_same(planned, call):
+    results = {"nnUNet_results": str(planned / "unsaved")}
+    call(planned, *train(0, "MGCLTrainerRandomInit", "--disable_checkpointing"), **results)
+    fold = model(planned, "MGCLTrainerRandomInit", "unsaved") / "fold_0"
     assert not list(fold.glob("*.pth"))
     for name in ("summary.json", "tss.csv", "tss_summary.json"):
         assert (fold / "validation" / name).is_file(), name
-    log = call(trained, *train(0, "MGCLTrainerRandomInit", "--c"), **results)
+    log = call(planned, *train(0, "MGCLTrainerRandomInit", "--c"), **results)
     assert "no checkpoint available" in log and "MGCL: tss mrff: epochs 1-2" in log, "its encoders are new ones"
 
 
