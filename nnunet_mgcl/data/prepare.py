@@ -52,6 +52,7 @@ def prepare_dataset(
     log: Log,
     *,
     fold: int | str = "all",
+    uses_pool: bool = True,
     refresh: bool = False,
     progress: bool = True,
 ) -> Prepared:
@@ -64,6 +65,7 @@ def prepare_dataset(
         num_processes: Worker processes; 1 works in this process.
         log: Takes one line for the user.
         fold: The fold that is wanted; one beyond the split is refused before the pool costs time.
+        uses_pool: Whether the training reads the pool at all; it is left alone otherwise.
         refresh: Whether to take over a changed raw `tss.csv`. Training does not, so that all folds see one table.
         progress: Whether to show a progress bar.
 
@@ -82,6 +84,8 @@ def prepare_dataset(
     if fold != "all":
         fold_cases(splits, int(fold))
     take_over(layout, source, log)  # not before the split agrees: what is refused replaces nothing
+    if not uses_pool:
+        return Prepared(config, table, splits, {})
     pool = prepare_pool(layout, plans, configuration, dataset_json, config, splits, num_processes, log, progress)
     return Prepared(config, table, splits, pool)
 

@@ -21,7 +21,7 @@ class Segment:
 
     def run(self, context: PhaseContext) -> None:
         """Loads what the earlier phases left, bit for bit."""
-        self._forget_head(context)
+        forget_head(context)
         for branch, unet in zip(context.branches, context.network.branches, strict=True):
             started_from = []
             for phase, load in (("coarse", load_encoder), ("fine", load_decoder)):
@@ -31,14 +31,15 @@ class Segment:
                         started_from.append(phase)
             context.log(f"{self.name} {branch.name}: starts from {' and '.join(started_from) or 'He initialisation'}")
 
-    def _forget_head(self, context: PhaseContext) -> None:
-        """`segment` starts anew, so a head of an earlier run knows encoders that are lost (their checkpoint is)."""
-        context.state.forget("tss")
-        folder = context.fold_layout.phase("tss")
-        if context.is_first_rank and folder.exists():
-            shutil.rmtree(folder)
-            context.log("tss: removed the head of an earlier run, whose encoders are lost")
-
     def _weights(self, context: PhaseContext, phase: str, branch: str) -> StateDict:
         path = context.fold_layout.phase(phase, branch) / "network.pth"
         return torch.load(path, map_location=context.device, weights_only=True)
+
+
+def forget_head(context: PhaseContext) -> None:
+    """Where `segment` trains (on), a head of an earlier run knows encoders that are lost with their checkpoint."""
+    context.state.forget("tss")
+    folder = context.fold_layout.phase("tss")
+    if context.is_first_rank and folder.exists():
+        shutil.rmtree(folder)
+        context.log("tss: removed the head of an earlier run, whose encoders are lost")

@@ -36,7 +36,7 @@ from nnunet_mgcl.phases.fine import Fine
 from nnunet_mgcl.phases.protocol import Phase
 from nnunet_mgcl.phases.pseudo_label import PseudoLabel
 from nnunet_mgcl.phases.seeding import reseed
-from nnunet_mgcl.phases.segment import Segment
+from nnunet_mgcl.phases.segment import Segment, forget_head
 from nnunet_mgcl.phases.supervised import Seed, SelfTrain
 from nnunet_mgcl.phases.tss import TSS
 from nnunet_mgcl.plans import resolve_block
@@ -184,6 +184,8 @@ class MGCLTrainer(nnUNetTrainer):
             self.log(warning)
         if self.checkpoint_loaded:
             self.print_to_log_file("MGCL: segmentation goes on from a checkpoint; the phases before it are done")
+            if self.current_epoch < self.num_epochs:
+                forget_head(self.context)
         elif pretrained:
             self.print_to_log_file("MGCL: starts at segment, with the weights of -pretrained_weights")
             if (head := self.mgcl_network.tss) is not None:
@@ -284,6 +286,7 @@ class MGCLTrainer(nnUNetTrainer):
             max(1, get_allowed_n_proc_DA()),
             self.print_to_log_file,
             fold=self.fold,
+            uses_pool=bool(self.pretraining),
         )
 
     def log(self, message: str, to_console: bool = True) -> None:

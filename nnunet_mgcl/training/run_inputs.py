@@ -55,7 +55,7 @@ def _inputs(trainer: MGCLTrainer, pretrained: bool) -> dict[str, Any]:
     return {
         "plan": plans | without_checkpointing(trainer.configuration_manager.configuration),
         "training cases": {str(case): "training" for case in train_cases},
-        "unlabelled pool": _pool(trainer),
+        "unlabelled pool": _pool(trainer) if trainer.pretraining else {},
         "pretrained weights": pretrained,
     }
 

@@ -100,6 +100,17 @@ class TestWhatRuns:
         assert second.current_epoch == 1
         assert "goes on from a checkpoint" in log
 
+    def test_head_of_lost_encoders_is_forgotten_where_segment_goes_on(self, start, note) -> None:
+        """As where only checkpoint_best is left of a finished training."""
+        first, _ = start()
+        first.context.state.mark_done("tss", "mrff")
+        (first.fold_layout.phase("tss", "mrff")).mkdir(parents=True)
+        first.save_checkpoint(str(Path(first.output_folder) / "checkpoint_best.pth"))
+        second, log = start(continue_training=True)
+        assert not second.context.state.is_done("tss", "mrff")
+        assert not second.fold_layout.phase("tss").exists()
+        assert "removed the head of an earlier run" in log
+
     def test_finished_head_stays_trained_when_a_finished_training_is_continued(self, start, note) -> None:
         first, _ = start()
         first.mgcl_network.tss.trained.fill_(True)
@@ -229,6 +240,14 @@ class TestInputs:
         assert named in str(raised.value)
         self.checkpoint(trainer)
         start(continue_training=True)  # the phases that read it are done
+
+    def test_pool_is_nothing_to_a_trainer_without_pretraining(self, start, make_trainer, monkeypatch) -> None:
+        monkeypatch.setattr(MGCLTrainer, "pretraining", ())
+        trainer = make_trainer()
+        self.with_pool(trainer, p="1")
+        trainer, _ = start(trainer)
+        self.with_pool(trainer, p="2")
+        start(continue_training=True)
 
     def test_run_killed_before_its_first_checkpoint_does_not_forget_pretrained_weights(
         self, start, weights, note

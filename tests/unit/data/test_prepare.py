@@ -38,6 +38,12 @@ def test_heir_of_a_configuration_shares_its_data(tiny_dataset, plans, lines):
     assert prepared.config.seed.batch_size == 3
 
 
+def test_pool_is_left_alone_where_the_training_does_not_read_it(tiny_dataset, plans, lines):
+    assert prepare(tiny_dataset, plans, lines, uses_pool=False).pool == {}
+    assert not tiny_dataset.unlabelled("nnUNetPlans_2d").exists()
+    assert tiny_dataset.splits.exists()
+
+
 def test_configuration_without_preprocessed_data_is_refused_with_the_command(tiny_dataset, plans, lines):
     with pytest.raises(UserError, match=r"nnUNetv2_preprocess -d Dataset901_Tiny .* -c 3d_fullres"):
         prepare(tiny_dataset, plans, lines, "3d_fullres")
