@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+
+from nnunet_mgcl.losses.supcon_dense import dense_sum
+from nnunet_mgcl.losses.supcon_ranks import gather_batch
+from nnunet_mgcl.losses.supcon_tiles import LOWEST_TEMPERATURE, tiled_sum
+
+FEWEST_FOR_TILES = 256
+"""Below this number of samples one small matrix is faster than tiles."""
 
 
 def supcon_loss(
@@ -14,7 +23,9 @@ def supcon_loss(
     *,
     temperature: float,
     ignore_index: int | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
     process_group: dist.ProcessGroup | None = None,
+    tile: int | None = None,
 ) -> Tensor:
     r"""Pulls embeddings of one label together and pushes the other labels away.
 
@@ -31,75 +42,83 @@ def supcon_loss(
     - No anchor: an exact zero that still has a gradient graph.
     - Eq. 8: the denominator runs over all other patches of the batch, across slices.
 
+    The loss is exact, no pair is left out. N samples cost $2 N^2 D$ multiply-adds and $O(N D)$ memory: the
+    N x N matrix exists a tile at a time (`supcon_tiles`). Few samples are one small matrix (`supcon_dense`), and so
+    are samples at a temperature below 1/600, whatever their number.
+
     In distributed training the embeddings of all ranks form one batch, and every rank returns its loss. A
     rank's graph holds only its own embeddings, so its gradient is one summand of the whole, and
     `DistributedDataParallel` averages the summands where they should be summed. Therefore the gradient (not
     the value) is multiplied by the number of ranks: the average equals the gradient of one process with the
-    whole batch.
+    whole batch. All communication happens here and none in `backward`.
 
     Args:
         embeddings: `(N, D)`, any length: they are L2-normalised here. N may differ between ranks.
         labels: `(N,)` integers.
         temperature: tau.
         ignore_index: Samples of this label are neither anchors nor in any denominator.
+        reduction: "mean" over the anchors A of all ranks, or their "sum". Samples that are no anchors, such as those
+            without a positive, count in neither; they are negatives of the anchors all the same.
         process_group: The ranks that share a batch; None: all of them, where there is more than one.
+        tile: Side of a tile; None: chosen for the device. With a number the loss is tiled however few the samples.
 
     Returns:
-        A scalar, in float32 also under autocast (float64 stays float64).
+        A scalar, in float32 also under autocast (float64 stays float64). It can be differentiated once.
 
     Raises:
-        ValueError: The shapes do not fit or the temperature is not positive.
+        ValueError: The shapes do not fit, the temperature is not positive or the reduction unknown.
     """
+    _check(embeddings, labels, temperature, reduction)
+    if ignore_index is None:
+        valid = torch.ones_like(labels, dtype=torch.bool)
+    else:  # Ignored samples become zero vectors that no sum counts: selecting the others would wait for a GPU.
+        valid = labels != ignore_index
+        embeddings = embeddings.masked_fill(~valid[:, None], 0)
+
+    with torch.autocast(embeddings.device.type, enabled=False):
+        vectors = F.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)
+        batch = gather_batch(vectors.detach(), labels, valid, process_group)
+        few = tile is None and len(batch.labels) < FEWEST_FOR_TILES
+        if few or temperature < LOWEST_TEMPERATURE:
+            total, anchors, gradient = dense_sum(batch, temperature)
+        else:
+            total, anchors, gradient = tiled_sum(batch, temperature, tile)
+        loss = _with_gradient(vectors, total, batch.ranks * gradient)
+        return loss / anchors.clamp(min=1) if reduction == "mean" else loss
+
+
+def _check(embeddings: Tensor, labels: Tensor, temperature: float, reduction: str) -> None:
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         found = f"{tuple(embeddings.shape)} and {tuple(labels.shape)}"
         raise ValueError(f"expected embeddings (N, D) and labels (N,), found {found}")
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, found {temperature}")
-
-    if ignore_index is not None:
-        kept = labels != ignore_index
-        embeddings, labels = embeddings[kept], labels[kept]
-    with torch.autocast(embeddings.device.type, enabled=False):
-        dtype = torch.promote_types(embeddings.dtype, torch.float32)
-        vectors = F.normalize(embeddings.to(dtype), dim=1)
-        if not dist.is_initialized():
-            return _dense_loss(vectors, labels, temperature)
-        loss = _dense_loss(
-            _gather(vectors, process_group, with_gradient=True), _gather(labels, process_group), temperature
-        )
-        return loss.detach() + dist.get_world_size(process_group) * (loss - loss.detach())
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f'reduction must be "mean" or "sum", found {reduction!r}')
 
 
-def _dense_loss(vectors: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """The loss of unit vectors `(N, D)` with labels `(N,)`."""
-    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    same = labels[:, None] == labels
-    positive = same & ~itself
-    anchors = positive.any(dim=1) & ~same.all(dim=1)
+@torch.library.custom_op("nnunet_mgcl::with_gradient", mutates_args=())
+def _with_gradient(vectors: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    """Returns a value that is differentiable by the vectors, with a gradient that is already known.
 
-    # Without anchors these are empty (0, N) matrices: their sum is zero and keeps the graph.
-    positive = positive[anchors]
-    similarity = (vectors[anchors] @ vectors.T / temperature).masked_fill(itself[anchors], -torch.inf)
-    log_denominator = torch.logsumexp(similarity, dim=1)
-    mean_positive = torch.where(positive, similarity, 0).sum(dim=1) / positive.sum(dim=1)
-    return (log_denominator - mean_positive).sum() / max(len(positive), 1)
-
-
-def _gather(rows: Tensor, group: dist.ProcessGroup | None, with_gradient: bool = False) -> Tensor:
-    """Concatenates the rows `(N, ...)` of all ranks; only this rank's keep their graph.
-
-    Collectives want equal shapes, so every rank pads to the longest.
+    The gradient costs the same here as in `backward`, where autocast, TF32 and other ranks would be out of reach.
     """
-    count = torch.tensor([len(rows)], device=rows.device)
-    counts = [torch.zeros_like(count) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(counts, count, group=group)
-    lengths = [int(c) for c in counts]
+    return value.clone()
 
-    padded = rows.new_zeros(max(lengths), *rows.shape[1:])
-    padded[: len(rows)] = rows.detach()
-    gathered = [torch.empty_like(padded) for _ in lengths]
-    dist.all_gather(gathered, padded, group=group)
-    parts = [part[:length] for part, length in zip(gathered, lengths, strict=True)]
-    if with_gradient:
-        parts[dist.get_rank(group)] = rows
-    return torch.cat(parts)
+
+@_with_gradient.register_fake
+def _(vectors: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    return torch.empty_like(value)
+
+
+def _save_gradient(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[2])
+
+
+@torch.autograd.function.once_differentiable
+def _backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+    (gradient,) = ctx.saved_tensors
+    return upstream * gradient, None, None
+
+
+_with_gradient.register_autograd(_backward, setup_context=_save_gradient)
