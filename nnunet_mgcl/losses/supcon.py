@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 
 from nnunet_mgcl.losses.supcon_dense import dense_sum
@@ -69,22 +68,36 @@ def supcon_loss(
         ValueError: The shapes do not fit, the temperature is not positive or the reduction unknown.
     """
     _check(embeddings, labels, temperature, reduction)
-    if ignore_index is None:
-        valid = torch.ones_like(labels, dtype=torch.bool)
-    else:  # Ignored samples become zero vectors that no sum counts: selecting the others would wait for a GPU.
-        valid = labels != ignore_index
-        embeddings = embeddings.masked_fill(~valid[:, None], 0)
-
-    with torch.autocast(embeddings.device.type, enabled=False):
-        vectors = F.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)
-        batch = gather_batch(vectors.detach(), labels, valid, process_group)
+    with torch.no_grad(), torch.autocast(embeddings.device.type, enabled=False):
+        valid = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
+        vectors, lengths = _normalise(embeddings, valid)
+        batch = gather_batch(vectors, labels, valid, process_group)
         few = tile is None and len(batch.labels) < FEWEST_FOR_TILES
         if few or temperature < LOWEST_TEMPERATURE:
             total, anchors, gradient = dense_sum(batch, temperature)
         else:
             total, anchors, gradient = tiled_sum(batch, temperature, tile)
-        loss = _with_gradient(vectors, total, batch.ranks * gradient)
-        return loss / anchors.clamp(min=1) if reduction == "mean" else loss
+        divisor = anchors.clamp(min=1) if reduction == "mean" else torch.ones_like(anchors)
+        gradient = _through_normalisation(gradient, vectors, lengths * divisor / batch.ranks, valid)
+    return _with_gradient(embeddings, total / divisor, gradient)
+
+
+def _normalise(embeddings: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Divides by the lengths `(N, 1)`, in float32 at least.
+
+    Ignored samples become zero vectors that no sum counts: selecting the others would wait for a GPU.
+    """
+    embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    ignored = ~valid[:, None]
+    lengths = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True).clamp_(min=1e-12).masked_fill_(ignored, 1)
+    return (embeddings / lengths).masked_fill_(ignored, 0), lengths
+
+
+def _through_normalisation(gradient: Tensor, vectors: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
+    """Takes a gradient by unit vectors to one by vectors of the given lengths; zero where not valid."""
+    along = (gradient * vectors).sum(dim=1, keepdim=True)
+    across = torch.addcmul(gradient, along, vectors, value=-1)  # what lengthens a vector does not turn it
+    return across.mul_(valid[:, None] / lengths)
 
 
 def _check(embeddings: Tensor, labels: Tensor, temperature: float, reduction: str) -> None:
@@ -112,13 +125,14 @@ def _(vectors: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _save_gradient(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.dtype = inputs[0].dtype
     ctx.save_for_backward(inputs[2])
 
 
 @torch.autograd.function.once_differentiable
 def _backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
     (gradient,) = ctx.saved_tensors
-    return upstream * gradient, None, None
+    return (upstream * gradient).to(ctx.dtype), None, None
 
 
 _with_gradient.register_autograd(_backward, setup_context=_save_gradient)

@@ -14,21 +14,19 @@ def full_precision(device_type: str) -> Iterator[None]:
 
     Near convergence the gradient is a small difference of large sums: rounded similarities leave only noise of it.
     """
-    backends = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
+    backend = torch.backends.cuda.matmul if device_type == "cuda" else getattr(torch.backends.mkldnn, "matmul", None)
     with torch.autocast(device_type, enabled=False):
-        if not all(hasattr(backend, "fp32_precision") for backend in backends):  # torch < 2.9
+        if hasattr(backend, "fp32_precision"):
+            before = backend.fp32_precision
+            backend.fp32_precision = "ieee"
+            try:
+                yield
+            finally:
+                backend.fp32_precision = before
+        else:  # torch < 2.9
             before = torch.get_float32_matmul_precision()
             torch.set_float32_matmul_precision("highest")
             try:
                 yield
             finally:
                 torch.set_float32_matmul_precision(before)
-            return
-        precisions = [backend.fp32_precision for backend in backends]
-        try:
-            for backend in backends:
-                backend.fp32_precision = "ieee"
-            yield
-        finally:
-            for backend, precision in zip(backends, precisions, strict=True):
-                backend.fp32_precision = precision

@@ -63,7 +63,7 @@ def tiled_sum(batch: Batch, temperature: float, tile: int | None) -> tuple[Tenso
     push = torch.where(anchors, 1 / sums, 0)
     pull = torch.where(anchors, 1 / (members - 1), 0)
     gradient = _gradient(vectors, classes.to(vectors.dtype), push, pull, start, stop, tile)
-    return total.to(dtype), anchors.sum(), (gradient / (temperature * scale)).to(dtype)
+    return total.to(dtype), anchors.sum(dtype=dtype), (gradient / (temperature * scale)).to(dtype)
 
 
 def _class_numbers(labels: Tensor) -> Tensor:
