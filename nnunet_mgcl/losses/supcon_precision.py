@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -14,7 +15,9 @@ def full_precision(device_type: str) -> Iterator[None]:
 
     Near convergence the gradient is a small difference of large sums: rounded similarities leave only noise of it.
     """
-    backend = torch.backends.cuda.matmul if device_type == "cuda" else getattr(torch.backends.mkldnn, "matmul", None)
+    backend: Any = (
+        torch.backends.cuda.matmul if device_type == "cuda" else getattr(torch.backends.mkldnn, "matmul", None)
+    )
     with torch.autocast(device_type, enabled=False):
         if hasattr(backend, "fp32_precision"):
             before = backend.fp32_precision

@@ -57,12 +57,12 @@ def tiled_sum(batch: Batch, temperature: float, tile: int | None) -> tuple[Tenso
     of_class = torch.zeros_like(vectors).index_add_(0, classes, vectors)[classes]
     numerators = (vectors * (of_class - vectors)).sum(dim=1) * math.log(2) / (members - 1)
 
-    sums = batch.gather(_row_sums(vectors, valid, start, stop, tile))
+    sums = batch.gather(_row_sums_operator(vectors, valid, start, stop, tile))
     total = torch.where(anchors, sums.log() - numerators, 0).sum()
 
     push = torch.where(anchors, 1 / sums, 0)
     pull = torch.where(anchors, 1 / (members - 1), 0)
-    gradient = _gradient(vectors, classes.to(vectors.dtype), push, pull, start, stop, tile)
+    gradient = _gradient_operator(vectors, classes.to(vectors.dtype), push, pull, start, stop, tile)
     return total.to(dtype), anchors.sum(dtype=dtype), (gradient / (temperature * scale)).to(dtype)
 
 
@@ -74,7 +74,6 @@ def _class_numbers(labels: Tensor) -> Tensor:
     return torch.empty_like(numbers).scatter_(0, order, numbers)
 
 
-@torch.library.custom_op("nnunet_mgcl::supcon_row_sums", mutates_args=())
 def _row_sums(vectors: Tensor, valid: Tensor, start: int, stop: int, tile: int) -> Tensor:
     """Sums E_ik over all valid k != i, for the rows from start to stop."""
     sums = torch.zeros_like(valid)
@@ -90,15 +89,16 @@ def _row_sums(vectors: Tensor, valid: Tensor, start: int, stop: int, tile: int) 
     return sums[start:stop].clone()
 
 
-@_row_sums.register_fake
+# To `torch.compile` the loop over the tiles is one step.
+_row_sums_operator = torch.library.custom_op("nnunet_mgcl::supcon_row_sums", _row_sums, mutates_args=())
+
+
+@_row_sums_operator.register_fake
 def _(vectors: Tensor, valid: Tensor, start: int, stop: int, tile: int) -> Tensor:
     return valid.new_empty(stop - start)
 
 
-@torch.library.custom_op("nnunet_mgcl::supcon_gradient", mutates_args=())
-def _gradient(
-    vectors: Tensor, classes: Tensor, push: Tensor, pull: Tensor, start: int, stop: int, tile: int
-) -> Tensor:
+def _gradient(vectors: Tensor, classes: Tensor, push: Tensor, pull: Tensor, start: int, stop: int, tile: int) -> Tensor:
     """Multiplies C with the vectors, for the rows from start to stop."""
     gradient = torch.zeros_like(vectors[start:stop])
     first, second = vectors.new_empty(2, min(tile, len(vectors)) ** 2)
@@ -117,7 +117,10 @@ def _gradient(
     return gradient
 
 
-@_gradient.register_fake
+_gradient_operator = torch.library.custom_op("nnunet_mgcl::supcon_gradient", _gradient, mutates_args=())
+
+
+@_gradient_operator.register_fake
 def _(vectors: Tensor, classes: Tensor, push: Tensor, pull: Tensor, start: int, stop: int, tile: int) -> Tensor:
     return vectors.new_empty(stop - start, vectors.shape[1])
 

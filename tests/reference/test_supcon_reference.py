@@ -6,17 +6,17 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from nnunet_mgcl.losses import patch_labels, supcon_loss
 
 
-def similarity(v: list[float], w: list[float]) -> float:
+def similarity(v: Tensor, w: Tensor) -> Tensor:
     """Eq. 2 and 6."""
-    dot = sum(a * b for a, b in zip(v, w, strict=True))
-    return dot / (math.sqrt(sum(a * a for a in v)) * math.sqrt(sum(b * b for b in w)))
+    return v.dot(w) / (v.dot(v).sqrt() * w.dot(w).sqrt())
 
 
-def supcon(vectors: list[list[float]], labels: list[int], tau: float, ignored: int | None) -> float:
+def supcon(vectors: Tensor, labels: list[int], tau: float, ignored: int | None) -> Tensor:
     """Eq. 3-4 and 7-8 with one minus sign; anchors have a positive and a negative."""
     batch = [i for i, y in enumerate(labels) if y != ignored]
     losses = []
@@ -25,12 +25,33 @@ def supcon(vectors: list[list[float]], labels: list[int], tau: float, ignored: i
         negatives = [j for j in batch if labels[j] != labels[i]]
         if not positives or not negatives:
             continue
-        denominator = sum(math.exp(similarity(vectors[i], vectors[k]) / tau) for k in batch if k != i)
-        log_ratios = [math.log(math.exp(similarity(vectors[i], vectors[j]) / tau) / denominator) for j in positives]
+        scores = {k: similarity(vectors[i], vectors[k]) / tau for k in batch if k != i}
+        denominator = sum(score.exp() for score in scores.values())
+        log_ratios = [(scores[j].exp() / denominator).log() for j in positives]
         losses.append(-sum(log_ratios) / len(positives))
-    return sum(losses) / len(losses) if losses else 0.0
+    return sum(losses) / len(losses) if losses else 0 * vectors.sum()
 
 
+def draw(count: int, width: int = 5) -> Tensor:
+    """Vectors of different lengths, which normalisation has to remove."""
+    vectors = torch.randn(count, width, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    return vectors * (1 + torch.arange(count) % 7)[:, None]
+
+
+def assert_both_forms_agree(vectors: Tensor, labels: list[int], tau: float) -> None:
+    """The one matrix and the tiles (of 4 x 4) have the value and the gradient of the loops."""
+    expected_at = vectors.clone().requires_grad_()
+    expected = supcon(expected_at, labels, tau, -1)
+    expected.backward()
+    for tile in (None, 4):
+        at = vectors.clone().requires_grad_()
+        loss = supcon_loss(at, torch.tensor(labels), temperature=tau, ignore_index=-1, tile=tile)
+        loss.backward()
+        torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(at.grad, expected_at.grad, rtol=1e-10, atol=1e-10)
+
+
+TEMPERATURES = [0.5, 0.1, 0.07, 0.019, 0.01]
 LABELS = {
     "two classes": [0, 1, 0, 1, 1, 0, 0],
     "a single positive": [0, 0, 0, 1, 0, 0, 0],
@@ -43,28 +64,38 @@ LABELS = {
 }
 
 
-@pytest.mark.parametrize("tau", [0.1, 0.7])
+@pytest.mark.parametrize("tau", TEMPERATURES)
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
 def test_loss_is_eq_3_and_4(labels: list[int], tau: float) -> None:
-    vectors = torch.randn(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    vectors *= torch.arange(1, 8)[:, None]  # lengths that normalisation has to remove
-    loss = supcon_loss(vectors, torch.tensor(labels), temperature=tau, ignore_index=-1)
-    assert loss.dtype == torch.float64
-    assert loss.item() == pytest.approx(supcon(vectors.tolist(), labels, tau, -1), rel=1e-12, abs=0)
+    assert_both_forms_agree(draw(7), labels, tau)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 9, 13])
+def test_loss_is_eq_3_and_4_for_every_number_of_samples_around_the_tile(count: int) -> None:
+    for labels in ([i % 2 for i in range(count)], [i // 3 for i in range(count)], [i % 4 - 1 for i in range(count)]):
+        assert_both_forms_agree(draw(count), labels, 0.1)
+
+
+@pytest.mark.parametrize("tau", TEMPERATURES)
+@pytest.mark.parametrize("signs", [[1, 1, 1, 1, 1, 1, 1], [1, -1, 1, -1, -1, 1, -1], [1, 1, 1, 1, 1, 1, -1]])
+def test_loss_is_eq_3_and_4_where_embeddings_collapse_or_oppose_each_other(signs: list[int], tau: float) -> None:
+    vectors = draw(1).expand(7, -1) * torch.tensor(signs)[:, None]
+    for labels in ([0, 1, 0, 1, 1, 0, 1], [0, 1, 1, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1, 1]):
+        assert_both_forms_agree(vectors, labels, tau)
 
 
 def test_gradient_is_that_of_eq_3_and_4() -> None:
     labels, tau, step = LABELS["ignored samples"], 0.5, 1e-6
-    vectors = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    vectors.requires_grad_()
+    vectors = draw(7, 3).requires_grad_()
     supcon_loss(vectors, torch.tensor(labels), temperature=tau, ignore_index=-1).backward()
-    for i in range(7):
-        for d in range(3):
-            above, below = vectors.tolist(), vectors.tolist()
-            above[i][d] += step
-            below[i][d] -= step
-            slope = (supcon(above, labels, tau, -1) - supcon(below, labels, tau, -1)) / (2 * step)
-            assert vectors.grad[i, d].item() == pytest.approx(slope, abs=1e-8)
+    with torch.no_grad():
+        for i in range(7):
+            for d in range(3):
+                above, below = vectors.clone(), vectors.clone()
+                above[i, d] += step
+                below[i, d] -= step
+                slope = (supcon(above, labels, tau, -1) - supcon(below, labels, tau, -1)) / (2 * step)
+                assert vectors.grad[i, d].item() == pytest.approx(slope.item(), abs=1e-8)
 
 
 def patch_label(mask: list[list[int]], row: int, column: int, size: int, t: float, ignored: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -14,14 +15,15 @@ from nnunet_mgcl.losses import supcon_loss
 rank, folder = int(sys.argv[1]), Path(sys.argv[2])
 dist.init_process_group("gloo", init_method=(folder / "rendezvous").as_uri(), rank=rank, world_size=2)
 results = {}
-for name, shares in torch.load(folder / "shares.pt").items():
+scenarios = torch.load(folder / "shares.pt")
+for (name, shares), tile in product(scenarios.items(), [None, 2]):
     torch.manual_seed(0)
     network = DistributedDataParallel(torch.nn.Linear(3, 4).double())
     total, before = sum(map(len, shares)), sum(map(len, shares[:rank]))
     inputs = torch.linspace(-1, 1, 3 * total, dtype=torch.float64).reshape(-1, 3).sin().mul(9).cos()
     mine = slice(before, before + len(shares[rank]))
-    loss = supcon_loss(network(inputs[mine]), torch.tensor(shares[rank]), temperature=0.1, ignore_index=-1)
+    loss = supcon_loss(network(inputs[mine]), torch.tensor(shares[rank]), temperature=0.1, ignore_index=-1, tile=tile)
     loss.backward()
-    results[name] = (loss.detach(), network.module.weight.grad)
+    results[name, tile] = (loss.detach(), network.module.weight.grad)
 torch.save(results, folder / f"{rank}.pt")
 dist.destroy_process_group()

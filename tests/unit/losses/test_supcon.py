@@ -10,33 +10,54 @@ import torch
 from torch import Tensor
 
 import nnunet_mgcl
-from nnunet_mgcl.losses import supcon_loss
+from nnunet_mgcl.losses import supcon, supcon_loss
 
 
 def embeddings(count: int, width: int = 4) -> Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(0)).requires_grad_()
 
 
+FORMS = pytest.mark.parametrize("tile", [None, 2], ids=["dense", "tiled"])
+"""None: these few samples are one matrix."""
+
+
+@FORMS
 @pytest.mark.parametrize("labels", [[1, 1, 1], [0, 1, 2], [-1, -1, -1], [-1, 1, 1], [-1, -1, 1], []])
-def test_batch_without_contrast_is_an_exact_zero_with_a_graph(labels: list[int]) -> None:
+def test_batch_without_contrast_is_an_exact_zero_with_a_graph(labels: list[int], tile: int | None) -> None:
     vectors = embeddings(len(labels))
-    loss = supcon_loss(vectors, torch.tensor(labels).long(), temperature=0.1, ignore_index=-1)
+    loss = supcon_loss(vectors, torch.tensor(labels).long(), temperature=0.1, ignore_index=-1, tile=tile)
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(vectors.grad, torch.zeros_like(vectors))
 
 
-def test_ignored_samples_change_nothing_whatever_they_hold() -> None:
+@FORMS
+def test_ignored_samples_change_nothing_whatever_they_hold(tile: int | None) -> None:
     labels = torch.tensor([0, 1, -1, 0, 1])
     poisoned = embeddings(5).detach().clone()
     poisoned[2] = torch.nan
     poisoned.requires_grad_()
-    loss = supcon_loss(poisoned, labels, temperature=0.1, ignore_index=-1)
+    loss = supcon_loss(poisoned, labels, temperature=0.1, ignore_index=-1, tile=tile)
     loss.backward()
     kept = labels != -1
-    assert torch.equal(loss, supcon_loss(embeddings(5)[kept], labels[kept], temperature=0.1))
+    alone = embeddings(5).detach()[kept].requires_grad_()
+    expected = supcon_loss(alone, labels[kept], temperature=0.1, tile=tile)
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(poisoned.grad[kept], alone.grad)
     assert poisoned.grad[2].eq(0).all()
-    assert poisoned.grad[kept].isfinite().all()
+
+
+def test_sum_is_the_mean_times_the_anchors() -> None:
+    vectors, labels = embeddings(5), torch.tensor([0, 0, 0, 1, -1])  # the fourth is a negative, but no anchor
+    loss = {
+        reduction: supcon_loss(vectors, labels, temperature=0.1, ignore_index=-1, reduction=reduction)
+        for reduction in ("mean", "sum")
+    }
+    torch.testing.assert_close(loss["sum"], 3 * loss["mean"])
+    of_sum, of_mean = (torch.autograd.grad(loss[reduction], vectors)[0] for reduction in ("sum", "mean"))
+    torch.testing.assert_close(of_sum, 3 * of_mean)
+    assert of_sum[3].abs().sum() > 0
 
 
 def test_without_ignore_index_every_label_is_a_class() -> None:
@@ -72,13 +93,40 @@ def test_loss_is_stable_at_a_small_temperature() -> None:
     assert vectors.grad.isfinite().all()
 
 
-def test_loss_is_in_full_precision_under_autocast() -> None:
+@pytest.mark.parametrize("temperature", [0.021, 0.019, 0.01, 1 / 599, 1 / 601, 1e-3])
+def test_many_float32_samples_may_oppose_each_other_at_any_temperature(
+    temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(300) % 2
+    sides = torch.where(torch.arange(300) < 3, -1.0, 1.0)[:, None]
+    vectors = (sides + 0.1 * torch.randn(300, 2, generator=generator)).requires_grad_()
+    exactly = vectors.detach().double().requires_grad_()
+    loss = supcon_loss(vectors, labels, temperature=temperature)
+    loss.backward()
+    monkeypatch.setattr(supcon, "FEWEST_FOR_TILES", 301)
+    exact = supcon_loss(exactly, labels, temperature=temperature)
+    exact.backward()
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss.double(), exact, rtol=1e-4, atol=0)
+    assert (vectors.grad - exactly.grad).norm() < 1e-2 * exactly.grad.norm()
+
+
+@FORMS
+def test_loss_is_in_full_precision_under_autocast(tile: int | None) -> None:
     vectors, labels = embeddings(16, 32), torch.arange(16) % 2
-    plain = supcon_loss(vectors, labels, temperature=0.1)
+    plain = supcon_loss(vectors, labels, temperature=0.1, tile=tile)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = supcon_loss(vectors, labels, temperature=0.1)
+        mixed = supcon_loss(vectors, labels, temperature=0.1, tile=tile)
     assert torch.equal(mixed, plain)
-    assert supcon_loss(vectors.bfloat16(), labels, temperature=0.1).dtype == torch.float32
+    of_mixed, of_plain = (torch.autograd.grad(loss, vectors)[0] for loss in (mixed, plain))
+    assert torch.equal(of_mixed, of_plain)
+
+    rounded = vectors.detach().bfloat16().requires_grad_()
+    loss = supcon_loss(rounded, labels, temperature=0.1, tile=tile)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert rounded.grad.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -87,6 +135,11 @@ def test_loss_is_in_full_precision_under_autocast() -> None:
 def test_wrong_arguments_are_refused(shape: tuple[int, ...], count: int, temperature: float) -> None:
     with pytest.raises(ValueError, match=r"expected embeddings|temperature"):
         supcon_loss(torch.ones(shape), torch.zeros(count).long(), temperature=temperature)
+
+
+def test_unknown_reduction_is_refused() -> None:
+    with pytest.raises(ValueError, match="reduction must be"):
+        supcon_loss(torch.ones(4, 2), torch.zeros(4).long(), temperature=0.1, reduction="none")
 
 
 SHARES = {
@@ -100,8 +153,8 @@ SHARES = {
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, tuple[Tensor, Tensor]]]:
-    """Per rank and scenario: the loss, and the weights' gradient after DDP's averaging."""
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, int | None], tuple[Tensor, Tensor]]]:
+    """Per rank, scenario and tile: the loss, and the weights' gradient after DDP's averaging."""
     folder = tmp_path_factory.mktemp("ranks")
     torch.save(SHARES, folder / "shares.pt")
     root = Path(nnunet_mgcl.__file__).parents[1]
@@ -116,9 +169,10 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, tuple[
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
+@FORMS
 @pytest.mark.parametrize("name", SHARES)
 def test_two_ranks_equal_one_process_with_the_whole_batch(
-    name: str, two_ranks: list[dict[str, tuple[Tensor, Tensor]]]
+    name: str, tile: int | None, two_ranks: list[dict[tuple[str, int | None], tuple[Tensor, Tensor]]]
 ) -> None:
     torch.manual_seed(0)
     network = torch.nn.Linear(3, 4).double()
@@ -127,7 +181,7 @@ def test_two_ranks_equal_one_process_with_the_whole_batch(
     expected = supcon_loss(network(inputs), labels, temperature=0.1, ignore_index=-1)
     expected.backward()
     for rank in two_ranks:
-        loss, gradient = rank[name]
+        loss, gradient = rank[name, tile]
         torch.testing.assert_close(loss, expected.detach())
         torch.testing.assert_close(gradient, network.weight.grad)
     assert (expected > 0) == (name != "all ranks have one class")

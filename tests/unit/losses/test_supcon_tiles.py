@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nnunet_mgcl.losses import supcon, supcon_dense, supcon_loss, supcon_tiles
+
+FORMS = pytest.mark.parametrize("tile", [None, 4], ids=["dense", "tiled"])
+
+
+def draw(count: int, width: int = 6, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(count, width, dtype=dtype, generator=generator).requires_grad_()
+    return vectors, torch.randint(-1, 3, (count,), generator=generator)
+
+
+@FORMS
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_gradient_is_that_of_the_value(tile: int | None, reduction: Any) -> None:
+    vectors, labels = draw(11, 3)
+    assert torch.autograd.gradcheck(
+        lambda at: supcon_loss(at, labels, temperature=0.3, ignore_index=-1, reduction=reduction, tile=tile), vectors
+    )
+
+
+@FORMS
+def test_gradient_can_be_taken_once(tile: int | None) -> None:
+    vectors, labels = draw(11)
+    (gradient,) = torch.autograd.grad(
+        supcon_loss(vectors, labels, temperature=0.1, tile=tile), vectors, create_graph=True
+    )
+    with pytest.raises(RuntimeError):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("count", [supcon.FEWEST_FOR_TILES - 1, supcon.FEWEST_FOR_TILES])
+def test_one_matrix_and_tiles_agree_where_one_follows_the_other(count: int) -> None:
+    vectors, labels = draw(count)
+    gradients, losses = [], []
+    for tile in (None, 100):
+        loss = supcon_loss(vectors, labels, temperature=0.1, ignore_index=-1, tile=tile)
+        losses.append(loss)
+        gradients += torch.autograd.grad(loss, vectors)
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=0)
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
+
+
+def test_operators_keep_their_promises() -> None:
+    vectors, labels = draw(13)
+    unit, ones = vectors.detach(), torch.ones(13, dtype=torch.float64)
+    for operator, arguments in (
+        (supcon._with_gradient, (vectors, ones.sum(), unit)),
+        (supcon_dense._dense_operator, (unit, labels, labels > 0, 0.1)),
+        (supcon_tiles._row_sums_operator, (unit, ones, 3, 11, 4)),
+        (supcon_tiles._gradient_operator, (unit, labels.double(), ones, ones, 3, 11, 4)),
+    ):
+        assert set(torch.library.opcheck(operator, arguments).values()) == {"SUCCESS"}
+
+
+@FORMS
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_loss_compiles_as_a_whole(backend: str, tile: int | None) -> None:
+    def loss_of(vectors: Tensor, labels: Tensor) -> Tensor:
+        return supcon_loss(vectors.tanh(), labels, temperature=0.1, ignore_index=-1, tile=tile)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(loss_of, fullgraph=True, backend=backend)
+    for count in (11, 14):
+        vectors, labels = draw(count, dtype=torch.float32)
+        plain = loss_of(vectors, labels)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = compiled(vectors, labels)
+        torch.testing.assert_close(loss, plain)
+        torch.testing.assert_close(torch.autograd.grad(loss, vectors), torch.autograd.grad(plain, vectors))
+
+
+def test_similarities_are_multiplied_in_full_precision_and_the_setting_survives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def spied(*arguments: Tensor) -> Tensor:
+        seen.append((torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu")))
+        seen.append(torch.backends.mkldnn.matmul.fp32_precision)
+        return exponentials(*arguments)
+
+    exponentials = supcon_tiles._exponentials
+    monkeypatch.setattr(supcon_tiles, "_exponentials", spied)
+    if not hasattr(torch.backends.mkldnn, "matmul"):
+        pytest.skip("this torch has one setting for all devices")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            supcon_tiles._row_sums_operator(torch.ones(5, 3), torch.ones(5), 0, 5, 4)
+        assert seen
+        assert all(precision == "ieee" for precision in seen[1::2])
+        assert not any(autocast for _, autocast in seen[::2])
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the most elements that any operation returned."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple) else (result,):
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return result
+
+
+def test_memory_grows_linearly_with_the_number_of_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_row_sums", "_gradient"):  # an operator would hide what happens in it
+        monkeypatch.setattr(supcon_tiles, f"{name}_operator", getattr(supcon_tiles, name))
+    largest = {}
+    for count in (600, 1200):
+        vectors, labels = draw(count, 4, torch.float32)
+        with LargestTensor() as mode:
+            supcon_loss(vectors, labels, temperature=0.1, ignore_index=-1, tile=40).backward()
+        largest[count] = mode.elements
+    assert largest[1200] <= 2 * largest[600]
+    assert largest[1200] < 1200**2 / 100
+
+
+def test_nothing_waits_for_a_gpu() -> None:
+    """Fake tensors have no numbers: what needs one on the host, `.item()` or selecting by a mask, raises."""
+    with FakeTensorMode():
+        vectors, labels, valid = torch.empty(9, 3), torch.empty(9, dtype=torch.int64), torch.empty(9, dtype=torch.bool)
+        numbers = torch.empty(9)
+        supcon_tiles._row_sums(vectors, numbers, 2, 7, 4)
+        supcon_tiles._gradient(vectors, numbers, numbers, numbers, 2, 7, 4)
+        supcon_dense._dense(vectors, labels, valid, 0.1)
+        for tile in (None, 4):
+            supcon_loss(vectors.requires_grad_(), labels, temperature=0.1, ignore_index=-1, tile=tile).backward()
