@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
@@ -144,3 +146,15 @@ def test_nothing_waits_for_a_gpu() -> None:
         supcon_dense._dense(vectors, labels, valid, 0.1)
         for tile in (None, 4):
             supcon_loss(vectors.requires_grad_(), labels, temperature=0.1, ignore_index=-1, tile=tile).backward()
+
+
+@pytest.mark.slow
+def test_gradient_in_float32_is_as_exact_as_that_of_pytorch_metric_learning() -> None:
+    pytest.importorskip("pytorch_metric_learning")
+    path = Path(__file__).parents[3] / "benchmarks" / "supcon.py"
+    benchmark = run_path(str(path))
+    errors = benchmark["gradient_errors"](6144, "cpu")
+    for embeddings, times in (("random", 2), ("near convergence", 2), ("collapsed", 10)):
+        assert errors[embeddings]["ours"] <= times * errors[embeddings]["pytorch-metric-learning"]
+    converged = errors["near convergence"]
+    assert 10 * converged["ours"] <= converged["pytorch-metric-learning, bfloat16 autocast"]
