@@ -87,11 +87,13 @@ def _row_sums(vectors: Tensor, valid: Tensor, start: int, stop: int, tile: int) 
     with full_precision(vectors.device.type):
         for rows, columns, mirrored in _tiles(len(vectors), start, stop, tile):
             exponentials = _exponentials(vectors[rows], vectors[columns], buffer)
+            exponentials.mul_(valid[rows, None]).mul_(valid[columns])
             if rows == columns:
                 exponentials.diagonal().zero_()
-            sums[rows].addmv_(exponentials, valid[columns])
+            # Not a matrix-vector product: it adds one by one, and near convergence that tripled the gradient's error.
+            sums[rows] += exponentials.sum(dim=1)
             if mirrored:
-                sums[columns].addmv_(exponentials.T, valid[rows])
+                sums[columns] += exponentials.sum(dim=0)
     return sums[start:stop].clone()
 
 
