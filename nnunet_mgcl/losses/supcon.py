@@ -68,9 +68,9 @@ def supcon_loss(
         ValueError: The shapes do not fit, the temperature is not positive or the reduction unknown.
     """
     _check(embeddings, labels, temperature, reduction)
-    with torch.no_grad(), torch.autocast(embeddings.device.type, enabled=False):
+    with torch.autocast(embeddings.device.type, enabled=False):
         valid = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
-        vectors, lengths = _normalise(embeddings, valid)
+        vectors, lengths = _normalise(embeddings.detach(), valid)
         batch = gather_batch(vectors, labels, valid, process_group)
         few = tile is None and len(batch.labels) < FEWEST_FOR_TILES
         if few or temperature < LOWEST_TEMPERATURE:
