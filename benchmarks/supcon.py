@@ -67,7 +67,7 @@ def main() -> None:
         print(json.dumps(report["gradient_error"], indent=2))
     (args.out / "results.json").write_text(json.dumps(report, indent=2))
     draw(report["samples"], "median", "forward + backward, s", args.out / "supcon_time.svg")
-    draw(report["samples"], "memory_mib", "peak memory, MiB", args.out / "supcon_memory.svg")
+    draw(report["samples"], "memory_mib", "peak memory, MiB", args.out / "supcon_memory.svg", lowest=1)
 
 
 def integers(text: str) -> list[int]:
@@ -324,8 +324,8 @@ def show(count: int, results: dict[str, dict]) -> None:
         print(f"  {name:26} {times:34} {ratios:22} {row['memory_mib']:8.0f} {len(row['seconds']):4}", flush=True)
 
 
-def draw(samples: dict[int, dict], key: str, title: str, path: Path) -> None:
-    """Draws a line an implementation over the number of samples."""
+def draw(samples: dict[int, dict], key: str, title: str, path: Path, lowest: float = 0) -> None:
+    """Draws a line an implementation over the number of samples; a process's memory below 1 MiB is noise."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -334,7 +334,9 @@ def draw(samples: dict[int, dict], key: str, title: str, path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for name in dict.fromkeys(name for row in samples.values() for name in row):
-        points = [(count, row[name][key]) for count, row in samples.items() if row.get(name, {}).get(key)]
+        points = [
+            (count, row[name][key]) for count, row in samples.items() if (row.get(name, {}).get(key) or 0) > lowest
+        ]
         style = {OURS: {"linewidth": 2.5, "color": "black"}, FLOOR: {"linestyle": ":", "color": "grey"}}.get(name, {})
         axes.loglog(*zip(*points, strict=True), marker=".", label=name, **style) if points else None
     axes.set(xlabel="samples N", ylabel=title)
