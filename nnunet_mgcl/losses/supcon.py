@@ -41,9 +41,10 @@ def supcon_loss(
     - No anchor: an exact zero that still has a gradient graph.
     - Eq. 8: the denominator runs over all other patches of the batch, across slices.
 
-    The loss is exact, no pair is left out. N samples cost $2 N^2 D$ multiply-adds and $O(N D)$ memory: the
-    N x N matrix exists a tile at a time (`supcon_tiles`). Few samples are one small matrix (`supcon_dense`), and so
-    are samples at a temperature below 1/600, whatever their number.
+    The loss is exact, no pair is left out. N samples cost $2 N^2 D$ multiply-adds, gradient included (it is computed
+    here, and `backward` only hands it on), and $O(N D)$ memory: the N x N matrix exists a tile at a time
+    (`supcon_tiles`). Few samples are one small matrix (`supcon_dense`), and so are those at temperatures below 1/600,
+    whatever their number. Nothing waits for a GPU but the exchange of the ranks' numbers of samples.
 
     In distributed training the embeddings of all ranks form one batch, and every rank returns its loss. A
     rank's graph holds only its own embeddings, so its gradient is one summand of the whole, and

@@ -38,7 +38,7 @@ def _dense(vectors: Tensor, labels: Tensor, valid: Tensor, temperature: float) -
         nothing = torch.finfo(vectors.dtype).min
         similarity = (vectors @ vectors.T).div_(temperature).masked_fill_(~valid, nothing).fill_diagonal_(nothing)
         logarithms = similarity.log_softmax(dim=1)
-        total = -torch.dot(targets.flatten(), logarithms.flatten())
+        total = 0 - torch.dot(targets.flatten(), logarithms.flatten())  # not -0 where there is no anchor
         pull = logarithms.exp_().mul_(anchors[:, None]).sub_(targets).div_(temperature)
         gradient = (pull + pull.T) @ vectors
         return total, anchors.sum(dtype=vectors.dtype), gradient
