@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, prod
 from typing import Any
 
 import torch
@@ -48,9 +47,6 @@ PLANNERS = {
 
 REFERENCE_BATCH = {2: 12, 3: 2}
 """`UNet_reference_val_corresp_bs_2d` and `_3d` of every planner."""
-
-PAIR_BYTES = 22
-"""Peak of the supervised contrastive loss and its gradient for each pair of embeddings, as measured on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +112,8 @@ class MemoryEstimate:
         return self._gigabytes(max(v.encoder for v in self._branches), batch_size or self.config.coarse.batch_size)
 
     def fine(self, batch_size: int | None = None) -> float:
-        """One decoder, the encoder being frozen, and the similarities of all pairs of patches."""
-        batch = batch_size or self.config.fine.batch_size
-        assert batch is not None
-        *depth, height, width = self._plan.patch_size
-        side = self.config.fine.patch_size
-        patches = batch * prod(depth) * ceil(height / side) * ceil(width / side)
-        return self._gigabytes(max(v.decoder for v in self._branches), batch) + PAIR_BYTES * patches**2 / 1e9
+        """One decoder, the encoder being frozen. The loss takes little: its memory is linear in the patches."""
+        return self._gigabytes(max(v.decoder for v in self._branches), batch_size or self.config.fine.batch_size)
 
     def warning(self, batch_size: int) -> str | None:
         """One line where the branches need more than was planned for.

@@ -88,8 +88,7 @@ class _Fit:
         if smaller:
             self._change({"mgcl": {phase: {"batch_size": smaller}}})
             return f"{found}; so {phase}.batch_size={smaller}, about {needs(smaller):.1f} GB"
-        more = f" or --set fine.patch_size={2 * self.estimate.config.fine.patch_size}" if phase == "fine" else ""
-        return f"{found}; it does not fit, {self._advice(f'{phase}.batch_size', needs, batch)}{more}"
+        return f"{found}; it does not fit, {self._advice(f'{phase}.batch_size', needs, batch)}"
 
     def _largest_batch(self, needs: Callable[[int], float], batch: int) -> int | None:
         return next((b for b in range(batch, SMALLEST_BATCH - 1, -1) if needs(b) <= self.budget), None)

@@ -41,10 +41,8 @@ def smaller_settings(config: MGCLConfig, phase: str, plan_batch: int) -> dict[st
     """The keys that decide on a phase's memory, as `mgcl plan --set` names them, with values that need less."""
     if phase in ("seed", "self_train"):
         return {f"{name}.batch_size": _half(getattr(config, name).batch_size) for name in ("seed", "self_train")}
-    if phase == "fine":
-        return {"fine.batch_size": _half(config.fine.batch_size), "fine.patch_size": 2 * config.fine.patch_size}
-    if phase == "coarse":
-        return {"coarse.batch_size": _half(config.coarse.batch_size)}
+    if phase in ("coarse", "fine"):
+        return {f"{phase}.batch_size": _half(getattr(config, phase).batch_size)}
     if phase == "tss":
         return {"tss.batch_size": _half(config.tss.batch_size), "configuration.batch_size": _half(plan_batch)}
     helps = len(config.modalities or {}) > 1 and not config.segment.checkpointing

@@ -18,7 +18,7 @@ KEYS = {
     "seed": {"seed.batch_size": "6", "self_train.batch_size": "6"},
     "self_train": {"seed.batch_size": "6", "self_train.batch_size": "6"},
     "coarse": {"coarse.batch_size": "35"},
-    "fine": {"fine.batch_size": "3", "fine.patch_size": "32"},
+    "fine": {"fine.batch_size": "3"},
     "segment": {"segment.checkpointing": "true", "configuration.batch_size": "6"},
     "tss": {"tss.batch_size": "12", "configuration.batch_size": "6"},
 }
