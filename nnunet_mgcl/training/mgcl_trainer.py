@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ from nnunet_mgcl.plans import resolve_block
 from nnunet_mgcl.training.modality_validation import modality_validation_step
 from nnunet_mgcl.training.phase_context import build_context
 from nnunet_mgcl.training.results_folder import (
+    only_run,
     refuse_other_plans,
     require_results_folder,
     set_old_run_aside,
@@ -162,7 +164,9 @@ class MGCLTrainer(nnUNetTrainer):
 
     def run_training(self) -> None:
         """nnU-Net's training; a full disk, a missing permission or a full GPU ends it with one message."""
-        with explaining_writes(), explaining_out_of_memory(self.memory, "segment", "all branches", self.device):
+        guard = only_run(self.fold_layout.root) if self.local_rank == 0 else nullcontext()
+        explained = explaining_out_of_memory(self.memory, "segment", "all branches", self.device)
+        with explaining_writes(), guard, explained:
             super().run_training()
 
     def on_train_start(self) -> None:

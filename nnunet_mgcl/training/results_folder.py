@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import strftime
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -29,6 +32,28 @@ def require_results_folder(trainer: str, plans: dict[str, Any], configuration: s
     if not nnUNet_results.is_set():
         raise UserError("nnUNet_results", "not set", "a folder", "export nnUNet_results=<folder>")
     require_writable(Path(get_output_folder(plans["dataset_name"], trainer, plans["plans_name"], configuration, fold)))
+
+
+@contextmanager
+def only_run(fold: Path) -> Iterator[None]:
+    """Keeps a second process out of a fold that is trained; the operating system frees it when the process dies.
+
+    Raises:
+        UserError: Another process trains the fold.
+    """
+    fold.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(fold / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            fold, "another process that trains this fold", "one at a time: two would overwrite each other's files",
+            "let it finish, or end it and its worker processes",
+        ) from None  # fmt: skip
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refuse_other_plans(trainer: MGCLTrainer) -> None:

@@ -170,6 +170,37 @@ class TestEarlierPhases:
         assert (trainer.fold_layout.phases / "something").exists()
 
 
+class TestOneRun:
+    """Two processes in one fold would overwrite each other's files."""
+
+    def test_second_training_of_a_fold_is_refused_before_it_moves_anything(self, make_trainer, monkeypatch) -> None:
+        seen = []
+
+        def start(trainer) -> None:
+            trainer.fold_layout.phases.mkdir(parents=True)
+            with pytest.raises(UserError, match="another process that trains this fold"):
+                make_trainer(fold=trainer.fold).run_training()
+            seen.append(list(trainer.fold_layout.root.glob("before_*")))
+            raise KeyboardInterrupt
+
+        first, other = make_trainer(), make_trainer(fold=1)
+        monkeypatch.setattr(MGCLTrainer, "on_train_start", start)
+        with pytest.raises(KeyboardInterrupt):
+            first.run_training()
+        with pytest.raises(KeyboardInterrupt):
+            other.run_training()
+        assert seen == [[], []]
+
+    def test_fold_is_free_after_a_training_that_ended_in_any_way(self, make_trainer, monkeypatch) -> None:
+        def interrupted(_) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(MGCLTrainer, "on_train_start", interrupted)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                make_trainer().run_training()
+
+
 class TestInputs:
     """A fold goes on with what it was begun with."""
 
