@@ -179,10 +179,11 @@ class MGCLTrainer(nnUNetTrainer):
         if self.local_rank == 0:
             set_old_run_aside(self)
             remove_leftovers(self.fold_layout.root)
-            write_shared_plans(self)
         if self.is_ddp:
             dist.barrier()
         check_run_inputs(self, pretrained)
+        if self.local_rank == 0:
+            write_shared_plans(self)
         self.context = build_context(self, prepared)
         if warning := self.memory.warning(self.batch_size):
             self.log(warning)
@@ -250,7 +251,11 @@ class MGCLTrainer(nnUNetTrainer):
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         """nnU-Net's loading; remembers that there was something to go on from."""
-        super().load_checkpoint(filename_or_checkpoint)
+        try:
+            super().load_checkpoint(filename_or_checkpoint)
+        except RuntimeError:  # another network than the checkpoint's
+            refuse_other_plans(self)
+            raise
         self.checkpoint_loaded = True
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:

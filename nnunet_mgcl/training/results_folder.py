@@ -57,37 +57,63 @@ def only_run(fold: Path) -> Iterator[None]:
 
 
 def refuse_other_plans(trainer: MGCLTrainer) -> None:
-    """All folds of a results folder share one plans.json, so another configuration may not move in.
+    """All folds of a results folder share plans.json and dataset.json, so another plan may not move in.
+
+    A fold is predicted with what is written there, intensities and labels included.
 
     Raises:
-        UserError: Folds were trained with another plan.
+        UserError: Folds were trained with another plan or other labels.
     """
-    path = _shared_plans(trainer)
-    if not path.is_file():
-        return
-    try:
-        shared = json.loads(path.read_text())
-    except json.JSONDecodeError:
-        trainer.log(f"{path} is half a file (a killed run's); it is written anew")
-        return
-    earlier = PlansManager(shared).get_configuration(trainer.configuration_name).configuration
-    now = json.loads(json.dumps(trainer.configuration_manager.configuration))
-    if differing := differences(without_checkpointing(earlier), without_checkpointing(now)):
+    base = Path(trainer.output_folder_base)
+    shared, dataset_json = _shared_json(trainer, "plans.json"), _shared_json(trainer, "dataset.json")
+    if shared:
+        earlier = PlansManager(shared).get_configuration(trainer.configuration_name).configuration
+        before = general_plan(shared) | without_checkpointing(earlier)
+        now = general_plan(trainer.plans_manager.plans) | without_checkpointing(
+            trainer.configuration_manager.configuration
+        )
+        if differing := differences(before, json.loads(json.dumps(now))):
+            raise UserError(
+                base / "plans.json",
+                f"folds trained with another configuration ({differing})",
+                "the plan that is trained now",
+                f"give the plan another name (mgcl plan --plans-name), or move {base} away",
+            )
+    if dataset_json and (differing := differences(labels_of(dataset_json), labels_of(trainer.dataset_json))):
         raise UserError(
-            path,
-            f"folds trained with another configuration ({differing})",
-            "the plan that is trained now",
-            f"give the plan another name (mgcl plan --plans-name), or move {path.parent} away",
+            base / "dataset.json",
+            f"folds trained with other labels ({differing})",
+            "the labels that are trained now",
+            f"move {base} away and train all folds again, or restore the labels",
         )
 
 
+def general_plan(plans: dict[str, Any]) -> dict[str, Any]:
+    """What the configurations of a plan share: reader, axis order, intensities."""
+    return {key: value for key, value in plans.items() if key != "configurations"}
+
+
+def labels_of(dataset_json: dict[str, Any]) -> dict[str, Any]:
+    """What `dataset.json` says about the outputs of a network; its channels are in the plan."""
+    return {key: dataset_json[key] for key in ("labels", "regions_class_order") if key in dataset_json}
+
+
+def _shared_json(trainer: MGCLTrainer, name: str) -> dict[str, Any]:
+    path = Path(trainer.output_folder_base) / name
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError:
+        trainer.log(f"{path} is half a file (a killed run's); it is written anew")
+        return {}
+
+
 def write_shared_plans(trainer: MGCLTrainer) -> None:
-    """Writes plans.json before the first phase; nnU-Net does when `segment` starts, hours later and not atomically."""
-    write_json(_shared_plans(trainer), trainer.plans_manager.plans)
-
-
-def _shared_plans(trainer: MGCLTrainer) -> Path:
-    return Path(trainer.output_folder_base) / "plans.json"
+    """Writes plans.json and dataset.json before the first phase; nnU-Net does hours later, and not atomically."""
+    base = Path(trainer.output_folder_base)
+    write_json(base / "plans.json", trainer.plans_manager.plans)
+    write_json(base / "dataset.json", trainer.dataset_json)
 
 
 def set_old_run_aside(trainer: MGCLTrainer) -> None:
@@ -96,11 +122,13 @@ def set_old_run_aside(trainer: MGCLTrainer) -> None:
         return
     root, phases = trainer.fold_layout.root, trainer.fold_layout.phases
     # Phases last: killed in between, what is left is still an earlier run that --c can go on with.
-    old = [*sorted(root.glob("checkpoint_*.pth")), *([phases] if phases.exists() else [])]
+    # The validation goes with them: where the split has changed, nnU-Net would count old cases into the new summary.
+    folders = [folder for folder in (trainer.fold_layout.validation, phases) if folder.exists()]
+    old = [*sorted(root.glob("checkpoint_*.pth")), *folders]
     if not old:
         return
     aside = root / f"before_{strftime('%Y%m%d_%H%M%S')}"
     aside.mkdir()
     for path in old:
         path.rename(aside / path.name)
-    trainer.log(f"training starts anew (no --c); moved the earlier phases and checkpoints to {aside}")
+    trainer.log(f"training starts anew (no --c); moved the earlier phases, checkpoints and validation to {aside}")

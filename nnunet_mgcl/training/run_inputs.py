@@ -10,6 +10,7 @@ from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import read_json, write_json
 from nnunet_mgcl.plans import without_checkpointing
+from nnunet_mgcl.training.results_folder import general_plan, labels_of
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -42,18 +43,21 @@ def check_run_inputs(trainer: MGCLTrainer, pretrained: bool) -> None:
         return
     earlier = read_json(path)
     for name, value in inputs.items():
+        if name not in earlier:  # noted by a version that did not know it
+            continue
         if trainer.checkpoint_loaded and name in BEFORE_SEGMENT:
             continue
-        if differing := differences(earlier.get(name), value):
+        if differing := differences(earlier[name], value):
             found = f"a fold begun with other inputs ({name}: {differing})"
             raise UserError(path, found, "the inputs of this run", _REMEDIES.get(name, _RESTORE))
 
 
 def _inputs(trainer: MGCLTrainer, pretrained: bool) -> dict[str, Any]:
-    plans = {key: value for key, value in trainer.plans_manager.plans.items() if key != "configurations"}
     train_cases, _ = trainer.do_split()
     return {
-        "plan": plans | without_checkpointing(trainer.configuration_manager.configuration),
+        "plan": general_plan(trainer.plans_manager.plans)
+        | without_checkpointing(trainer.configuration_manager.configuration),
+        "labels": labels_of(trainer.dataset_json),
         "training cases": {str(case): "training" for case in train_cases},
         "unlabelled pool": _pool(trainer) if trainer.pretraining else {},
         "pretrained weights": pretrained,

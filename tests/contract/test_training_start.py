@@ -133,9 +133,12 @@ class TestEarlierPhases:
         self.leave_phases(trainer)
         for name in ("best", "final"):
             (trainer.fold_layout.root / f"checkpoint_{name}.pth").write_text(name)
+        trainer.fold_layout.validation.mkdir()
+        (trainer.fold_layout.validation / "case_0.nii.gz").touch()  # of another split: nnU-Net would count it in
         _, log = start(trainer)
         (aside,) = self.aside(trainer)
         assert (aside / "phases" / "something").exists()
+        assert (aside / "validation" / "case_0.nii.gz").exists() and not trainer.fold_layout.validation.exists()
         assert {path.name for path in aside.glob("*.pth")} == {"checkpoint_best.pth", "checkpoint_final.pth"}
         assert not list(trainer.fold_layout.root.glob("*.pth"))
         assert not (trainer.fold_layout.phases / "something").exists()
@@ -228,10 +231,33 @@ class TestInputs:
     )
     def test_another_plan_is_refused_also_where_plans_json_is_gone(self, start, note, change, named) -> None:
         trainer, _ = start()
-        (Path(trainer.output_folder_base) / "plans.json").unlink()
+        for name in ("plans.json", "dataset.json"):
+            (Path(trainer.output_folder_base) / name).unlink()
         with pytest.raises(UserError, match=r"inputs\.json[\s\S]*--c") as raised:
             start(continue_training=True, **change)
         assert named in str(raised.value)
+
+    def test_other_labels_are_refused(self, start, note) -> None:
+        trainer, _ = start(labels={"labels": {"background": 0, "core": 1, "rim": 2}})
+        (Path(trainer.output_folder_base) / "dataset.json").unlink()
+        with pytest.raises(UserError, match=r"inputs\.json[\s\S]*labels\.core was 1, is 2"):
+            start(continue_training=True, labels={"labels": {"background": 0, "core": 2, "rim": 1}})
+
+    def test_what_an_earlier_version_did_not_note_is_not_held_against_a_fold(self, start, note) -> None:
+        trainer, _ = start()
+        noted = json.loads(trainer.fold_layout.inputs.read_text())
+        del noted["labels"]
+        write_json(trainer.fold_layout.inputs, noted)
+        start(continue_training=True)
+        assert note.runs == 2
+
+    def test_refused_run_leaves_the_shared_plans(self, start, workspace, note) -> None:
+        trainer, _ = start()
+        path = Path(trainer.output_folder_base) / "plans.json"
+        path.unlink()
+        with pytest.raises(UserError):
+            start(continue_training=True, mgcl={"coarse": {"epochs": 3}})
+        assert not path.exists()
 
     def test_checkpointing_may_change(self, start, note) -> None:
         start()
@@ -333,3 +359,32 @@ class TestSharedPlans:
         plans["configurations"]["2d"]["batch_size"] = 5
         with pytest.raises(UserError, match="batch_size was 12, is 5"):
             start(fold=1)
+
+    def test_fold_with_other_intensities_is_refused_and_replaces_nothing(
+        self, start, make_trainer, plans, note
+    ) -> None:
+        """The earlier folds would be predicted with them: CT is normalised by these numbers."""
+        trainer = make_trainer(fold=0)
+        self.write_shared(trainer)
+        before = (Path(trainer.output_folder_base) / "plans.json").read_text()
+        plans["foreground_intensity_properties_per_channel"]["1"]["mean"] = 99.0
+        with pytest.raises(UserError, match=r"channel\.1\.mean was 10\.0, is 99\.0"):
+            start(fold=1)
+        assert (Path(trainer.output_folder_base) / "plans.json").read_text() == before
+
+    def test_fold_with_other_labels_is_refused(self, start, make_trainer, note) -> None:
+        self.write_shared(make_trainer(fold=0, labels={"labels": {"background": 0, "core": 1, "rim": 2}}))
+        with pytest.raises(UserError, match="folds trained with other labels"):
+            start(fold=1, labels={"labels": {"background": 0, "rim": 1, "core": 2}})
+
+    @pytest.mark.parametrize("validation_only", [False, True], ids=["--c", "--val"])
+    def test_checkpoint_of_another_network_is_refused_with_the_difference(
+        self, start, make_trainer, plans, note, validation_only
+    ) -> None:
+        trainer, _ = start()
+        trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+        plans["configurations"]["2d"]["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 4, 4]
+        with pytest.raises(UserError, match=r"plans\.json[\s\S]*features_per_stage was \[4, 8, 16\]"):
+            maybe_load_checkpoint(
+                make_trainer(continue_training=not validation_only), not validation_only, validation_only
+            )
