@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from nnunet_mgcl.commands.env import VARIABLE, extended
+    from nnunet_mgcl.inference.input_folder import require_images
     from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
     from nnunet_mgcl.resources import trainers_dir
 
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         allow_tqdm=not args.disable_progress_bar,
     )
     predictor.initialize_from_trained_model_folder(str(folder), args.f, args.chk)
+    reader = predictor.plans_manager.image_reader_writer_class
+    require_images(Path(args.i), predictor.dataset_json, reader.__name__)
     Path(args.o).mkdir(parents=True, exist_ok=True)
     table = predictor.predict_cases(
         args.i,
@@ -142,3 +145,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     require_device(torch.device(args.device))
     if not Path(args.i).is_dir():
         raise UserError(args.i, "no such folder", "a folder of images", "check -i")
+    if Path(args.i).resolve() == Path(args.o).resolve():
+        raise UserError(
+            "-o", "the folder of -i", "another: the next run would take segmentations for images", "change -o"
+        )

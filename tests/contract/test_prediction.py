@@ -15,6 +15,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.volumes import fit_volume
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.inference.input_folder import require_images
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.phases.tss import tss_probability, volume_geometry
 
@@ -222,6 +223,43 @@ class TestModelFolder:
     def test_dataset_needs_a_configuration(self, images, tmp_path) -> None:
         with pytest.raises(UserError, match="add -c"):
             main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-d", "901", *self.COMMAND])
+
+
+class TestInputFolder:
+    """nnU-Net ends such folders in an IndexError, predicts nothing, or takes a channel for another."""
+
+    def predict(self, model, images, output) -> None:
+        main(["predict", "-i", str(images), "-o", str(output), "-m", model, "-f", "0", "-device", "cpu"])
+
+    @pytest.mark.parametrize(
+        ("source", "target", "message"),
+        [
+            ("case_1_0002.nii.gz", None, r"case case_1\n  found:    channels \[0, 1\]\n  expected: .*2: 'PWI'"),
+            ("case_1_0002.nii.gz", "case_1_0003.nii.gz", r"case case_1\n  found:    channels \[0, 1, 3\]"),
+            ("case_1_0002.nii.gz", "case_1.nii.gz", r"found:    the name case_1\.nii\.gz"),
+        ],
+    )
+    def test_case_with_other_channels_is_refused(self, model, images, tmp_path, source, target, message) -> None:
+        if target:
+            (images / source).rename(images / target)
+        else:
+            (images / source).unlink()
+        with pytest.raises(UserError, match=message):
+            self.predict(model, images, tmp_path / "output")
+        assert not (tmp_path / "output").exists()
+
+    def test_empty_folder_is_refused(self, model, tmp_path) -> None:
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(UserError, match=r"no image[\s\S]*CASE_CCCC\.nii\.gz"):
+            self.predict(model, tmp_path / "empty", tmp_path / "output")
+
+    def test_output_among_the_images_is_refused(self, model, images) -> None:
+        with pytest.raises(UserError, match="the folder of -i"):
+            self.predict(model, images, images.parent / "." / images.name)
+
+    def test_one_file_may_hold_all_channels_where_the_reader_says_so(self, dataset_json, tmp_path) -> None:
+        (tmp_path / "photo_0000.png").touch()
+        require_images(tmp_path, dataset_json | {"file_ending": ".png"}, "NaturalImage2DIO")
 
 
 def test_padded_slices_of_a_short_volume_are_masked(model) -> None:
