@@ -5,9 +5,11 @@ A case that the manifest does not list does not exist, whatever files a killed r
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +43,14 @@ class Manifest:
         content = read_json(path) if path.exists() else {}
         self.modalities: dict[str, Any] = content.get("modalities", {})
         self.labelled: dict[str, FileEntry] = content.get("labelled", {})
+        self._saved = deepcopy(content)
 
     def save(self) -> None:
-        """Writes `manifest.json`."""
-        write_json(self.pool / MANIFEST, {"modalities": self.modalities, "labelled": self.labelled})
+        """Writes `manifest.json` where anything has changed: a finished pool may lie in a read-only folder."""
+        content = {"modalities": self.modalities, "labelled": self.labelled}
+        if content != self._saved:
+            write_json(self.pool / MANIFEST, content)
+            self._saved = deepcopy(content)
 
     def cases(self, modality: str) -> dict[str, list[FileEntry]]:
         """The preprocessed cases of a modality."""
@@ -95,7 +101,10 @@ class Manifest:
 
 @contextmanager
 def locked(pool: Path, log: Callable[[str], None]) -> Iterator[None]:
-    """Holds the pool's lock; the operating system frees it when the process dies."""
+    """Holds the pool's lock; the operating system frees it when the process dies.
+
+    A pool that is there but cannot be written to needs none: nobody prepares it here.
+    """
     pool.mkdir(parents=True, exist_ok=True)
     lock = FileLock(pool / ".lock")
     try:
@@ -103,6 +112,10 @@ def locked(pool: Path, log: Callable[[str], None]) -> Iterator[None]:
     except Timeout:
         log(f"Waiting for another process that prepares {pool}")
         lock.acquire()
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        log(f"{pool} cannot be written to: used as it is")
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.data import unlabelled_pool
+from nnunet_mgcl.data import pool_manifest, unlabelled_pool
 from nnunet_mgcl.data.pool_manifest import locked
 from nnunet_mgcl.data.unlabelled_pool import pool_cases, prepare_pool
 from nnunet_mgcl.errors import UserError
@@ -154,6 +155,21 @@ class TestLaterRuns:
         (world.folder / "PWI" / "pool_2.pkl").unlink()
         world.prepare()
         assert world.done == [("PWI", "pool_2")]
+
+    def test_finished_pool_in_a_read_only_folder_is_used_and_nothing_is_written(self, world, monkeypatch):
+        """Datasets that a group shares often are; stock nnU-Net trains from them."""
+        before = world.prepare()
+
+        def read_only(*_, **__):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        monkeypatch.setattr(pool_manifest.FileLock, "acquire", read_only)
+        monkeypatch.setattr(pool_manifest, "write_json", read_only)
+        assert world.prepare() == before
+        assert f"{world.folder} cannot be written to: used as it is" in world.lines
+        (world.raw / "pool_1_0000.nii.gz").unlink()
+        with pytest.raises(OSError, match="Read-only"):
+            world.prepare()
 
     def test_preprocessed_pool_is_used_where_the_raw_one_is_absent(self, world):
         world.prepare()
