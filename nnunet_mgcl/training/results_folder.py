@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,6 @@ from pathlib import Path
 from time import strftime
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -18,6 +18,11 @@ from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import require_writable, write_json
 from nnunet_mgcl.plans import without_checkpointing
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -38,22 +43,24 @@ def require_results_folder(trainer: str, plans: dict[str, Any], configuration: s
 def only_run(fold: Path) -> Iterator[None]:
     """Keeps a second process out of a fold that is trained; the operating system frees it when the process dies.
 
+    The lock is one of `lockf`: a lock of `flock` would be inherited by nnU-Net's forked augmentation workers, which
+    outlive a killed training and would keep `--c` out. Without `lockf` (Windows, some network drives) nothing is kept.
+
     Raises:
         UserError: Another process trains the fold.
     """
     fold.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(fold / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            fold, "another process that trains this fold", "one at a time: two would overwrite each other's files",
-            "let it finish, or end it and its worker processes",
-        ) from None  # fmt: skip
-    try:
+    with (fold / ".lock").open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise UserError(
+                        fold, "another process that trains this fold",
+                        "one at a time: two would overwrite each other's files", "let it finish, or end it",
+                    ) from None  # fmt: skip
         yield
-    finally:
-        lock.release()
 
 
 def refuse_other_plans(trainer: MGCLTrainer) -> None:
