@@ -130,8 +130,15 @@ def require_folds(folder: Path, folds: list[str], checkpoint: str) -> None:
                 folder / f"fold_{fold}" / checkpoint,
                 "no such file",
                 "a trained fold",
-                f"train it, or choose with -f among {there}" if there else "train the model, or name another",
+                f"train it, or choose with -f among {there}" if there else _other_models(folder),
             )
+
+
+def _other_models(folder: Path) -> str:
+    there = sorted(path.name for path in folder.parent.glob("*__*__*") if any(path.glob("fold_*/checkpoint_*.pth")))
+    return (
+        f"train the model, or name with -tr, -p and -c one of {there}" if there else "train the model, or name another"
+    )
 
 
 def _check_arguments(args: argparse.Namespace) -> None:

@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     for target, dice in summary.dice.items():
         table.add_row(f"Dice {target}", "undefined" if dice is None else f"{dice:.3f}")
     for name, value in (summary.tss or {}).items():
+        if name == "auroc_reason" and value is None:
+            continue
         table.add_row(f"TSS {name}", f"{value:.3f}" if isinstance(value, float) else str(value))
     Console().print(table)
     print(f"segmentation: {summary.segmentation}")

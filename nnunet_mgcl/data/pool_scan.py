@@ -42,7 +42,7 @@ def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, 
         if not path.is_file():
             raise UserError(path, "a folder, or a link to nothing", "an image", "replace or remove it")
         if int(match[2]) not in known:
-            raise UserError(path, f"channel {int(match[2])}", f"one of {known}", "rename or remove it")
+            raise UserError(path, f"channel {int(match[2])}", f"one of {known}", "remove it: no such channel here")
         cases[match[1]][int(match[2])] = path
     if not cases:  # rather a drive that is not mounted than a wish to forget the preprocessed pool
         raise UserError(

@@ -51,7 +51,7 @@ def prepare_dataset(
     num_processes: int,
     log: Log,
     *,
-    fold: int | str = "all",
+    fold: int | str | None = None,
     uses_pool: bool = True,
     refresh: bool = False,
     progress: bool = True,
@@ -64,7 +64,7 @@ def prepare_dataset(
         configuration: One of its configurations, preprocessed by nnU-Net.
         num_processes: Worker processes; 1 works in this process.
         log: Takes one line for the user.
-        fold: The fold that is wanted; one beyond the split is refused before the pool costs time.
+        fold: The fold that is wanted; one beyond the split is refused before the pool costs time. None: all of them.
         uses_pool: Whether the training reads the pool at all; it is left alone otherwise.
         refresh: Whether to take over a changed raw `tss.csv`. Training does not, so that all folds see one table.
         progress: Whether to show a progress bar.
@@ -73,6 +73,8 @@ def prepare_dataset(
         UserError: Anything in the plan, the cases, the table, the split or the pool is wrong. Nothing is replaced then.
     """
     dataset_json = read_json(layout.dataset_json)
+    if layout.raw is None or not layout.raw.is_dir():
+        _mention_missing_raw(layout, log, refuse=refresh)
     _compare_dataset_json(layout, dataset_json, log)
     cases = preprocessed_cases(layout, plans, configuration)
     _mention_other_cases(layout, dataset_json, cases, log)
@@ -80,8 +82,8 @@ def prepare_dataset(
     source = table_in_use(layout, log, refresh=refresh)
     table = read_tss_table(source, cases) if source else None
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
-    splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled))
-    if fold != "all":
+    splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled), fold=fold)
+    if fold not in (None, "all"):
         fold_cases(splits, int(fold))
     take_over(layout, source, log)  # not before the split agrees: what is refused replaces nothing
     if not uses_pool:
@@ -139,6 +141,19 @@ def take_over(layout: DatasetLayout, table: Path | None, log: Log) -> None:
         with replacing(copy) as temporary:
             shutil.copyfile(table, temporary)
         log(f"Copied {table}")
+
+
+def _mention_missing_raw(layout: DatasetLayout, log: Log, *, refuse: bool) -> None:
+    """Says that a pool and a TSS table may exist that nobody sees here; preparing without them is refused."""
+    found = f"no {layout.raw}" if layout.raw else "nnUNet_raw is not set"
+    if refuse:
+        raise UserError(
+            f"the raw dataset {layout.name}",
+            found,
+            "the folder with imagesUn and tss.csv",
+            "set nnUNet_raw, or check it",
+        )
+    log(f"{found}: what was prepared before is used; imagesUn and tss.csv beside the raw data would go unnoticed")
 
 
 def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log) -> None:

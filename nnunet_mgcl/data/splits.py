@@ -29,6 +29,7 @@ def ensure_splits(
     log: Callable[[str], None],
     *,
     both_classes: bool = True,
+    fold: int | str | None = None,
 ) -> list[Split]:
     """Reads and checks `splits_final.json`, or writes it where it is absent.
 
@@ -42,6 +43,7 @@ def ensure_splits(
         table: The TSS table, if there is one.
         log: Takes one line for the user.
         both_classes: Whether every training fold must hold both TSS classes, because a head will be trained.
+        fold: The fold that will be trained; "all" is one of its own, with all cases.
 
     Raises:
         UserError: The split lacks cases, knows others, divides a patient or has a one-class training fold.
@@ -49,7 +51,7 @@ def ensure_splits(
     if layout.splits.exists():
         splits = read_json(layout.splits)
         _check_cases(layout, splits, cases)
-        _check_patients_and_classes(str(layout.splits), splits, table, both_classes)
+        _check_patients_and_classes(layout, str(layout.splits), splits, table, both_classes, fold)
         return splits
     patients = {table.patient(case) if table else case for case in cases}
     folds = min(FOLDS, len(patients))
@@ -61,7 +63,7 @@ def ensure_splits(
         splits = [{part: [str(case) for case in own] for part, own in split.items()} for split in splits]
     else:
         splits = _grouped_split(sorted(cases), table, folds)
-    _check_patients_and_classes(f"{layout.name}, tss.csv, new split", splits, table, both_classes)
+    _check_patients_and_classes(layout, f"{layout.name}, tss.csv, new split", splits, table, both_classes, fold)
     write_json(layout.splits, splits)
     kind = "grouped by patient, stratified by TSS" if table else "nnU-Net's own"
     log(f"Wrote {layout.splits} ({folds} folds, {kind})")
@@ -125,9 +127,18 @@ def _check_cases(layout: DatasetLayout, splits: Any, cases: Collection[str]) -> 
         raise UserError(layout.splits, f"{some(missing)} in no fold", "all preprocessed cases", remedy)
 
 
-def _check_patients_and_classes(source: str, splits: list[Split], table: TSSTable | None, both_classes: bool) -> None:
+def _check_patients_and_classes(
+    layout: DatasetLayout,
+    source: str,
+    splits: list[Split],
+    table: TSSTable | None,
+    both_classes: bool,
+    wanted: int | str | None,
+) -> None:
     if table is None:
         return
+    if both_classes and wanted == "all":
+        _require_both_classes(layout, f"{layout.tss}, fold all", table.cases, table)
     for fold, split in enumerate(splits):
         where = f"{source}, fold {fold}"
         train, val = ({table.patient(case) for case in split[part]} for part in ("train", "val"))
@@ -138,15 +149,20 @@ def _check_patients_and_classes(source: str, splits: list[Split], table: TSSTabl
                 "a patient on one side",
                 "mend the file, or remove it and train again: it is then written anew, by patient",
             )
-        classes = {int(positive) for case in split["train"] if (positive := table.positive(case)) is not None}
-        if both_classes and len(classes) < 2:
-            raise UserError(
-                where,
-                f"training cases with TSS classes {sorted(classes)}",
-                "both classes",
-                "add rows to tss.csv and run mgcl prepare, mend the split, or train without the head "
-                "(mgcl plan --set tss.enabled=false)",
-            )
+        if both_classes and wanted != "all":
+            _require_both_classes(layout, where, split["train"], table)
+
+
+def _require_both_classes(layout: DatasetLayout, where: str, cases: Collection[str], table: TSSTable) -> None:
+    classes = {int(positive) for case in cases if (positive := table.positive(case)) is not None}
+    if len(classes) < 2:
+        raise UserError(
+            where,
+            f"training cases with TSS classes {sorted(classes)}",
+            "both classes in every training fold, so two patients of each at least",
+            "add rows to tss.csv and run mgcl prepare, mend the split, or train without the head "
+            f"(mgcl plan -d {layout.name} --set tss.enabled=false -o NoTSS, then train with -p NoTSS)",
+        )
 
 
 def _are_names(part: Any) -> bool:

@@ -40,7 +40,7 @@ class MGCLPredictor(nnUNetPredictor):
 
     def _no_tss_reason(self, checkpoint_name: str) -> str | None:
         if not self.config.tss.enabled:
-            return "the model has no TSS head (its dataset had no tss.csv)"
+            return "the model has no TSS head (no tss.csv, or tss.enabled=false in its plan)"
         untrained = [
             fold
             for fold, weights in zip(self.folds, self.list_of_parameters, strict=True)

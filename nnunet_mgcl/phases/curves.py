@@ -57,15 +57,18 @@ class Curves:
         columns = min(3, len(self._panels))
         rows = math.ceil(len(self._panels) / columns)
         figure = Figure(figsize=(4.5 * columns, 3.2 * rows), layout="constrained")
+        names = [name for panel in self._panels.values() for name in panel["curves"]]
+        colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(names))}
         for place, (phase, panel) in enumerate(self._panels.items(), start=1):
-            _draw_panel(figure.add_subplot(rows, columns, place), phase, panel)
+            _draw_panel(figure.add_subplot(rows, columns, place), phase, panel, colours)
         with replacing(self.path) as temporary:
             figure.savefig(temporary, dpi=100)
 
 
-def _draw_panel(axes: Axes, phase: str, panel: dict[str, Any]) -> None:
+def _draw_panel(axes: Axes, phase: str, panel: dict[str, Any], colours: dict[str, str]) -> None:
     for branch, values in panel["curves"].items():
-        axes.plot(range(1, len(values) + 1), values, marker="." if len(values) < 30 else None, label=branch)
+        marker = "." if len(values) < 30 else None
+        axes.plot(range(1, len(values) + 1), values, marker=marker, label=branch, color=colours[branch])
     axes.set_title(phase)
     axes.set_xlabel(panel["axes"][0])
     axes.set_ylabel(panel["axes"][1])

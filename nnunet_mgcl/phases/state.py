@@ -52,6 +52,12 @@ class PhaseState:
         self._state["current"] = {"part": _part(phase, branch), "finished_epochs": epoch}
         self._write()
 
+    def described(self) -> str:
+        """What is done and what is under way, in words."""
+        done, current = self._state["done"], self._state["current"]
+        under_way = f", {current['part']} after epoch {current['finished_epochs']}" if current else ""
+        return f"{len(done)} parts are done" + (f" (the last one is {done[-1]})" if done else "") + under_way
+
     def _write(self) -> None:
         if self.writes:
             write_json(self.path, self._state)

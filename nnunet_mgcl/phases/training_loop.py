@@ -131,7 +131,8 @@ class _ModuleTrainer:
             loss, remark = self._iterate(epoch, next(batches))
             total += loss
             remarks.update([remark] if remark else [])
-        self.curve.append(context.mean_over_ranks(total / job.iterations))
+        taught = job.iterations - remarks.total()  # a zero that teaches nothing would blur the curve
+        self.curve.append(context.mean_over_ranks(total / max(taught, 1)))
         self._finish_epoch(epoch, time() - started, remarks)
         return self.curve[-1]
 

@@ -185,8 +185,7 @@ class MGCLTrainer(nnUNetTrainer):
         if self.local_rank == 0:
             write_shared_plans(self)
         self.context = build_context(self, prepared)
-        if warning := self.memory.warning(self.batch_size):
-            self.log(warning)
+        self._log_decisions()
         if self.checkpoint_loaded:
             self.print_to_log_file("MGCL: segmentation goes on from a checkpoint; the phases before it are done")
             if self.current_epoch < self.num_epochs:
@@ -278,6 +277,18 @@ class MGCLTrainer(nnUNetTrainer):
     def _weights_were_set(self) -> bool:
         """Whether somebody (nnU-Net's -pretrained_weights) wrote into the parameters since `initialize`."""
         return self._parameter_versions() != self._initial_versions
+
+    def _log_decisions(self) -> None:
+        """What the program decided for the user, in one line each."""
+        assert self.context is not None
+        branches = ", ".join(f"{name} (channels {own})" for name, own in (self.config.modalities or {}).items())
+        self.log(f"branches: {branches}")
+        if not self.config.tss.enabled:
+            self.log("no TSS head: " + ("switched off in the plan" if self.context.table else "there is no tss.csv"))
+        if warning := self.memory.warning(self.batch_size):
+            self.log(warning)
+        if self.continue_training and not self.checkpoint_loaded:
+            self.log(f"--c goes on in the phases before segment: {self.context.state.described()}")
 
     def _prepare(self) -> Prepared:
         """Splits, TSS table and pool; the first rank does what is missing, the others then find it done."""

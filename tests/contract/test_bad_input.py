@@ -434,9 +434,9 @@ ROWS = [
         "fold -1", "a split with 5 folds", "0 to 4", "choose one", partial(train, fold=-1)),
     # imagesUn
     Row("pool: unknown channel", pool_image("x_0003.nii.gz", NOISE[0]),
-        "imagesUn/x_0003.nii.gz", "channel 3", "FLAIR", "rename"),
+        "imagesUn/x_0003.nii.gz", "channel 3", "FLAIR", "remove it"),
     Row("pool: FLAIR in a DWI + ADC dataset", dwi_and_adc,
-        "_0002.nii.gz", "channel 2", "{0: 'DWI', 1: 'ADC'}", "rename or remove"),
+        "_0002.nii.gz", "channel 2", "{0: 'DWI', 1: 'ADC'}", "remove it: no such channel here"),
     Row("pool: no channel number", pool_image("x.nii.gz", NOISE[0]),
         f"{POOL}/x.nii.gz", "the name", NAME, "rename"),
     Row("pool: another file ending", pool_image("x_0000.nii", NOISE[0]),
