@@ -13,6 +13,8 @@ import pytest
 import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 
+from nnunet_mgcl.data.prepare import Prepared
+from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import write_json
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -67,6 +69,17 @@ class TestWhatRuns:
         _, log = start()
         assert note.runs == 1
         assert "segment DWI: starts from He initialisation" in log
+
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [({"tss": False}, "there is no tss.csv"), ({"mgcl": {"tss": {"enabled": False}}}, "switched off in the plan")],
+    )
+    def test_decisions_are_logged(self, start, make_trainer, note, monkeypatch, arguments, reason) -> None:
+        table = TSSTable({}) if "mgcl" in arguments else None
+        monkeypatch.setattr(MGCLTrainer, "_prepare", lambda self: Prepared(self.config, table, [], {}))
+        _, log = start(**arguments)
+        assert "branches: DWI (channels [0]), FLAIR (channels [1]), PWI (channels [2])" in log
+        assert f"no TSS head: {reason}" in log
 
     def test_programmatic_initialize_alone_is_no_pretraining(self, start, make_trainer, note) -> None:
         trainer = make_trainer()

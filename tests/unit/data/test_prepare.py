@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,16 @@ def test_pool_is_left_alone_where_the_training_does_not_read_it(tiny_dataset, pl
     assert prepare(tiny_dataset, plans, lines, uses_pool=False).pool == {}
     assert not tiny_dataset.unlabelled("nnUNetPlans_2d").exists()
     assert tiny_dataset.splits.exists()
+
+
+@pytest.mark.parametrize("gone", ["unset", "misspelt"])
+def test_raw_data_that_nobody_sees_are_mentioned_and_no_preparation_does_without(tiny_dataset, plans, lines, gone):
+    raw = None if gone == "unset" else tiny_dataset.raw.with_name("elsewhere")
+    layout = replace(tiny_dataset, raw=raw)
+    prepare(layout, plans, lines)
+    assert ("nnUNet_raw is not set" if raw is None else f"no {raw}") in lines[0]
+    with pytest.raises(UserError, match=r"raw dataset Dataset901_Tiny[\s\S]*set nnUNet_raw"):
+        prepare(layout, plans, lines, refresh=True)
 
 
 def test_configuration_without_preprocessed_data_is_refused_with_the_command(tiny_dataset, plans, lines):

@@ -92,6 +92,17 @@ class TestNewSplit:
             ensure_splits(layout, CASES, table_of(CASES[:1], CASES[1:]), lines.append)
         assert not layout.splits.exists()
 
+    def test_single_positive_case_will_do_for_fold_all(self, layout, lines):
+        table = table_of(CASES[:1], CASES[1:])
+        assert len(ensure_splits(layout, CASES, table, lines.append, fold="all")) == 5
+        with pytest.raises(UserError, match="both classes"):  # the split that now exists divides no class either
+            ensure_splits(layout, CASES, table, lines.append, fold=1)
+
+    def test_fold_all_needs_both_classes_too(self, layout, lines):
+        with pytest.raises(UserError, match=r"fold all[\s\S]*classes \[0\]"):
+            ensure_splits(layout, CASES, table_of([], CASES), lines.append, fold="all")
+        assert not layout.splits.exists()
+
     def test_single_positive_case_will_do_where_no_head_is_trained(self, layout, lines):
         table = table_of(CASES[:1], CASES[1:])
         assert len(ensure_splits(layout, CASES, table, lines.append, both_classes=False)) == 5

@@ -38,6 +38,14 @@ def test_skipped_parts_survive_a_restart(path) -> None:
     assert not PhaseState(path).is_skipped("fine", "A")
 
 
+def test_state_in_words(path) -> None:
+    state = PhaseState(path)
+    assert state.described() == "0 parts are done"
+    state.mark_done("seed", "A")
+    state.mark_epoch("fine", "A", 3)
+    assert state.described() == "1 parts are done (the last one is seed/A), fine/A after epoch 3"
+
+
 def test_epoch_under_way_is_shown_until_the_part_is_finished(path) -> None:
     state = PhaseState(path)
     state.mark_epoch("fine", "A", 3)

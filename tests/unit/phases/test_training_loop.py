@@ -210,6 +210,18 @@ def test_remarks_are_counted_in_the_epoch_s_line(context, lines) -> None:
     assert "one-class" not in epochs[2]
 
 
+def test_curve_counts_only_batches_that_teach(context) -> None:
+    calls = []
+
+    def step(net, batch):
+        calls.append(1)
+        loss = error(net, batch)[0]
+        return (loss * 0 + 2, None) if len(calls) % 3 == 0 else (loss * 0, "one-class batch")
+
+    train(context, job(module(), epochs=2, step=step))
+    assert checkpoint(context)["curve"] == [2, 2]
+
+
 def test_batches_that_teach_nothing_move_no_weight(context) -> None:
     """Adam normalises: with the weight decay as its only gradient, it would move every weight by the learning rate."""
     net = module()
