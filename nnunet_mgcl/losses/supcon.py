@@ -80,7 +80,7 @@ def supcon_loss(
             total, anchors, gradient = tiled_sum(batch, temperature, tile)
         divisor = anchors.clamp(min=1) if reduction == "mean" else torch.ones_like(anchors)
         gradient = _through_normalisation(gradient, vectors, lengths * divisor / batch.ranks, valid)
-    return _with_gradient(embeddings, total / divisor, gradient)
+    return _WithGradient.apply(embeddings, total / divisor, gradient)
 
 
 def _normalise(embeddings: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,29 +111,20 @@ def _check(embeddings: Tensor, labels: Tensor, temperature: float, reduction: st
         raise ValueError(f'reduction must be "mean" or "sum", found {reduction!r}')
 
 
-@torch.library.custom_op("nnunet_mgcl::with_gradient", mutates_args=())
-def _with_gradient(vectors: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-    """Returns a value that is differentiable by the vectors, with a gradient that is already known.
+class _WithGradient(torch.autograd.Function):
+    """A value that is differentiable by the vectors, with a gradient that is already known.
 
-    The gradient costs the same here as in `backward`, where autocast, TF32 and other ranks would be out of reach.
+    The gradient costs the same in `forward` as in `backward`, where autocast, TF32 and other ranks are out of reach.
     """
-    return value.clone()
 
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.dtype = vectors.dtype
+        ctx.save_for_backward(gradient)
+        return value.clone()
 
-@_with_gradient.register_fake
-def _(vectors: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-    return torch.empty_like(value)
-
-
-def _save_gradient(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    ctx.dtype = inputs[0].dtype
-    ctx.save_for_backward(inputs[2])
-
-
-@torch.autograd.function.once_differentiable
-def _backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-    (gradient,) = ctx.saved_tensors
-    return (upstream * gradient).to(ctx.dtype), None, None
-
-
-_with_gradient.register_autograd(_backward, setup_context=_save_gradient)
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (upstream * gradient).to(ctx.dtype), None, None

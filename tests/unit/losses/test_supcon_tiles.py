@@ -57,7 +57,6 @@ def test_operators_keep_their_promises() -> None:
     vectors, labels = draw(13)
     unit, ones = vectors.detach(), torch.ones(13, dtype=torch.float64)
     for operator, arguments in (
-        (supcon._with_gradient, (vectors, ones.sum(), unit)),
         (supcon_dense._dense_operator, (unit, labels, labels > 0, 0.1)),
         (supcon_tiles._row_sums_operator, (unit, ones, 3, 11, 4)),
         (supcon_tiles._gradient_operator, (unit, labels.double(), ones, ones, 3, 11, 4)),
