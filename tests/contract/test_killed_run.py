@@ -181,9 +181,9 @@ class Run:
         return found | {"checkpoint_final": final["network_weights"]}
 
     def part_under_way(self) -> str:
-        """Phase of the last line that the last process logged."""
-        lines = re.findall(r"MGCL: (\w+)[: ]|Epoch \d+", Path(self.logs[-1]).read_text())
-        return (lines[-1] or "segment") if lines else "start"
+        """The phase that the last process was in, by the last line that names one."""
+        lines = re.findall(rf"MGCL: ({'|'.join(PHASES)})\b|Epoch \d+", Path(self.logs[-1]).read_text())
+        return (lines[-1] or "segment") if lines else "between"
 
 
 def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -296,7 +296,8 @@ def test_run_killed_at_forty_random_moments_ends_with_the_same_model(make_run) -
     whole, run = make_run("whole", longer), make_run("killed", longer)
     assert whole.finish()[0] == 0
     expected, moments, kills, go_on = whole.content(), random.Random(0), [], False
-    while len(kills) < 40:
+    # Random moments may miss a short phase: then it takes a few more of them.
+    while len(kills) < 40 or ({*PHASES, "segment"} - set(kills) and len(kills) < 120):
         process, delay = run.start(go_on=go_on), moments.uniform(0.2, 2.5)
         process.join(delay)
         if process.is_alive():
@@ -312,4 +313,4 @@ def test_run_killed_at_forty_random_moments_ends_with_the_same_model(make_run) -
     status, log = run.finish(go_on=go_on)
     assert status == 0, (kills, log[-3000:])
     assert_same(run.content(), expected)
-    assert {"seed", "self_train", "coarse", "fine", "segment", "tss"} <= set(kills)
+    assert {*PHASES, "segment"} <= set(kills)
