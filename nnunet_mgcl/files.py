@@ -77,7 +77,7 @@ def require_writable(folder: Path) -> None:
     """
     with replacing(folder / "writable") as temporary:
         temporary.touch()
-    (folder / "writable").unlink()
+    (folder / "writable").unlink(missing_ok=True)  # another rank may have tried at the same time
 
 
 def remove_leftovers(folder: Path) -> None:

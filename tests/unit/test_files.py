@@ -93,6 +93,18 @@ def test_writable_folder_is_made_and_left_empty(tmp_path) -> None:
     assert os.listdir(tmp_path / "new" / "folder") == []
 
 
+def test_two_ranks_may_try_a_folder_at_the_same_time(tmp_path, monkeypatch) -> None:
+    replace = os.replace
+
+    def other_rank_is_faster(source: Path, target: Path) -> None:
+        replace(source, target)
+        target.unlink()
+
+    monkeypatch.setattr(os, "replace", other_rank_is_faster)
+    require_writable(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "x"), RuntimeError("CUDA error")])
 def test_other_errors_pass(path, error) -> None:
     with pytest.raises(type(error)), explaining_writes(path):
