@@ -32,3 +32,8 @@ class UserError(SystemExit):
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str, str]]:
         return UserError, (self.where, self.found, self.expected, self.remedy)
+
+
+def reason(error: Exception) -> str:
+    """The last line of another library's error, which says most; its type where it says nothing."""
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

@@ -24,7 +24,7 @@ from rich.progress import track
 
 from nnunet_mgcl.data.pool_manifest import SAVE_EVERY, FileEntry, Manifest
 from nnunet_mgcl.data.splits import Split
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, reason
 
 HeldOut = dict[str, str]
 """Hash of the voxels of a validation image -> the image and its folds, in words."""
@@ -140,6 +140,5 @@ def _read_hashes(reader: type[BaseReaderWriter], path: Path) -> list[str]:
     try:
         data, _ = reader().read_images([str(path)])
     except Exception as error:  # every reader raises exceptions of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise UserError(path, f"cannot be read ({reason})", "an intact image", "restore the file") from None
+        raise UserError(path, f"cannot be read ({reason(error)})", "an intact image", "restore the file") from None
     return voxel_hashes(data)

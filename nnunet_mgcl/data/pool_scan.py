@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.plans import channel_names
 
 PoolFiles = dict[str, dict[str, list[Path]]]
@@ -86,6 +86,5 @@ def _grid(path: Path) -> tuple[tuple[float, ...], ...]:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(path, f"cannot be read ({reason})", "an image", "replace or remove the file") from None
+        raise UserError(path, f"cannot be read ({reason(error)})", "an image", "replace or remove the file") from None
     return reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()

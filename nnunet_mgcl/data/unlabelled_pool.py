@@ -24,7 +24,7 @@ from nnunet_mgcl.data.pool_duplicates import HeldOut, find_duplicate, held_out_v
 from nnunet_mgcl.data.pool_manifest import SAVE_EVERY, FileEntry, Manifest, locked
 from nnunet_mgcl.data.pool_scan import scan_pool
 from nnunet_mgcl.data.splits import Split
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.plans import merged_configuration, modality_view
 
 PLAN_KEYS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
@@ -192,7 +192,7 @@ def _preprocess(job: _Job) -> UserError | list[str]:
     try:
         data, properties = plans.image_reader_writer_class().read_images([str(path) for path in job.files])
     except Exception as error:  # every reader raises exceptions of its own
-        return UserError(where, f"cannot be read ({_reason(error)})", "an intact image", _REMEDY)
+        return UserError(where, f"cannot be read ({reason(error)})", "an intact image", _REMEDY)
     if mistake := _mistake_in(data, len(job.files)):
         return UserError(where, *mistake, _REMEDY)
     if _is_2d(properties["spacing"]) and plans.original_median_shape_after_transp[0] > 1:
@@ -226,7 +226,7 @@ def _nifti_mistake(path: Path) -> tuple[str, str] | None:
         image: Any = nibabel.load(path)
         values = np.asanyarray(image.dataobj).reshape(1, -1)
     except Exception as error:  # gzip, zlib, OS and nibabel's own errors
-        return f"cannot be read ({_reason(error)})", "an intact image"
+        return f"cannot be read ({reason(error)})", "an intact image"
     if not np.issubdtype(values.dtype, np.number):
         return "colours", "one number a voxel"
     return _mistake_in(values, 1)
@@ -246,10 +246,6 @@ def _mistake_in(data: np.ndarray, files: int) -> tuple[str, str] | None:
     if any(channel.min() == channel.max() for channel in data):
         return "one value in all voxels", "an image"
     return None
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 
 def _without_raw(
