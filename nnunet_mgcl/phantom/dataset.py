@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_mgcl.data.bit_mask import label_names, lesion_labels
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import read_json, write_json, write_text
 from nnunet_mgcl.phantom.anatomy import Grid
@@ -167,19 +168,16 @@ def check_target(target: Path, *, overwrite: bool) -> None:
 
 def dataset_json(options: PhantomOptions) -> dict[str, Any]:
     """The content of `dataset.json`: nnU-Net's keys, the plugin's `mgcl`, and the phantom's options."""
-    labels = range(2 ** len(MODALITIES))
-    members = {m: [label for label in labels if label >> bit & 1] for bit, m in enumerate(MODALITIES)}
-    names = ["+".join(m for m in MODALITIES if label in members[m]) or "background" for label in labels]
     return {
         "channel_names": {str(channel): m for channel, m in enumerate(MODALITIES)},
-        "labels": {name: label for label, name in enumerate(names)},
+        "labels": label_names(MODALITIES),
         "numTraining": options.cases,
         "file_ending": FILE_ENDING,
         "name": options.name,
         "description": DESCRIPTION,
         "mgcl": {
             "modalities": {m: [channel] for channel, m in enumerate(MODALITIES)},
-            "lesion_labels": members,
+            "lesion_labels": lesion_labels(MODALITIES),
         },
         "phantom": asdict(options),
     }

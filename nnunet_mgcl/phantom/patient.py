@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nnunet_mgcl.data.bit_mask import encode
 from nnunet_mgcl.phantom.anatomy import Grid, draw_anatomy
 from nnunet_mgcl.phantom.lesion import Lesion, draw_lesion
 from nnunet_mgcl.phantom.signal import MODALITIES, draw_image
@@ -28,9 +29,7 @@ class Patient:
     @property
     def label_map(self) -> npt.NDArray[np.uint8]:
         """The modalities' masks as one bit mask `(Z, Y, X)`: DWI = 1, FLAIR = 2, PWI = 4."""
-        masks = self.lesion.masks()
-        bits = [masks[modality].astype(np.uint8) << bit for bit, modality in enumerate(MODALITIES)]
-        return np.bitwise_or.reduce(bits)
+        return encode(self.lesion.masks(), MODALITIES)
 
 
 def draw_patient(grid: Grid, hours: float, rng: np.random.Generator, modalities: Iterable[str] = MODALITIES) -> Patient:
