@@ -38,14 +38,14 @@ class Clockwork:
     """Constants of the clock; spreads are standard deviations of logarithms between patients.
 
     Attributes:
-        t2_slope: Mean initial T2 rise of the core in ms/h, as measured by Damion et al., Phys Med Biol 2019;64:095016.
+        t2_slope: Initial T2 rise of the median patient's core in ms/h (Damion et al., Phys Med Biol 2019;64:095016).
         t2_limit: T2 rise in ms where it would end without the slow changes of the later days; chosen.
         t2_limit_spread: Of it; chosen.
         t2_spread: Of the initial slope. CALIBRATED.
         visible_ratio: FLAIR signal ratio of lesion to normal that the median reader sees. CALIBRATED.
         reader_spread: Of (visible_ratio - 1) between readings; chosen, for moderate agreement of readers.
         adc_first: Fall of the ADC, as a share of normal, in the first minutes; chosen for a ratio of 0.7.
-        adc_later: Its further slow fall; chosen for a ratio of 0.5 if nothing normalised.
+        adc_later: Its further slow fall; chosen for a ratio of 0.55 if nothing normalised.
         adc_minutes: Time constant of the fast fall in minutes; chosen.
         adc_hours: Time constant of the slow fall in hours, median; chosen.
         adc_hours_spread: Of it; chosen.
@@ -66,7 +66,7 @@ class Clockwork:
     visible_ratio: float = 1.1
     reader_spread: float = 0.25
     adc_first: float = 0.30
-    adc_later: float = 0.20
+    adc_later: float = 0.15
     adc_minutes: float = 10.0
     adc_hours: float = 6.0
     adc_hours_spread: float = 0.5
@@ -193,7 +193,7 @@ def read_clock(hours: Number, variates: FloatArray, clockwork: Clockwork = CLOCK
     )
     c = clockwork
     t2_limit = c.t2_limit * np.exp(c.t2_limit_spread * z["t2_amplitude"])
-    t2_slope = c.t2_slope * _log_normal(c.t2_spread, t2_rate)
+    t2_slope = c.t2_slope * np.exp(c.t2_spread * t2_rate)
     adc_fall = c.adc_first * (1.0 - np.exp(-hours * 60.0 / c.adc_minutes)) + c.adc_later * (
         1.0 - np.exp(-hours / (c.adc_hours * np.exp(c.adc_hours_spread * z["adc_rate"])))
     )
@@ -207,8 +207,3 @@ def read_clock(hours: Number, variates: FloatArray, clockwork: Clockwork = CLOCK
         core_fraction=1.0 - (1.0 - np.minimum(core_first, 0.9)) * np.exp(-hours / core_hours),
         visible_ratio=1.0 + (c.visible_ratio - 1.0) * np.exp(c.reader_spread * z["reader"]),
     )
-
-
-def _log_normal(spread: float, z: Number) -> Number:
-    """A log-normal factor of mean 1."""
-    return np.exp(spread * z - 0.5 * spread**2)
