@@ -109,8 +109,8 @@ def adc_from_signals(s0: FloatArray, sb: FloatArray, b: float) -> FloatArray:
     return np.maximum(np.log(ratio) / b, 0.0)
 
 
-# Tmax in seconds. Normal below 3 s and penumbra above 6 s: the convention of DEFUSE (Olivot et al., Stroke
-# 2009;40:469), core beyond 10 s as in the hypoperfusion intensity ratio (Olivot et al., Stroke 2014;45:1018).
+# Tmax in seconds: the deficit above 6 s, its worst part beyond 10 s (Olivot et al., Stroke 2014;45:1018). The values
+# on both sides of the thresholds are chosen; normal tissue is below 3 s.
 TMAX_GREY, TMAX_WHITE = 1.3, 1.9
 TMAX_PENUMBRA, TMAX_CORE = 8.0, 12.0
 TMAX_THRESHOLD = 6.0
