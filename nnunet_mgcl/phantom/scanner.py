@@ -1,0 +1,276 @@
+"""The scanner of the phantom: tissues and a stroke in, images out. Images and masks are `(Z, Y, X)`.
+
+A lesion is no bright spot that is added to an image: it changes T2 and ADC of the tissue it lies in, and the
+sequence's equation makes of that what it makes of it. Signals are computed on the thin layers and averaged over
+the slice, which is what partial volume is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
+
+from nnunet_mgcl.phantom import artefacts, physics
+from nnunet_mgcl.phantom.anatomy import Anatomy, Grid
+from nnunet_mgcl.phantom.clock import TissueClock, flair_ratio, injured
+from nnunet_mgcl.phantom.physics import FloatArray, Tissue
+
+if TYPE_CHECKING:
+    from nnunet_mgcl.phantom.distractors import DistractorMaps
+    from nnunet_mgcl.phantom.stroke import StrokeMaps
+
+BoolArray = npt.NDArray[np.bool_]
+
+CHANNELS = {"DWI": ("DWI", "ADC"), "FLAIR": ("FLAIR",), "PWI": ("Tmax",)}
+MODALITIES = tuple(CHANNELS)
+
+# White-matter hyperintensities: FLAIR bright, and about as bright as their surroundings in DWI, because longer T2 and
+# faster diffusion cancel; where they do not, T2 shines through. Chosen.
+WMH_T2_RISE = 35.0
+WMH_ADC_RATIO = (1.25, 1.5)
+WMH_DENSITY = 1.05
+
+# Signal of white matter over the noise's standard deviation (DWI: at b = 1000), and share of scans with motion. Chosen.
+SNR = {"DWI": (14.0, 28.0), "FLAIR": (22.0, 40.0)}
+MOTION_SHARE = 0.15
+# Units of an image for a signal of 1, as clinical scans have them. Chosen.
+GAIN = {"DWI": 2200.0, "FLAIR": 7000.0}
+GAIN_SPREAD = 0.2
+ADC_UNIT = 1e-6  # mm^2/s
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What lies in the scanner: how much of every voxel is which tissue, and the stroke.
+
+    Attributes:
+        grid: The scan's grid.
+        scalp: Share of the voxel, like the other tissues.
+        fluid: Cerebrospinal fluid and old cavities.
+        grey: Grey matter.
+        white: Normal white matter.
+        wmh: Hyperintense white matter.
+        template_mm: x, y, z in the template, `(3, Z, Y, X)`.
+        stroke: The stroke, None where there is none.
+    """
+
+    grid: Grid
+    scalp: FloatArray
+    fluid: FloatArray
+    grey: FloatArray
+    white: FloatArray
+    wmh: FloatArray
+    template_mm: FloatArray
+    stroke: Ischaemia | None
+
+    @property
+    def brain(self) -> FloatArray:
+        """Grey and white matter."""
+        return self.grey + self.white + self.wmh
+
+    def per_voxel(self, of_samples: FloatArray) -> FloatArray:
+        """The mean of every voxel `(Z, Y, X)` of something that only the stroke's samples `(N,)` have."""
+        assert self.stroke is not None
+        sums = np.bincount(self.stroke.voxel, weights=of_samples, minlength=self.grey.size)
+        return (sums / self.grid.substeps).reshape(self.grid.shape).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Ischaemia:
+    """The stroke in a scan, on those samples of the thin layers that it reaches.
+
+    Attributes:
+        clock: What time has made of it.
+        voxel: Flat index `(N,)` of the voxel that a sample belongs to.
+        core: Share `(N,)` of the sample that is core.
+        depth: 0..1, `(N,)`: 1 is the oldest tissue, in the centre.
+        grey: Share `(N,)` of the sample that is grey matter.
+        white: Share `(N,)` of the sample that is white matter, hyperintense or not.
+        core_share: Core, as a share of every voxel.
+        deficit_share: The same for the perfusion deficit.
+    """
+
+    clock: TissueClock
+    voxel: npt.NDArray[np.intp]
+    core: FloatArray
+    depth: FloatArray
+    grey: FloatArray
+    white: FloatArray
+    core_share: FloatArray
+    deficit_share: FloatArray
+
+
+def set_scene(
+    anatomy: Anatomy,
+    distractors: DistractorMaps | None = None,
+    stroke: StrokeMaps | None = None,
+    clock: TissueClock | None = None,
+) -> Scene:
+    """Puts a head into the scanner, with its old damage and, where a clock is given, its stroke."""
+    grid, grey, white, fluid = anatomy.grid, anatomy.grey, anatomy.white, anatomy.fluid
+    wmh = np.zeros(1, dtype=np.float32)
+    if distractors is not None:
+        left = 1 - distractors.chronic
+        fluid = fluid + (grey + white) * distractors.chronic
+        grey, white = grey * left, white * left
+        wmh = np.minimum(distractors.wmh, white)
+    ischaemia = None
+    if stroke is not None and clock is not None:
+        ischaemia = _ischaemia(grid, stroke, clock, grey, white)
+    middle = anatomy.template_mm[:, grid.substeps // 2 :: grid.substeps]
+    slices = [grid.average(layers) for layers in (anatomy.scalp, fluid, grey, white - wmh)]
+    damaged = grid.average(wmh) if wmh.size > 1 else np.zeros(grid.shape, dtype=np.float32)
+    return Scene(grid, *slices, damaged, middle, ischaemia)
+
+
+def _ischaemia(grid: Grid, stroke: StrokeMaps, clock: TissueClock, grey: FloatArray, white: FloatArray) -> Ischaemia:
+    samples = np.flatnonzero(stroke.core > 0.01)
+    in_slice = grid.shape[1] * grid.shape[2]
+    return Ischaemia(
+        clock=clock,
+        voxel=samples // in_slice // grid.substeps * in_slice + samples % in_slice,
+        core=stroke.core.ravel()[samples],
+        depth=stroke.age.ravel()[samples],
+        grey=grey.ravel()[samples],
+        white=white.ravel()[samples],
+        core_share=grid.average(stroke.core),
+        deficit_share=grid.average(stroke.deficit),
+    )
+
+
+def draw_images(modality: str, scene: Scene, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
+    """Scans the scene.
+
+    Args:
+        modality: One of `MODALITIES`.
+        scene: What lies in the scanner.
+        rng: Draws coils, motion, noise and gain.
+
+    Returns:
+        The modality's channels: DWI and FLAIR as int16, ADC as int16 in 10^-6 mm^2/s, Tmax as float32 in s.
+    """
+    return {"DWI": _diffusion, "FLAIR": _flair, "PWI": _perfusion}[modality](scene, rng)
+
+
+def _diffusion(scene: Scene, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
+    """Both b-values with the same coils and the same losses; the ADC map comes from their noisy magnitudes."""
+    damaged = _hyperintense(rng)
+    field = artefacts.coil_bias(scene.grid, rng) * artefacts.susceptibility_loss(scene.template_mm, rng)
+    moves = rng.random() < MOTION_SHARE
+    sigma = _sigma("DWI", float(physics.diffusion_signal(physics.WHITE, physics.DIFFUSION.b)), rng)
+    magnitudes = []
+    for b in (0.0, physics.DIFFUSION.b):
+
+        def formula(tissue: Tissue, b: float = b) -> FloatArray:
+            return physics.diffusion_signal(tissue, b)
+
+        image = field * _signal(scene, formula, damaged, fat=physics.FAT_LEFT_BY_SUPPRESSION)
+        if moves:
+            image = artefacts.with_dropouts(image, rng) if b else image
+            image = artefacts.with_phase_errors(image, artefacts.echo_ghost(scene.grid, rng))
+        magnitudes.append(artefacts.rician(image, sigma, rng))
+    s0, sb = magnitudes
+    adc = physics.adc_from_signals(s0, sb, physics.DIFFUSION.b)
+    # Scanners leave air out of the map: where b = 0 is hardly above its noise.
+    adc[s0 < 8 * sigma] = 0.0
+    return {"DWI": _integers(_gain("DWI", rng) * sb), "ADC": _integers(adc / ADC_UNIT)}
+
+
+def _flair(scene: Scene, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
+    image = artefacts.coil_bias(scene.grid, rng) * _signal(scene, physics.flair_signal, _hyperintense(rng), fat=1.0)
+    if rng.random() < MOTION_SHARE:
+        image = artefacts.with_phase_errors(image, artefacts.interleaved_motion(scene.grid, rng))
+    sigma = _sigma("FLAIR", float(physics.flair_signal(physics.WHITE)), rng)
+    return {"FLAIR": _integers(_gain("FLAIR", rng) * artefacts.rician(image, sigma, rng))}
+
+
+def _hyperintense(rng: np.random.Generator) -> Tissue:
+    white = injured(physics.WHITE, WMH_T2_RISE, rng.uniform(*WMH_ADC_RATIO))
+    return Tissue(white.t1, white.t2, physics.WHITE.density * WMH_DENSITY, white.adc)
+
+
+def _signal(scene: Scene, formula: Callable[[Tissue], FloatArray], damaged: Tissue, fat: float) -> FloatArray:
+    """The signal of every voxel before the scanner's own flaws, `(Z, Y, X)`; the stroke's tissue is changed tissue."""
+    layers = physics.FAT_OF_SCALP * fat, 1 - physics.FAT_OF_SCALP
+    scalp = layers[0] * formula(physics.FAT) + layers[1] * formula(physics.MUSCLE)
+    shares = {"fluid": physics.FLUID, "grey": physics.GREY, "white": physics.WHITE, "wmh": damaged}
+    signal = scene.scalp * np.float32(scalp)
+    for name, tissue in shares.items():
+        signal += getattr(scene, name) * np.float32(formula(tissue))
+    stroke = scene.stroke
+    if stroke is not None:
+        rise = stroke.clock.t2_rise * stroke.depth
+        change = sum(
+            share * (formula(injured(tissue, rise, stroke.clock.adc_ratio)) - formula(tissue))
+            for share, tissue in ((stroke.grey, physics.GREY), (stroke.white, physics.WHITE))
+        )
+        signal += scene.per_voxel(stroke.core * change)
+    return signal
+
+
+def _perfusion(scene: Scene, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
+    """A Tmax map as perfusion programs write it: coarse, noise where there is no tissue, 0 outside the head."""
+    smooth = [0.0, *(2.0 / step for step in scene.grid.spacing[1:])]
+    grey, white = scene.grey, scene.white + scene.wmh
+    nothing = np.zeros(scene.grid.shape, dtype=np.float32)
+    deficit = nothing if scene.stroke is None else scene.stroke.deficit_share
+    core = nothing if scene.stroke is None else scene.stroke.core_share
+    tissue = np.maximum(grey + white, 0.05)
+    wide = [0.0, *(9.0 / step for step in scene.grid.spacing[1:])]
+    oligaemia = 4.0 * gaussian_filter(deficit, wide)
+    seconds = physics.tmax(grey, white, np.minimum(deficit / tissue, 1.0), np.minimum(core / tissue, 1.0), oligaemia)
+    coarse = gaussian_filter(rng.standard_normal(scene.grid.shape, dtype=np.float32), smooth)
+    seconds = gaussian_filter(seconds, smooth) + 0.5 * coarse / coarse.std()
+    # A fit to no signal gives anything: in fluid and where air has spoilt the images.
+    left = artefacts.susceptibility_loss(scene.template_mm, rng) * scene.brain
+    anything = rng.uniform(0.0, 12.0, scene.grid.shape).astype(np.float32)
+    seconds = np.where(rng.random(scene.grid.shape) < np.clip(1.0 - left / 0.4, 0.0, 0.8), anything, seconds)
+    inside = scene.brain + scene.fluid > 0.5
+    return {"Tmax": np.where(inside, np.maximum(seconds, 0.0), 0.0).astype(np.float32)}
+
+
+def _sigma(modality: str, white: float, rng: np.random.Generator) -> float:
+    return white / rng.uniform(*SNR[modality])
+
+
+def _gain(modality: str, rng: np.random.Generator) -> float:
+    return GAIN[modality] * rng.lognormal(0.0, GAIN_SPREAD)
+
+
+def _integers(image: FloatArray) -> npt.NDArray[np.int16]:
+    return np.clip(np.rint(image), 0, np.iinfo(np.int16).max).astype(np.int16)
+
+
+def draw_masks(scene: Scene) -> dict[str, BoolArray]:
+    """What readers outline: the core in DWI, its visible part in FLAIR, the deficit in PWI; empty without a stroke.
+
+    A voxel belongs to a mask that has half of it; on coarse grids, where a lesion has half of no voxel, the mask is
+    where it has most. FLAIR's mask is not empty if and only if the reader sees the lesion.
+    """
+    stroke = scene.stroke
+    if stroke is None:
+        return {modality: np.zeros(scene.grid.shape, dtype=bool) for modality in MODALITIES}
+    core = _at_least_half(stroke.core_share)
+    return {
+        "DWI": core,
+        "FLAIR": _visible_part(scene, stroke, core),
+        "PWI": core | _at_least_half(stroke.deficit_share),
+    }
+
+
+def _visible_part(scene: Scene, stroke: Ischaemia, core: BoolArray) -> BoolArray:
+    if not stroke.clock.flair_visible:
+        return np.zeros_like(core)
+    depth = np.where(core, scene.per_voxel(stroke.core * stroke.depth) / np.maximum(stroke.core_share, 1e-6), 0.0)
+    # A voxel on a coarse grid need not reach the depth of the centre, which the reader sees.
+    seen = flair_ratio(stroke.clock.t2_rise * depth) > stroke.clock.visible_ratio
+    return seen if seen.any() else depth == depth.max()
+
+
+def _at_least_half(share: FloatArray) -> BoolArray:
+    return (share > 0) & (share >= min(0.5, float(share.max())))
