@@ -28,9 +28,15 @@ def margin(territory: str) -> FloatArray:
 
     Border zones differ between people: add smooth noise of a few mm before comparing with 0.
     """
-    template = load_template()
-    x, y, z = np.broadcast_arrays(*template.coordinates())
+    x, y, z = np.broadcast_arrays(*load_template().coordinates())
     return _RULES[territory](np.abs(x), y, z).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def cerebrum() -> FloatArray:
+    """How far in mm a voxel of the template lies inside either hemisphere's region: no stroke leaves it."""
+    x, y, z = np.broadcast_arrays(*load_template().coordinates())
+    return _cerebrum(np.abs(x), y, z).astype(np.float32)
 
 
 def _cerebrum(x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
