@@ -37,7 +37,7 @@ FOLD_SCALE_MM = 3.5
 CONTROL_MM = 45.0
 DEFORMATION_MM = 2.5
 # The maps between the frames are computed on such a lattice and interpolated.
-_LATTICE_MM = 5.0
+_LATTICE_MM = 6.0
 # How far the ventricles' pressure reaches, and the displacement of their wall at widening 1.
 PRESSURE_MM = 8.0
 WIDENING_MM = 4.0
@@ -155,25 +155,25 @@ class Head:
     def sample(self, grid: Grid, pose: Pose | None = None) -> Anatomy:
         """The head in a scan of this grid and pose (None: straight), on the thin layers of its slices."""
         thin = grid.thin()
-        template_mm = self.template_mm(thin, pose)
+        template_mm, hull = self._maps(thin, pose)
         # Wider voxels have wider borders; in the third direction the layers are averaged later.
         sharpness = SHARPNESS * min(1.0, STEP_MM / grid.spacing[1])
         tissues = [np.empty(thin.shape, dtype=np.float32) for _ in range(4)]
         for layer in range(thin.shape[0]):  # by layer: a matrix of 512 needs no more memory than it must
-            for tissue, values in zip(tissues, self._tissues(template_mm[:, layer], sharpness), strict=True):
-                tissue[layer] = values
+            values = self._tissues(template_mm[:, layer], hull[layer], sharpness)
+            for tissue, value in zip(tissues, values, strict=True):
+                tissue[layer] = value
         return Anatomy(*tissues, template_mm=template_mm, grid=grid)
 
-    def template_mm(self, grid: Grid, pose: Pose | None = None) -> FloatArray:
-        """x, y, z `(3, Z, Y, X)` in the template of every voxel of a grid."""
+    def _maps(self, grid: Grid, pose: Pose | None) -> tuple[FloatArray, FloatArray]:
+        """What is smooth and may be interpolated: every voxel's place in the template and distance from the hull."""
+        template = load_template()
         knots = [_knots(axis) for axis in grid.axes()]
-        z, y, x = np.meshgrid(*knots, indexing="ij")
-        points = self.to_template(np.stack([x, y, z], axis=-1).reshape(-1, 3), pose)
-        lattice = points.T.reshape(3, *z.shape).astype(np.float32)
         weights = [_hat_weights(axis, knot) for axis, knot in zip(grid.axes(), knots, strict=True)]
-        for axis, weight in enumerate(weights, start=1):
-            lattice = np.moveaxis(np.tensordot(weight, lattice, axes=(1, axis)), 0, axis)
-        return np.ascontiguousarray(lattice)
+        z, y, x = np.meshgrid(*knots, indexing="ij")
+        points = self.to_template(np.stack([x, y, z], axis=-1).reshape(-1, 3), pose).T.astype(np.float32)
+        hull = lookup(template.hull, template.indices(points))
+        return _interpolate(points.reshape(3, *z.shape), weights), _interpolate(hull.reshape(1, *z.shape), weights)[0]
 
     def to_template(self, mm: FloatArray, pose: Pose | None = None) -> FloatArray:
         """Where the scanner's points `(N, 3)` x, y, z are in the template, `(N, 3)`."""
@@ -189,19 +189,17 @@ class Head:
         indices = (points[:, ::-1] - template.origin).T / CONTROL_MM
         return np.stack([map_coordinates(u, indices, order=3, mode="nearest") for u in self.deformation], axis=-1)
 
-    def _tissues(self, mm: FloatArray, sharpness: float) -> tuple[FloatArray, ...]:
+    def _tissues(self, mm: FloatArray, hull: FloatArray, sharpness: float) -> tuple[FloatArray, ...]:
         """Scalp, fluid, grey and white of the points `(3, ...)` of one layer."""
         template = load_template()
-        indices = template.indices(mm)
-        hull = _lookup(template.hull, indices)
         edge = np.float32(sharpness)
         scalp = expit(2 * edge * (SCALP_MM - hull)) * expit(2 * edge * (hull - SKULL_MM))
         fluid, grey, white = (np.zeros(hull.shape, dtype=np.float32) for _ in range(3))
         near = hull < SKULL_MM
-        indices = indices[:, near]
-        inside = expit(2 * edge * (SHELL_MM + self.atrophy - _lookup(template.depth, indices)))
-        brain = inside * expit(edge * _lookup(self.brain_logit, indices))
-        white[near] = brain * expit(edge * _lookup(self.white_logit, indices))
+        indices = template.indices(mm[:, near])
+        inside = expit(2 * edge * (SHELL_MM + self.atrophy - lookup(template.depth, indices)))
+        brain = inside * expit(edge * lookup(self.brain_logit, indices))
+        white[near] = brain * expit(edge * lookup(self.white_logit, indices))
         grey[near] = brain - white[near]
         fluid[near] = inside - brain
         return scalp, fluid, grey, white
@@ -257,12 +255,19 @@ def _pressure_field() -> FloatArray:
 def _pressure(points: FloatArray) -> FloatArray:
     """The ventricles' displacement at points `(N, 3)` of the template's frame."""
     indices = load_template().indices(points.T.astype(np.float32))
-    return np.stack([_lookup(u, indices) for u in _pressure_field()], axis=-1)
+    return np.stack([lookup(u, indices) for u in _pressure_field()], axis=-1)
 
 
-def _lookup(volume: FloatArray, indices: FloatArray) -> FloatArray:
+def lookup(volume: FloatArray, indices: FloatArray) -> FloatArray:
     """Linear interpolation at indices `(3, ...)`; the nearest value outside."""
     return map_coordinates(volume, indices, order=1, mode="nearest", output=np.float32)
+
+
+def _interpolate(lattice: FloatArray, weights: list[FloatArray]) -> FloatArray:
+    """Values `(C, Z, Y, X)` from a lattice's, along one axis after the other."""
+    for axis, weight in enumerate(weights, start=1):
+        lattice = np.moveaxis(np.tensordot(weight, lattice, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(lattice)
 
 
 def _knots(axis: FloatArray) -> FloatArray:
