@@ -5,10 +5,16 @@ All numbers here are chosen so that pictures look like clinical ones; none is me
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from nnunet_mgcl.phantom.anatomy import Grid
 from nnunet_mgcl.phantom.physics import FloatArray
+
+# Real, and complex once phases matter.
+Signal = npt.NDArray[np.inexact[Any]]
 
 COILS = 8
 COIL_RING_MM = 135.0
@@ -18,9 +24,9 @@ BIAS_LEFT = 0.5
 # Where air in bone spoils the field, in the template's mm (x, y, z), with standard deviations in mm: above the frontal
 # and sphenoid sinuses, and above both petrous bones.
 AIR = (
-    ((0.0, 38.0, -24.0), (20.0, 16.0, 11.0)),
-    ((46.0, -24.0, -30.0), (14.0, 16.0, 9.0)),
-    ((-46.0, -24.0, -30.0), (14.0, 16.0, 9.0)),
+    ((0.0, 36.0, -26.0), (16.0, 12.0, 9.0)),
+    ((48.0, -26.0, -32.0), (10.0, 13.0, 7.0)),
+    ((-48.0, -26.0, -32.0), (10.0, 13.0, 7.0)),
 )
 SHOTS = 16
 
@@ -67,23 +73,23 @@ def interleaved_motion(grid: Grid, rng: np.random.Generator) -> FloatArray:
 def echo_ghost(grid: Grid, rng: np.random.Generator) -> FloatArray:
     """Phase errors in radians of the k-space lines `(Z, Y)` of an echo-planar image: every other line is off."""
     alternating = np.where(np.arange(grid.shape[1]) % 2, 1.0, -1.0)
-    slices = rng.normal(0.0, rng.uniform(0.05, 0.15), grid.shape[0])
+    slices = rng.normal(0.0, rng.uniform(0.03, 0.10), grid.shape[0])
     return (slices[:, None] * alternating).astype(np.float32)
 
 
-def with_phase_errors(image: FloatArray, phase: FloatArray) -> FloatArray:
+def with_phase_errors(image: Signal, phase: FloatArray) -> Signal:
     """The complex image `(Z, Y, X)` whose k-space lines along y were turned by `phase` `(Z, Y)`."""
     lines = np.fft.fft(image, axis=1) * np.exp(1j * phase)[:, :, None]
     return np.fft.ifft(lines, axis=1).astype(np.complex64)
 
 
-def with_dropouts(image: FloatArray, rng: np.random.Generator) -> FloatArray:
+def with_dropouts(image: Signal, rng: np.random.Generator) -> Signal:
     """The diffusion image with a few slices darkened: the patient moved while they were encoded."""
     moved = rng.random(image.shape[0]) < 0.15
     return image * np.where(moved, rng.uniform(0.6, 0.9, image.shape[0]), 1.0).astype(np.float32)[:, None, None]
 
 
-def rician(image: FloatArray, sigma: float, rng: np.random.Generator) -> FloatArray:
+def rician(image: Signal, sigma: float, rng: np.random.Generator) -> FloatArray:
     """The magnitude of a signal (real or complex) with complex Gaussian noise: never negative, also in air."""
     real = image.real + np.float32(sigma) * rng.standard_normal(image.shape, dtype=np.float32)
     imaginary = image.imag + np.float32(sigma) * rng.standard_normal(image.shape, dtype=np.float32)

@@ -66,7 +66,7 @@ FLUID = Tissue(t1=4300.0, t2=1900.0, density=1.0, adc=3.0e-3)
 FAT = Tissue(t1=371.0, t2=133.0, density=0.9, adc=0.05e-3)
 MUSCLE = Tissue(t1=1420.0, t2=32.0, density=0.75, adc=1.4e-3)
 # The phantom's scalp is one layer; chosen.
-FAT_OF_SCALP = 0.6
+FAT_OF_SCALP = 0.5
 # What fat suppression leaves of fat in the echo-planar sequences; chosen.
 FAT_LEFT_BY_SUPPRESSION = 0.05
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +18,14 @@ from scipy.ndimage import gaussian_filter
 
 from nnunet_mgcl.phantom import artefacts, physics
 from nnunet_mgcl.phantom.anatomy import Anatomy, Grid
+from nnunet_mgcl.phantom.artefacts import Signal
 from nnunet_mgcl.phantom.clock import TissueClock, flair_ratio, injured
 from nnunet_mgcl.phantom.physics import FloatArray, Tissue
+from nnunet_mgcl.phantom.stroke import StrokeMaps, outline
+from nnunet_mgcl.phantom.template import BoolArray
 
 if TYPE_CHECKING:
     from nnunet_mgcl.phantom.distractors import DistractorMaps
-    from nnunet_mgcl.phantom.stroke import StrokeMaps
-
-BoolArray = npt.NDArray[np.bool_]
 
 CHANNELS = {"DWI": ("DWI", "ADC"), "FLAIR": ("FLAIR",), "PWI": ("Tmax",)}
 MODALITIES = tuple(CHANNELS)
@@ -36,12 +37,13 @@ WMH_ADC_RATIO = (1.25, 1.5)
 WMH_DENSITY = 1.05
 
 # Signal of white matter over the noise's standard deviation (DWI: at b = 1000), and share of scans with motion. Chosen.
-SNR = {"DWI": (14.0, 28.0), "FLAIR": (22.0, 40.0)}
+SNR = {"DWI": (18.0, 34.0), "FLAIR": (28.0, 50.0)}
 MOTION_SHARE = 0.15
 # Units of an image for a signal of 1, as clinical scans have them. Chosen.
 GAIN = {"DWI": 2200.0, "FLAIR": 7000.0}
 GAIN_SPREAD = 0.2
 ADC_UNIT = 1e-6  # mm^2/s
+ADC_CUT = 0.3  # of white matter's signal at b = 0
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,8 @@ class Ischaemia:
         clock: What time has made of it.
         voxel: Flat index `(N,)` of the voxel that a sample belongs to.
         core: Share `(N,)` of the sample that is core.
-        depth: 0..1, `(N,)`: 1 is the oldest tissue, in the centre.
-        grey: Share `(N,)` of the sample that is grey matter.
-        white: Share `(N,)` of the sample that is white matter, hyperintense or not.
+        depth: How far T2 has risen there `(N,)`, 1 where the core is oldest.
+        grey: Grey matter's share `(N,)` of the core; the rest is white.
         core_share: Core, as a share of every voxel.
         deficit_share: The same for the perfusion deficit.
     """
@@ -100,7 +101,6 @@ class Ischaemia:
     core: FloatArray
     depth: FloatArray
     grey: FloatArray
-    white: FloatArray
     core_share: FloatArray
     deficit_share: FloatArray
 
@@ -113,33 +113,44 @@ def set_scene(
 ) -> Scene:
     """Puts a head into the scanner, with its old damage and, where a clock is given, its stroke."""
     grid, grey, white, fluid = anatomy.grid, anatomy.grey, anatomy.white, anatomy.fluid
-    wmh = np.zeros(1, dtype=np.float32)
+    wmh = np.zeros_like(white)
     if distractors is not None:
         left = 1 - distractors.chronic
-        fluid = fluid + (grey + white) * distractors.chronic
+        fluid = fluid + anatomy.brain * distractors.chronic
         grey, white = grey * left, white * left
         wmh = np.minimum(distractors.wmh, white)
-    ischaemia = None
-    if stroke is not None and clock is not None:
-        ischaemia = _ischaemia(grid, stroke, clock, grey, white)
-    middle = anatomy.template_mm[:, grid.substeps // 2 :: grid.substeps]
-    slices = [grid.average(layers) for layers in (anatomy.scalp, fluid, grey, white - wmh)]
-    damaged = grid.average(wmh) if wmh.size > 1 else np.zeros(grid.shape, dtype=np.float32)
-    return Scene(grid, *slices, damaged, middle, ischaemia)
+    return Scene(
+        grid=grid,
+        scalp=grid.average(anatomy.scalp),
+        fluid=grid.average(fluid),
+        grey=grid.average(grey),
+        white=grid.average(white - wmh),
+        wmh=grid.average(wmh),
+        template_mm=anatomy.template_mm[:, grid.substeps // 2 :: grid.substeps],
+        stroke=None if stroke is None or clock is None else _ischaemia(anatomy, grey, white, stroke, clock),
+    )
 
 
-def _ischaemia(grid: Grid, stroke: StrokeMaps, clock: TissueClock, grey: FloatArray, white: FloatArray) -> Ischaemia:
-    samples = np.flatnonzero(stroke.core > 0.01)
+def _ischaemia(
+    anatomy: Anatomy, grey: FloatArray, white: FloatArray, stroke: StrokeMaps, clock: TissueClock
+) -> Ischaemia:
+    """The stroke in the grey and white matter that is left beside old cavities."""
+    grid = anatomy.grid
+    left = (grey + white) / np.maximum(anatomy.brain, 1e-6)
+    core = stroke.core * left
+    samples = np.flatnonzero(core > 0.01)
     in_slice = grid.shape[1] * grid.shape[2]
+    # Half of a core's volume died in about the first quarter of its time, since its growth slows down.
+    depth = np.sqrt(stroke.age.ravel()[samples])
+    grey, white = grey.ravel()[samples], white.ravel()[samples]
     return Ischaemia(
         clock=clock,
         voxel=samples // in_slice // grid.substeps * in_slice + samples % in_slice,
-        core=stroke.core.ravel()[samples],
-        depth=stroke.age.ravel()[samples],
-        grey=grey.ravel()[samples],
-        white=white.ravel()[samples],
-        core_share=grid.average(stroke.core),
-        deficit_share=grid.average(stroke.deficit),
+        core=core.ravel()[samples],
+        depth=depth / max(float(depth.max(initial=0.0)), 1e-6),
+        grey=grey / (grey + white),
+        core_share=grid.average(core),
+        deficit_share=grid.average(stroke.deficit * left),
     )
 
 
@@ -161,31 +172,29 @@ def _diffusion(scene: Scene, rng: np.random.Generator) -> dict[str, npt.NDArray[
     """Both b-values with the same coils and the same losses; the ADC map comes from their noisy magnitudes."""
     damaged = _hyperintense(rng)
     field = artefacts.coil_bias(scene.grid, rng) * artefacts.susceptibility_loss(scene.template_mm, rng)
+    sigma = _sigma("DWI", physics.diffusion_signal(physics.WHITE, physics.DIFFUSION.b), rng)
     moves = rng.random() < MOTION_SHARE
-    sigma = _sigma("DWI", float(physics.diffusion_signal(physics.WHITE, physics.DIFFUSION.b)), rng)
     magnitudes = []
     for b in (0.0, physics.DIFFUSION.b):
-
-        def formula(tissue: Tissue, b: float = b) -> FloatArray:
-            return physics.diffusion_signal(tissue, b)
-
-        image = field * _signal(scene, formula, damaged, fat=physics.FAT_LEFT_BY_SUPPRESSION)
+        formula = partial(physics.diffusion_signal, b=b)
+        image: Signal = field * _signal(scene, formula, damaged, fat=physics.FAT_LEFT_BY_SUPPRESSION)
         if moves:
             image = artefacts.with_dropouts(image, rng) if b else image
             image = artefacts.with_phase_errors(image, artefacts.echo_ghost(scene.grid, rng))
         magnitudes.append(artefacts.rician(image, sigma, rng))
     s0, sb = magnitudes
     adc = physics.adc_from_signals(s0, sb, physics.DIFFUSION.b)
-    # Scanners leave air out of the map: where b = 0 is hardly above its noise.
-    adc[s0 < 8 * sigma] = 0.0
+    # Scanners leave air, and what is as dark as air, out of the map.
+    adc[s0 < ADC_CUT * physics.diffusion_signal(physics.WHITE, b=0.0)] = 0.0
     return {"DWI": _integers(_gain("DWI", rng) * sb), "ADC": _integers(adc / ADC_UNIT)}
 
 
 def _flair(scene: Scene, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
-    image = artefacts.coil_bias(scene.grid, rng) * _signal(scene, physics.flair_signal, _hyperintense(rng), fat=1.0)
+    signal = _signal(scene, physics.flair_signal, _hyperintense(rng), fat=1.0)
+    image: Signal = artefacts.coil_bias(scene.grid, rng) * signal
     if rng.random() < MOTION_SHARE:
         image = artefacts.with_phase_errors(image, artefacts.interleaved_motion(scene.grid, rng))
-    sigma = _sigma("FLAIR", float(physics.flair_signal(physics.WHITE)), rng)
+    sigma = _sigma("FLAIR", physics.flair_signal(physics.WHITE), rng)
     return {"FLAIR": _integers(_gain("FLAIR", rng) * artefacts.rician(image, sigma, rng))}
 
 
@@ -207,7 +216,7 @@ def _signal(scene: Scene, formula: Callable[[Tissue], FloatArray], damaged: Tiss
         rise = stroke.clock.t2_rise * stroke.depth
         change = sum(
             share * (formula(injured(tissue, rise, stroke.clock.adc_ratio)) - formula(tissue))
-            for share, tissue in ((stroke.grey, physics.GREY), (stroke.white, physics.WHITE))
+            for share, tissue in ((stroke.grey, physics.GREY), (1 - stroke.grey, physics.WHITE))
         )
         signal += scene.per_voxel(stroke.core * change)
     return signal
@@ -234,8 +243,8 @@ def _perfusion(scene: Scene, rng: np.random.Generator) -> dict[str, npt.NDArray[
     return {"Tmax": np.where(inside, np.maximum(seconds, 0.0), 0.0).astype(np.float32)}
 
 
-def _sigma(modality: str, white: float, rng: np.random.Generator) -> float:
-    return white / rng.uniform(*SNR[modality])
+def _sigma(modality: str, white: FloatArray, rng: np.random.Generator) -> float:
+    return float(white) / rng.uniform(*SNR[modality])
 
 
 def _gain(modality: str, rng: np.random.Generator) -> float:
@@ -249,28 +258,19 @@ def _integers(image: FloatArray) -> npt.NDArray[np.int16]:
 def draw_masks(scene: Scene) -> dict[str, BoolArray]:
     """What readers outline: the core in DWI, its visible part in FLAIR, the deficit in PWI; empty without a stroke.
 
-    A voxel belongs to a mask that has half of it; on coarse grids, where a lesion has half of no voxel, the mask is
-    where it has most. FLAIR's mask is not empty if and only if the reader sees the lesion.
+    FLAIR's mask is not empty if and only if the reader sees the lesion.
     """
     stroke = scene.stroke
     if stroke is None:
         return {modality: np.zeros(scene.grid.shape, dtype=bool) for modality in MODALITIES}
-    core = _at_least_half(stroke.core_share)
-    return {
-        "DWI": core,
-        "FLAIR": _visible_part(scene, stroke, core),
-        "PWI": core | _at_least_half(stroke.deficit_share),
-    }
+    core = outline(stroke.core_share)
+    return {"DWI": core, "FLAIR": _visible_part(scene, stroke, core), "PWI": core | outline(stroke.deficit_share)}
 
 
 def _visible_part(scene: Scene, stroke: Ischaemia, core: BoolArray) -> BoolArray:
     if not stroke.clock.flair_visible:
         return np.zeros_like(core)
     depth = np.where(core, scene.per_voxel(stroke.core * stroke.depth) / np.maximum(stroke.core_share, 1e-6), 0.0)
-    # A voxel on a coarse grid need not reach the depth of the centre, which the reader sees.
-    seen = flair_ratio(stroke.clock.t2_rise * depth) > stroke.clock.visible_ratio
-    return seen if seen.any() else depth == depth.max()
-
-
-def _at_least_half(share: FloatArray) -> BoolArray:
-    return (share > 0) & (share >= min(0.5, float(share.max())))
+    # A thick slice need not reach the depth of the centre, which the reader sees: it is its deepest voxel then.
+    depth /= max(float(depth.max()), 1e-6)
+    return core & (flair_ratio(stroke.clock.t2_rise * depth) > stroke.clock.visible_ratio)
