@@ -31,7 +31,7 @@ HALF = 0.5
 # Strokes below it would be cut off by the field of view.
 _LOWEST_MM = -33.0
 # Irregularity of the borders: of the territory in mm, of the field in parts of the deficit's radius.
-_BORDER_NOISE_MM, _FIELD_NOISE = 3.0, 0.25
+_BORDER_NOISE_MM, _FIELD_NOISE = 3.0, 0.22
 _NOISE_SCALE_MM = 7.0
 _ML = STEP_MM**3 / 1000
 _ATTEMPTS = 10_000
