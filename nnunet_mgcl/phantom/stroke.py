@@ -91,6 +91,14 @@ class Stroke:
             age[z, inside] = np.interp(field, self.core_levels[::-1], steps[::-1])
         return StrokeMaps(core, deficit, age)
 
+    def on_template(self) -> FloatArray:
+        """The field on all of the template's grid."""
+        field = np.full(load_template().grey.shape, _FAR, dtype=np.float32)
+        field[tuple(slice(start, start + n) for start, n in zip(self.corner, self.field.shape, strict=True))] = (
+            self.field
+        )
+        return field
+
 
 def draw_stroke(core_fraction: float, rng: np.random.Generator, masks: LesionMasks | None = None) -> Stroke:
     """Draws a stroke whose core is more than 1 ml at the time when it is `core_fraction` of the deficit.
