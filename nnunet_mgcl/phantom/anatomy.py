@@ -35,12 +35,14 @@ FOLD_SCALE_MM = 3.5
 
 # Smooth random deformation: its control points' distance, and the displacement's standard deviation there.
 CONTROL_MM = 45.0
-DEFORMATION_MM = 2.5
+DEFORMATION_MM = 2.0
 # The maps between the frames are computed on such a lattice and interpolated.
 _LATTICE_MM = 6.0
-# How far the ventricles' pressure reaches, and the displacement of their wall at widening 1.
+# How far the ventricles' pressure reaches, and how far it moves their wall at widening 1: their volume about
+# trebles. In one step the largest displacements would fold the space.
 PRESSURE_MM = 8.0
-WIDENING_MM = 4.0
+WIDENING_MM = 8.0
+_PRESSURE_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,9 @@ class Head:
         # From LPS to RAS: x and y change their signs.
         points = (straight * [-1, -1, 1]) @ self.matrix.T + CENTRE_MM
         points = points + self._displacement(points)
-        return points + self.widening * _pressure(points)
+        for _ in range(_PRESSURE_STEPS):
+            points = points + self.widening / _PRESSURE_STEPS * _pressure(points)
+        return points
 
     def _displacement(self, points: FloatArray) -> FloatArray:
         """The random deformation at points of the template's frame."""
@@ -209,7 +213,7 @@ def draw_head(rng: np.random.Generator) -> Head:
     """Draws one patient's head: size, side, shape, age and folds."""
     template = load_template()
     # MNI152's brain is larger than the average one.
-    scales = 1 / (rng.normal(0.97, 0.025) * rng.normal(1.0, 0.02, size=3)).clip(0.88, 1.06)
+    scales = 1 / (rng.normal(0.98, 0.02) * rng.normal(1.0, 0.015, size=3)).clip(0.91, 1.05)
     matrix = np.diag(scales) + np.triu(rng.normal(0.0, 0.02, size=(3, 3)), k=1)
     matrix[:, 0] *= rng.choice([-1, 1])
     extent = np.asarray(template.grey.shape) * STEP_MM

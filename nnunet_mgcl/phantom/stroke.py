@@ -31,7 +31,7 @@ HALF = 0.5
 # Strokes below it would be cut off by the field of view.
 _LOWEST_MM = -33.0
 # Irregularity of the borders: of the territory in mm, of the field in parts of the deficit's radius.
-_BORDER_NOISE_MM, _FIELD_NOISE = 3.0, 0.25
+_BORDER_NOISE_MM, _FIELD_NOISE = 3.0, 0.22
 _NOISE_SCALE_MM = 7.0
 _ML = STEP_MM**3 / 1000
 _ATTEMPTS = 10_000
@@ -90,6 +90,14 @@ class Stroke:
             steps = np.linspace(1.0, 0.0, len(self.core_levels))
             age[z, inside] = np.interp(field, self.core_levels[::-1], steps[::-1])
         return StrokeMaps(core, deficit, age)
+
+    def on_template(self) -> FloatArray:
+        """The field on all of the template's grid."""
+        field = np.full(load_template().grey.shape, _FAR, dtype=np.float32)
+        field[tuple(slice(start, start + n) for start, n in zip(self.corner, self.field.shape, strict=True))] = (
+            self.field
+        )
+        return field
 
 
 def draw_stroke(core_fraction: float, rng: np.random.Generator, masks: LesionMasks | None = None) -> Stroke:
