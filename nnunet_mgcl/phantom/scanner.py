@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,10 @@ from nnunet_mgcl.phantom import artefacts, physics
 from nnunet_mgcl.phantom.anatomy import Anatomy, Grid
 from nnunet_mgcl.phantom.artefacts import Signal
 from nnunet_mgcl.phantom.clock import TissueClock, flair_ratio, injured
+from nnunet_mgcl.phantom.distractors import DistractorMaps
 from nnunet_mgcl.phantom.physics import FloatArray, Tissue
 from nnunet_mgcl.phantom.stroke import StrokeMaps, outline
 from nnunet_mgcl.phantom.template import BoolArray
-
-if TYPE_CHECKING:
-    from nnunet_mgcl.phantom.distractors import DistractorMaps
 
 CHANNELS = {"DWI": ("DWI", "ADC"), "FLAIR": ("FLAIR",), "PWI": ("Tmax",)}
 MODALITIES = tuple(CHANNELS)
@@ -56,7 +54,7 @@ class Scene:
         fluid: Cerebrospinal fluid and old cavities.
         grey: Grey matter.
         white: Normal white matter.
-        wmh: Hyperintense white matter.
+        wmh: Hyperintense tissue: gliosis of white matter and around old cavities.
         template_mm: x, y, z in the template, `(3, Z, Y, X)`.
         stroke: The stroke, None where there is none.
     """
@@ -112,43 +110,37 @@ def set_scene(
     clock: TissueClock | None = None,
 ) -> Scene:
     """Puts a head into the scanner, with its old damage and, where a clock is given, its stroke."""
-    grid, grey, white, fluid = anatomy.grid, anatomy.grey, anatomy.white, anatomy.fluid
-    wmh = np.zeros_like(white)
-    if distractors is not None:
-        left = 1 - distractors.chronic
-        fluid = fluid + anatomy.brain * distractors.chronic
-        grey, white = grey * left, white * left
-        wmh = np.minimum(distractors.wmh, white)
+    grid, brain = anatomy.grid, np.maximum(anatomy.brain, 1e-6)
+    cavity, wmh = (np.zeros_like(brain),) * 2 if distractors is None else (distractors.chronic, distractors.wmh)
+    left = 1 - np.minimum(cavity / brain, 1)
+    healthy = np.maximum(left - wmh / brain, 0)
+    grey, white = anatomy.grey * healthy, anatomy.white * healthy
     return Scene(
         grid=grid,
         scalp=grid.average(anatomy.scalp),
-        fluid=grid.average(fluid),
+        fluid=grid.average(anatomy.fluid + brain * (1 - left)),
         grey=grid.average(grey),
-        white=grid.average(white - wmh),
-        wmh=grid.average(wmh),
+        white=grid.average(white),
+        wmh=grid.average(brain * left - grey - white),
         template_mm=anatomy.template_mm[:, grid.substeps // 2 :: grid.substeps],
-        stroke=None if stroke is None or clock is None else _ischaemia(anatomy, grey, white, stroke, clock),
+        stroke=None if stroke is None or clock is None else _ischaemia(anatomy, left, stroke, clock),
     )
 
 
-def _ischaemia(
-    anatomy: Anatomy, grey: FloatArray, white: FloatArray, stroke: StrokeMaps, clock: TissueClock
-) -> Ischaemia:
-    """The stroke in the grey and white matter that is left beside old cavities."""
+def _ischaemia(anatomy: Anatomy, left: FloatArray, stroke: StrokeMaps, clock: TissueClock) -> Ischaemia:
+    """The stroke, in that part of the tissue that old cavities have left."""
     grid = anatomy.grid
-    left = (grey + white) / np.maximum(anatomy.brain, 1e-6)
     core = stroke.core * left
     samples = np.flatnonzero(core > 0.01)
     in_slice = grid.shape[1] * grid.shape[2]
     # Half of a core's volume died in about the first quarter of its time, since its growth slows down.
     depth = np.sqrt(stroke.age.ravel()[samples])
-    grey, white = grey.ravel()[samples], white.ravel()[samples]
     return Ischaemia(
         clock=clock,
         voxel=samples // in_slice // grid.substeps * in_slice + samples % in_slice,
         core=core.ravel()[samples],
         depth=depth / max(float(depth.max(initial=0.0)), 1e-6),
-        grey=grey / (grey + white),
+        grey=anatomy.grey.ravel()[samples] / anatomy.brain.ravel()[samples],
         core_share=grid.average(core),
         deficit_share=grid.average(stroke.deficit * left),
     )

@@ -149,10 +149,10 @@ def test_diffusion_falls_within_minutes_and_normalises_within_weeks(course):
 def test_t2_and_core_only_ever_rise(course):
     assert (np.diff(course["t2_rise"], axis=0) >= 0).all()
     assert (np.diff(course["core_fraction"], axis=0) >= 0).all()
-    assert 0 < course["core_fraction"].min()
+    assert course["core_fraction"].min() > 0
     assert course["core_fraction"].max() <= 1
     # The measured slope, before the rise slows down.
-    assert np.median(course["t2_rise"][1]) / 0.5 == pytest.approx(1.94, rel=0.1)
+    assert np.median(course["t2_rise"][1]) / 0.5 == pytest.approx(1.94, rel=0.15)
 
 
 def test_patients_differ_so_much_that_slow_late_strokes_look_younger_than_fast_early_ones(course):
