@@ -27,8 +27,8 @@ MODALITIES = tuple(CHANNELS)
 
 # White-matter hyperintensities: FLAIR bright, and about as bright as their surroundings in DWI, because longer T2 and
 # faster diffusion cancel; where they do not, T2 shines through. Chosen.
-WMH_T2_RISE = 35.0
-WMH_ADC_RATIO = (1.25, 1.5)
+WMH_T2_RISE = 30.0
+WMH_ADC_RATIO = (1.2, 1.5)
 WMH_DENSITY = 1.05
 
 # Signal of white matter over the noise's standard deviation (DWI: at b = 1000), and share of scans with motion. Chosen.
