@@ -113,7 +113,6 @@ def adc_from_signals(s0: FloatArray, sb: FloatArray, b: float) -> FloatArray:
 # on both sides of the thresholds are chosen; normal tissue is below 3 s.
 TMAX_GREY, TMAX_WHITE = 1.3, 1.9
 TMAX_PENUMBRA, TMAX_CORE = 8.0, 12.0
-TMAX_THRESHOLD = 6.0
 
 
 def tmax(

@@ -136,5 +136,5 @@ def _visible_part(scene: Scene, stroke: Ischaemia, core: BoolArray) -> BoolArray
         return np.zeros_like(core)
     depth = np.where(core, scene.per_voxel(stroke.core * stroke.depth) / np.maximum(stroke.core_share, 1e-6), 0.0)
     # A thick slice need not reach the depth of the centre, which the reader sees: it is its deepest voxel then.
-    depth /= max(float(depth.max()), 1e-6)
+    depth = depth.astype(np.float64) / max(float(depth.max()), 1e-6)
     return core & (flair_ratio(stroke.clock.t2_rise * depth) > stroke.clock.visible_ratio)

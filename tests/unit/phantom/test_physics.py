@@ -71,7 +71,8 @@ def test_tmax_orders_normal_tissue_penumbra_and_core_around_the_threshold():
     one, none = np.ones(3), np.zeros(3)
     deficit, core = np.asarray([0.0, 1.0, 1.0]), np.asarray([0.0, 0.0, 1.0])
     normal, penumbra, dead = physics.tmax(one, none, deficit, core, none)
-    assert normal < 3 < physics.TMAX_THRESHOLD < penumbra < dead
+    assert normal < 3 < 6 < penumbra < dead
+    assert (penumbra, dead) == (physics.TMAX_PENUMBRA, physics.TMAX_CORE)
     half = physics.tmax(one, none, 0.5 * one, none, none)
     assert half == pytest.approx([(normal + penumbra) / 2] * 3)
     assert physics.tmax(none, one, none, none, one) == pytest.approx([physics.TMAX_WHITE + 1] * 3)

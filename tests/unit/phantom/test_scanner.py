@@ -121,6 +121,26 @@ def test_long_t2_shines_through_without_restricted_diffusion(healthy):
     assert middle(late["ADC"], CORE).mean() == pytest.approx(middle(healthy["ADC"], CORE).mean(), rel=0.02)
 
 
+def test_tissue_that_died_later_is_less_bright(healthy):
+    # Half of the core died in the first quarter of its time: at a quarter of the age's scale T2 has half of its rise.
+    anatomy = slab()
+    maps = stroke(anatomy)
+    maps.age[:, 12:52, CORE.start : CORE.start + 4] = 0.25
+    images = scan(set_scene(anatomy, None, maps, CLOCK))
+    ratio = images["FLAIR"] / np.maximum(healthy["FLAIR"], 1)
+    young, old = ratio[:, 18:46, CORE.start + 2], ratio[:, 18:46, CORE.stop - 2]
+    assert young.mean() == pytest.approx(np.exp(125 / 80 - 125 / 90), rel=0.02)
+    assert old.mean() == pytest.approx(np.exp(125 / 80 - 125 / 100), rel=0.02)
+
+
+def test_fat_is_bright_in_flair_and_suppressed_in_dwi(healthy):
+    def scalp(name):
+        return healthy[name][:, 57:59, 20:40].mean() / middle(healthy[name], WHITE).mean()
+
+    assert scalp("FLAIR") > 1
+    assert scalp("DWI") < 0.4
+
+
 def with_distractors(wmh=0.0, chronic=0.0):
     anatomy = slab()
     maps = [np.zeros_like(anatomy.white) for _ in range(2)]
@@ -200,13 +220,15 @@ def test_flair_shows_the_part_that_is_old_enough():
 @pytest.mark.parametrize("t2_rise", [0.5, 5.0, 9.0, 30.0])
 @pytest.mark.parametrize("share", [0.1, 0.6])
 def test_flair_has_a_mask_if_and_only_if_the_reader_sees_the_lesion(t2_rise, share):
-    # Of a small grid: no voxel is all core, none is of the centre's age alone.
+    # Of a coarse grid: no voxel is all core, none is of the centre's age alone, the deficit may be outlined elsewhere.
     anatomy = slab()
     rng = np.random.default_rng(0)
-    core = np.where(stroke(anatomy).core > 0, share, 0).astype(np.float32)
+    maps = stroke(anatomy)
+    core = np.where(maps.core > 0, share, 0).astype(np.float32)
+    deficit = np.where(maps.core > 0, share, 0.2 * maps.deficit).astype(np.float32)
     age = rng.uniform(0, 0.5, core.shape).astype(np.float32)
     clock = replace(CLOCK, t2_rise=t2_rise)
-    masks = masks_of(clock, anatomy, core=core, age=age)
+    masks = masks_of(clock, anatomy, core=core, deficit=deficit, age=age)
     assert masks["DWI"].any()
     assert masks["FLAIR"].any() == clock.flair_visible
     assert (masks["DWI"] | ~masks["FLAIR"]).all()
