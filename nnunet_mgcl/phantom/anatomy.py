@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 from scipy.special import expit, logit
 
-from nnunet_mgcl.phantom.template import STEP_MM, FloatArray, Template, load_template, smooth_noise
+from nnunet_mgcl.phantom.template import STEP_MM, FloatArray, load_template, smooth_noise
 
 FIELD_OF_VIEW_MM = 230.0
 HEIGHT_MM = 126.0
@@ -159,13 +159,12 @@ class Head:
         thin = grid.thin()
         template_mm, hull = self._maps(thin, pose)
         # Wider voxels have wider borders; in the third direction the layers are averaged later.
-        sharpness = SHARPNESS * min(1.0, STEP_MM / grid.spacing[1])
-        tissues = [np.empty(thin.shape, dtype=np.float32) for _ in range(4)]
+        edge = 2 / max(1.0, grid.spacing[1] / STEP_MM)
+        tissues = np.empty((4, *thin.shape), dtype=np.float32)
         for layer in range(thin.shape[0]):  # by layer: a matrix of 512 needs no more memory than it must
-            values = self._tissues(template_mm[:, layer], hull[layer], sharpness)
-            for tissue, value in zip(tissues, values, strict=True):
-                tissue[layer] = value
-        return Anatomy(*tissues, template_mm=template_mm, grid=grid)
+            tissues[:, layer] = self._tissues(template_mm[:, layer], hull[layer], edge)
+        scalp, fluid, grey, white = tissues
+        return Anatomy(scalp, fluid, grey, white, template_mm, grid)
 
     def _maps(self, grid: Grid, pose: Pose | None) -> tuple[FloatArray, FloatArray]:
         """What is smooth and may be interpolated: every voxel's place in the template and distance from the hull."""
@@ -193,17 +192,16 @@ class Head:
         indices = (points[:, ::-1] - template.origin).T / CONTROL_MM
         return np.stack([map_coordinates(u, indices, order=3, mode="nearest") for u in self.deformation], axis=-1)
 
-    def _tissues(self, mm: FloatArray, hull: FloatArray, sharpness: float) -> tuple[FloatArray, ...]:
-        """Scalp, fluid, grey and white of the points `(3, ...)` of one layer."""
+    def _tissues(self, mm: FloatArray, hull: FloatArray, edge: float) -> tuple[FloatArray, ...]:
+        """Scalp, fluid, grey and white of the points `(3, ...)` of one layer; `edge`: steepness of borders per mm."""
         template = load_template()
-        edge = np.float32(sharpness)
-        scalp = expit(2 * edge * (SCALP_MM - hull)) * expit(2 * edge * (hull - SKULL_MM))
+        scalp = expit(edge * (SCALP_MM - hull)) * expit(edge * (hull - SKULL_MM))
         fluid, grey, white = (np.zeros(hull.shape, dtype=np.float32) for _ in range(3))
         near = hull < SKULL_MM
         indices = template.indices(mm[:, near])
-        inside = expit(2 * edge * (SHELL_MM + self.atrophy - lookup(template.depth, indices)))
-        brain = inside * expit(edge * lookup(self.brain_logit, indices))
-        white[near] = brain * expit(edge * lookup(self.white_logit, indices))
+        inside = expit(edge * (SHELL_MM + self.atrophy - lookup(template.depth, indices)))
+        brain = inside * expit(SHARPNESS * (lookup(self.brain_logit, indices) - np.float32(self.atrophy)))
+        white[near] = brain * expit(SHARPNESS * lookup(self.white_logit, indices))
         grey[near] = brain - white[near]
         fluid[near] = inside - brain
         return scalp, fluid, grey, white
@@ -222,15 +220,15 @@ def draw_head(rng: np.random.Generator) -> Head:
     age = rng.beta(2.0, 2.0)
     widening = float(np.clip(age + rng.normal(0.0, 0.15), 0.0, 1.2))
     atrophy = float(np.clip(age + rng.normal(0.0, 0.15), 0.0, 1.2))
-    return Head(matrix, deformation.astype(np.float32), widening, atrophy, *_folds(template, atrophy, rng))
+    return Head(matrix, deformation.astype(np.float32), widening, atrophy, *_folds(rng))
 
 
-def _folds(template: Template, atrophy: float, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def _folds(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """The logits of brain against fluid and of white against grey, with the patient's own folds."""
     brain, white = _average_logits()
     noise = FOLD_NOISE * smooth_noise(brain.shape, FOLD_SCALE_MM / STEP_MM / 1.5, rng)
     # Two fields from one: far apart they know nothing of each other.
-    return brain + noise - np.float32(atrophy), white + np.roll(noise, [n // 3 for n in noise.shape], axis=(0, 1, 2))
+    return brain + noise, white + np.roll(noise, [n // 3 for n in noise.shape], axis=(0, 1, 2))
 
 
 @lru_cache(maxsize=1)

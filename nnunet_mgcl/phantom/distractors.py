@@ -11,17 +11,17 @@ from scipy.special import expit
 
 from nnunet_mgcl.phantom.anatomy import Anatomy, lookup
 from nnunet_mgcl.phantom.stroke import Stroke
-from nnunet_mgcl.phantom.template import STEP_MM, FloatArray, load_template, smooth_noise
+from nnunet_mgcl.phantom.template import STEP_MM, BoolArray, FloatArray, load_template, smooth_noise
 from nnunet_mgcl.phantom.territory import margin
 
 # Thickness in mm of the bright band around the ventricles, at load 0 and what load 1 adds; more at the horns' caps.
 BAND_MM, BAND_BY_LOAD_MM, CAP_BY_LOAD_MM = 0.5, 6.0, 3.0
 # Expected number of deep spots at load 0, and what load 1 adds.
-SPOTS, SPOTS_BY_LOAD = 2.0, 30.0
+SPOTS, SPOTS_BY_LOAD = 3.0, 60.0
 # Expected number of chronic infarcts at load 0 and what load 1 adds; how many of them are lacunes, the others cortical.
 CHRONIC, CHRONIC_BY_LOAD, LACUNES = 0.2, 1.0, 0.6
 # The gliotic rim of a chronic infarct's cavity.
-RIM_MM = 3.0
+RIM_MM = 2.0
 _CLEARANCE_MM = 8.0
 _ATTEMPTS = 20
 _FAR = -1000.0
@@ -81,7 +81,7 @@ def draw_distractors(widening: float, rng: np.random.Generator, stroke: Stroke |
         rng: Where the lesions come from.
         stroke: The acute stroke: no hyperintensity lies in its core, no chronic infarct near its deficit.
     """
-    load = float(np.clip(0.5 * widening + rng.normal(0.0, 0.15), 0.0, 1.0))
+    load = float(np.clip(0.1 + 0.5 * widening + rng.normal(0.0, 0.2), 0.0, 1.0))
     wmh = np.maximum(_band(load, rng), _spots(load, rng))
     acute = np.full(wmh.shape, _FAR, dtype=np.float32) if stroke is None else stroke.on_template()
     if stroke is not None:
@@ -120,7 +120,7 @@ def _spots(load: float, rng: np.random.Generator) -> FloatArray:
     z = template.coordinates()[2]
     places = np.argwhere((template.white > 0.85) & (distance > 6) & (distance < 32) & (z > 0))
     for place in places[rng.integers(len(places), size=rng.poisson(SPOTS + SPOTS_BY_LOAD * load**2))]:
-        radius = np.clip(rng.lognormal(np.log(1.8), 0.4), 1.0, 5.0)
+        radius = np.clip(rng.lognormal(np.log(2.1), 0.4), 1.2, 5.0)
         _add_ball(field, place, radius, rng)
     return field
 
@@ -141,12 +141,12 @@ def _chronic(load: float, acute: FloatArray, rng: np.random.Generator) -> tuple[
 
 
 @lru_cache(maxsize=1)
-def _lacune_places() -> FloatArray:
+def _lacune_places() -> BoolArray:
     return (margin("lacunar") > 0) & (load_template().brain > 0.9)
 
 
 @lru_cache(maxsize=1)
-def _cortex_places() -> FloatArray:
+def _cortex_places() -> BoolArray:
     template = load_template()
     cortex = (template.grey > 0.6) & (template.depth > -12)
     return cortex & (np.maximum.reduce([margin(t) for t in ("MCA", "PCA", "ACA")]) > 2)

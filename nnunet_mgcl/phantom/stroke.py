@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, map_coordinates
 from scipy.special import expit
 
@@ -19,11 +18,12 @@ from nnunet_mgcl.phantom.lesion_masks import LesionMasks
 from nnunet_mgcl.phantom.template import STEP_MM, BoolArray, FloatArray, Template, load_template, smooth_noise
 from nnunet_mgcl.phantom.territory import SHARES, TERRITORIES, cerebrum, margin
 
-# The paper includes cores of more than 1 ml; heads are up to a fifth smaller than the template.
-LEAST_CORE_ML = 1.3
+# The paper includes cores of more than 1 ml. A patient's core is smaller than the template's: heads are, up to a
+# fifth, sulci are wider, and of a border no voxel is outlined that has less than half of it.
+LEAST_CORE_ML = 2.0
 MOST_CORE_ML = 200.0
 # Median and standard deviation of the logarithm of the deficit's volume in ml, chosen; the inclusion cuts them.
-DEFICIT_ML = {"MCA": (45.0, 0.9), "PCA": (22.0, 0.7), "ACA": (22.0, 0.7), "lacunar": (3.5, 0.5)}
+DEFICIT_ML = {"MCA": (60.0, 1.0), "PCA": (22.0, 0.7), "ACA": (22.0, 0.7), "lacunar": (4.5, 0.5)}
 MOST_OF_TERRITORY = {"MCA": 0.85, "PCA": 0.85, "ACA": 0.85, "lacunar": 0.3}
 LEAST_VOXELS = 2
 # What a reader outlines: voxels of which the lesion has half.
@@ -94,9 +94,8 @@ class Stroke:
     def on_template(self) -> FloatArray:
         """The field on all of the template's grid."""
         field = np.full(load_template().grey.shape, _FAR, dtype=np.float32)
-        field[tuple(slice(start, start + n) for start, n in zip(self.corner, self.field.shape, strict=True))] = (
-            self.field
-        )
+        box = tuple(slice(start, start + n) for start, n in zip(self.corner, self.field.shape, strict=True))
+        field[box] = self.field
         return field
 
 
@@ -114,7 +113,7 @@ def draw_stroke(core_fraction: float, rng: np.random.Generator, masks: LesionMas
     """
     if masks is not None:
         return _around_mask(core_fraction, rng, masks)
-    territory, deficit_ml = _draw_size(core_fraction, rng)
+    territory, deficit_ml = draw_size(core_fraction, rng)
     side = rng.choice([-1, 1])
     box, corner = _hemisphere(load_template(), side)
     brain = load_template().brain[box]
@@ -140,7 +139,7 @@ def outline(fraction: FloatArray, least: int = LEAST_VOXELS) -> BoolArray:
     return mask
 
 
-def _draw_size(core_fraction: float, rng: np.random.Generator) -> tuple[str, float]:
+def draw_size(core_fraction: float, rng: np.random.Generator) -> tuple[str, float]:
     """Territory and deficit in ml of a stroke that meets the inclusion: drawn until one does."""
     shares = np.asarray(list(SHARES.values()))
     for _ in range(_ATTEMPTS):
@@ -232,7 +231,7 @@ def _compartments(template: Template, mask: FloatArray) -> BoolArray:
     x = np.broadcast_to(template.coordinates()[0], mask.shape)
     above = cerebrum() > 0
     parts = [above & (x > 0), above & (x < 0), ~above]
-    reached: npt.NDArray[np.bool_] = np.zeros(mask.shape, dtype=bool)
+    reached = np.zeros(mask.shape, dtype=bool)
     for part in parts:
         if mask[part].sum() > 0.1 * mask.sum():
             reached |= part
