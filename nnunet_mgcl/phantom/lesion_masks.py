@@ -99,7 +99,9 @@ def _read(path: Path) -> FloatArray:
     mm = np.stack(np.broadcast_arrays(*load_template().coordinates()), axis=-1)
     indices = _apply(np.linalg.inv(image.affine), mm)
     # At 1 mm the template's centres lie between the mask's voxels: this is the mean of the eight around them.
-    return map_coordinates(((array != 0) & mask).astype(np.float32), np.moveaxis(indices, -1, 0), order=1, output=np.float32)
+    return map_coordinates(
+        ((array != 0) & mask).astype(np.float32), np.moveaxis(indices, -1, 0), order=1, output=np.float32
+    )
 
 
 def _apply(affine: FloatArray, points: FloatArray) -> FloatArray:

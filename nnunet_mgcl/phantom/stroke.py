@@ -35,6 +35,8 @@ _BORDER_NOISE_MM, _FIELD_NOISE = 3.0, 0.22
 _NOISE_SCALE_MM = 7.0
 _ML = STEP_MM**3 / 1000
 _ATTEMPTS = 10_000
+# Beyond it nothing is left of the deficit's soft border, so that the field can be cut off.
+_RIM_MM = 6.0
 _FAR = -1000.0
 
 
@@ -76,20 +78,16 @@ class Stroke:
 
     def sample(self, anatomy: Anatomy) -> StrokeMaps:
         """The stroke in a scan; only grey and white matter can have it."""
-        template = load_template()
-        brain = anatomy.brain
-        core, deficit, age = (np.zeros(brain.shape, dtype=np.float32) for _ in range(3))
-        corner = np.asarray(self.corner, dtype=np.float32)[:, None]
-        for z in range(len(brain)):
-            inside = brain[z] > 0.01
-            indices = template.indices(anatomy.template_mm[:, z, inside]) - corner
-            field = map_coordinates(self.field, indices, order=1, mode="constant", cval=_FAR, output=np.float32)
-            tissue = brain[z, inside]
-            deficit[z, inside] = tissue * expit(4 * field / STEP_MM)
-            core[z, inside] = tissue * expit(4 * (field - self.core_levels[-1]) / STEP_MM)
-            steps = np.linspace(1.0, 0.0, len(self.core_levels))
-            age[z, inside] = np.interp(field, self.core_levels[::-1], steps[::-1])
-        return StrokeMaps(core, deficit, age)
+        indices = anatomy.brain_indices - np.asarray(self.corner, dtype=np.float32)[:, None]
+        near = ((indices > -1) & (indices < np.asarray(self.field.shape)[:, None])).all(axis=0)
+        voxels, indices = anatomy.brain_voxels[near], indices[:, near]
+        field = map_coordinates(self.field, indices, order=1, mode="constant", cval=_FAR, output=np.float32)
+        tissue = anatomy.brain.flat[voxels]
+        core = tissue * expit(4 * (field - self.core_levels[-1]) / STEP_MM)
+        steps = np.linspace(1.0, 0.0, len(self.core_levels))
+        age = np.interp(field, self.core_levels[::-1], steps[::-1])
+        deficit = tissue * expit(4 * field / STEP_MM)
+        return StrokeMaps(*(anatomy.scatter(values, voxels) for values in (core, deficit, age)))
 
     def on_template(self) -> FloatArray:
         """The field on all of the template's grid."""
@@ -205,7 +203,15 @@ def _stroke(
     levels = _levels(field[deficit], brain[deficit], np.linspace(0.0, core_ml, 17))
     if core_ml > 0.99 * deficit_ml:
         levels[-1] = 0.0
-    return Stroke(territory, field, corner, levels.astype(np.float32), core_ml, deficit_ml)
+    box = box_around(field > -_RIM_MM)
+    corner = (corner[0] + box[0].start, corner[1] + box[1].start, corner[2] + box[2].start)
+    return Stroke(territory, field[box].copy(), corner, levels.astype(np.float32), core_ml, deficit_ml)
+
+
+def box_around(mask: BoolArray) -> tuple[slice, ...]:
+    """The smallest box with all that is in the mask."""
+    lines = [np.any(mask, axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
+    return tuple(slice(int(line.argmax()), len(line) - int(line[::-1].argmax())) for line in lines)
 
 
 def _around_mask(core_fraction: float, rng: np.random.Generator, masks: LesionMasks) -> Stroke:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label, zoom
 
 FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
 STEP_MM = 2.0

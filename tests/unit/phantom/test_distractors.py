@@ -21,8 +21,8 @@ def anatomy():
 @pytest.fixture(scope="module")
 def old():
     """Old lesions of several patients with wide ventricles and a stroke, and their strokes."""
-    strokes = [draw_stroke(0.4, rng(seed)) for seed in range(8)]
-    return [(draw_distractors(1.0, rng(seed), stroke), stroke) for seed, stroke in enumerate(strokes)]
+    strokes = [draw_stroke(0.4, rng(seed)) for seed in range(8, 16)]
+    return [(draw_distractors(1.0, rng(seed), stroke), stroke) for seed, stroke in enumerate(strokes, start=8)]
 
 
 def test_they_are_fractions_of_grey_and_white_matter(anatomy, old):

@@ -55,7 +55,7 @@ def test_a_stroke_stays_on_its_side_of_the_midline_and_out_of_the_cerebellum(ana
 
 def test_both_sides_have_strokes():
     middle = load_template().grey.shape[2] // 2
-    assert {draw_stroke(0.5, rng(seed)).corner[2] for seed in range(8)} == {0, middle}
+    assert {draw_stroke(0.5, rng(seed)).corner[2] >= middle for seed in range(8)} == {False, True}
 
 
 def test_volumes_in_a_patient_are_those_of_the_template_scaled_with_the_head(head, sampled):
