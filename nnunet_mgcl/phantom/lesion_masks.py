@@ -29,15 +29,15 @@ class LesionMasks:
     paths: tuple[Path, ...]
 
     def draw(self, rng: np.random.Generator, least_ml: float, lowest_mm: float) -> FloatArray:
-        """A mask of at least `least_ml` above the height `lowest_mm`, as fractions on the template's grid.
+        """A mask with at least `least_ml` of brain above the height `lowest_mm`, as fractions on the template's grid.
 
         Raises:
             UserError: A file cannot be read, or no mask is large enough.
         """
-        z = load_template().coordinates()[2]
+        tissue = load_template().brain * (load_template().coordinates()[2] > lowest_mm)
         for index in rng.permutation(len(self.paths)):
             mask = _read(self.paths[index])
-            if (mask * (z > lowest_mm)).sum() * STEP_MM**3 / 1000 >= least_ml:
+            if (mask * tissue).sum() * STEP_MM**3 / 1000 >= least_ml:
                 return mask
         found = f"{len(self.paths)} masks, none of {least_ml} ml or more in the cerebrum"
         raise UserError(OPTION, found, "masks of strokes larger than 1 ml", "name another folder")

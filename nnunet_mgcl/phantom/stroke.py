@@ -208,37 +208,36 @@ def _stroke(
     return Stroke(territory, field[box].copy(), corner, levels.astype(np.float32), core_ml, deficit_ml)
 
 
-def box_around(mask: BoolArray) -> tuple[slice, ...]:
+def box_around(mask: BoolArray) -> tuple[slice, slice, slice]:
     """The smallest box with all that is in the mask."""
     lines = [np.any(mask, axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
-    return tuple(slice(int(line.argmax()), len(line) - int(line[::-1].argmax())) for line in lines)
+    z, y, x = (slice(int(line.argmax()), len(line) - int(line[::-1].argmax())) for line in lines)
+    return z, y, x
 
 
 def _around_mask(core_fraction: float, rng: np.random.Generator, masks: LesionMasks) -> Stroke:
     """A stroke whose core is a real mask; the deficit grows around it by distance."""
     template = load_template()
-    mask = masks.draw(rng, LEAST_CORE_ML, _LOWEST_MM)
+    box = box_around(template.brain > 0.1)
+    mask = masks.draw(rng, LEAST_CORE_ML, _LOWEST_MM)[box]
     inside = mask > HALF
     if not inside.any():
         inside = mask > 0
     distance = distance_transform_edt(inside) - distance_transform_edt(~inside)
     field = STEP_MM * (distance - np.sign(distance) / 2) + np.where(inside, 0, _noise(mask.shape, rng))
-    possible = (_compartments(template, mask) & (template.brain > 0.1)) | inside
-    brain = np.where(inside, np.maximum(template.brain, 0.1), template.brain)
-    core_ml = float(mask.sum()) * _ML
+    tissue = template.brain[box]
+    possible = (_reached(mask, box) & (tissue > 0.1)) | inside
+    brain = np.where(inside, np.maximum(tissue, 0.1), tissue)
+    core_ml = float((mask * tissue).sum()) * _ML
     room = 0.85 * float(brain[possible].sum()) * _ML
     level = min(_level(field, brain, possible, min(core_ml / core_fraction, room)), 0.0)
     field = np.where(possible, field - level, np.minimum(field - level, -STEP_MM))
-    return _stroke("mask", field.astype(np.float32), (0, 0, 0), brain, core_ml)
+    return _stroke("mask", field.astype(np.float32), (box[0].start, box[1].start, box[2].start), brain, core_ml)
 
 
-def _compartments(template: Template, mask: FloatArray) -> BoolArray:
-    """The halves of the cerebrum, and what is below the tentorium, of which the mask has some part."""
-    x = np.broadcast_to(template.coordinates()[0], mask.shape)
-    above = cerebrum() > 0
+def _reached(mask: FloatArray, box: tuple[slice, slice, slice]) -> BoolArray:
+    """The halves of the cerebrum, and what is below the tentorium, of which the mask has more than a trace."""
+    x = np.broadcast_to(load_template().coordinates()[0][..., box[2]], mask.shape)
+    above = cerebrum()[box] > 0
     parts = [above & (x > 0), above & (x < 0), ~above]
-    reached = np.zeros(mask.shape, dtype=bool)
-    for part in parts:
-        if mask[part].sum() > 0.1 * mask.sum():
-            reached |= part
-    return reached
+    return np.any([part for part in parts if mask[part].sum() > 0.1 * mask.sum()], axis=0)
