@@ -9,14 +9,14 @@ scan where in the template its tissue comes from.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 from scipy.special import expit, logit
 
-from nnunet_mgcl.phantom.template import STEP_MM, FloatArray, Template, load_template, smooth_noise
+from nnunet_mgcl.phantom.template import STEP_MM, FloatArray, IntArray, load_template, smooth_noise
 
 FIELD_OF_VIEW_MM = 230.0
 HEIGHT_MM = 126.0
@@ -37,7 +37,7 @@ FOLD_SCALE_MM = 3.5
 CONTROL_MM = 45.0
 DEFORMATION_MM = 2.0
 # The maps between the frames are computed on such a lattice and interpolated.
-_LATTICE_MM = 6.0
+_LATTICE_MM = 8.0
 # How far the ventricles' pressure reaches, and how far it moves their wall at widening 1: their volume about
 # trebles. In one step the largest displacements would fold the space.
 PRESSURE_MM = 8.0
@@ -128,10 +128,26 @@ class Anatomy:
     template_mm: FloatArray
     grid: Grid
 
-    @property
+    @cached_property
     def brain(self) -> FloatArray:
         """Grey and white matter together."""
         return self.grey + self.white
+
+    @cached_property
+    def brain_voxels(self) -> IntArray:
+        """Flat indices of the N samples with brain: only they can have lesions."""
+        return np.flatnonzero(self.brain > 0.01)
+
+    @cached_property
+    def brain_indices(self) -> FloatArray:
+        """Where the brain's samples are in the template's maps, `(3, N)` in array order."""
+        return load_template().indices(self.template_mm.reshape(3, -1)[:, self.brain_voxels])
+
+    def scatter(self, values: FloatArray, voxels: IntArray) -> FloatArray:
+        """A map `(Z * substeps, Y, X)`, float32, of values for some samples; 0 elsewhere."""
+        volume = np.zeros(self.brain.shape, dtype=np.float32)
+        volume.flat[voxels] = values
+        return volume
 
 
 @dataclass(frozen=True)
@@ -158,14 +174,13 @@ class Head:
         """The head in a scan of this grid and pose (None: straight), on the thin layers of its slices."""
         thin = grid.thin()
         template_mm, hull = self._maps(thin, pose)
-        # Wider voxels have wider borders; in the third direction the layers are averaged later.
-        sharpness = SHARPNESS * min(1.0, STEP_MM / grid.spacing[1])
-        tissues = [np.empty(thin.shape, dtype=np.float32) for _ in range(4)]
+        # A border is as wide as a voxel in plane; in the third direction the layers are averaged later.
+        edge = max(STEP_MM, grid.spacing[1])
+        tissues = np.empty((4, *thin.shape), dtype=np.float32)
         for layer in range(thin.shape[0]):  # by layer: a matrix of 512 needs no more memory than it must
-            values = self._tissues(template_mm[:, layer], hull[layer], sharpness)
-            for tissue, value in zip(tissues, values, strict=True):
-                tissue[layer] = value
-        return Anatomy(*tissues, template_mm=template_mm, grid=grid)
+            tissues[:, layer] = self._tissues(template_mm[:, layer], hull[layer], edge)
+        scalp, fluid, grey, white = tissues
+        return Anatomy(scalp, fluid, grey, white, template_mm, grid)
 
     def _maps(self, grid: Grid, pose: Pose | None) -> tuple[FloatArray, FloatArray]:
         """What is smooth and may be interpolated: every voxel's place in the template and distance from the hull."""
@@ -193,20 +208,30 @@ class Head:
         indices = (points[:, ::-1] - template.origin).T / CONTROL_MM
         return np.stack([map_coordinates(u, indices, order=3, mode="nearest") for u in self.deformation], axis=-1)
 
-    def _tissues(self, mm: FloatArray, hull: FloatArray, sharpness: float) -> tuple[FloatArray, ...]:
-        """Scalp, fluid, grey and white of the points `(3, ...)` of one layer."""
+    def _tissues(self, mm: FloatArray, hull: FloatArray, edge: float) -> tuple[FloatArray, ...]:
+        """Scalp, fluid, grey and white of the points `(3, ...)` of one layer; `edge`: a border's width."""
         template = load_template()
-        edge = np.float32(sharpness)
-        scalp = expit(2 * edge * (SCALP_MM - hull)) * expit(2 * edge * (hull - SKULL_MM))
+        scalp = _ramp(SCALP_MM - hull, edge) * _ramp(hull - SKULL_MM, edge)
         fluid, grey, white = (np.zeros(hull.shape, dtype=np.float32) for _ in range(3))
         near = hull < SKULL_MM
         indices = template.indices(mm[:, near])
-        inside = expit(2 * edge * (SHELL_MM + self.atrophy - lookup(template.depth, indices)))
-        brain = inside * expit(edge * lookup(self.brain_logit, indices))
-        white[near] = brain * expit(edge * lookup(self.white_logit, indices))
-        grey[near] = brain - white[near]
+        brain = expit(SHARPNESS * (lookup(self.brain_logit, indices) - np.float32(self.atrophy)))
+        # Where there is brain there is no bone, and elsewhere no white matter: looking it up costs time.
+        inside, share = np.ones_like(brain), np.zeros_like(brain)
+        border, tissue = brain < 0.95, brain > 0.01
+        depth = lookup(template.depth, indices[:, border])
+        inside[border] = _ramp(SHELL_MM + self.atrophy - depth, edge)
+        share[tissue] = expit(SHARPNESS * lookup(self.white_logit, indices[:, tissue]))
+        brain = brain * inside
+        white[near] = brain * share
+        grey[near] = brain * (1 - share)
         fluid[near] = inside - brain
         return scalp, fluid, grey, white
+
+
+def _ramp(mm_inside: FloatArray, width: float) -> FloatArray:
+    """1 inside, 0 outside, and a straight line across the border."""
+    return np.clip(mm_inside / width + 0.5, 0, 1).astype(np.float32)
 
 
 def draw_head(rng: np.random.Generator) -> Head:
@@ -222,15 +247,15 @@ def draw_head(rng: np.random.Generator) -> Head:
     age = rng.beta(2.0, 2.0)
     widening = float(np.clip(age + rng.normal(0.0, 0.15), 0.0, 1.2))
     atrophy = float(np.clip(age + rng.normal(0.0, 0.15), 0.0, 1.2))
-    return Head(matrix, deformation.astype(np.float32), widening, atrophy, *_folds(template, atrophy, rng))
+    return Head(matrix, deformation.astype(np.float32), widening, atrophy, *_folds(rng))
 
 
-def _folds(template: Template, atrophy: float, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def _folds(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """The logits of brain against fluid and of white against grey, with the patient's own folds."""
     brain, white = _average_logits()
     noise = FOLD_NOISE * smooth_noise(brain.shape, FOLD_SCALE_MM / STEP_MM / 1.5, rng)
     # Two fields from one: far apart they know nothing of each other.
-    return brain + noise - np.float32(atrophy), white + np.roll(noise, [n // 3 for n in noise.shape], axis=(0, 1, 2))
+    return brain + noise, white + np.roll(noise, [n // 3 for n in noise.shape], axis=(0, 1, 2))
 
 
 @lru_cache(maxsize=1)
@@ -268,10 +293,11 @@ def lookup(volume: FloatArray, indices: FloatArray) -> FloatArray:
 
 
 def _interpolate(lattice: FloatArray, weights: list[FloatArray]) -> FloatArray:
-    """Values `(C, Z, Y, X)` from a lattice's, along one axis after the other."""
-    for axis, weight in enumerate(weights, start=1):
-        lattice = np.moveaxis(np.tensordot(weight, lattice, axes=(1, axis)), 0, axis)
-    return np.ascontiguousarray(lattice)
+    """Values `(C, Z, Y, X)` from a lattice's, along one axis after the other: far cheaper than point by point."""
+    z, y, x = weights
+    rows = np.matmul(y, lattice @ x.T)
+    values = z @ rows.reshape(*rows.shape[:2], -1)
+    return values.reshape(*values.shape[:2], *rows.shape[2:])
 
 
 def _knots(axis: FloatArray) -> FloatArray:

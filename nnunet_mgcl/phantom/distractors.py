@@ -10,18 +10,18 @@ from scipy.ndimage import distance_transform_edt
 from scipy.special import expit
 
 from nnunet_mgcl.phantom.anatomy import Anatomy, lookup
-from nnunet_mgcl.phantom.stroke import Stroke
-from nnunet_mgcl.phantom.template import STEP_MM, FloatArray, load_template, smooth_noise
+from nnunet_mgcl.phantom.stroke import Stroke, box_around
+from nnunet_mgcl.phantom.template import STEP_MM, FloatArray, IntArray, load_template, smooth_noise
 from nnunet_mgcl.phantom.territory import margin
 
 # Thickness in mm of the bright band around the ventricles, at load 0 and what load 1 adds; more at the horns' caps.
 BAND_MM, BAND_BY_LOAD_MM, CAP_BY_LOAD_MM = 0.5, 6.0, 3.0
 # Expected number of deep spots at load 0, and what load 1 adds.
-SPOTS, SPOTS_BY_LOAD = 2.0, 30.0
+SPOTS, SPOTS_BY_LOAD = 3.0, 60.0
 # Expected number of chronic infarcts at load 0 and what load 1 adds; how many of them are lacunes, the others cortical.
 CHRONIC, CHRONIC_BY_LOAD, LACUNES = 0.2, 1.0, 0.6
 # The gliotic rim of a chronic infarct's cavity.
-RIM_MM = 3.0
+RIM_MM = 2.0
 _CLEARANCE_MM = 8.0
 _ATTEMPTS = 20
 _FAR = -1000.0
@@ -59,18 +59,16 @@ class Distractors:
 
     def sample(self, anatomy: Anatomy) -> DistractorMaps:
         """The lesions in a scan."""
-        brain = anatomy.brain
-        wmh, chronic = np.zeros(brain.shape, dtype=np.float32), np.zeros(brain.shape, dtype=np.float32)
-        for z in range(len(brain)):
-            inside = brain[z] > 0.01
-            indices = load_template().indices(anatomy.template_mm[:, z, inside])
-            wmh[z, inside] = anatomy.white[z, inside] * _fraction(lookup(self.wmh_mm, indices))
-            if self.chronic_count:
-                field = lookup(self.chronic_mm, indices)
-                chronic[z, inside] = brain[z, inside] * _fraction(field)
-                rim = brain[z, inside] * (_fraction(field + RIM_MM) - _fraction(field))
-                wmh[z, inside] = np.maximum(wmh[z, inside] * (1 - _fraction(field)), rim)
-        return DistractorMaps(wmh, chronic)
+        voxels, indices = anatomy.brain_voxels, anatomy.brain_indices
+        brain, white = anatomy.brain.flat[voxels], anatomy.white.flat[voxels]
+        wmh = white * _fraction(lookup(self.wmh_mm, indices))
+        chronic = np.zeros_like(wmh)
+        if self.chronic_count:
+            field = lookup(self.chronic_mm, indices)
+            cavity = _fraction(field)
+            chronic = brain * cavity
+            wmh = np.maximum(wmh * (1 - cavity), brain * (_fraction(field + RIM_MM) - cavity))
+        return DistractorMaps(anatomy.scatter(wmh, voxels), anatomy.scatter(chronic, voxels))
 
 
 def draw_distractors(widening: float, rng: np.random.Generator, stroke: Stroke | None = None) -> Distractors:
@@ -81,7 +79,7 @@ def draw_distractors(widening: float, rng: np.random.Generator, stroke: Stroke |
         rng: Where the lesions come from.
         stroke: The acute stroke: no hyperintensity lies in its core, no chronic infarct near its deficit.
     """
-    load = float(np.clip(0.5 * widening + rng.normal(0.0, 0.15), 0.0, 1.0))
+    load = float(np.clip(0.1 + 0.5 * widening + rng.normal(0.0, 0.2), 0.0, 1.0))
     wmh = np.maximum(_band(load, rng), _spots(load, rng))
     acute = np.full(wmh.shape, _FAR, dtype=np.float32) if stroke is None else stroke.on_template()
     if stroke is not None:
@@ -103,24 +101,29 @@ def _ventricle_distance() -> FloatArray:
     return distance_transform_edt(~lateral, sampling=STEP_MM).astype(np.float32)
 
 
+@lru_cache(maxsize=1)
+def _near_the_ventricles() -> tuple[slice, ...]:
+    return box_around(_ventricle_distance() < 20)
+
+
 def _band(load: float, rng: np.random.Generator) -> FloatArray:
     """The band beside the ventricles, wider around their horns, ragged."""
-    y = load_template().coordinates()[1]
-    caps = np.where((y > 18) | (y < -38), np.float32(CAP_BY_LOAD_MM * load), np.float32(0))
     distance = _ventricle_distance()
-    noise = smooth_noise(distance.shape, 2.5, rng)
-    return BAND_MM + BAND_BY_LOAD_MM * load**1.5 + caps + (0.5 + 2.0 * load) * noise - distance
+    near = _near_the_ventricles()
+    y = load_template().coordinates()[1][:, near[1]]
+    caps = np.where((y > 18) | (y < -38), np.float32(CAP_BY_LOAD_MM * load), np.float32(0))
+    width = BAND_MM + BAND_BY_LOAD_MM * load**1.5 + caps
+    band = -distance
+    band[near] += width + (0.5 + 2.0 * load) * smooth_noise(band[near].shape, 2.5, rng)
+    return band
 
 
 def _spots(load: float, rng: np.random.Generator) -> FloatArray:
     """Spots in the deep white matter."""
-    template = load_template()
-    field = np.full(template.white.shape, _FAR, dtype=np.float32)
-    distance = _ventricle_distance()
-    z = template.coordinates()[2]
-    places = np.argwhere((template.white > 0.85) & (distance > 6) & (distance < 32) & (z > 0))
+    field = np.full(load_template().white.shape, _FAR, dtype=np.float32)
+    places = _spot_places()
     for place in places[rng.integers(len(places), size=rng.poisson(SPOTS + SPOTS_BY_LOAD * load**2))]:
-        radius = np.clip(rng.lognormal(np.log(1.8), 0.4), 1.0, 5.0)
+        radius = np.clip(rng.lognormal(np.log(2.1), 0.4), 1.2, 5.0)
         _add_ball(field, place, radius, rng)
     return field
 
@@ -131,7 +134,7 @@ def _chronic(load: float, acute: FloatArray, rng: np.random.Generator) -> tuple[
     for _ in range(rng.poisson(CHRONIC + CHRONIC_BY_LOAD * load)):
         lacune = rng.random() < LACUNES
         radius = rng.uniform(2.0, 5.0) if lacune else rng.uniform(6.0, 11.0)
-        places = np.argwhere(_lacune_places() if lacune else _cortex_places())
+        places = _lacune_places() if lacune else _cortex_places()
         for place in places[rng.integers(len(places), size=_ATTEMPTS)]:
             if acute[tuple(place)] < -(radius + RIM_MM + _CLEARANCE_MM):
                 _add_ball(field, place, radius, rng)
@@ -141,18 +144,25 @@ def _chronic(load: float, acute: FloatArray, rng: np.random.Generator) -> tuple[
 
 
 @lru_cache(maxsize=1)
-def _lacune_places() -> FloatArray:
-    return (margin("lacunar") > 0) & (load_template().brain > 0.9)
+def _spot_places() -> IntArray:
+    template, distance = load_template(), _ventricle_distance()
+    z = template.coordinates()[2]
+    return np.argwhere((template.white > 0.85) & (distance > 6) & (distance < 32) & (z > 0))
 
 
 @lru_cache(maxsize=1)
-def _cortex_places() -> FloatArray:
+def _lacune_places() -> IntArray:
+    return np.argwhere((margin("lacunar") > 0) & (load_template().brain > 0.9))
+
+
+@lru_cache(maxsize=1)
+def _cortex_places() -> IntArray:
     template = load_template()
     cortex = (template.grey > 0.6) & (template.depth > -12)
-    return cortex & (np.maximum.reduce([margin(t) for t in ("MCA", "PCA", "ACA")]) > 2)
+    return np.argwhere(cortex & (np.maximum.reduce([margin(t) for t in ("MCA", "PCA", "ACA")]) > 2))
 
 
-def _add_ball(field: FloatArray, place: FloatArray, radius: float, rng: np.random.Generator) -> None:
+def _add_ball(field: FloatArray, place: IntArray, radius: float, rng: np.random.Generator) -> None:
     """Raises the field to mm inside a ragged ellipsoid around a voxel, in place."""
     reach = int((2 * radius + RIM_MM) / STEP_MM) + 2
     low = np.maximum(place - reach, 0)

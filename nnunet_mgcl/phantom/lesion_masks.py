@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import nibabel as nib
 import numpy as np
 from scipy.ndimage import map_coordinates
 
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.phantom.template import FloatArray, load_template
+from nnunet_mgcl.phantom.template import STEP_MM, FloatArray, load_template
 
 OPTION = "--lesion-masks"
 # An image in MNI space holds this box (x, y, z in mm) and lies inside the other one.
@@ -29,16 +29,15 @@ class LesionMasks:
     paths: tuple[Path, ...]
 
     def draw(self, rng: np.random.Generator, least_ml: float, lowest_mm: float) -> FloatArray:
-        """A mask of at least `least_ml` above the height `lowest_mm`, as fractions on the template's grid.
+        """A mask with at least `least_ml` of brain above the height `lowest_mm`, as fractions on the template's grid.
 
         Raises:
             UserError: A file cannot be read, or no mask is large enough.
         """
-        voxels_per_ml = 1000 / 8
-        z = load_template().coordinates()[2]
+        tissue = load_template().brain * (load_template().coordinates()[2] > lowest_mm)
         for index in rng.permutation(len(self.paths)):
             mask = _read(self.paths[index])
-            if (mask * (z > lowest_mm)).sum() >= least_ml * voxels_per_ml:
+            if (mask * tissue).sum() * STEP_MM**3 / 1000 >= least_ml:
                 return mask
         found = f"{len(self.paths)} masks, none of {least_ml} ml or more in the cerebrum"
         raise UserError(OPTION, found, "masks of strokes larger than 1 ml", "name another folder")
@@ -60,9 +59,12 @@ def find_masks(folder: Path) -> LesionMasks:
     return LesionMasks(paths)
 
 
-def _open(path: Path) -> nib.Nifti1Image:
+def _open(path: Path) -> Any:
+    """A NIfTI image of three dimensions, its voxels not read yet."""
+    import nibabel as nib
+
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
     except Exception as error:  # nibabel and gzip have many
         raise _unreadable(path, error) from error
     shape = [n for n in image.shape[3:] if n != 1]
@@ -71,10 +73,10 @@ def _open(path: Path) -> nib.Nifti1Image:
     return image
 
 
-def _check_space(path: Path, image: nib.Nifti1Image) -> None:
+def _check_space(path: Path, image: Any) -> None:
     shape = image.shape[:3]
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1).T
-    mm = nib.affines.apply_affine(image.affine, corners)
+    mm = _apply(image.affine, corners)
     low, high = mm.min(axis=0), mm.max(axis=0)
     held, holding = np.asarray(_HELD_MM), np.asarray(_HOLDING_MM)
     holds = (low <= held[:, 0]).all() and (high >= held[:, 1]).all()
@@ -88,14 +90,22 @@ def _read(path: Path) -> FloatArray:
     """A mask as fractions of the template's voxels."""
     image = _open(path)
     try:
-        array = np.asarray(image.dataobj).reshape(image.shape[:3]) > 0
+        array = np.asarray(image.dataobj).reshape(image.shape[:3])
     except Exception as error:
         raise _unreadable(path, error) from error
-    x, y, z = np.broadcast_arrays(*load_template().coordinates())
-    to_voxels = np.linalg.inv(image.affine)
-    indices = nib.affines.apply_affine(to_voxels, np.stack([x, y, z], axis=-1))
+    mask = array == array.max()
+    if not (mask | (array == 0)).all():
+        raise UserError(path, "several values above 0", "a mask of 0 and one other value", "remove it")
+    mm = np.stack(np.broadcast_arrays(*load_template().coordinates()), axis=-1)
+    indices = _apply(np.linalg.inv(image.affine), mm)
     # At 1 mm the template's centres lie between the mask's voxels: this is the mean of the eight around them.
-    return map_coordinates(array.astype(np.float32), np.moveaxis(indices, -1, 0), order=1, output=np.float32)
+    return map_coordinates(
+        ((array != 0) & mask).astype(np.float32), np.moveaxis(indices, -1, 0), order=1, output=np.float32
+    )
+
+
+def _apply(affine: FloatArray, points: FloatArray) -> FloatArray:
+    return points @ affine[:3, :3].T + affine[:3, 3]
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, map_coordinates
 from scipy.special import expit
 
@@ -19,11 +18,12 @@ from nnunet_mgcl.phantom.lesion_masks import LesionMasks
 from nnunet_mgcl.phantom.template import STEP_MM, BoolArray, FloatArray, Template, load_template, smooth_noise
 from nnunet_mgcl.phantom.territory import SHARES, TERRITORIES, cerebrum, margin
 
-# The paper includes cores of more than 1 ml; heads are up to a fifth smaller than the template.
-LEAST_CORE_ML = 1.3
+# The paper includes cores of more than 1 ml. A patient's core is smaller than the template's: heads are, up to a
+# fifth, sulci are wider, and of a border no voxel is outlined that has less than half of it.
+LEAST_CORE_ML = 2.0
 MOST_CORE_ML = 200.0
 # Median and standard deviation of the logarithm of the deficit's volume in ml, chosen; the inclusion cuts them.
-DEFICIT_ML = {"MCA": (45.0, 0.9), "PCA": (22.0, 0.7), "ACA": (22.0, 0.7), "lacunar": (3.5, 0.5)}
+DEFICIT_ML = {"MCA": (60.0, 1.0), "PCA": (22.0, 0.7), "ACA": (22.0, 0.7), "lacunar": (4.5, 0.5)}
 MOST_OF_TERRITORY = {"MCA": 0.85, "PCA": 0.85, "ACA": 0.85, "lacunar": 0.3}
 LEAST_VOXELS = 2
 # What a reader outlines: voxels of which the lesion has half.
@@ -35,6 +35,8 @@ _BORDER_NOISE_MM, _FIELD_NOISE = 3.0, 0.22
 _NOISE_SCALE_MM = 7.0
 _ML = STEP_MM**3 / 1000
 _ATTEMPTS = 10_000
+# Beyond it nothing is left of the deficit's soft border, so that the field can be cut off.
+_RIM_MM = 6.0
 _FAR = -1000.0
 
 
@@ -76,27 +78,22 @@ class Stroke:
 
     def sample(self, anatomy: Anatomy) -> StrokeMaps:
         """The stroke in a scan; only grey and white matter can have it."""
-        template = load_template()
-        brain = anatomy.brain
-        core, deficit, age = (np.zeros(brain.shape, dtype=np.float32) for _ in range(3))
-        corner = np.asarray(self.corner, dtype=np.float32)[:, None]
-        for z in range(len(brain)):
-            inside = brain[z] > 0.01
-            indices = template.indices(anatomy.template_mm[:, z, inside]) - corner
-            field = map_coordinates(self.field, indices, order=1, mode="constant", cval=_FAR, output=np.float32)
-            tissue = brain[z, inside]
-            deficit[z, inside] = tissue * expit(4 * field / STEP_MM)
-            core[z, inside] = tissue * expit(4 * (field - self.core_levels[-1]) / STEP_MM)
-            steps = np.linspace(1.0, 0.0, len(self.core_levels))
-            age[z, inside] = np.interp(field, self.core_levels[::-1], steps[::-1])
-        return StrokeMaps(core, deficit, age)
+        indices = anatomy.brain_indices - np.asarray(self.corner, dtype=np.float32)[:, None]
+        near = ((indices > -1) & (indices < np.asarray(self.field.shape)[:, None])).all(axis=0)
+        voxels, indices = anatomy.brain_voxels[near], indices[:, near]
+        field = map_coordinates(self.field, indices, order=1, mode="constant", cval=_FAR, output=np.float32)
+        tissue = anatomy.brain.flat[voxels]
+        core = tissue * expit(4 * (field - self.core_levels[-1]) / STEP_MM)
+        steps = np.linspace(1.0, 0.0, len(self.core_levels))
+        age = np.interp(field, self.core_levels[::-1], steps[::-1])
+        deficit = tissue * expit(4 * field / STEP_MM)
+        return StrokeMaps(*(anatomy.scatter(values, voxels) for values in (core, deficit, age)))
 
     def on_template(self) -> FloatArray:
         """The field on all of the template's grid."""
         field = np.full(load_template().grey.shape, _FAR, dtype=np.float32)
-        field[tuple(slice(start, start + n) for start, n in zip(self.corner, self.field.shape, strict=True))] = (
-            self.field
-        )
+        box = tuple(slice(start, start + n) for start, n in zip(self.corner, self.field.shape, strict=True))
+        field[box] = self.field
         return field
 
 
@@ -114,7 +111,7 @@ def draw_stroke(core_fraction: float, rng: np.random.Generator, masks: LesionMas
     """
     if masks is not None:
         return _around_mask(core_fraction, rng, masks)
-    territory, deficit_ml = _draw_size(core_fraction, rng)
+    territory, deficit_ml = draw_size(core_fraction, rng)
     side = rng.choice([-1, 1])
     box, corner = _hemisphere(load_template(), side)
     brain = load_template().brain[box]
@@ -140,7 +137,7 @@ def outline(fraction: FloatArray, least: int = LEAST_VOXELS) -> BoolArray:
     return mask
 
 
-def _draw_size(core_fraction: float, rng: np.random.Generator) -> tuple[str, float]:
+def draw_size(core_fraction: float, rng: np.random.Generator) -> tuple[str, float]:
     """Territory and deficit in ml of a stroke that meets the inclusion: drawn until one does."""
     shares = np.asarray(list(SHARES.values()))
     for _ in range(_ATTEMPTS):
@@ -206,34 +203,41 @@ def _stroke(
     levels = _levels(field[deficit], brain[deficit], np.linspace(0.0, core_ml, 17))
     if core_ml > 0.99 * deficit_ml:
         levels[-1] = 0.0
-    return Stroke(territory, field, corner, levels.astype(np.float32), core_ml, deficit_ml)
+    box = box_around(field > -_RIM_MM)
+    corner = (corner[0] + box[0].start, corner[1] + box[1].start, corner[2] + box[2].start)
+    return Stroke(territory, field[box].copy(), corner, levels.astype(np.float32), core_ml, deficit_ml)
+
+
+def box_around(mask: BoolArray) -> tuple[slice, slice, slice]:
+    """The smallest box with all that is in the mask."""
+    lines = [np.any(mask, axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
+    z, y, x = (slice(int(line.argmax()), len(line) - int(line[::-1].argmax())) for line in lines)
+    return z, y, x
 
 
 def _around_mask(core_fraction: float, rng: np.random.Generator, masks: LesionMasks) -> Stroke:
     """A stroke whose core is a real mask; the deficit grows around it by distance."""
     template = load_template()
-    mask = masks.draw(rng, LEAST_CORE_ML, _LOWEST_MM)
+    box = box_around(template.brain > 0.1)
+    mask = masks.draw(rng, LEAST_CORE_ML, _LOWEST_MM)[box]
     inside = mask > HALF
     if not inside.any():
         inside = mask > 0
     distance = distance_transform_edt(inside) - distance_transform_edt(~inside)
     field = STEP_MM * (distance - np.sign(distance) / 2) + np.where(inside, 0, _noise(mask.shape, rng))
-    possible = (_compartments(template, mask) & (template.brain > 0.1)) | inside
-    brain = np.where(inside, np.maximum(template.brain, 0.1), template.brain)
-    core_ml = float(mask.sum()) * _ML
+    tissue = template.brain[box]
+    possible = (_reached(mask, box) & (tissue > 0.1)) | inside
+    brain = np.where(inside, np.maximum(tissue, 0.1), tissue)
+    core_ml = float((mask * tissue).sum()) * _ML
     room = 0.85 * float(brain[possible].sum()) * _ML
     level = min(_level(field, brain, possible, min(core_ml / core_fraction, room)), 0.0)
     field = np.where(possible, field - level, np.minimum(field - level, -STEP_MM))
-    return _stroke("mask", field.astype(np.float32), (0, 0, 0), brain, core_ml)
+    return _stroke("mask", field.astype(np.float32), (box[0].start, box[1].start, box[2].start), brain, core_ml)
 
 
-def _compartments(template: Template, mask: FloatArray) -> BoolArray:
-    """The halves of the cerebrum, and what is below the tentorium, of which the mask has some part."""
-    x = np.broadcast_to(template.coordinates()[0], mask.shape)
-    above = cerebrum() > 0
+def _reached(mask: FloatArray, box: tuple[slice, slice, slice]) -> BoolArray:
+    """The halves of the cerebrum, and what is below the tentorium, of which the mask has more than a trace."""
+    x = np.broadcast_to(load_template().coordinates()[0][..., box[2]], mask.shape)
+    above = cerebrum()[box] > 0
     parts = [above & (x > 0), above & (x < 0), ~above]
-    reached: npt.NDArray[np.bool_] = np.zeros(mask.shape, dtype=bool)
-    for part in parts:
-        if mask[part].sum() > 0.1 * mask.sum():
-            reached |= part
-    return reached
+    return np.any([part for part in parts if mask[part].sum() > 0.1 * mask.sum()], axis=0)

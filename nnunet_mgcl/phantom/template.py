@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label, zoom
 
 FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
 STEP_MM = 2.0
@@ -77,7 +78,8 @@ def load_template() -> Template:
     white = _halved(_array(datasets.load_mni152_wm_template(resolution=1)))
     mask = _halved((_array(image) > 0).astype(np.float32))
     # The first voxel of the halved map is the mean of the first two along each axis.
-    origin = tuple(float(o) + 0.5 for o in image.affine[2::-1, 3])
+    x, y, z = (float(o) + 0.5 for o in image.affine[:3, 3])
+    origin = (z, y, x)
     depth = gaussian_filter(_surface_distance(mask > 0.5, SULCUS_MM, STEP_MM), 0.7)
     fluid = np.clip((depth < 1.0) - grey - white, 0.0, 1.0)
     # The hull is smooth: a coarser grid saves seconds.
@@ -122,7 +124,7 @@ def _surface_distance(inside: BoolArray, closing_mm: float, step_mm: float) -> F
     return distance[tuple(slice(margin, margin + n) for n in inside.shape)].astype(np.float32)
 
 
-def _ventricles(fluid: FloatArray, depth: FloatArray, origin: tuple[float, ...]) -> FloatArray:
+def _ventricles(fluid: FloatArray, depth: FloatArray, origin: tuple[float, float, float]) -> FloatArray:
     deep = (fluid > 0.3) & (depth < -_DEEP_MM)
     z, y, x = np.meshgrid(
         *(o + STEP_MM * np.arange(n) for o, n in zip(origin, fluid.shape, strict=True)), indexing="ij"
