@@ -88,8 +88,8 @@ def render(figures: Figures) -> str:
         ("penumbra below 3 h", f"{f.penumbra_early:.0%}", "paper about 80 %"),
         ("AUROC, FLAIR ratio", f"{f.auroc_flair:.2f}", ""),
         ("AUROC, all signs", f"{f.auroc_all:.2f}", "the ceiling: logistic regression on the true values"),
-        ("core", _volumes(f.core_ml), "paper more than 1 ml"),
-        ("perfusion deficit", _volumes(f.deficit_ml), ""),
+        ("core", _volumes(f.core_ml), "lowest / median / highest; paper more than 1 ml"),
+        ("perfusion deficit", _volumes(f.deficit_ml), "lowest / median / highest"),
     ]
     return "\n".join(f"{name:<20} {value:<22} {note}".rstrip() for name, value, note in rows)
 

@@ -56,8 +56,8 @@ class FlairSequence:
         return nulling_time(self.tr, float(FLUID.t1))
 
 
-# T1: Wansapura et al., J Magn Reson Imaging 1999;9:531. T2: grey from Stanisz et al., Magn Reson Med 2005;54:507;
-# white near both papers' values. Densities and ADC: chosen near common values (ADC checked against ISLES'22).
+# T1, and white matter's T2: Wansapura et al., J Magn Reson Imaging 1999;9:531. Grey matter's T2: Stanisz et al., Magn
+# Reson Med 2005;54:507. Densities and ADC: chosen near common values (ADC and contrast looked at in ISLES'22 scans).
 GREY = Tissue(t1=1331.0, t2=99.0, density=0.82, adc=0.82e-3)
 WHITE = Tissue(t1=832.0, t2=80.0, density=0.70, adc=0.72e-3)
 # Relaxation at 3 T in the subarachnoid space: 4309 and 1886 ms (see docs/phantom.md). ADC: free water at 37 degrees.
