@@ -96,26 +96,25 @@ def set_scene(
         white=grid.average(white),
         wmh=grid.average(brain * left - grey - white),
         template_mm=anatomy.template_mm[:, grid.substeps // 2 :: grid.substeps],
-        stroke=None if stroke is None or clock is None else _ischaemia(anatomy, left, stroke, clock),
+        stroke=None if stroke is None or clock is None else _ischaemia(anatomy, stroke, clock),
     )
 
 
-def _ischaemia(anatomy: Anatomy, left: FloatArray, stroke: StrokeMaps, clock: TissueClock) -> Ischaemia:
-    """The stroke, in that part of the tissue that old cavities have left."""
+def _ischaemia(anatomy: Anatomy, stroke: StrokeMaps, clock: TissueClock) -> Ischaemia:
+    """The stroke's samples; no old cavity is near it."""
     grid = anatomy.grid
-    core = stroke.core * left
-    samples = np.flatnonzero(core > 0.01)
+    samples = np.flatnonzero(stroke.core > 0.01)
     in_slice = grid.shape[1] * grid.shape[2]
     # Half of a core's volume died in about the first quarter of its time, since its growth slows down.
     depth = np.sqrt(stroke.age.ravel()[samples])
     return Ischaemia(
         clock=clock,
         voxel=samples // in_slice // grid.substeps * in_slice + samples % in_slice,
-        core=core.ravel()[samples],
+        core=stroke.core.ravel()[samples],
         depth=depth / max(float(depth.max(initial=0.0)), 1e-6),
         grey=anatomy.grey.ravel()[samples] / anatomy.brain.ravel()[samples],
-        core_share=grid.average(core),
-        deficit_share=grid.average(stroke.deficit * left),
+        core_share=grid.average(stroke.core),
+        deficit_share=grid.average(stroke.deficit),
     )
 
 
