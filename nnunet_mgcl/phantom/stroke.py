@@ -119,7 +119,8 @@ def draw_stroke(core_fraction: float, rng: np.random.Generator, masks: LesionMas
     possible = (brain > 0.1) & (inside > 0) & (cerebrum()[box] > 0)
     distance = _distance_from_seat(possible, deficit_ml, rng)
     level = _level(-distance, brain, possible, deficit_ml)
-    field = np.where(possible, np.minimum(-distance - level, 2 * inside), np.minimum(inside, -STEP_MM))
+    field = np.minimum(-distance - level, 2 * inside)
+    field = np.where(possible, field, np.minimum(field, -STEP_MM))
     return _stroke(territory, field.astype(np.float32), corner, brain, core_fraction * deficit_ml)
 
 
