@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 
 from nnunet_mgcl.phantom.anatomy import Grid, draw_head
 from nnunet_mgcl.phantom.distractors import draw_distractors
@@ -64,7 +65,8 @@ def test_no_chronic_infarct_is_drawn_near_an_acute_deficit():
     assert stroke.deficit_ml > 100
     lesions = [draw_distractors(1.2, rng(seed), stroke) for seed in range(25)]
     assert sum(d.chronic_count for d in lesions) > 10
-    assert max(stroke.on_template()[d.chronic_mm > 0].max(initial=-99) for d in lesions) < -3
+    distance = distance_transform_edt(stroke.on_template() <= 0, sampling=2.0)
+    assert min(distance[d.chronic_mm > 0].min(initial=99) for d in lesions) > 4
 
 
 def test_they_keep_away_from_the_acute_stroke(anatomy, old):
