@@ -8,6 +8,7 @@ that time, the penumbra between them, and how long each piece of the core has be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, map_coordinates
@@ -34,7 +35,7 @@ _LOWEST_MM = -33.0
 _BORDER_NOISE_MM, _FIELD_NOISE = 3.0, 0.22
 _NOISE_SCALE_MM = 7.0
 _ML = STEP_MM**3 / 1000
-_ATTEMPTS = 10_000
+_TERRITORIES_TRIED, _VOLUMES_TRIED = 200, 50
 # Beyond it nothing is left of the deficit's soft border, so that the field can be cut off.
 _RIM_MM = 6.0
 _FAR = -1000.0
@@ -119,7 +120,8 @@ def draw_stroke(core_fraction: float, rng: np.random.Generator, masks: LesionMas
     possible = (brain > 0.1) & (inside > 0) & (cerebrum()[box] > 0)
     distance = _distance_from_seat(possible, deficit_ml, rng)
     level = _level(-distance, brain, possible, deficit_ml)
-    field = np.where(possible, np.minimum(-distance - level, 2 * inside), np.minimum(inside, -STEP_MM))
+    field = np.minimum(-distance - level, 2 * inside)
+    field = np.where(possible, field, np.minimum(field, -STEP_MM))
     return _stroke(territory, field.astype(np.float32), corner, brain, core_fraction * deficit_ml)
 
 
@@ -140,15 +142,18 @@ def outline(fraction: FloatArray, least: int = LEAST_VOXELS) -> BoolArray:
 def draw_size(core_fraction: float, rng: np.random.Generator) -> tuple[str, float]:
     """Territory and deficit in ml of a stroke that meets the inclusion: drawn until one does."""
     shares = np.asarray(list(SHARES.values()))
-    for _ in range(_ATTEMPTS):
-        territory = str(rng.choice(TERRITORIES, p=shares / shares.sum()))
+    for territory in rng.choice(TERRITORIES, p=shares / shares.sum(), size=_TERRITORIES_TRIED):
         median, spread = DEFICIT_ML[territory]
-        deficit = float(rng.lognormal(np.log(median), spread))
-        if LEAST_CORE_ML <= core_fraction * deficit <= MOST_CORE_ML and deficit <= _room_ml(territory):
-            return territory, deficit
+        # Many volumes for one territory, so that small ones keep their share.
+        deficits = rng.lognormal(np.log(median), spread, size=_VOLUMES_TRIED)
+        cores = core_fraction * deficits
+        fitting = deficits[(cores >= LEAST_CORE_ML) & (cores <= MOST_CORE_ML) & (deficits <= _room_ml(territory))]
+        if len(fitting):
+            return str(territory), float(fitting[0])
     raise ValueError(f"no stroke has a core of 1 ml that is {core_fraction} of its deficit")
 
 
+@lru_cache(maxsize=len(TERRITORIES))
 def _room_ml(territory: str) -> float:
     """The largest deficit that fits a territory of one hemisphere."""
     tissue = ((margin(territory) > 0) & (cerebrum() > 0)) * load_template().brain

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 
 from nnunet_mgcl.phantom.anatomy import Grid, draw_head
 from nnunet_mgcl.phantom.distractors import draw_distractors
@@ -49,6 +52,21 @@ def test_the_load_grows_with_the_ventricles():
     volume = {id(group): np.mean([(d.wmh_mm > 0).sum() for d in group]) for group in (young, aged)}
     assert volume[id(aged)] > 2 * volume[id(young)]
     assert sum(d.chronic_count for d in aged) > sum(d.chronic_count for d in young)
+
+
+def test_a_cavity_among_hyperintensities_is_still_fluid(anatomy, old):
+    chronic = next(d for d, _ in old if d.chronic_count)
+    maps = replace(chronic, wmh_mm=np.full_like(chronic.wmh_mm, 10.0)).sample(anatomy)
+    assert (maps.wmh + maps.chronic <= anatomy.brain + 1e-4).all()
+
+
+def test_no_chronic_infarct_is_drawn_near_an_acute_deficit():
+    stroke = draw_stroke(0.2, rng(1))
+    assert stroke.deficit_ml > 100
+    lesions = [draw_distractors(1.2, rng(seed), stroke) for seed in range(25)]
+    assert sum(d.chronic_count for d in lesions) > 10
+    distance = distance_transform_edt(stroke.on_template() <= 0, sampling=2.0)
+    assert min(distance[d.chronic_mm > 0].min(initial=99) for d in lesions) > 4
 
 
 def test_they_keep_away_from_the_acute_stroke(anatomy, old):

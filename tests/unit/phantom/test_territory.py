@@ -31,7 +31,7 @@ def test_the_great_arteries_share_the_cerebrum_without_overlap():
     assert (np.any(inside, axis=0) & brain).sum() > 0.85 * brain.sum()
 
 
-@pytest.mark.parametrize("place", [(0, 20, 30), (20, -65, -35), (4, -26, -30)])
+@pytest.mark.parametrize("place", [(0, 20, 30), (20, -65, -35), (20, -60, -22), (4, -26, -30)])
 def test_midline_cerebellum_and_brain_stem_belong_to_none(place):
     assert all(at(margin(territory), *place) <= 0 for territory in TERRITORIES)
 
