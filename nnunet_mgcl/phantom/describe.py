@@ -31,7 +31,8 @@ class Figures:
         penumbra_early: Share of the strokes below 3 h whose deficit is at least 1.8 times the core.
         auroc_flair: AUROC of the true FLAIR ratio alone.
         auroc_all: Cross-validated AUROC of a logistic regression on the true physical parameters: the ceiling.
-        core_ml: Lowest, median and highest volume of the core.
+        volumes: Number of strokes whose volumes are known.
+        core_ml: Their lowest, median and highest volume of the core.
         deficit_ml: The same of the perfusion deficit.
     """
 
@@ -45,12 +46,13 @@ class Figures:
     penumbra_early: float
     auroc_flair: float
     auroc_all: float
+    volumes: int
     core_ml: tuple[float, float, float]
     deficit_ml: tuple[float, float, float]
 
 
 def describe(clocks: Sequence[TissueClock], core_ml: Sequence[float], deficit_ml: Sequence[float]) -> Figures:
-    """Computes the figures of at least one stroke; the three arguments belong together, case by case."""
+    """Computes the figures of at least one stroke; the volumes may be those of some of them only."""
     hours = np.asarray([clock.hours for clock in clocks])
     early = hours < TSS_WINDOW_HOURS
     # Every core is of more than 1 ml: DWI shows it.
@@ -67,6 +69,7 @@ def describe(clocks: Sequence[TissueClock], core_ml: Sequence[float], deficit_ml
         penumbra_early=_share(penumbra[hours < PENUMBRA_HOURS]),
         auroc_flair=_auroc(-np.asarray([clock.flair_ratio for clock in clocks]), early),
         auroc_all=_cross_validated_auroc(_parameters(clocks), early),
+        volumes=len(core_ml),
         core_ml=_spread(core_ml),
         deficit_ml=_spread(deficit_ml),
     )
@@ -88,8 +91,8 @@ def render(figures: Figures) -> str:
         ("penumbra below 3 h", f"{f.penumbra_early:.0%}", "paper about 80 %"),
         ("AUROC, FLAIR ratio", f"{f.auroc_flair:.2f}", ""),
         ("AUROC, all signs", f"{f.auroc_all:.2f}", "the ceiling: logistic regression on the true values"),
-        ("core", _volumes(f.core_ml), "lowest / median / highest; paper more than 1 ml"),
-        ("perfusion deficit", _volumes(f.deficit_ml), "lowest / median / highest"),
+        ("core", _volumes(f.core_ml), f"lowest / median / highest of {f.volumes}; paper more than 1 ml"),
+        ("perfusion deficit", _volumes(f.deficit_ml), f"lowest / median / highest of {f.volumes}"),
     ]
     return "\n".join(f"{name:<20} {value:<22} {note}".rstrip() for name, value, note in rows)
 
