@@ -1,0 +1,102 @@
+"""`comparison.json`: the first model against each other one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nnunet_mgcl import __version__
+from nnunet_mgcl.evaluation.bootstrap import draws, interval
+from nnunet_mgcl.evaluation.delong import delong_test
+from nnunet_mgcl.evaluation.paired_tests import holm, paired_tests
+from nnunet_mgcl.evaluation.probability_metrics import auroc
+from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
+
+Cases = list[dict[str, Any]]
+
+TESTS = ("t_test", "wilcoxon", "delong")
+
+
+def comparison(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The content of `comparison.json`.
+
+    Args:
+        evaluations: Content of the models' `evaluation.json`, of the same cases.
+
+    Returns:
+        One entry for each other model, target (or "TSS") and measure, with p values that Holm's method adjusts for
+        all entries of that measure and test.
+    """
+    first = sorted(evaluations[0]["cases"], key=lambda case: case["case"])
+    entries = []
+    for other in evaluations[1:]:
+        second = sorted(other["cases"], key=lambda case: case["case"])
+        for entry in [*_segmentation(first, second), *_tss(first, second)]:
+            entries.append({"first": evaluations[0]["model"], "second": other["model"]} | entry)
+    _adjust(entries)
+    patients = {case["patient"] for case in first}
+    without = [run["model"] for run in evaluations if run["tss"]["reason"]]
+    return {
+        "nnunet_mgcl": __version__,
+        "dataset": evaluations[0]["dataset"],
+        "folds": evaluations[0]["folds"],
+        "models": [run["model"] for run in evaluations],
+        "cases": len(first),
+        "patients": len(patients),
+        "settings": evaluations[0]["settings"],
+        "tss_reason": f"not evaluated in {', '.join(without)}" if without else None,
+        "comparisons": entries,
+    }
+
+
+def _segmentation(first: Cases, second: Cases) -> list[dict[str, Any]]:
+    patients = [case["patient"] for case in first]
+    return [
+        {"target": target, "measure": measure}
+        | paired_tests(*([case["targets"][target][measure] for case in run] for run in (first, second)), patients)
+        for target in first[0]["targets"]
+        for measure in MEASURES
+    ]
+
+
+def _tss(first: Cases, second: Cases) -> list[dict[str, Any]]:
+    """AUROC, and case by case the hits at 0.5 (of all, positive and negative cases) and the squared error."""
+    kept = [i for i, case in enumerate(first) if case["tss_class"] is not None]
+    probabilities = [[run[i]["probability"] for i in kept] for run in (first, second)]
+    if not kept or any(p is None for own in probabilities for p in own):
+        return []
+    patients = [first[i]["patient"] for i in kept]
+    a, b = (np.array(own, dtype=float) for own in probabilities)
+    actual = np.array([first[i]["tss_class"] == 1 for i in kept])
+    entries = [{"target": "TSS", "measure": "AUROC"} | _areas(a, b, actual, patients)]
+    for measure, counted in (("ACC", actual | ~actual), ("SEN", actual), ("SPE", ~actual)):
+        hits = ([float(x) if c else None for x, c in zip((p >= 0.5) == actual, counted, strict=True)] for p in (a, b))
+        entries.append({"target": "TSS", "measure": measure} | paired_tests(*hits, patients))
+    errors = (((p - actual) ** 2).tolist() for p in (a, b))
+    return [*entries, {"target": "TSS", "measure": "Brier"} | paired_tests(*errors, patients)]
+
+
+def _areas(a: np.ndarray, b: np.ndarray, actual: np.ndarray, patients: list[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {"n": len(actual), "left_out": 0}
+    if min(actual.sum(), (~actual).sum()) < 2:
+        undefined = dict.fromkeys(("mean_first", "mean_second", "difference", "ci95"))
+        return result | undefined | {"delong": {"z": None, "p": None, "reason": "fewer than two cases of a class"}}
+    samples = [auroc(a[d], actual[d]) - auroc(b[d], actual[d]) for d in draws(patients, actual.tolist())]
+    test = delong_test(a, b, actual)
+    return result | {
+        "mean_first": auroc(a, actual),
+        "mean_second": auroc(b, actual),
+        "difference": test.pop("difference"),
+        "ci95": interval(samples) if samples else None,
+        "delong": test,
+    }
+
+
+def _adjust(entries: list[dict[str, Any]]) -> None:
+    for test in TESTS:
+        for measure in {entry["measure"] for entry in entries}:
+            own = [entry[test] for entry in entries if entry["measure"] == measure and test in entry]
+            for result, p in zip(own, holm([result["p"] for result in own]), strict=True):
+                result["p_holm"] = p
