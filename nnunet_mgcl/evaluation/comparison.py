@@ -17,6 +17,7 @@ from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
 Cases = list[dict[str, Any]]
 
 TESTS = ("t_test", "wilcoxon", "delong")
+"""Keys of an entry's p values."""
 
 
 def comparison(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -53,12 +54,12 @@ def comparison(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _segmentation(first: Cases, second: Cases) -> list[dict[str, Any]]:
     patients = [case["patient"] for case in first]
-    return [
-        {"target": target, "measure": measure}
-        | paired_tests(*([case["targets"][target][measure] for case in run] for run in (first, second)), patients)
-        for target in first[0]["targets"]
-        for measure in MEASURES
-    ]
+    entries = []
+    for target in first[0]["targets"]:
+        for measure in MEASURES:
+            a, b = ([case["targets"][target][measure] for case in run] for run in (first, second))
+            entries.append({"target": target, "measure": measure} | paired_tests(a, b, patients))
+    return entries
 
 
 def _tss(first: Cases, second: Cases) -> list[dict[str, Any]]:
@@ -71,11 +72,17 @@ def _tss(first: Cases, second: Cases) -> list[dict[str, Any]]:
     a, b = (np.array(own, dtype=float) for own in probabilities)
     actual = np.array([first[i]["tss_class"] == 1 for i in kept])
     entries = [{"target": "TSS", "measure": "AUROC"} | _areas(a, b, actual, patients)]
+    right_a, right_b = ((p >= 0.5) == actual for p in (a, b))
     for measure, counted in (("ACC", actual | ~actual), ("SEN", actual), ("SPE", ~actual)):
-        hits = ([float(x) if c else None for x, c in zip((p >= 0.5) == actual, counted, strict=True)] for p in (a, b))
-        entries.append({"target": "TSS", "measure": measure} | paired_tests(*hits, patients))
-    errors = (((p - actual) ** 2).tolist() for p in (a, b))
-    return [*entries, {"target": "TSS", "measure": "Brier"} | paired_tests(*errors, patients)]
+        tests = paired_tests(_counted(right_a, counted), _counted(right_b, counted), patients)
+        entries.append({"target": "TSS", "measure": measure} | tests)
+    tests = paired_tests(((a - actual) ** 2).tolist(), ((b - actual) ** 2).tolist(), patients)
+    return [*entries, {"target": "TSS", "measure": "Brier"} | tests]
+
+
+def _counted(right: np.ndarray, counted: np.ndarray) -> list[float | None]:
+    """1 where a case is judged right, else 0; None where it does not count."""
+    return [float(r) if c else None for r, c in zip(right, counted, strict=True)]
 
 
 def _areas(a: np.ndarray, b: np.ndarray, actual: np.ndarray, patients: list[str]) -> dict[str, Any]:

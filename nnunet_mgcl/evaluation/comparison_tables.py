@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rich.table import Table
 
+from nnunet_mgcl.evaluation.comparison import TESTS
 from nnunet_mgcl.evaluation.tables import NAMES, interval, number, plain_table
 
 
@@ -13,18 +15,18 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
     """A table for each model that the first one is compared with; p values are Holm's."""
     tables = []
     for model in content["models"][1:]:
-        entries = [entry for entry in content["comparisons"] if entry["second"] == model]
         title = f"{content['dataset']}: {content['models'][0]} minus {model}"
-        table = plain_table(title, ("target", "measure", "n", "difference", "95 % interval", "t-test", "Wilcoxon"), 2)
-        if any("delong" in entry for entry in entries):
-            table.add_column("DeLong", justify="right")
+        columns = ("target", "measure", "n", "diff.", "95 % interval", "t-test", "Wilcoxon", "DeLong")
+        table = plain_table(title, columns, 2)
         before = None
-        for entry in entries:
+        for entry in content["comparisons"]:
+            if entry["second"] != model:
+                continue
             measure, target = entry["measure"], entry["target"]
             table.add_row(
                 "" if target == before else target, NAMES.get(measure, measure), str(entry["n"]),
                 number(entry["difference"], measure), interval(entry["ci95"], measure),
-                *(_p_value(entry.get(test)) for test in ("t_test", "wilcoxon", "delong")[: len(table.columns) - 5]),
+                *(_p_value(entry.get(test)) for test in TESTS),
             )  # fmt: skip
             before = target
         tables.append(table)
@@ -33,7 +35,7 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
 
 def reasons(content: dict[str, Any]) -> list[str]:
     """What to know about the numbers, a line each."""
-    lines = [f"p values: adjusted by Holm's method for the {len(_family(content))} comparisons of a measure"]
+    lines = ["p values: adjusted by Holm's method over the targets and models of a measure"]
     if content["patients"] < content["cases"]:
         lines.append(
             f"{content['cases']} cases of {content['patients']} patients: the tests take cases for independent, "
@@ -41,19 +43,9 @@ def reasons(content: dict[str, Any]) -> list[str]:
         )
     if content["tss_reason"]:
         lines.append(f"TSS: {content['tss_reason']}")
-    found = {
-        (own["reason"], f"{entry['target']} {NAMES.get(entry['measure'], entry['measure'])}")
-        for entry in content["comparisons"]
-        for test in ("t_test", "wilcoxon", "delong")
-        if (own := entry.get(test)) and own["reason"]
-    }
-    for reason in sorted({reason for reason, _ in found}):
-        lines.append(f"no p value for {', '.join(sorted(name for own, name in found if own == reason))}: {reason}")
+    found = (own["reason"] for entry in content["comparisons"] for test in TESTS if (own := entry.get(test)))
+    lines += [f"no p value, {count} times: {reason}" for reason, count in Counter(filter(None, found)).items()]
     return lines
-
-
-def _family(content: dict[str, Any]) -> list[dict[str, Any]]:
-    return [entry for entry in content["comparisons"] if entry["measure"] == "dice"]
 
 
 def _p_value(test: dict[str, Any] | None) -> str:

@@ -49,9 +49,10 @@ def reasons(content: dict[str, Any]) -> list[str]:
     lines = []
     for target, own in content["segmentation"].items():
         if own["empty_reference"] or own["empty_prediction"]:
+            none, missed, both = (own[which] for which in ("empty_reference", "empty_prediction", "both_empty"))
             lines.append(
-                f"{target}: {own['empty_reference']} without lesion, {own['empty_prediction']} without a predicted one; "
-                f"{own['both_empty']} with neither, left out of all but the volume difference"
+                f"{target}: {none} without lesion, {missed} without predicted lesion, {both} with neither "
+                "(left out of all but volumes)"
             )
     if content["cases_without_fold"]:
         lines.append(f"{len(content['cases_without_fold'])} labelled cases are validated by no fold of the split")

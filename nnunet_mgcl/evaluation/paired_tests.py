@@ -56,6 +56,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def _t_test(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
     if len(differences) < 2:
         return _none("fewer than two pairs")
+    if not differences.any():
+        return _none("no case differs")
     if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
         return _none("the difference is the same in all cases")
     result = stats.ttest_1samp(differences, 0)  # the paired test by another name
@@ -63,6 +65,8 @@ def _t_test(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
 
 
 def _wilcoxon(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
+    if len(differences) < 2:
+        return _none("fewer than two pairs")
     if not differences.any():
         return _none("no case differs")
     result = stats.wilcoxon(differences)  # leaves cases without a difference out

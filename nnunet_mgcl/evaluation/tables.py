@@ -11,8 +11,8 @@ from rich.table import Table
 NAMES = {
     "dice": "Dice",
     "lesion_f1": "lesion F1",
-    "volume_difference_ml": "vol. diff. (ml)",
-    "hd95_mm": "HD95 (mm)",
+    "volume_difference_ml": "vol. diff. ml",
+    "hd95_mm": "HD95 mm",
     "surface_dice": "surface Dice",
 }
 """How the tables call a measure; the others are called as in the files."""
@@ -46,5 +46,5 @@ def mean_sd(value: dict[str, Any], measure: str = "") -> str:
 
 
 def interval(value: Sequence[float] | None, measure: str = "") -> str:
-    """`0.812 to 0.871`."""
-    return "" if value is None else f"{number(value[0], measure)} to {number(value[1], measure)}"
+    """`[0.812, 0.871]`."""
+    return "" if value is None else f"\\[{number(value[0], measure)}, {number(value[1], measure)}]"
