@@ -5,11 +5,17 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
+from nnunet_mgcl.evaluation import bootstrap
 from nnunet_mgcl.evaluation.comparison import comparison
 from nnunet_mgcl.evaluation.delong import delong_test
 from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
 
 CASES = 16
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
 
 
 def evaluation(name: str, seed: int, **changes) -> dict:
