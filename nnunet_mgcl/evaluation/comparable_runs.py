@@ -24,11 +24,19 @@ def read_comparable(models: Sequence[Path], folds: Sequence[int] | None) -> list
     """
     if len({model.resolve() for model in models}) < len(models):
         raise UserError("models", "one of them twice", "different models", "name each once")
-    paths = [evaluation_path(model, folds or [], folds is None) for model in models]
+    paths = [_path(model, folds) for model in models]
     contents = [_read(path) for path in paths]
     for path, content in zip(paths[1:], contents[1:], strict=True):
         _require_same(paths[0], contents[0], path, content)
     return contents
+
+
+def _path(model: Path, folds: Sequence[int] | None) -> Path:
+    """The evaluation of these folds; they may be all folds of the split without being called so."""
+    whole = evaluation_path(model, [], True)
+    if folds is None or (whole.is_file() and read_json(whole)["folds"] == list(folds)):
+        return whole
+    return evaluation_path(model, folds, False)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from nnunet_mgcl.evaluation.tables import NAMES, interval, number, plain_table
 def comparison_tables(content: dict[str, Any]) -> list[Table]:
     """A table for each model that the first one is compared with; p values are Holm's."""
     tables = []
+    tests = [test for test in TESTS if any(test in entry for entry in content["comparisons"])]
+    headings = {"t_test": "t-test", "wilcoxon": "Wilcoxon", "delong": "DeLong"}
     for model in content["models"][1:]:
         title = f"{content['dataset']}: {content['models'][0]} minus {model}"
-        columns = ("target", "measure", "n", "diff.", "95 % interval", "t-test", "Wilcoxon", "DeLong")
+        columns = ("target", "measure", "n", "diff.", "95 % interval", *(headings[test] for test in tests))
         table = plain_table(title, columns, 2)
         before = None
         for entry in content["comparisons"]:
@@ -26,7 +28,7 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
             table.add_row(
                 "" if target == before else target, NAMES.get(measure, measure), str(entry["n"]),
                 number(entry["difference"], measure), interval(entry["ci95"], measure),
-                *(_p_value(entry.get(test)) for test in TESTS),
+                *(_p_value(entry.get(test)) for test in tests),
             )  # fmt: skip
             before = target
         tables.append(table)
@@ -35,7 +37,10 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
 
 def reasons(content: dict[str, Any]) -> list[str]:
     """What to know about the numbers, a line each."""
-    lines = ["p values: adjusted by Holm's method over the targets and models of a measure"]
+    lines = [
+        "first minus second; less is better in vol. diff., HD95 and Brier",
+        "p values: adjusted by Holm's method over the targets and models of a measure",
+    ]
     if content["patients"] < content["cases"]:
         lines.append(
             f"{content['cases']} cases of {content['patients']} patients: the tests take cases for independent, "

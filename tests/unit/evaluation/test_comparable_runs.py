@@ -83,10 +83,15 @@ def test_an_evaluation_older_than_its_validation_is_refused(models) -> None:
 
 
 def test_an_evaluation_of_some_folds_is_read_from_their_file(models) -> None:
-    (models[0] / "evaluation.json").rename(models[0] / "evaluation_folds_0_1.json")
-    assert "evaluation_folds_0_1.json" in refusal(models, [0, 1])
-    (models[1] / "evaluation.json").rename(models[1] / "evaluation_folds_0_1.json")
-    assert len(read_comparable(models[:2], [0, 1])) == 2
+    some_folds = CONTENT | {"folds": [1]}
+    assert "evaluation_folds_1.json" in refusal(models, [1])
+    for model in models:
+        (model / "evaluation_folds_1.json").write_text(json.dumps(some_folds))
+    assert read_comparable(models, [1]) == [some_folds] * 3
+
+
+def test_all_folds_may_be_named(models) -> None:
+    assert read_comparable(models, [0, 1]) == [CONTENT] * 3
 
 
 def test_a_model_named_twice_is_refused(models) -> None:
