@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from nnunet_mgcl.evaluation.comparison import TESTS
@@ -26,7 +27,7 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
                 continue
             measure, target = entry["measure"], entry["target"]
             table.add_row(
-                "" if target == before else target, NAMES.get(measure, measure), str(entry["n"]),
+                "" if target == before else escape(target), NAMES.get(measure, measure), str(entry["n"]),
                 number(entry["difference"], measure), interval(entry["ci95"], measure),
                 *(_p_value(entry.get(test)) for test in tests),
             )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from nnunet_mgcl.evaluation import probability_metrics, segmentation_metrics
@@ -19,7 +20,7 @@ def segmentation_table(content: dict[str, Any]) -> Table:
         for measure in segmentation_metrics.MEASURES:
             cases, folds = own[measure]["cases"], own[measure]["folds"]
             table.add_row(
-                target if measure == "dice" else "", NAMES[measure], str(cases["n"]), mean_sd(cases, measure),
+                escape(target) if measure == "dice" else "", NAMES[measure], str(cases["n"]), mean_sd(cases, measure),
                 interval(cases["ci95"], measure), mean_sd(folds, measure),
             )  # fmt: skip
         table.add_section()

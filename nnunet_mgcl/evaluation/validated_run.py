@@ -16,7 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.splits import Split, fold_cases
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
-from nnunet_mgcl.errors import UserError, some
+from nnunet_mgcl.errors import UserError, reason, some
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
 from nnunet_mgcl.files import read_json
@@ -148,10 +148,8 @@ class ValidatedRun:
             self._validation(fold) / file,
             self.layout.preprocessed / "gt_segmentations" / file,
         )
-        reader = self._plans.image_reader_writer_class()
-        prediction = reader.read_seg(str(predicted_file))[0][0]
-        reference, properties = reader.read_seg(str(reference_file))
-        reference = reference[0]
+        prediction, _ = self._read(predicted_file)
+        reference, spacing = self._read(reference_file)
         if prediction.shape != reference.shape:
             raise UserError(
                 predicted_file,
@@ -165,11 +163,20 @@ class ValidatedRun:
             name: segmentation_metrics(
                 np.isin(prediction, labels) & counted,
                 np.isin(reference, labels) & counted,
-                properties["spacing"],
+                spacing,
                 tolerance,
             )
             for name, labels in self.targets.items()
         }
+
+    def _read(self, path: Path) -> tuple[np.ndarray, list[float]]:
+        """A label map `(Z, Y, X)` and its spacing in mm."""
+        try:
+            segmentation, properties = self._plans.image_reader_writer_class().read_seg(str(path))
+        except Exception as error:
+            remedy = "plan and preprocess the dataset, or validate the fold again: --val"
+            raise UserError(path, f"cannot be read ({reason(error)})", "a segmentation", remedy) from None
+        return segmentation[0], properties["spacing"]
 
     def _validation(self, fold: int) -> Path:
         return FoldLayout(self.model / f"fold_{fold}").validation

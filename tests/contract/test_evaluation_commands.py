@@ -253,6 +253,13 @@ class TestEvaluateRefuses:
         path.write_text(path.read_text().replace("case_06", "case_66"))
         assert "case_06, case_66" in self.refusal()
 
+    @pytest.mark.parametrize("which", ["prediction", "reference"])
+    def test_a_file_that_cannot_be_read(self, make_run, dataset, which) -> None:
+        model = make_run()
+        folder = model / "fold_1" / "validation" if which == "prediction" else dataset / "gt_segmentations"
+        (folder / "case_06.nii.gz").write_bytes(b"half")
+        assert str(folder / "case_06.nii.gz") in self.refusal()
+
     def test_a_segmentation_of_another_shape(self, make_run) -> None:
         write_mask(make_run() / "fold_1" / "validation" / "case_06.nii.gz", np.zeros((4, 12, 9)))
         assert "case_06.nii.gz" in self.refusal()
