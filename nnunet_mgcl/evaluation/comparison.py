@@ -38,7 +38,6 @@ def comparison(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
             entries.append({"first": evaluations[0]["model"], "second": other["model"]} | entry)
     _adjust(entries)
     patients = {case["patient"] for case in first}
-    without = [run["model"] for run in evaluations if run["tss"]["reason"]]
     return {
         "nnunet_mgcl": __version__,
         "dataset": evaluations[0]["dataset"],
@@ -47,9 +46,16 @@ def comparison(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "cases": len(first),
         "patients": len(patients),
         "settings": evaluations[0]["settings"],
-        "tss_reason": f"not evaluated in {', '.join(without)}" if without else None,
+        "tss_reason": _no_tss(evaluations),
         "comparisons": entries,
     }
+
+
+def _no_tss(evaluations: Sequence[dict[str, Any]]) -> str | None:
+    """Why the TSS is not compared."""
+    if without := [run["model"] for run in evaluations if run["tss"]["reason"]]:
+        return f"not evaluated in {', '.join(without)}"
+    return None if evaluations[0]["tss"]["cases"] else "no case with a known TSS"
 
 
 def _segmentation(first: Cases, second: Cases) -> list[dict[str, Any]]:

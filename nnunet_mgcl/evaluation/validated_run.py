@@ -144,12 +144,9 @@ class ValidatedRun:
 
     def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
         file = f"{case}{self._dataset_json['file_ending']}"
-        predicted_file, reference_file = (
-            self._validation(fold) / file,
-            self.layout.preprocessed / "gt_segmentations" / file,
-        )
+        predicted_file = self._validation(fold) / file
         prediction, _ = self._read(predicted_file)
-        reference, spacing = self._read(reference_file)
+        reference, spacing = self._read(self.layout.preprocessed / "gt_segmentations" / file)
         if prediction.shape != reference.shape:
             raise UserError(
                 predicted_file,
@@ -159,15 +156,11 @@ class ValidatedRun:
             )
         ignore = self._dataset_json["labels"].get("ignore")
         counted = reference != ignore if ignore is not None else np.ones_like(reference, dtype=bool)
-        return {
-            name: segmentation_metrics(
-                np.isin(prediction, labels) & counted,
-                np.isin(reference, labels) & counted,
-                spacing,
-                tolerance,
-            )
+        masks = {
+            name: [np.isin(segmentation, labels) & counted for segmentation in (prediction, reference)]
             for name, labels in self.targets.items()
         }
+        return {name: segmentation_metrics(*own, spacing, tolerance) for name, own in masks.items()}
 
     def _read(self, path: Path) -> tuple[np.ndarray, list[float]]:
         """A label map `(Z, Y, X)` and its spacing in mm."""

@@ -31,7 +31,13 @@ def evaluation(name: str, seed: int, **changes) -> dict:
         }
         for number in range(CASES)
     ]
-    content = {"dataset": "D", "model": name, "folds": [0, 1, 2, 3], "settings": {}, "tss": {"reason": None}}
+    content = {
+        "dataset": "D",
+        "model": name,
+        "folds": [0, 1, 2, 3],
+        "settings": {},
+        "tss": {"reason": None, "cases": CASES},
+    }
     return content | {"cases": cases} | changes
 
 
@@ -88,6 +94,16 @@ def test_a_model_without_tss_is_compared_by_its_segmentation() -> None:
     content = comparison([evaluation("A", 0), second])
     assert {e["target"] for e in content["comparisons"]} == {"DWI", "PWI"}
     assert content["tss_reason"] == "not evaluated in B"
+
+
+def test_no_known_tss_is_the_reason_for_no_comparison_of_it() -> None:
+    runs = [evaluation(name, 0, tss={"reason": None, "cases": 0}) for name in "AB"]
+    for run in runs:
+        for case in run["cases"]:
+            case["tss_class"] = None
+    content = comparison(runs)
+    assert content["tss_reason"] == "no case with a known TSS"
+    assert {e["target"] for e in content["comparisons"]} == {"DWI", "PWI"}
 
 
 def test_too_few_cases_of_a_class_have_a_reason_for_no_p_value() -> None:
