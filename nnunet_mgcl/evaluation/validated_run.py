@@ -156,11 +156,11 @@ class ValidatedRun:
             )
         ignore = self._dataset_json["labels"].get("ignore")
         counted = reference != ignore if ignore is not None else np.ones_like(reference, dtype=bool)
-        masks = {
-            name: [np.isin(segmentation, labels) & counted for segmentation in (prediction, reference)]
-            for name, labels in self.targets.items()
-        }
-        return {name: segmentation_metrics(*own, spacing, tolerance) for name, own in masks.items()}
+        scores = {}
+        for name, labels in self.targets.items():
+            p, g = (np.isin(segmentation, labels) & counted for segmentation in (prediction, reference))
+            scores[name] = segmentation_metrics(p, g, spacing, tolerance)
+        return scores
 
     def _read(self, path: Path) -> tuple[np.ndarray, list[float]]:
         """A label map `(Z, Y, X)` and its spacing in mm."""
