@@ -48,8 +48,8 @@ class TestOutOfFold:
         assert seen == [([0.8, 0.3], [True, False])]
 
     def test_a_case_on_both_sides_of_a_split_takes_no_part(self) -> None:
-        threshold, _ = out_of_fold_threshold(youden, ["a", "b", "c"], ["a"], PROBABILITIES, ACTUAL)
-        assert threshold == 0.6
+        threshold, _ = out_of_fold_threshold(youden, ["a", "b", "c"], ["c"], PROBABILITIES, ACTUAL)
+        assert threshold == 0.8
 
     @pytest.mark.parametrize(
         ("training", "reason"),

@@ -90,6 +90,7 @@ def test_one_fold_has_no_out_of_fold_threshold_and_says_so() -> None:
     youden = result["operating_points"]["youden"]
     assert youden["thresholds"]["1"]["value"] is None
     assert "evaluate more folds" in youden["thresholds"]["1"]["reason"]
+    assert youden["per_fold"]["1"]["ACC"] is None and youden["folds"]["ACC"]["mean"] is None
     assert youden["pooled"]["ACC"] == {"value": None, "ci95": None} and youden["pooled"]["reason"]
     assert result["measures"]["folds"]["AUROC"]["reason"] == "one fold only: no standard deviation"
     assert result["operating_points"]["0.5"]["pooled"]["ACC"]["value"] is not None
