@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 
@@ -55,22 +56,29 @@ def classification_metrics(
     if not np.isin(y, (0, 1)).all():
         raise ValueError("targets must be 0 or 1")
 
-    positive, actual = p >= threshold, y == 1
+    counts = rates(p >= threshold, y == 1)
+    reason = missing_class(y == 1)
+    auroc = None if reason else float(roc_auc_score(y == 1, p))
+    return {"cases": len(y), **counts, "AUROC": auroc, "auroc_reason": reason}
+
+
+def rates(positive: npt.NDArray[np.bool_], actual: npt.NDArray[np.bool_]) -> dict[str, int | float | None]:
+    """`TP`, `TN`, `FP`, `FN`, and `ACC`, `SEN`, `SPE` (Eq. 18-20), None where there is no case to count.
+
+    Args:
+        positive: `(N,)`, whether each case is predicted positive.
+        actual: `(N,)`, whether it is.
+    """
     tp, tn = int((positive & actual).sum()), int((~positive & ~actual).sum())
     fp, fn = int((positive & ~actual).sum()), int((~positive & actual).sum())
-    missing = [name for name, count in (("positive", tp + fn), ("negative", tn + fp)) if count == 0]
-    return {
-        "cases": len(y),
-        "TP": tp,
-        "TN": tn,
-        "FP": fp,
-        "FN": fn,
-        "ACC": _ratio(tp + tn, len(y)),
-        "SEN": _ratio(tp, tp + fn),
-        "SPE": _ratio(tn, tn + fp),
-        "AUROC": None if missing else float(roc_auc_score(actual, p)),
-        "auroc_reason": f"no {' and no '.join(missing)} cases" if missing else None,
-    }
+    ratios = {"ACC": _ratio(tp + tn, len(actual)), "SEN": _ratio(tp, tp + fn), "SPE": _ratio(tn, tn + fp)}
+    return {"TP": tp, "TN": tn, "FP": fp, "FN": fn, **ratios}
+
+
+def missing_class(actual: npt.NDArray[np.bool_]) -> str | None:
+    """Why the area under a curve is undefined: which class has no case; None where both have."""
+    missing = [name for name, there in (("positive", actual.any()), ("negative", (~actual).any())) if not there]
+    return f"no {' and no '.join(missing)} cases" if missing else None
 
 
 def _ratio(part: int, whole: int) -> float | None:

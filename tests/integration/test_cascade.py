@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunet_mgcl import cli
+
 MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
 PREDICTION = ("-f", 0, "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
 TRAINING = ("nnUNetv2_train", 501, "2d", 0, "-tr", "MGCLTrainer", "-p", "MGCLPlans_demo", "-device", "cpu")
@@ -85,6 +87,20 @@ def test_summary_prints_dice_and_draws_a_picture(trained, call):
     for word in ("Dice DWI", "Dice FLAIR", "Dice PWI", "TSS ACC", "overlay.png"):
         assert word in printed
     assert (fold(trained) / "validation" / "overlay.png").stat().st_size > 10_000
+
+
+def test_evaluation_agrees_with_the_summaries_of_training(trained, monkeypatch):
+    for name, folder in {"raw": "raw", "preprocessed": "pre", "results": "res"}.items():
+        monkeypatch.setenv(f"nnUNet_{name}", str(trained / folder))
+    assert cli.main(["evaluate", *map(str, MODEL), "-f", "0"]) == 0
+    content = json.loads((fold(trained).parent / "evaluation_folds_0.json").read_text())
+    validation = fold(trained) / "validation"
+    means = json.loads((validation / "summary_modalities.json").read_text())["mean"]
+    assert {name: own["dice"]["cases"]["mean"] for name, own in content["segmentation"].items()} == pytest.approx(means)
+    tss = json.loads((validation / "tss_summary.json").read_text())
+    assert content["tss"]["cases"] == tss["cases"] and content["tss"]["positive"] == tss["positive"]
+    assert content["tss"]["operating_points"]["0.5"]["pooled"]["ACC"]["value"] == tss["ACC"]
+    assert content["tss"]["measures"]["pooled"]["AUROC"]["value"] == tss["AUROC"]
 
 
 def test_validation_with_the_best_checkpoint_has_no_tss(trained, call):

@@ -1,0 +1,53 @@
+"""`mgcl compare`: two or more evaluated models, case by case."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("compare", help="tests whether evaluated models differ on the same cases")
+    parser.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="results folders; with -d their names, <trainer>__<plans>__<configuration>",
+    )
+    parser.add_argument("-d", help="dataset name or number")
+    parser.add_argument("-f", nargs="+", type=int, help="the folds that were evaluated (default: all of the split)")
+    parser.add_argument("-o", type=Path, help="the JSON file (default: comparison.json beside the first folder)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compares the first model with each other one, writes the JSON file and prints the tables."""
+    from rich.console import Console
+
+    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.evaluation.comparable_runs import read_comparable
+    from nnunet_mgcl.evaluation.comparison import comparison
+    from nnunet_mgcl.evaluation.comparison_tables import comparison_tables, reasons
+    from nnunet_mgcl.files import write_json
+
+    if len(args.models) < 2:
+        raise UserError("models", "one", "two at least", "name another")
+    folder = _dataset_folder(args.d) if args.d else Path()
+    models = [folder / name for name in args.models]
+    content = comparison(read_comparable(models, sorted(set(args.f)) if args.f else None))
+    path = args.o or models[0].resolve().parent / "comparison.json"
+    write_json(path, content)
+    console = Console()
+    for table in comparison_tables(content):
+        console.print(table)
+    for line in reasons(content):
+        print(line)
+    print(f"all numbers: {path}")
+    return 0
+
+
+def _dataset_folder(dataset: str) -> Path:
+    """The dataset's folder in nnUNet_results."""
+    from nnunet_mgcl.commands.predict import model_folder
+
+    return model_folder(dataset, "", "", "", [], "").parent

@@ -1,0 +1,53 @@
+"""`mgcl evaluate`: a cross-validation as the paper evaluates it, and more."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("evaluate", help="segmentation and TSS metrics of a cross-validation")
+    parser.add_argument("-d", required=True, help="dataset name or number")
+    parser.add_argument("-c", required=True, help="configuration, e.g. 2d")
+    parser.add_argument("-tr", default="MGCLTrainer", help="trainer, also a stock one (default: %(default)s)")
+    parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
+    parser.add_argument("-f", nargs="+", help="folds (default: all of the split)")
+    parser.add_argument(
+        "--tolerance", type=float, default=2.0, help="of the surface Dice, in mm (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sensitivity", type=float, default=0.9, help="wanted one of an operating point (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates, writes `evaluation.json` and `evaluation_cases.csv` and prints the tables."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from nnunet_mgcl.commands.predict import model_folder
+    from nnunet_mgcl.data.layout import DatasetLayout
+    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.evaluation.evaluation import evaluation, evaluation_path, write_evaluation
+    from nnunet_mgcl.evaluation.evaluation_tables import reasons, segmentation_table, tss_table
+    from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+
+    if not args.tolerance >= 0:
+        raise UserError("--tolerance", str(args.tolerance), "millimetres from 0 on", "change it")
+    if not 0 < args.sensitivity <= 1:
+        raise UserError("--sensitivity", str(args.sensitivity), "a number above 0 and up to 1", "change it")
+    model = model_folder(args.d, args.tr, args.p, args.c, [], "checkpoint_final.pth")
+    validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
+    console = Console()
+    progress = track(validated.scores(args.tolerance), "Cases", validated.case_count, transient=True, console=console)
+    content = evaluation(validated, list(progress), args.tolerance, args.sensitivity)
+    path = evaluation_path(model, validated.folds, len(validated.folds) == len(validated.splits))
+    table = write_evaluation(path, content)
+    console.print(segmentation_table(content))
+    if not content["tss"]["reason"]:
+        console.print(tss_table(content))
+    for line in reasons(content):
+        print(line)
+    print(f"all numbers: {path}\ncases:       {table}")
+    return 0

@@ -1,0 +1,27 @@
+"""What is known about one validated case; everything else is computed from a list of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """One labelled case, predicted by the model that did not train on it.
+
+    Attributes:
+        case: Its name.
+        fold: The fold that validated it.
+        patient: Its patient; the case itself where `tss.csv` names none.
+        targets: The measures of each target (`segmentation_metrics`).
+        tss_class: 1 for TSS < 4.5 h, 0 for a longer one, None where unknown.
+        probability: Of TSS < 4.5 h; None without a TSS head.
+    """
+
+    case: str
+    fold: int
+    patient: str
+    targets: Mapping[str, Mapping[str, float | int | None]]
+    tss_class: int | None
+    probability: float | None

@@ -1,0 +1,79 @@
+"""Reads evaluated models that are to be compared, and refuses those that are not of the same cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_mgcl.errors import UserError, some
+from nnunet_mgcl.evaluation.evaluation import evaluation_path
+from nnunet_mgcl.files import read_json
+
+
+def read_comparable(models: Sequence[Path], folds: Sequence[int] | None) -> list[dict[str, Any]]:
+    """Reads `evaluation.json` of each results folder.
+
+    Args:
+        models: The results folders.
+        folds: Those that were evaluated; None: all.
+
+    Raises:
+        UserError: A model is named twice or not evaluated, has been validated again since, or differs from the first
+            one in dataset, folds, settings, cases, targets or references.
+    """
+    if len({model.resolve() for model in models}) < len(models):
+        raise UserError("models", "one of them twice", "different models", "name each once")
+    paths = [_path(model, folds) for model in models]
+    contents = [_read(path) for path in paths]
+    for path, content in zip(paths[1:], contents[1:], strict=True):
+        _require_same(paths[0], contents[0], path, content)
+    return contents
+
+
+def _path(model: Path, folds: Sequence[int] | None) -> Path:
+    """The evaluation of these folds; they may be all folds of the split without being called so."""
+    whole = evaluation_path(model, [], True)
+    if folds is None or (whole.is_file() and read_json(whole)["folds"] == list(folds)):
+        return whole
+    return evaluation_path(model, folds, False)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    remedy = "run mgcl evaluate with the -d, -tr, -p and -c of this folder, and the same -f"
+    if not path.is_file():
+        raise UserError(path, "no such file", "an evaluated model", remedy)
+    content = read_json(path)
+    for fold in content["folds"]:
+        for name in ("summary.json", "tss.csv"):
+            file = path.parent / f"fold_{fold}" / "validation" / name
+            if file.is_file() and file.stat().st_mtime > path.stat().st_mtime:
+                raise UserError(path, f"older than fold_{fold}/validation/{name}", "a current evaluation", remedy)
+    return content
+
+
+def _require_same(first_path: Path, first: dict[str, Any], path: Path, content: dict[str, Any]) -> None:
+    for key in ("dataset", "folds", "settings"):
+        if first[key] != content[key]:
+            raise UserError(
+                f"{path}, {key}", f"{content[key]}", f"{first[key]}, as in {first_path}", "evaluate both alike"
+            )
+    own, other = ({case["case"]: case for case in run["cases"]} for run in (content, first))
+    if unpaired := sorted(own.keys() ^ other.keys()):
+        raise UserError(
+            path, f"{some(unpaired)} only in one of it and {first_path}", "the same cases",
+            "train and evaluate both on the same split",
+        )  # fmt: skip
+    for name, reference in other.items():
+        for what, value in _reference(own[name]).items():
+            if value != _reference(reference)[what]:
+                raise UserError(
+                    f"{path}, case {name}, {what}", str(value), f"{_reference(reference)[what]}, as in {first_path}",
+                    "evaluate both again; where it stays, train both on the same split and labels",
+                )  # fmt: skip
+
+
+def _reference(case: dict[str, Any]) -> dict[str, Any]:
+    """What must not depend on the model."""
+    volumes = {f"reference volume of {t} in ml": own["volume_ml"] for t, own in case["targets"].items()}
+    return {key: case[key] for key in ("fold", "patient", "tss_class")} | {"targets": list(case["targets"])} | volumes

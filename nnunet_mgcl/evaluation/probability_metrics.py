@@ -1,0 +1,52 @@
+"""How good predicted probabilities are, at no particular threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from nnunet_mgcl.evaluation.metrics import missing_class
+
+Probabilities = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.bool_]
+
+MEASURES = ("AUROC", "AP", "Brier", "ECE")
+BINS = 10
+"""Of the expected calibration error, of equal width."""
+
+
+def probability_metrics(probabilities: Probabilities, actual: Classes) -> dict[str, float | None]:
+    """`MEASURES` of `(N,)` probabilities of the positive class; None where a class is missing, or all cases are."""
+    if not len(actual):
+        return dict.fromkeys(MEASURES)
+    both = missing_class(actual) is None
+    return {
+        "AUROC": auroc(probabilities, actual) if both else None,
+        "AP": average_precision(probabilities, actual) if both else None,
+        "Brier": float(np.mean((probabilities - actual) ** 2)),
+        "ECE": expected_calibration_error(probabilities, actual),
+    }
+
+
+def auroc(probabilities: Probabilities, actual: Classes) -> float:
+    """Area under the ROC curve: how often a positive case ranks above a negative one, ties counting half."""
+    positive = int(actual.sum())
+    wins = rankdata(probabilities)[actual].sum() - positive * (positive + 1) / 2
+    return float(wins / (positive * (len(actual) - positive)))
+
+
+def average_precision(probabilities: Probabilities, actual: Classes) -> float:
+    """Precision at every threshold, weighted by the recall that it adds (not interpolated)."""
+    order = np.argsort(-probabilities, kind="stable")
+    found = np.cumsum(actual[order])
+    last_of_tie = np.append(np.diff(probabilities[order]) != 0, True)
+    predicted, found = np.flatnonzero(last_of_tie) + 1, found[last_of_tie]
+    return float(np.sum(np.diff(found, prepend=0) * found / predicted) / actual.sum())
+
+
+def expected_calibration_error(probabilities: Probabilities, actual: Classes) -> float:
+    """Mean distance between probability and frequency in `BINS` bins, weighted by their cases."""
+    bins = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], probabilities)
+    excess = np.bincount(bins, weights=probabilities - actual, minlength=BINS)
+    return float(np.abs(excess).sum() / len(actual))

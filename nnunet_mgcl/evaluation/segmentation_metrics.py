@@ -1,0 +1,99 @@
+"""How well one predicted mask matches its reference: overlap, lesions, volume and surface.
+
+The rule of empty masks: where both are empty every measure but the volumes is undefined (None); where one is, it takes
+its worst value (0, or for HD95 the diagonal of the image, the longest distance that it could have measured).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import cc3d
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+
+from nnunet_mgcl.evaluation.metrics import dice
+
+Mask = npt.NDArray[np.bool_]
+
+MEASURES = ("dice", "lesion_f1", "volume_difference_ml", "hd95_mm", "surface_dice")
+"""What is averaged and compared; `volume_ml`, `predicted_volume_ml`, `lesions`, `predicted_lesions` describe a case."""
+
+
+def segmentation_metrics(
+    prediction: Mask, reference: Mask, spacing: Sequence[float], tolerance: float
+) -> dict[str, float | int | None]:
+    """Measures one mask of one case.
+
+    Args:
+        prediction: `(Z, Y, X)` bool.
+        reference: `(Z, Y, X)` bool.
+        spacing: Voxel size in mm, in the order of the axes.
+        tolerance: Of the surface Dice, in mm.
+
+    Returns:
+        `MEASURES` and what describes the case. Both masks empty: None, but for volumes and counts.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    overlap = dice(prediction, reference)  # checks the shapes
+    voxel_ml = math.prod(spacing) / 1000
+    volume, predicted = float(reference.sum() * voxel_ml), float(prediction.sum() * voxel_ml)
+    f1, lesions, predicted_lesions = lesion_f1(prediction, reference)
+    hd95, surface_dice = surface_metrics(prediction, reference, spacing, tolerance)
+    return {
+        "dice": None if math.isnan(overlap) else overlap,
+        "lesion_f1": f1,
+        "volume_difference_ml": abs(predicted - volume),
+        "hd95_mm": hd95,
+        "surface_dice": surface_dice,
+        "volume_ml": volume,
+        "predicted_volume_ml": predicted,
+        "lesions": lesions,
+        "predicted_lesions": predicted_lesions,
+    }
+
+
+def lesion_f1(prediction: Mask, reference: Mask) -> tuple[float | None, int, int]:
+    """F1 of whole lesions, as ISLES'22 counts them: one is found where a single voxel of it is shared.
+
+    A lesion is a component of voxels that touch at a face, an edge or a corner.
+
+    Returns:
+        2 TP / (2 TP + FP + FN) with TP the found reference lesions, FN the others and FP the predicted lesions that
+        share no voxel with the reference; None without any lesion. Then the lesions of reference and prediction.
+    """
+    own, lesions = cc3d.connected_components(reference, connectivity=26, return_N=True)
+    other, predicted_lesions = cc3d.connected_components(prediction, connectivity=26, return_N=True)
+    found = len(np.unique(own[reference & prediction]))
+    false_positive = predicted_lesions - len(np.unique(other[reference & prediction]))
+    denominator = 2 * found + false_positive + (lesions - found)
+    return (2 * found / denominator if denominator else None), int(lesions), int(predicted_lesions)
+
+
+def surface_metrics(
+    prediction: Mask, reference: Mask, spacing: Sequence[float], tolerance: float
+) -> tuple[float | None, float | None]:
+    """95 % Hausdorff distance in mm and surface Dice, by MONAI.
+
+    The surface of a mask are its voxels that have a face in common with the outside. An axis of one voxel is left
+    out: in a single slice it would make all voxels surface.
+    """
+    if not prediction.any() and not reference.any():
+        return None, None
+    if not prediction.any() or not reference.any():
+        return math.hypot(*(size * n for size, n in zip(spacing, reference.shape, strict=True))), 0.0
+    kept = [axis for axis, n in enumerate(reference.shape) if n > 1]
+    if len(kept) < 2:  # a line or a voxel: MONAI takes planes and volumes
+        kept = list(range(len(reference.shape)))[-2:]
+    shape, size = [reference.shape[axis] for axis in kept], [float(spacing[axis]) for axis in kept]
+    p, g = (torch.from_numpy(mask.reshape(1, 1, *shape)) for mask in (prediction, reference))
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # MONAI's about itself
+        hd95 = compute_hausdorff_distance(p, g, include_background=True, percentile=95, spacing=size)
+        surface_dice = compute_surface_dice(p, g, [tolerance], include_background=True, spacing=size)
+    return float(hd95), float(surface_dice)

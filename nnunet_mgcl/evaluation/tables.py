@@ -1,0 +1,50 @@
+"""Numbers as text, and the one look of all tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+NAMES = {
+    "dice": "Dice",
+    "lesion_f1": "lesion F1",
+    "volume_difference_ml": "vol. diff. ml",
+    "hd95_mm": "HD95 mm",
+    "surface_dice": "surface Dice",
+}
+"""How the tables call a measure; the others are called as in the files."""
+
+_DECIMALS = {"volume_difference_ml": 2, "hd95_mm": 1}
+
+
+def plain_table(title: str, columns: Sequence[str], names: int) -> Table:
+    """An empty table.
+
+    Args:
+        title: Its title.
+        columns: Their headings.
+        names: How many columns at the left hold names; the others hold numbers.
+    """
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < names else "right")
+    return table
+
+
+def number(value: float | None, measure: str = "") -> str:
+    """A value with as many decimals as its measure needs."""
+    return "undefined" if value is None else f"{value:.{_DECIMALS.get(measure, 3)}f}"
+
+
+def mean_sd(value: dict[str, Any], measure: str = "") -> str:
+    """`0.844 ± 0.029`."""
+    sd = "" if value["sd"] is None else f" ± {number(value['sd'], measure)}"
+    return number(value["mean"], measure) + sd
+
+
+def interval(value: Sequence[float] | None, measure: str = "") -> str:
+    """`[0.812, 0.871]`."""
+    return "" if value is None else f"\\[{number(value[0], measure)}, {number(value[1], measure)}]"

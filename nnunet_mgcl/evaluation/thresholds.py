@@ -1,0 +1,59 @@
+"""The probability from which on a case is called positive, chosen without the cases that it is used on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from nnunet_mgcl.evaluation.metrics import missing_class
+from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities
+
+Rule = Callable[[Probabilities, Classes], float]
+"""Takes probabilities and classes of some cases, both classes among them, and returns a threshold."""
+
+
+def youden(probabilities: Probabilities, actual: Classes) -> float:
+    """The predicted probability with the largest SEN + SPE; of several the highest."""
+    false_positive, true_positive, thresholds = roc_curve(actual, probabilities, drop_intermediate=False)
+    return float(thresholds[1:][np.argmax((true_positive - false_positive)[1:])])  # the first is infinity
+
+
+def sensitivity_at_least(wanted: float) -> Rule:
+    """The rule that takes the highest predicted probability that reaches a sensitivity."""
+
+    def rule(probabilities: Probabilities, actual: Classes) -> float:
+        positive = np.sort(probabilities[actual])[::-1]
+        needed = max(int(np.ceil(wanted * len(positive) - 1e-9)), 1)
+        return float(positive[needed - 1])
+
+    return rule
+
+
+def out_of_fold_threshold(
+    rule: Rule,
+    training: Sequence[str],
+    validation: Sequence[str],
+    probabilities: Mapping[str, float],
+    actual: Mapping[str, bool],
+) -> tuple[float | None, str | None]:
+    """The threshold for a fold's validation cases, by a rule applied to its training cases.
+
+    Args:
+        rule: Chooses it.
+        training: The fold's training cases.
+        validation: The fold's validation cases, which take no part.
+        probabilities: The out-of-fold prediction of each case: of the model that validated on it.
+        actual: Class of the cases with a known TSS.
+
+    Returns:
+        The threshold, or None and the reason.
+    """
+    chosen = sorted((set(training) - set(validation)) & probabilities.keys() & actual.keys())
+    if not chosen:
+        return None, "no out-of-fold predictions of its training cases: evaluate more folds"
+    p, y = np.array([probabilities[c] for c in chosen]), np.array([actual[c] for c in chosen])
+    if reason := missing_class(y):
+        return None, f"{reason} among the out-of-fold predictions of its training cases"
+    return rule(p, y), None

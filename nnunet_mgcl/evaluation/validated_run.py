@@ -1,0 +1,222 @@
+"""Reads the validation folders of a cross-validation, as training leaves them."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+from nnunet_mgcl.data.splits import Split, fold_cases
+from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
+from nnunet_mgcl.errors import UserError, reason, some
+from nnunet_mgcl.evaluation.case_scores import CaseScores
+from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
+from nnunet_mgcl.files import read_json
+
+
+@dataclass(frozen=True)
+class ValidatedRun:
+    """Some folds of one trained model.
+
+    Attributes:
+        layout: The dataset's folders.
+        model: The results folder, `<Trainer>__<plans>__<configuration>`.
+        splits: The dataset's split.
+        folds: The folds to evaluate.
+    """
+
+    layout: DatasetLayout
+    model: Path
+    splits: list[Split]
+    folds: list[int]
+
+    @classmethod
+    def find(cls, layout: DatasetLayout, model: Path, folds: Sequence[str] | None) -> ValidatedRun:
+        """Finds the validated folds and checks that every case is there exactly once.
+
+        Args:
+            layout: The dataset's folders.
+            model: The results folder.
+            folds: Their numbers; None: all folds of the split.
+
+        Raises:
+            UserError: A fold or case is missing, or is there twice; or a folder belongs to another split.
+        """
+        splits: list[Split] = read_json(layout.splits)
+        numbers = list(range(len(splits))) if folds is None else sorted({_number(fold) for fold in folds})
+        cases = Counter(case for fold in numbers for case in fold_cases(splits, fold)[1])
+        if twice := sorted(case for case, count in cases.items() if count > 1):
+            raise UserError(
+                layout.splits,
+                f"{some(twice)} under val of several folds",
+                "every case validated once",
+                "choose with -f",
+            )
+        run = cls(layout, model, splits, numbers)
+        run._require_folds()
+        for fold in numbers:
+            run._require_cases(fold)
+        return run
+
+    def scores(self, tolerance: float) -> Iterator[CaseScores]:
+        """Measures one case after the other.
+
+        Args:
+            tolerance: Of the surface Dice, in mm.
+
+        Raises:
+            UserError: A segmentation has another shape than its reference.
+        """
+        table, probabilities = self.tss_table, self.probabilities
+        for fold in self.folds:
+            for case in sorted(self.splits[fold]["val"]):
+                positive = table.positive(case) if table else None
+                yield CaseScores(
+                    case=case,
+                    fold=fold,
+                    patient=table.patient(case) if table else case,
+                    targets=self._measure(fold, case, tolerance),
+                    tss_class=None if positive is None else int(positive),
+                    probability=probabilities.get(case),
+                )
+
+    @property
+    def case_count(self) -> int:
+        """How many cases the folds have."""
+        return sum(len(self.splits[fold]["val"]) for fold in self.folds)
+
+    @cached_property
+    def tss_table(self) -> TSSTable | None:
+        """The dataset's TSS table, if it has one."""
+        cases = {case for split in self.splits for part in ("train", "val") for case in split[part]}
+        return read_tss_table(self.layout.tss, cases) if self.layout.tss.is_file() else None
+
+    @cached_property
+    def probabilities(self) -> dict[str, float]:
+        """The probability of TSS < 4.5 h of each case; empty where `no_tss` says why."""
+        if self.no_tss:
+            return {}
+        result: dict[str, float] = {}
+        for fold in self.folds:
+            path = self._validation(fold) / "tss.csv"
+            with path.open(encoding="utf-8", newline="") as file:
+                own = {row["case"]: float(row["probability"]) for row in csv.DictReader(file)}
+            if own.keys() != set(self.splits[fold]["val"]):
+                other = sorted(own.keys() ^ set(self.splits[fold]["val"]))
+                raise UserError(
+                    path, f"{some(other)} in one of it and the split", "the validation cases", "validate again: --val"
+                )
+            result |= own
+        return result
+
+    @cached_property
+    def no_tss(self) -> str | None:
+        """Why there is no TSS to evaluate; None where there is."""
+        without = [fold for fold in self.folds if not (self._validation(fold) / "tss.csv").is_file()]
+        if len(without) == len(self.folds):
+            return "no fold has a validation/tss.csv: the model has no trained TSS head"
+        if without:
+            return f"no validation/tss.csv in fold {', '.join(map(str, without))}: it has no trained TSS head"
+        return None if self.tss_table else f"no {self.layout.tss.name} in {self.layout.preprocessed.name}"
+
+    @cached_property
+    def targets(self) -> dict[str, list[int]]:
+        """The labels that make up each target: a modality's lesion, or a label or region of the dataset."""
+        block = self._plans.get_configuration(self.configuration).configuration.get("mgcl", {})
+        lesion_labels = block.get("lesion_labels") or self._dataset_json.get("mgcl", {}).get("lesion_labels")
+        if lesion_labels:
+            return lesion_labels
+        labels = {n: v for n, v in self._dataset_json["labels"].items() if n not in ("background", "ignore")}
+        return {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
+
+    @property
+    def configuration(self) -> str:
+        """nnU-Net's configuration, the last part of the folder's name."""
+        return self.model.name.split("__")[-1]
+
+    def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
+        file = f"{case}{self._dataset_json['file_ending']}"
+        predicted_file = self._validation(fold) / file
+        prediction, _ = self._read(predicted_file)
+        reference, spacing = self._read(self.layout.preprocessed / "gt_segmentations" / file)
+        if prediction.shape != reference.shape:
+            raise UserError(
+                predicted_file,
+                f"shape {prediction.shape}",
+                f"{reference.shape}, as its reference",
+                "validate again: --val",
+            )
+        ignore = self._dataset_json["labels"].get("ignore")
+        counted = reference != ignore if ignore is not None else np.ones_like(reference, dtype=bool)
+        scores = {}
+        for name, labels in self.targets.items():
+            p, g = (np.isin(segmentation, labels) & counted for segmentation in (prediction, reference))
+            scores[name] = segmentation_metrics(p, g, spacing, tolerance)
+        return scores
+
+    def _read(self, path: Path) -> tuple[np.ndarray, list[float]]:
+        """A label map `(Z, Y, X)` and its spacing in mm."""
+        try:
+            segmentation, properties = self._plans.image_reader_writer_class().read_seg(str(path))
+        except Exception as error:
+            remedy = "plan and preprocess the dataset, or validate the fold again: --val"
+            raise UserError(path, f"cannot be read ({reason(error)})", "a segmentation", remedy) from None
+        return segmentation[0], properties["spacing"]
+
+    def _validation(self, fold: int) -> Path:
+        return FoldLayout(self.model / f"fold_{fold}").validation
+
+    @cached_property
+    def _dataset_json(self) -> dict[str, Any]:
+        return read_json(self.model / "dataset.json")
+
+    @cached_property
+    def _plans(self) -> PlansManager:
+        return PlansManager(read_json(self.model / "plans.json"))
+
+    def _require_folds(self) -> None:
+        there = [fold for fold in range(len(self.splits)) if (self._validation(fold) / "summary.json").is_file()]
+        if missing := sorted(set(self.folds) - set(there)):
+            raise UserError(
+                self.model,
+                f"no validation/summary.json in fold {', '.join(map(str, missing))}",
+                f"the validated folds {', '.join(map(str, self.folds))}",
+                "train the fold, or validate it with --val"
+                + (f"; or choose what is there: -f {' '.join(map(str, there))}" if there else ""),
+            )
+
+    def _require_cases(self, fold: int) -> None:
+        ending, expected = self._dataset_json["file_ending"], set(self.splits[fold]["val"])
+        folder = self._validation(fold)
+        there = {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
+        if missing := sorted(expected - there):
+            raise UserError(
+                folder,
+                f"no segmentation of {some(missing)}",
+                "all validation cases of the fold",
+                "validate again: --val",
+            )
+        if unknown := sorted(there - expected):
+            raise UserError(
+                folder,
+                f"segmentations of {some(unknown)}, no validation cases of fold {fold}",
+                f"the fold's cases in {self.layout.splits}",
+                "restore the split that the fold was trained on, or train it again",
+            )
+
+
+def _number(fold: str) -> int:
+    if fold.isdecimal():
+        return int(fold)
+    raise UserError(
+        f"-f {fold}", "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else ""),
+        "numbers such as 0 1 2 3 4", "choose numbers",
+    )  # fmt: skip

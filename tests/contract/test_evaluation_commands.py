@@ -1,0 +1,320 @@
+"""`mgcl evaluate` and `mgcl compare` on results folders as training leaves them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.evaluation.evaluate_predictions import compute_metrics
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+from nnunet_mgcl import cli
+from nnunet_mgcl.data.tss_table import read_tss_table
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation import bootstrap
+from nnunet_mgcl.evaluation.modalities import summarise_modalities
+from nnunet_mgcl.plans import resolve_block
+from nnunet_mgcl.training.validation import _tss_csv
+
+NAME = "Dataset901_Tiny"
+SHAPE, SPACING = (4, 12, 10), (1.5, 1.0, 5.0)
+CASES = [f"case_{number:02}" for number in range(15)]
+SPLITS = [{"train": CASES[:f] + CASES[f + 5 :], "val": CASES[f : f + 5]} for f in (0, 5, 10)]
+NO_LESION = "case_05"
+SHARED = {"labels": {"background": 0, "lesion": 1}}
+REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
+IGNORE = {"labels": {"background": 0, "lesion": 1, "ignore": 2}}
+MASKS = {
+    "labels": {"background": 0, "A": 1, "B": 2, "A+B": 3},
+    "mgcl": {"modalities": {"A": [0, 2], "B": [1]}, "lesion_labels": {"A": [1, 3], "B": [2, 3]}},
+}
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+
+
+def write_mask(path: Path, array: np.ndarray) -> None:
+    image = sitk.GetImageFromArray(array.astype(np.uint8))
+    image.SetSpacing(SPACING)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+
+
+def label_map(random: np.random.Generator, highest: int) -> np.ndarray:
+    result = np.zeros(SHAPE, np.uint8)
+    for label in range(1, highest + 1):
+        z, y, x = random.integers((0, 0, 0), (2, 7, 5))
+        result[z : z + 3, y : y + 5, x : x + 4] = label
+    return result
+
+
+@pytest.fixture
+def dataset(workspace: Path) -> Path:
+    """The preprocessed dataset: split, TSS table (`case_14` unknown) and references (`case_05` without lesion)."""
+    preprocessed = workspace / "preprocessed" / NAME
+    (preprocessed / "splits_final.json").write_text(json.dumps(SPLITS))
+    rows = [f"{case},{number % 2},p{number // 2}" for number, case in enumerate(CASES[:-1])]
+    (preprocessed / "tss.csv").write_text("\n".join(["case,tss_class,patient", *rows, ""]))
+    return preprocessed
+
+
+@pytest.fixture
+def make_run(dataset: Path, workspace: Path, plans, dataset_json):
+    """Writes what three trained folds leave, and returns the results folder."""
+
+    def make(trainer="MGCLTrainer", labels=SHARED, seed=0, tss=True, highest=1, folds=(0, 1, 2)) -> Path:
+        model = workspace / "results" / NAME / f"{trainer}__nnUNetPlans__2d"
+        json_content, content = dataset_json | labels, deepcopy(plans)
+        if trainer.startswith("MGCL"):
+            block = resolve_block(content, "2d", json_content, tss_known=tss).model_dump(mode="json")
+            content["configurations"]["2d"]["mgcl"] = block
+        model.mkdir(parents=True)
+        (model / "plans.json").write_text(json.dumps(content))
+        (model / "dataset.json").write_text(json.dumps(json_content))
+        references, predictions = np.random.default_rng(100), np.random.default_rng(seed)
+        table = read_tss_table(dataset / "tss.csv", CASES)
+        for case in CASES:
+            reference = label_map(references, highest) * (case != NO_LESION)
+            write_mask(dataset / "gt_segmentations" / f"{case}.nii.gz", reference)
+        for fold in folds:
+            validation = model / f"fold_{fold}" / "validation"
+            for case in SPLITS[fold]["val"]:
+                write_mask(validation / f"{case}.nii.gz", label_map(predictions, min(highest, 3)))
+            (validation / "summary.json").write_text("{}")
+            if tss:
+                text = _tss_csv({case: float(predictions.random()) for case in SPLITS[fold]["val"]}, table)
+                (validation / "tss.csv").write_text(text)
+        return model
+
+    return make
+
+
+def evaluate(*arguments: str, trainer="MGCLTrainer") -> int:
+    return cli.main(["evaluate", "-d", "901", "-c", "2d", "-tr", trainer, *arguments])
+
+
+def read(path: Path) -> dict:
+    """Reads JSON that holds no NaN, which is no JSON."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+class TestEvaluate:
+    def test_every_labelled_case_is_there_once(self, make_run) -> None:
+        model = make_run()
+        assert evaluate() == 0
+        content = read(model / "evaluation.json")
+        assert [case["case"] for case in content["cases"]] == CASES
+        assert [case["fold"] for case in content["cases"]] == [0] * 5 + [1] * 5 + [2] * 5
+        assert content["cases"][3]["patient"] == "p1"
+        assert content["tss"]["cases"] == 14 and content["tss"]["unknown_tss"] == 1
+        assert content["segmentation"]["lesion"]["empty_reference"] == 1
+
+    @pytest.mark.parametrize(
+        ("labels", "highest", "nnunet"),
+        [
+            (SHARED, 1, {"lesion": 1}),
+            (REGIONS, 2, {"whole": (1, 2), "core": (2,)}),
+            (IGNORE, 2, {"lesion": 1}),
+        ],
+        ids=["label", "regions", "ignore"],
+    )
+    def test_dice_is_nnunet_s(self, make_run, dataset, labels, highest, nnunet) -> None:
+        model = make_run(labels=labels, highest=highest)
+        evaluate()
+        ignore = labels["labels"].get("ignore")
+        for case in read(model / "evaluation.json")["cases"]:
+            file = f"{case['case']}.nii.gz"
+            prediction = model / f"fold_{case['fold']}" / "validation" / file
+            reference = dataset / "gt_segmentations" / file
+            metrics = compute_metrics(
+                str(reference), str(prediction), SimpleITKIO(), list(nnunet.values()), ignore
+            )["metrics"]  # fmt: skip
+            assert set(case["targets"]) == set(nnunet)
+            for name, label in nnunet.items():
+                assert case["targets"][name]["dice"] == pytest.approx(metrics[label]["Dice"])
+
+    @pytest.mark.parametrize("trainer", ["MGCLTrainer", "nnUNetTrainer"])
+    def test_masks_a_modality_are_the_targets_also_of_a_stock_trainer(self, make_run, dataset, trainer) -> None:
+        model = make_run(trainer, labels=MASKS, highest=3, tss=False)
+        evaluate(trainer=trainer)
+        cases = {case["case"]: case["targets"] for case in read(model / "evaluation.json")["cases"]}
+        for fold in range(3):
+            expected = summarise_modalities(
+                dataset / "gt_segmentations", model / f"fold_{fold}" / "validation", ".nii.gz", SimpleITKIO(),
+                MASKS["mgcl"]["lesion_labels"], None,
+            )["cases"]  # fmt: skip
+            for case, dice in expected.items():
+                assert {name: own["dice"] for name, own in cases[case].items()} == pytest.approx(dice)
+
+    def test_spacing_is_the_image_s_in_the_order_of_the_axes(self, make_run, dataset) -> None:
+        model = make_run()
+        reference, shifted = np.zeros((2, *SHAPE), np.uint8)
+        reference[1:3, 2:5, 2:5] = 1
+        shifted[2:4, 2:5, 2:5] = 1  # by one slice: 5 mm
+        write_mask(dataset / "gt_segmentations" / "case_00.nii.gz", reference)
+        write_mask(model / "fold_0" / "validation" / "case_00.nii.gz", shifted)
+        evaluate()
+        scores = read(model / "evaluation.json")["cases"][0]["targets"]["lesion"]
+        assert scores["hd95_mm"] == pytest.approx(5)
+        assert scores["volume_ml"] == pytest.approx(2 * 9 * 7.5 / 1000)
+
+    def test_the_csv_file_has_a_row_a_case_with_all_scores(self, make_run) -> None:
+        model = make_run()
+        evaluate()
+        cases = read(model / "evaluation.json")["cases"]
+        with (model / "evaluation_cases.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [row["case"] for row in rows] == CASES
+        assert float(rows[2]["dice_lesion"]) == cases[2]["targets"]["lesion"]["dice"]
+        assert float(rows[2]["probability"]) == cases[2]["probability"]
+        assert rows[-1]["tss_class"] == ""
+
+    def test_some_folds_have_a_file_of_their_own(self, make_run, capsys) -> None:
+        model = make_run(folds=(0, 2))
+        evaluate("-f", "2", "0")
+        assert [case["fold"] for case in read(model / "evaluation_folds_0_2.json")["cases"]] == [0] * 5 + [2] * 5
+        assert (model / "evaluation_cases_folds_0_2.csv").is_file()
+        evaluate("-f", "0")
+        assert "one fold only" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("trainer", ["MGCLTrainer", "nnUNetTrainer"])
+    def test_a_run_without_a_head_says_so(self, make_run, trainer, capsys) -> None:
+        model = make_run(trainer, tss=False)
+        evaluate(trainer=trainer)
+        assert "no trained TSS head" in read(model / "evaluation.json")["tss"]["reason"]
+        assert "TSS: not evaluated" in capsys.readouterr().out
+
+    def test_without_a_tss_table_there_is_none_to_evaluate_against(self, make_run, dataset) -> None:
+        model = make_run()
+        (dataset / "tss.csv").unlink()
+        evaluate()
+        assert "no tss.csv" in read(model / "evaluation.json")["tss"]["reason"]
+
+    def test_tables_name_every_target_and_operating_point(self, make_run, capsys) -> None:
+        make_run(labels=MASKS, highest=3)
+        evaluate("--sensitivity", "0.8")
+        printed = capsys.readouterr().out
+        for text in ("Dice", "HD95 mm", " A ", " B ", "AUROC", "youden", "sensitivity_0.8", "evaluation.json"):
+            assert text in printed
+
+    def test_labelled_cases_of_no_fold_are_named(self, make_run, dataset) -> None:
+        model = make_run()
+        splits = deepcopy(SPLITS)
+        splits[0]["train"].append("case_99")
+        (dataset / "splits_final.json").write_text(json.dumps(splits))
+        evaluate()
+        assert read(model / "evaluation.json")["cases_without_fold"] == ["case_99"]
+
+
+class TestEvaluateRefuses:
+    def refusal(self, *arguments: str) -> str:
+        with pytest.raises(UserError) as error:
+            evaluate(*arguments)
+        return str(error.value)
+
+    def test_missing_folds_by_number_with_those_there(self, make_run) -> None:
+        make_run(folds=(1,))
+        message = self.refusal()
+        assert "fold 0, 2" in message and "-f 1" in message
+
+    def test_a_model_that_is_not_there(self, make_run) -> None:
+        assert "no validation/summary.json" in self.refusal("-p", "Other")
+
+    def test_a_missing_case(self, make_run) -> None:
+        (make_run() / "fold_1" / "validation" / "case_06.nii.gz").unlink()
+        assert "no segmentation of case_06" in self.refusal()
+
+    def test_a_case_of_another_split(self, make_run) -> None:
+        validation = make_run() / "fold_1" / "validation"
+        shutil.copy(validation / "case_06.nii.gz", validation / "case_01.nii.gz")
+        assert "segmentations of case_01" in self.refusal()
+
+    def test_a_case_that_two_folds_validate(self, make_run, dataset) -> None:
+        make_run()
+        splits = deepcopy(SPLITS)
+        splits[1]["val"].append("case_00")
+        (dataset / "splits_final.json").write_text(json.dumps(splits))
+        assert "case_00 under val of several folds" in self.refusal()
+
+    def test_a_tss_file_of_other_cases(self, make_run) -> None:
+        path = make_run() / "fold_1" / "validation" / "tss.csv"
+        path.write_text(path.read_text().replace("case_06", "case_66"))
+        assert "case_06, case_66" in self.refusal()
+
+    @pytest.mark.parametrize("which", ["prediction", "reference"])
+    def test_a_file_that_cannot_be_read(self, make_run, dataset, which) -> None:
+        model = make_run()
+        folder = model / "fold_1" / "validation" if which == "prediction" else dataset / "gt_segmentations"
+        (folder / "case_06.nii.gz").write_bytes(b"half")
+        assert str(folder / "case_06.nii.gz") in self.refusal()
+
+    def test_a_segmentation_of_another_shape(self, make_run) -> None:
+        write_mask(make_run() / "fold_1" / "validation" / "case_06.nii.gz", np.zeros((4, 12, 9)))
+        assert "case_06.nii.gz" in self.refusal()
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("-f", "all"),
+            ("-f", "3"),
+            ("-f", "x"),
+            ("--tolerance", "-1"),
+            ("--sensitivity", "0"),
+            ("--sensitivity", "90"),
+        ],
+    )
+    def test_arguments_out_of_range(self, make_run, arguments) -> None:
+        make_run()
+        assert arguments[1] in self.refusal(*arguments)
+
+
+class TestCompare:
+    @pytest.fixture
+    def models(self, make_run) -> list[str]:
+        names = ["MGCLTrainer", "MGCLTrainerRandomInit"]
+        models = [make_run(name, seed=seed, labels=MASKS, highest=3) for seed, name in enumerate(names)]
+        for name in names:
+            evaluate(trainer=name)
+        return [model.name for model in models]
+
+    def test_names_with_a_dataset_or_folders(self, models, workspace, tmp_path, capsys) -> None:
+        folder = workspace / "results" / NAME
+        assert cli.main(["compare", "-d", "901", *models]) == 0
+        content = read(folder / "comparison.json")
+        assert content["models"] == models and content["cases"] == 15 and content["patients"] == 8
+        assert {e["target"] for e in content["comparisons"]} == {"A", "B", "TSS"}
+        assert "15 cases of 8 patients" in capsys.readouterr().out
+        assert cli.main(["compare", *(str(folder / model) for model in models), "-o", str(tmp_path / "x.json")]) == 0
+        assert read(tmp_path / "x.json") == content
+
+    def test_a_stock_trainer_is_compared_by_its_segmentation(self, make_run, models, workspace, capsys) -> None:
+        make_run("nnUNetTrainer", labels=MASKS, highest=3, tss=False)
+        evaluate(trainer="nnUNetTrainer")
+        cli.main(["compare", "-d", "901", models[0], "nnUNetTrainer__nnUNetPlans__2d"])
+        content = read(workspace / "results" / NAME / "comparison.json")
+        assert {e["target"] for e in content["comparisons"]} == {"A", "B"}
+        assert "TSS: not evaluated in nnUNetTrainer__nnUNetPlans__2d" in capsys.readouterr().out
+
+    def refusal(self, *arguments: str) -> str:
+        with pytest.raises(UserError) as error:
+            cli.main(["compare", "-d", "901", *arguments])
+        return str(error.value)
+
+    def test_a_model_that_is_not_evaluated(self, models) -> None:
+        assert "mgcl evaluate" in self.refusal(models[0], "Other__nnUNetPlans__2d")
+        assert "evaluation_folds_0.json" in self.refusal(*models, "-f", "0")
+
+    def test_fewer_than_two_models(self, models) -> None:
+        assert "two at least" in self.refusal(models[0])

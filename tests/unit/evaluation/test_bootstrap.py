@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nnunet_mgcl.evaluation.bootstrap import RESAMPLES, draws, interval
+
+
+def test_draws_are_the_same_every_time() -> None:
+    first, second = draws(list("abcdef")), draws(list("abcdef"))
+    assert len(first) == RESAMPLES
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert len({tuple(sorted(draw)) for draw in first}) > 100
+
+
+def test_cases_of_a_patient_stay_together() -> None:
+    for draw in draws(["a", "b", "a", "c"]):
+        count = Counter(draw.tolist())
+        assert count[0] == count[2]
+        assert count[0] + count[1] + count[3] == 3
+
+
+def test_no_resample_lacks_a_class() -> None:
+    classes = [True, False, False, False, True, False]  # b is the only patient with a positive case alone
+    for draw in draws(["b", "c", "d", "e", "f", "f"], classes):
+        drawn = [classes[i] for i in draw]
+        assert any(drawn) and not all(drawn)
+
+
+def test_a_single_patient_gives_no_resample() -> None:
+    assert draws(["a", "a"]) == [] == draws([])
+
+
+def test_interval_agrees_with_scipy() -> None:
+    values = np.random.default_rng(0).gamma(2, size=40)
+    own = interval([values[draw].mean() for draw in draws([str(i) for i in range(40)])])
+    scipy = stats.bootstrap((values,), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(1))
+    assert own == pytest.approx(scipy.confidence_interval, abs=0.03)
+
+
+def test_patients_with_several_cases_widen_the_interval() -> None:
+    values = np.repeat([0.1, 0.9, 0.4, 0.7, 0.2, 0.6], 5)
+    patients = [str(i // 5) for i in range(30)]
+    together, apart = (
+        interval([values[draw].mean() for draw in draws(names)]) for names in (patients, [str(i) for i in range(30)])
+    )
+    assert together[1] - together[0] > 1.5 * (apart[1] - apart[0])

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+from nnunet_mgcl.evaluation import bootstrap
+from nnunet_mgcl.evaluation.comparison import comparison
+from nnunet_mgcl.evaluation.delong import delong_test
+from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
+
+CASES = 16
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+
+
+def evaluation(name: str, seed: int, **changes) -> dict:
+    rng = np.random.default_rng(seed)
+    cases = [
+        {
+            "case": f"c{number:02}",
+            "fold": number % 4,
+            "patient": f"p{number}",
+            "targets": {target: dict.fromkeys(MEASURES, float(rng.random())) for target in ("DWI", "PWI")},
+            "tss_class": number % 2,
+            "probability": float(rng.random()),
+        }
+        for number in range(CASES)
+    ]
+    content = {
+        "dataset": "D",
+        "model": name,
+        "folds": [0, 1, 2, 3],
+        "settings": {},
+        "tss": {"reason": None, "cases": CASES},
+    }
+    return content | {"cases": cases} | changes
+
+
+def entry(content: dict, **wanted) -> dict:
+    (found,) = [e for e in content["comparisons"] if wanted.items() <= e.items()]
+    return found
+
+
+def test_cases_are_paired_by_name_not_by_position() -> None:
+    first = evaluation("A", 0)
+    second = deepcopy(first) | {"model": "B"}
+    second["cases"].reverse()
+    for runs in ([first, second], [second, first]):
+        dice = entry(comparison(runs), target="DWI", measure="dice")
+        assert dice["difference"] == 0 and dice["t_test"]["reason"] == "no case differs"
+
+
+def test_the_first_model_is_compared_with_each_other_one() -> None:
+    content = comparison([evaluation("A", 0), evaluation("B", 1), evaluation("C", 2)])
+    pairs = {(e["first"], e["second"]) for e in content["comparisons"]}
+    assert pairs == {("A", "B"), ("A", "C")}
+    dice = entry(content, second="C", target="PWI", measure="dice")
+    assert dice["difference"] == pytest.approx(dice["mean_first"] - dice["mean_second"])
+
+
+def test_holm_counts_the_targets_and_models_of_a_measure() -> None:
+    content = comparison([evaluation("A", 0), evaluation("B", 1), evaluation("C", 2)])
+    own = [e["t_test"] for e in content["comparisons"] if e["measure"] == "dice"]
+    assert len(own) == 4
+    smallest = min(own, key=lambda test: test["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1, 4 * smallest["p"]))
+    areas = [e["delong"] for e in content["comparisons"] if e["measure"] == "AUROC"]
+    assert min(a["p_holm"] for a in areas) == pytest.approx(min(1, 2 * min(a["p"] for a in areas)))
+
+
+def test_areas_are_compared_by_delong_and_classes_by_hits() -> None:
+    runs = [evaluation("A", 0), evaluation("B", 1)]
+    content = comparison(runs)
+    a, b = (np.array([case["probability"] for case in run["cases"]]) for run in runs)
+    actual = np.arange(CASES) % 2 == 1
+    area = entry(content, measure="AUROC")
+    assert area["delong"]["p"] == pytest.approx(delong_test(a, b, actual)["p"])
+    assert area["ci95"][0] < area["difference"] < area["ci95"][1]
+    sensitivity = entry(content, measure="SEN")
+    assert (sensitivity["n"], sensitivity["left_out"]) == (8, 8)
+    assert sensitivity["difference"] == pytest.approx((a[actual] >= 0.5).mean() - (b[actual] >= 0.5).mean())
+    specificity = entry(content, measure="SPE")
+    assert specificity["difference"] == pytest.approx((a[~actual] < 0.5).mean() - (b[~actual] < 0.5).mean())
+
+
+def test_a_model_without_tss_is_compared_by_its_segmentation() -> None:
+    second = evaluation("B", 1, tss={"reason": "no head"})
+    for case in second["cases"]:
+        case["probability"] = None
+    content = comparison([evaluation("A", 0), second])
+    assert {e["target"] for e in content["comparisons"]} == {"DWI", "PWI"}
+    assert content["tss_reason"] == "not evaluated in B"
+
+
+def test_no_known_tss_is_the_reason_for_no_comparison_of_it() -> None:
+    runs = [evaluation(name, 0, tss={"reason": None, "cases": 0}) for name in "AB"]
+    for run in runs:
+        for case in run["cases"]:
+            case["tss_class"] = None
+    content = comparison(runs)
+    assert content["tss_reason"] == "no case with a known TSS"
+    assert {e["target"] for e in content["comparisons"]} == {"DWI", "PWI"}
+
+
+def test_too_few_cases_of_a_class_have_a_reason_for_no_p_value() -> None:
+    runs = [evaluation("A", 0), evaluation("B", 1)]
+    for run in runs:
+        for number, case in enumerate(run["cases"]):
+            case["tss_class"] = int(number == 0)
+    area = entry(comparison(runs), measure="AUROC")
+    assert area["delong"]["p_holm"] is None and area["delong"]["reason"] == "fewer than two cases of a class"

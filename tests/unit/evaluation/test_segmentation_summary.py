@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nnunet_mgcl.evaluation.case_scores import CaseScores
+from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
+from nnunet_mgcl.evaluation.segmentation_summary import summarise_segmentation
+
+
+def case(name: str, fold: int, dice: float | None, volume=1.0, predicted=1.0) -> CaseScores:
+    scores = dict.fromkeys(MEASURES, 0.0) | {"dice": dice, "volume_ml": volume, "predicted_volume_ml": predicted}
+    return CaseScores(name, fold, name, {"lesion": scores}, None, None)
+
+
+def test_folds_count_alike_however_many_cases_they_have() -> None:
+    cases = [case("a", 0, 0.9), case("b", 0, 0.7), case("c", 0, 0.8), case("d", 1, 0.2), case("e", 2, 0.5)]
+    dice = summarise_segmentation(cases, [0, 1, 2])["lesion"]["dice"]
+    assert dice["cases"]["mean"] == pytest.approx(3.1 / 5)
+    assert dice["folds"]["mean"] == pytest.approx((0.8 + 0.2 + 0.5) / 3)
+    assert dice["folds"]["sd"] == pytest.approx(np.std([0.8, 0.2, 0.5], ddof=1))
+    assert [dice["per_fold"][fold]["n"] for fold in "012"] == [3, 1, 1]
+    assert dice["cases"]["ci95"][0] < 3.1 / 5 < dice["cases"]["ci95"][1]
+
+
+def test_undefined_cases_and_folds_are_left_out_with_a_reason() -> None:
+    cases = [case("a", 0, 0.6), case("b", 0, None, 0, 0), case("c", 1, None, 0, 0), case("d", 1, None, 0, 0)]
+    lesion = summarise_segmentation(cases, [0, 1])["lesion"]
+    assert lesion["dice"]["cases"] == {
+        "n": 1, "mean": 0.6, "sd": None, "reason": "one case only: no standard deviation", "ci95": None
+    }  # fmt: skip
+    assert lesion["dice"]["per_fold"]["1"] == {"n": 0, "mean": None, "sd": None, "reason": "defined in no case"}
+    assert lesion["dice"]["folds"]["reason"] == "one fold only: no standard deviation"
+
+
+def test_empty_masks_are_counted() -> None:
+    cases = [case("a", 0, None, 0, 0), case("b", 0, 0, 0, 3), case("c", 0, 0, 2, 0), case("d", 0, 0, 2, 0)]
+    lesion = summarise_segmentation(cases, [0])["lesion"]
+    assert [lesion[key] for key in ("empty_reference", "empty_prediction", "both_empty")] == [2, 3, 1]
