@@ -65,7 +65,7 @@ def _convert(job: Job) -> CaseRecord:
     groups = [align(scans, group, settings) for group in settings.groups(row, job.destination)]
     images = {channel: group.images[channel] for group in groups for channel in group.images}
     doubts = [doubt for group in groups for doubt in group.doubts]
-    label_map, volumes = None, {}
+    label_map, volumes = None, dict[str, float]()
     if row.masks:
         label_map, volumes, more = join_masks(row, scans, groups[0], settings)
         doubts += more
@@ -136,5 +136,3 @@ def _drawn_masks(label_map: sitk.Image | None, settings: Settings) -> dict[str, 
         masks[modality] = sitk.GetImageFromArray((labels >> bit & 1).astype("uint8"))
         masks[modality].CopyInformation(label_map)
     return masks
-
-
