@@ -21,6 +21,9 @@ _KINDS = {
 }
 """Kind -> what its names look like. The first that fits counts: an ADC map may also say `dwi`, a FLAIR `t2`."""
 
+KINDS = ("DWI", "ADC", "FLAIR", "Tmax", "CBF", "CBV", "MTT", "TTP", "PWI", "T2", "T2star", "T1")
+"""All kinds, in the order that a table shows them."""
+
 PERFUSION = ("Tmax", "CBF", "CBV", "MTT", "TTP", "PWI")
 
 
