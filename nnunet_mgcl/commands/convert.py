@@ -47,20 +47,19 @@ def run(args: argparse.Namespace) -> int:
     """Converts the dataset, or writes a draft of a manifest."""
     if args.init:
         return _write_draft(args.init, args.output or Path("manifest.csv"))
-    from rich.progress import Progress
+    from rich.progress import track
 
     from nnunet_mgcl.convert.dataset import convert_dataset
 
     options = _options(args)
     manifest = _manifest(args)
-    with Progress() as progress:
-        try:
-            outcome = convert_dataset(
-                manifest, options, print, lambda results, total: progress.track(results, total, description="Converting")
-            )
-        except KeyboardInterrupt:
-            print("Interrupted: the same command goes on from here")
-            return INTERRUPTED
+    try:
+        outcome = convert_dataset(
+            manifest, options, print, lambda results, total: track(results, "Converting", total=total)
+        )
+    except KeyboardInterrupt:
+        print("Interrupted: the same command goes on from here")
+        return INTERRUPTED
     _report(outcome, options)
     return 0 if outcome.complete else 1
 
@@ -122,7 +121,7 @@ def _volume(text: str) -> str | int:
 def _write_draft(folder: Path, target: Path) -> int:
     from nnunet_mgcl.convert.draft import write_draft
 
-    write_draft(folder, target, print)
+    write_draft(folder, target)
     return 0
 
 
@@ -130,7 +129,7 @@ def _manifest(args: argparse.Namespace) -> Manifest:
     if args.bids:
         from nnunet_mgcl.convert.bids import read_bids
 
-        return read_bids(args.bids, _pairs("--suffix", args.suffix), print)
+        return read_bids(args.bids, _pairs("--suffix", args.suffix))
     if args.suffix:
         raise UserError("--suffix", "without --bids", "a BIDS folder", "remove it: a manifest names the channels")
     from nnunet_mgcl.convert.manifest import read_manifest
