@@ -1,0 +1,2 @@
+"""x"""
+from nnunet_mgcl.convert.engine_sitk import align
