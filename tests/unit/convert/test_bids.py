@@ -50,7 +50,9 @@ def test_subjects_and_sessions_become_rows(touch):
         "participants.tsv",
         "dataset_description.json",
     )
-    manifest = read_bids(folder, {})
+    lines: list[str] = []
+    manifest = read_bids(folder, {}, lines.append)
+    assert lines == [f"{folder}: 3 cases, 1 of them with a mask; DWI from *_dwi, FLAIR from *_flair, T2 from *_T2w"]
     assert (manifest.where, manifest.channels, manifest.masks) == (folder, ("DWI", "FLAIR", "T2"), ("",))
     assert table(manifest) == {
         "sub-01_ses-A": {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_mgcl.convert.draft import write_draft
+from nnunet_mgcl.convert.manifest import read_manifest
 from nnunet_mgcl.errors import UserError
 
 
@@ -39,6 +40,11 @@ def test_flat_folder_is_grouped_by_the_beginning_of_the_names(draft, tmp_path):
     header = (tmp_path / "manifest.csv").read_text().splitlines()[0]
     assert header == "case,patient,DWI,ADC,FLAIR,T1,mask,onset_time,scan_time"
     assert f"in no row: {tmp_path}/scans/notes.txt" in printed and ".json" not in printed
+    assert printed.splitlines()[:3] == [
+        "case      DWI  ADC  FLAIR  T1  mask  from",
+        "case_001  x    x    x          x     p01",
+        "case_002  x         x      x         p02",
+    ]
     assert "2 cases" in printed
 
 
@@ -112,6 +118,14 @@ def test_paths_beside_the_manifest_s_folder_are_absolute(tmp_path):
     (tmp_path / "scans" / "p_dwi.nii").touch()
     write_draft(tmp_path / "scans", tmp_path / "elsewhere" / "manifest.csv")
     assert f"case_001,,{tmp_path}/scans/p_dwi.nii,," in (tmp_path / "elsewhere" / "manifest.csv").read_text()
+
+
+def test_untouched_draft_is_a_manifest(draft, tmp_path):
+    draft("p01_dwi.nii.gz", "p01_dwi_mask.nii.gz", "p01_flair_mask.nii.gz", "p01_flair.nii.gz", "p02_flair.nii.gz")
+    manifest = read_manifest(tmp_path / "manifest.csv")
+    assert manifest.channels == ("DWI", "FLAIR") and manifest.masks == ("DWI", "FLAIR")
+    assert [sorted(row.channels) for row in manifest.rows] == [["DWI", "FLAIR"], ["FLAIR"]]
+    assert manifest.rows[0].tss_hours is None and manifest.rows[0].patient is None
 
 
 def test_manifest_is_never_overwritten(tmp_path, draft):
