@@ -57,7 +57,7 @@ def _detect(values: np.ndarray) -> str:
     median = f"median {np.median(positive):.4g} where positive" if positive.size else "no positive value"
     raise UserError(
         "the ADC map",
-        f"values that fit {'no unit' if not fitting else ' and '.join(fitting)} ({median})",
+        f"values that fit {' and '.join(UNITS[unit][0] for unit in fitting) or 'no unit'} ({median})",
         "a brain's median, about 0.001 in mm^2/s, 1 in 10^-3 mm^2/s or 1000 in 10^-6 mm^2/s",
         f"tell the unit: --adc-unit {' | '.join(UNITS)}; with another unit, or where this is no ADC map, mend the file",
     )

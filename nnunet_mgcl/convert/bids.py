@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from nnunet_mgcl.convert.channels import is_adc, is_perfusion
@@ -30,7 +30,7 @@ _OTHERS = re.compile(r"space-(mni|talairach|icbm)|desc-brain_|label-(brain|gm|wm
 """Not this patient's own space, or a mask of no lesion."""
 
 
-def read_bids(folder: Path, suffixes: Mapping[str, str]) -> Manifest:
+def read_bids(folder: Path, suffixes: Mapping[str, str], log: Callable[[str], None] = print) -> Manifest:
     """Finds the scans and lesion masks of a BIDS folder by their names.
 
     Scans are looked for outside `derivatives`, ADC and perfusion maps and masks (`*_mask`, `*_msk`, `*_roi`) there
@@ -40,6 +40,7 @@ def read_bids(folder: Path, suffixes: Mapping[str, str]) -> Manifest:
         folder: Holds `sub-*` folders, or files `sub-*` themselves.
         suffixes: Channel -> end of the file's name, such as `dwi` or `rec-ADC_dwi`; empty: those of `SUFFIXES` that
             are there.
+        log: Is told which were taken.
 
     Raises:
         UserError: There is no such folder or scan, a named suffix is nowhere, or two files fit one cell.
@@ -55,18 +56,21 @@ def read_bids(folder: Path, suffixes: Mapping[str, str]) -> Manifest:
             cases.setdefault(case, []).append((match["rest"].lower(), path))
 
     wanted = {channel: suffix.lower() for channel, suffix in (suffixes or SUFFIXES).items()}
-    rows = [_row(folder, case, files, wanted) for case, files in sorted(cases.items())]
-    rows = [row for row in rows if row.channels]
+    found = [_row(folder, case, files, wanted) for case, files in sorted(cases.items())]
+    rows = tuple(row for row in found if row.channels)
     channels = tuple(channel for channel in wanted if any(channel in row.channels for row in rows))
     missing = [channel for channel in suffixes if channel not in channels]
     if missing or not rows:
         ends = sorted({rest.rpartition("_")[2] for files in cases.values() for rest, _ in files})
-        found = f"no file that ends in _{suffixes[missing[0]]}" if missing else "no scan"
+        lacking = f"no file that ends in _{suffixes[missing[0]]}" if missing else "no scan"
         raise UserError(
-            folder, f"{found}.nii.gz; the suffixes there are: {', '.join(ends) or 'none'}",
+            folder, f"{lacking}.nii.gz; the suffixes there are: {', '.join(ends) or 'none'}",
             "files such as sub-01/dwi/sub-01_dwi.nii.gz", "name suffixes that are there: --suffix CHANNEL=SUFFIX ...",
         )  # fmt: skip
-    return Manifest(folder, channels, ("",) if any(row.masks for row in rows) else (), tuple(rows))
+    masks = sum(bool(row.masks) for row in rows)
+    taken = ", ".join(f"{channel} from *_{(suffixes or SUFFIXES)[channel]}" for channel in channels)
+    log(f"{folder}: {len(rows)} cases, {masks} of them with a mask; {taken}")
+    return Manifest(folder, channels, ("",) if masks else (), rows)
 
 
 def _row(folder: Path, case: str, files: Sequence[tuple[str, Path]], wanted: Mapping[str, str]) -> ManifestRow:

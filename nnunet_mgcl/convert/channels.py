@@ -13,7 +13,7 @@ _KINDS = {
     "MTT": r"r?mtt\w*",
     "TTP": r"r?ttp\w*",
     "FLAIR": r"\w*flair\w*|tirm|dark ?fluid",
-    "DWI": r"dwi\w*|\w*trace\w*|b1000\w*|diff\w*",
+    "DWI": r"dwi\w*|\w*trace\w*|b1000\w*|diff|diffusion\w*",
     "PWI": r"pwi\w*|perf\w*|dsc",
     "T2star": r"t2 ?star\w*|swi\w*|swan|gre|t2\*",
     "T2": r"t2w?|t2 ?tse",

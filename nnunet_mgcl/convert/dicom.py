@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_mgcl.convert.dicom_frames import is_one_volume
 from nnunet_mgcl.errors import UserError
 
 _DCM2NIIX = "convert it with dcm2niix and name the NIfTI file"
@@ -19,7 +20,9 @@ _SAME_POSITION_MM = 0.05
 _UNEVEN_SHARE = 0.05
 _SHEAR_MM = 1.0
 
-_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+_ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.4.1")
+"""CT and MR."""
+
 _IMAGE_CLASS = re.compile(
     rb"\x02\x00\x02\x00UI..1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|2\.1|4|4\.1|7)[\x00\x02]", re.DOTALL
 )
@@ -42,6 +45,7 @@ class Slice:
         orientation: ImageOrientationPatient, row and column direction; None where unknown.
         size: Columns and rows.
         frames: How many slices the file holds; a Siemens mosaic counts as several.
+        is_enhanced: Whether the frames are enhanced MR, which knows where each lies.
         colour: Whether its voxels are colours.
     """
 
@@ -56,6 +60,7 @@ class Slice:
     orientation: tuple[float, ...] | None
     size: tuple[int, int]
     frames: int
+    is_enhanced: bool
     colour: bool
 
 
@@ -118,6 +123,8 @@ def arrange(slices: Sequence[Slice], where: str) -> list[list[Slice]]:
     Raises:
         UserError: The images are no stack of evenly spaced, parallel slices, or positions lack an image.
     """
+    if len(slices) == 1 and slices[0].is_enhanced and not slices[0].colour and is_one_volume(slices[0].path):
+        return [list(slices)]
     _check_alike(slices, where)
     positions = np.array([image.position for image in slices])
     row, column = np.reshape(np.array(slices[0].orientation), (2, 3))
@@ -145,6 +152,8 @@ def read_volume(slices: Sequence[Slice]) -> sitk.Image:
     Raises:
         RuntimeError: SimpleITK cannot read a file.
     """
+    if len(slices) == 1:
+        return sitk.ReadImage(str(slices[0].path), sitk.sitkFloat32, "GDCMImageIO")
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetOutputPixelType(sitk.sitkFloat32)  # or the first slice's type would cut off what others rescale to
@@ -179,7 +188,8 @@ def _read_header(path: Path) -> tuple[str, Slice] | None:
 
     b_value = numbers("0018|9087", 1) or numbers("0019|100c", 1)  # the second is Siemens' private one
     size, direction = reader.GetSize(), reader.GetDirection()
-    placed = reader.HasMetaDataKey("0020|0032") or text("0008|0016") == _ENHANCED_MR  # that one has it in a sequence
+    is_enhanced = text("0008|0016") in _ENHANCED
+    placed = is_enhanced or reader.HasMetaDataKey("0020|0032")  # enhanced: in a sequence
     return text("0008|0018"), Slice(
         path=path,
         series=text("0020|000e"),
@@ -192,6 +202,7 @@ def _read_header(path: Path) -> tuple[str, Slice] | None:
         orientation=(*direction[0::3], *direction[1::3]) if placed else None,
         size=(size[0], size[1]),
         frames=2 if "MOSAIC" in text("0008|0008").split("\\") else int((numbers("0028|0008", 1) or (1,))[0]),
+        is_enhanced=is_enhanced,
         colour=reader.GetNumberOfComponents() > 1,
     )
 
@@ -199,8 +210,8 @@ def _read_header(path: Path) -> tuple[str, Slice] | None:
 def _check_alike(slices: Sequence[Slice], where: str) -> None:
     """Raises where the images cannot be slices of one stack."""
     if any(image.frames > 1 for image in slices):
-        found = "a file with many slices (enhanced DICOM or mosaic), whose places SimpleITK does not tell"
-        raise UserError(where, found, "one file a slice", _DCM2NIIX)
+        found = "files with many slices each (enhanced DICOM or mosaic) that SimpleITK does not tell apart"
+        raise UserError(where, found, "one file a slice, or one file with one volume", _DCM2NIIX)
     if any(image.colour for image in slices):
         raise UserError(where, "colour pictures", "an image with one value a voxel", "export the values, not a picture")
     if any(image.position is None or image.orientation is None for image in slices):

@@ -7,13 +7,9 @@ import io
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from nnunet_mgcl.convert.channels import KINDS, guess_kind
 from nnunet_mgcl.convert.dicom import Slice, find_series
@@ -59,12 +55,13 @@ class Scan:
     column: str | None
 
 
-def write_draft(folder: Path, manifest: Path) -> None:
-    """Writes a manifest draft with a row for each guessed case, and prints it with what is in no row.
+def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print) -> None:
+    """Writes a manifest draft with a row for each guessed case, and tells what was guessed and what is in no row.
 
     Args:
         folder: Holds NIfTI, MHA, NRRD files or DICOM series, at any depth.
         manifest: The file to write; never overwritten.
+        log: Is told line by line.
 
     Raises:
         UserError: There is no such folder, no scan in it, or the manifest exists.
@@ -83,7 +80,14 @@ def write_draft(folder: Path, manifest: Path) -> None:
     columns = [kind for kind in KINDS if kind in present] + sorted(present - set(KINDS))
     _write(manifest, columns, cases)
     used = {source for case in cases.values() for source in case.values()}
-    _print(manifest, columns, cases, [scan.source for scan in scans if scan.source not in used] + others)
+    for line in _table(columns, cases):
+        log(line)
+    for source in [scan.source for scan in scans if scan.source not in used] + others:
+        log(f"in no row: {source}")
+    log(
+        f"{manifest}: {len(cases)} cases, guessed from names. Check every row, remove the columns that you do "
+        "not want, and fill in the times, and patient where one has several rows."
+    )
 
 
 def _find_scans(root: Path) -> tuple[list[Scan], list[str]]:
@@ -200,16 +204,10 @@ def _name(number: int) -> str:
     return f"case_{number:03d}"
 
 
-def _print(manifest: Path, columns: Sequence[str], cases: Mapping[str, dict[str, str]], unused: Sequence[str]) -> None:
-    console = Console()
-    table = Table("case", "from", *columns)
+def _table(columns: Sequence[str], cases: Mapping[str, dict[str, str]]) -> list[str]:
+    """What was found for each case, and by which part of the path."""
+    rows = [["case", *columns, "from"]]
     for number, (label, case) in enumerate(cases.items(), start=1):
-        table.add_row(_name(number), escape(label), *("x" if column in case else "" for column in columns))
-    console.print(table)
-    for source in unused:
-        console.print(f"in no row: {source}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"{manifest}: {len(cases)} cases, guessed from names. Check every row, remove the columns that you do not "
-        "want, and fill in the times, and patient where one has several rows.",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        rows.append([_name(number), *("x" if column in case else "" for column in columns), label])
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

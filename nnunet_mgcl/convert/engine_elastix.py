@@ -1,2 +1,3 @@
 """x"""
+
 from nnunet_mgcl.convert.engine_sitk import align

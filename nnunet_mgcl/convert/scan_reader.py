@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from nnunet_mgcl.errors import UserError, reason
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 _KEPT_TYPES = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16, sitk.sitkFloat32)
 _NOT_ORTHONORMAL = 1e-3
+_UNPACKING = (EOFError, OSError, zlib.error)
+"""What gzip raises."""
 
 
 def split_source(source: str) -> tuple[Path, str | None]:
@@ -47,10 +50,7 @@ def read_scan(source: str, *, channel: str, dwi_volume: str | int | None = None)
     if image.GetPixelID() not in _KEPT_TYPES:
         image = sitk.Cast(image, sitk.sitkFloat32)
     values = sitk.GetArrayViewFromImage(image)
-    broken = values.size - int(np.isfinite(values).sum())
-    if broken:
-        remedy = "mend the file; a map's background may be set to 0"
-        raise UserError(source, f"{broken} voxels that are NaN or infinite", "finite values", remedy)
+    _check_finite(source, values)
     if values.min() == values.max():
         raise UserError(source, f"the value {values.flat[0]:g} in every voxel", "a scan", "replace the file")
     return image, notes
@@ -64,7 +64,7 @@ def read_mask(source: str) -> sitk.Image:
     """
     image, _ = _read(source, "the mask", None)
     values = sitk.GetArrayViewFromImage(image)
-    labels = np.unique(values)
+    labels = np.unique(values).astype(np.float64)
     whole = np.rint(labels)
     odd = labels[~(np.abs(labels - whole) < 1e-3)]  # a scaled header may give 0.9999999; NaN is odd too
     odd = odd if odd.size else labels[(whole < 0) | (whole > 65535)]
@@ -89,7 +89,7 @@ def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk
         else:
             image, notes = _read_file(source, path, channel, dwi_volume)
     except (RuntimeError, OSError) as error:
-        found = f"cannot be read ({reason(error)})"
+        found = f"cannot be read, perhaps damaged or of another format than its name says ({reason(error)})"
         raise UserError(source, found, "an image that SimpleITK reads", "replace the file") from None
     for key in image.GetMetaDataKeys():  # names, dates and comments of the patient; geometry is not among them
         image.EraseMetaData(key)
@@ -111,8 +111,6 @@ def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | No
     if not path.name.lower().endswith(ENDINGS):
         remedy = "name a file of such a format; of a DICOM series the folder"
         raise UserError(source, f"the file name {path.name}", f"one that ends in {', '.join(ENDINGS)}", remedy)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        _check_complete(source, path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -133,6 +131,8 @@ def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | No
         index, notes = _choose_volume(source, size[3], channel, dwi_volume)
         reader.SetExtractIndex([0, 0, 0, index] + [0] * (len(size) - 4))
         reader.SetExtractSize([*size[:3]] + [0] * (len(size) - 3))
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        _check_nifti(source, path)
     image = reader.Execute()
     direction = np.reshape(image.GetDirection(), (3, 3))
     if np.abs(direction @ direction.T - np.eye(3)).max() > _NOT_ORTHONORMAL:
@@ -161,27 +161,29 @@ def _choose_volume(source: str, count: int, channel: str, dwi_volume: str | int 
     return number - 1, [f"volume {number} of {count} taken"]
 
 
-def _check_complete(source: str, path: Path) -> None:
-    """SimpleITK fills what a truncated NIfTI file lacks with zeros without a word."""
+def _check_nifti(source: str, path: Path) -> None:
+    """Looks for what SimpleITK makes zeros of without a word: the missing end of a NIfTI file, NaN and infinity."""
     try:
         header: Any = nibabel.load(path).header
-        expected = int(header["vox_offset"]) + int(np.prod(header.get_data_shape())) * header.get_data_dtype().itemsize
-        actual = path.stat().st_size if path.suffix.lower() != ".gz" else _unpacked_size(path)
-    except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError) as error:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, *_UNPACKING) as error:
         found = f"a damaged or truncated file ({reason(error)})"
         raise UserError(source, found, "a whole NIfTI file", "copy it again from its source") from None
-    if actual < expected:
-        found = f"a truncated file: {actual} of {expected} bytes"
+    kind, count = header.get_data_dtype(), int(np.prod(header.get_data_shape()))
+    start = max(int(header["vox_offset"]), header.single_vox_offset)
+    if len(content) < start + count * kind.itemsize:
+        found = f"a truncated file: {len(content)} of {start + count * kind.itemsize} bytes"
         raise UserError(source, found, "a whole NIfTI file", "copy it again from its source")
+    if kind.kind == "f":
+        _check_finite(source, np.frombuffer(content, kind, count, start))
 
 
-def _unpacked_size(path: Path) -> int:
-    """Bytes of a gzipped file, which is checked to its end."""
-    size = 0
-    with gzip.open(path) as file:
-        while chunk := file.read(2**22):
-            size += len(chunk)
-    return size
+def _check_finite(source: str, values: np.ndarray) -> None:
+    broken = values.size - int(np.isfinite(values).sum())
+    if broken:
+        remedy = "mend the file; a map's background may be set to 0"
+        raise UserError(source, f"{broken} voxels that are NaN or infinite", "finite values", remedy)
 
 
 def _sheared(source: str) -> UserError:
