@@ -121,9 +121,19 @@ def _on(image: sitk.Image, grid: Grid) -> sitk.Image:
     return copy
 
 
-def _resample(image: sitk.Image, grid: Grid, transform: sitk.Transform, interpolator: int, outside: float) -> sitk.Image:
+def _resample(
+    image: sitk.Image, grid: Grid, transform: sitk.Transform, interpolator: int, outside: float
+) -> sitk.Image:
     return sitk.Resample(
-        image, grid.size, transform, interpolator, grid.origin, grid.spacing, grid.direction, outside, image.GetPixelID()
+        image,
+        grid.size,
+        transform,
+        interpolator,
+        grid.origin,
+        grid.spacing,
+        grid.direction,
+        outside,
+        image.GetPixelID(),
     )
 
 
