@@ -158,7 +158,12 @@ def read_volume(slices: Sequence[Slice]) -> sitk.Image:
     reader.SetImageIO("GDCMImageIO")
     reader.SetOutputPixelType(sitk.sitkFloat32)  # or the first slice's type would cut off what others rescale to
     reader.SetFileNames([str(image.path) for image in slices])
-    return reader.Execute()
+    shown = reader.GetGlobalWarningDisplay()
+    reader.GlobalWarningDisplayOff()  # it would speak of missing slices where positions are rounded; arrange has looked
+    try:
+        return reader.Execute()
+    finally:
+        reader.SetGlobalWarningDisplay(shown)
 
 
 def _read_header(path: Path) -> tuple[str, Slice] | None:

@@ -73,6 +73,16 @@ def test_folders_named_after_channels_are_joined(draft):
     assert rows[1] == {"case": "case_002", "DWI": "scans/DWI/p2.nii"}
 
 
+def test_masks_may_be_named_as_their_scans_are(draft):
+    rows, _ = draft("images/p1_dwi.nii", "images/p1_flair.nii", "lesions/p1_dwi.nii", "lesions/p1_brain.nii")
+    assert rows == [
+        {
+            "case": "case_001", "DWI": "scans/images/p1_dwi.nii", "FLAIR": "scans/images/p1_flair.nii",
+            "mask": "scans/lesions/p1_dwi.nii",
+        }
+    ]  # fmt: skip
+
+
 def test_sessions_are_cases_of_their_own(draft):
     rows, _ = draft("sub-1/ses-1/dwi/x_dwi.nii", "sub-1/ses-2/dwi/x_dwi.nii", "derivatives/sub-1/ses-2/x_msk.nii")
     assert [row.get("mask") for row in rows] == [None, "scans/derivatives/sub-1/ses-2/x_msk.nii"]
