@@ -179,6 +179,30 @@ def test_patient_is_nowhere_in_the_result(tmp_path, values, write):
     assert b"DOE" not in content and b"JANE" not in content and b"ID4711" not in content and notes == []
 
 
+def test_images_of_two_sizes_are_refused(tmp_path, values, write):
+    write(tmp_path, values)
+    write(tmp_path, values[:2, :8], first=5)
+    assert "5 of 10 x 12, 2 of 10 x 8" in refusal(tmp_path)
+
+
+def test_two_b_values_in_one_volume_are_refused(tmp_path, values, write):
+    write(tmp_path, values[:3], **{B: "1000"})
+    write(tmp_path, values[3:], first=3, heights=np.array([15.0, 20]), **{B: "0"})
+    assert "b-values [0.0, 1000.0]" in refusal(tmp_path, "DWI")
+
+
+def test_screenshots_are_refused(tmp_path, values, write):
+    for path in write(tmp_path, values).iterdir():  # ImagePositionPatient becomes a tag that nobody knows
+        path.write_bytes(path.read_bytes().replace(b"\x20\x00\x32\x00", b"\x20\x00\x33\x00"))
+    assert "without a position" in refusal(tmp_path)
+
+
+def test_colour_map_is_refused(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (1, 12, 10, 3), np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(tmp_path / "map.dcm"))
+    assert "colour pictures" in refusal(tmp_path, "Tmax")
+
+
 class TestEnhanced:
     @pytest.fixture
     def whole(self, tmp_path, values, request):
@@ -221,3 +245,11 @@ class TestEnhanced:
     def test_frames_that_are_not_one_volume_in_order_are_refused(self, whole, order):
         self.move(whole, order)
         assert "dcm2niix" in refusal(whole, "DWI", dwi_volume="last")
+
+    @pytest.mark.parametrize("tag", [b"\x20\x00\x37\x00", b"\x28\x00\x53\x10", b"\x28\x00\x52\x10"])
+    def test_frames_of_two_orientations_or_scales_are_refused(self, whole, tag):
+        content = bytearray((whole / "whole.dcm").read_bytes())
+        content[60:70] = tag + b"DS\x02\x003 "  # into the preamble, which no DICOM reader looks at
+        content[80:90] = tag + b"DS\x02\x004 "
+        (whole / "whole.dcm").write_bytes(bytes(content))
+        assert "dcm2niix" in refusal(whole)

@@ -58,6 +58,16 @@ def test_folder_of_a_patient_is_a_case_whatever_the_files_are_named(draft):
     assert rows[1]["mask"] == "scans/Smith/day1/masks/scan.nii.gz"
 
 
+def test_patients_of_a_flat_folder_are_not_mixed(draft):
+    assert [sorted(row) for row in draft("p1_dwi.nii", "p2_flair.nii")[0]] == [["DWI", "case"], ["FLAIR", "case"]]
+
+
+def test_folders_below_a_patient_s_belong_to_the_patient(draft):
+    rows, _ = draft("p1/0003_x/dwi.nii", "p1/0007_y/flair.nii", "p1/0007_y/brain_mask.nii", "p1/0007_y/roi.nii")
+    assert [sorted(row) for row in rows] == [["DWI", "FLAIR", "case", "mask"]]
+    assert rows[0]["mask"].endswith("roi.nii")
+
+
 def test_folder_of_many_patients_is_split_by_the_names(draft):
     rows, _ = draft("hospital/a_dwi.nii", "hospital/a_flair.nii", "hospital/b_dwi.nii", "hospital/b_flair.nii")
     assert [(row["DWI"], row["FLAIR"]) for row in rows] == [

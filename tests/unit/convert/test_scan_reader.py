@@ -128,6 +128,11 @@ def test_choice_of_a_dwi_volume_says_nothing_of_a_3d_dwi(save, image):
     assert read.GetSize() == image.GetSize() and notes == []
 
 
+def test_5d_is_refused(save):
+    image = sitk.Image([4, 5, 6, 1, 2], sitk.sitkInt16)
+    assert "5 dimensions" in refusal(save(image, "scan.mha"), dwi_volume="last")
+
+
 def test_4d_with_one_volume_is_3d(save_nifti, values):
     read, notes = read_scan(str(save_nifti(values.T[..., None].astype(np.float32))), channel="FLAIR")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read), values)
@@ -189,6 +194,11 @@ def test_colour_is_refused(save):
 def test_flat_images_are_refused(save, save_nifti, values):
     assert "one slice" in refusal(save(values[:1]))
     assert "one slice" in refusal(save_nifti(values[0].astype(np.float32)))
+
+
+def test_nan_is_seen_under_a_name_in_capitals(save, values, tmp_path):
+    values[0, 0, 0] = np.nan
+    assert "1 voxels" in refusal(save(values).rename(tmp_path / "SCAN.NII.GZ"))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
