@@ -96,7 +96,9 @@ def pick_series(folder: Path, uid: str | None) -> list[Slice]:
     """
     series = find_series(folder)
     if not series:
-        raise UserError(folder, "a folder without a DICOM image", "the files of a series", "name the right folder")
+        raise UserError(
+            folder, "a folder without a DICOM image", "the files of a series", "name that folder, or a file"
+        )
     if uid is None and len(series) == 1:
         return next(iter(series.values()))
     if uid is None or uid not in series:

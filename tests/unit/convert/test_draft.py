@@ -68,6 +68,11 @@ def test_folders_below_a_patient_s_belong_to_the_patient(draft):
     assert rows[0]["mask"].endswith("roi.nii")
 
 
+def test_brain_mask_is_no_lesion(draft):
+    rows, printed = draft("p1/dwi.nii", "p1/brain_mask.nii")
+    assert "mask" not in rows[0] and "brain_mask.nii" in printed
+
+
 def test_folder_of_many_patients_is_split_by_the_names(draft):
     rows, _ = draft("hospital/a_dwi.nii", "hospital/a_flair.nii", "hospital/b_dwi.nii", "hospital/b_flair.nii")
     assert [(row["DWI"], row["FLAIR"]) for row in rows] == [

@@ -101,6 +101,17 @@ def test_scale_of_the_header_is_applied(save_nifti):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read).T, stored * 0.5 - 3)
 
 
+def test_orientation_that_simpleitk_chooses_is_noted(tmp_path, values):
+    turned = np.diag([1.5, 1.25, 5, 1]) @ np.array([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    for qform, sform, wanted in ((1, 1, []), (0, 1, []), (1, 0, []), (0, 0, ["no orientation"]), (1, 2, ["qform and"])):
+        nifti = nibabel.Nifti1Image(values.T.astype(np.float32), np.diag([1.5, 1.25, 5, 1]))
+        nifti.set_qform(np.diag([1.5, 1.25, 5, 1]), qform)
+        nifti.set_sform(turned if wanted else nifti.affine, sform)
+        nibabel.save(nifti, tmp_path / "scan.nii.gz")
+        _, notes = read_scan(str(tmp_path / "scan.nii.gz"), channel="FLAIR")
+        assert [note[: len(start)] for note, start in zip(notes, wanted, strict=True)] == wanted
+
+
 def test_text_in_a_nifti_header_does_not_come_out(save_nifti, tmp_path, values):
     path = save_nifti(values.astype(np.float32), descrip=b"DOE^JANE", aux_file=b"DOE_19500101", db_name=b"DOE JANE")
     assert gzip.decompress(path.read_bytes()).count(b"DOE") == 3
