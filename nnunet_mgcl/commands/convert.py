@@ -47,20 +47,19 @@ def run(args: argparse.Namespace) -> int:
     """Converts the dataset, or writes a draft of a manifest."""
     if args.init:
         return _write_draft(args.init, args.output or Path("manifest.csv"))
-    from rich.progress import Progress
+    from rich.progress import track
 
     from nnunet_mgcl.convert.dataset import convert_dataset
 
     options = _options(args)
     manifest = _manifest(args)
-    with Progress() as progress:
-        try:
-            outcome = convert_dataset(
-                manifest, options, print, lambda results, total: progress.track(results, total, description="Converting")
-            )
-        except KeyboardInterrupt:
-            print("Interrupted: the same command goes on from here")
-            return INTERRUPTED
+    try:
+        outcome = convert_dataset(
+            manifest, options, print, lambda results, total: track(results, "Converting", total=total)
+        )
+    except KeyboardInterrupt:
+        print("Interrupted: the same command goes on from here")
+        return INTERRUPTED
     _report(outcome, options)
     return 0 if outcome.complete else 1
 
@@ -144,7 +143,7 @@ def _options(args: argparse.Namespace) -> Options:
 
     for option in ("id", "name"):
         if getattr(args, option) is None:
-            raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "such as --id 501 --name Stroke")
+            raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
     if args.np < 1:
         raise UserError("-np", str(args.np), "at least 1", "choose another number")
     if args.spacing and min(args.spacing) <= 0:
@@ -200,7 +199,7 @@ def _report(outcome: Outcome, options: Options) -> None:
     done = f"{len(outcome.converted)} converted, {unchanged} unchanged, {len(outcome.removed)} removed"
     print(f"{options.folder}: {there or 'no case'} ({done})")
     page = options.folder / "mgcl_convert" / "index.html"
-    print(f"Look at the registrations: {page}")
+    print(f"Look at every case: {page}")
     for case, error in sorted(outcome.failures.items()):
         print(f"\nNot converted: {case}{error}")
     for record in outcome.held_back:

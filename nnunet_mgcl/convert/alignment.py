@@ -59,6 +59,8 @@ def align(scans: dict[str, sitk.Image], group: Sequence[str], settings: Settings
             found.transforms[channel] = identity
         elif mover == channel:
             found.transforms[channel] = _registered(channel, reference, scans, settings, found)
+            if (own := leader(channel, group)) != channel:
+                found.notes[channel] = f"not on the grid of {own}: registered by itself"
         else:
             found.transforms[channel] = found.transforms[mover]
             found.notes[channel] = f"moved with {mover}"

@@ -188,7 +188,7 @@ def _refuse_incomplete(manifest: Manifest, modalities: Modalities) -> None:
         fewer = f"; --channels {' '.join(everywhere)} does without" if everywhere else ""
         raise UserError(
             manifest.where,
-            "a mask, but no " + some([f"{' and no '.join(lacking)} ({_named(row)})" for row, lacking in labelled]),
+            "rows with a mask lack " + some([f"{' and '.join(lacking)} ({_named(row)})" for row, lacking in labelled]),
             "every channel and every mask in a row with a mask",
             f"add the files; --incomplete pool uses the scans of these rows without their masks{fewer}",
         )  # fmt: skip
@@ -206,4 +206,5 @@ def _masked(manifest: Manifest) -> list[ManifestRow]:
 
 
 def _named(row: ManifestRow) -> str:
-    return f"{row.where.rpartition(', ')[2]}, case {row.case}"
+    place = row.where.rpartition(", ")[2]
+    return row.case if place == row.case else f"{place}, case {row.case}"

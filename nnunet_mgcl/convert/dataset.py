@@ -126,20 +126,23 @@ class _Run:
         _check_names(self.wanted, [name for name in self.everything if name not in self.before], self.folder)
         _check_strangers(self.folder, self.everything.values())
         self.described = _described(self.folder / "dataset.json")
+        self.page = self.folder / outputs.BESIDE / "index.html"
         self.updated = False
         self.outcome = Outcome()
 
     def execute(self, track: Track) -> Outcome:
         jobs = self._stale_jobs()
         gone = [case for case in self.before if case not in self.wanted]
-        if (jobs or gone) and not self.options.test:
-            # nnU-Net must not take the dataset for whole before it is so again.
-            (self.folder / "dataset.json").unlink(missing_ok=True)
+        if jobs or gone or self.updated:
+            self.page.unlink(missing_ok=True)
+            if not self.options.test:
+                # nnU-Net must not take the dataset for whole before it is so again.
+                (self.folder / "dataset.json").unlink(missing_ok=True)
         outputs.clear_staging(self.folder)
         self._remove(gone)
         self._convert(jobs, track)
         self._write_tables()
-        if jobs or gone or self.updated:
+        if not self.page.exists():
             self._write_page()
         return self.outcome
 
@@ -204,8 +207,7 @@ class _Run:
         records = others | self.outcome.records
         # Messages name files, and a file's path may hold a patient's name.
         failures = dict.fromkeys(sorted(self.outcome.failures), "not converted; the command says why")
-        page = self.folder / outputs.BESIDE / "index.html"
-        write_page(page, [records[case] for case in sorted(records)], failures)
+        write_page(self.page, [records[case] for case in sorted(records)], failures)
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -289,6 +291,7 @@ def _check_strangers(folder: Path, records: Iterable[CaseRecord]) -> None:
 
 
 def _report_assignment(assignment: Assignment, settings: Settings, log: Log) -> None:
+    log("Channels: " + ", ".join(f"{channel} ({number})" for number, channel in enumerate(settings.channels)))
     if settings.reference is None and len(settings.channels) > 1:
         log("--reference none: the channels are taken for registered, and resampled where their grids differ")
     untimed = [row.case for row, destination in assignment if destination == "Un" and row.tss_hours is not None]

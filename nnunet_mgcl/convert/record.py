@@ -105,7 +105,7 @@ def read_record(path: Path) -> CaseRecord:
     try:
         return _record(content)
     except (KeyError, TypeError, AttributeError):
-        remedy = "remove the file: the case will be converted again"
+        remedy = "remove it, and the files of this case in images* and labels*: it will be converted again"
         raise UserError(path, "not a record of this version", "what mgcl convert writes", remedy) from None
 
 

@@ -90,9 +90,12 @@ def fingerprint(row: ManifestRow, destination: Destination, settings: Settings) 
 def _stamp(source: str) -> list[tuple[str, int, int]]:
     """Names, sizes and times of change of a scan's files."""
     path = source if os.path.exists(source) else source.rpartition("#")[0]
-    if not os.path.isdir(path):
-        status = os.stat(path)
-        return [(source, status.st_size, status.st_mtime_ns)]
-    with os.scandir(path) as entries:
-        found = sorted((entry.name, entry.stat()) for entry in entries)
+    try:
+        if not os.path.isdir(path):
+            status = os.stat(path)
+            return [(source, status.st_size, status.st_mtime_ns)]
+        with os.scandir(path) as entries:
+            found = sorted((entry.name, entry.stat()) for entry in entries)
+    except OSError:  # reading it will say what is wrong
+        return [(source, -1, -1)]
     return [(source, 0, 0), *((name, status.st_size, status.st_mtime_ns) for name, status in found)]

@@ -96,4 +96,6 @@ def _made(settings: Settings) -> dict[str, Any]:
 
 
 def _said(value: Any) -> str:
+    if value is None:
+        return "not given"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
