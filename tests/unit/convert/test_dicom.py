@@ -81,9 +81,10 @@ def test_folder_with_a_hash_in_its_name_is_a_folder(tmp_path, values, write):
     assert read_scan(f"{folder}#1.2.3", channel="FLAIR")[0].GetSize() == (10, 12, 5)
 
 
-def test_b0_and_b1000_in_one_series_are_two_volumes_in_order_of_b(tmp_path, values, write):
-    write(tmp_path, values + 500, first=0, **{B: "1000"})
-    write(tmp_path, values, first=5, **{B: "0"})
+@pytest.mark.parametrize("tag", [B, "t0019_100c"])  # the second is Siemens' own
+def test_b0_and_b1000_in_one_series_are_two_volumes_in_order_of_b(tmp_path, values, write, tag):
+    write(tmp_path, values + 500, first=0, t0019_0010="SIEMENS MR HEADER", **{tag: "1000"})
+    write(tmp_path, values, first=5, t0019_0010="SIEMENS MR HEADER", **{tag: "0"})
     assert "2 volumes (4D)" in (message := refusal(tmp_path, "DWI")) and "--dwi-volume last" in message
     image, notes = read_scan(str(tmp_path), channel="DWI", dwi_volume="last")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), values + 500)
@@ -189,6 +190,12 @@ def test_two_b_values_in_one_volume_are_refused(tmp_path, values, write):
     write(tmp_path, values[:3], **{B: "1000"})
     write(tmp_path, values[3:], first=3, heights=np.array([15.0, 20]), **{B: "0"})
     assert "b-values [0.0, 1000.0]" in refusal(tmp_path, "DWI")
+
+
+def test_description_in_another_alphabet_is_no_matter(tmp_path, values, write):
+    for path in write(tmp_path, values, t0008_103e="Sch?del").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"Sch?del", b"Sch\xe4del"))
+    assert read_scan(str(tmp_path), channel="FLAIR")[0].GetSize() == (10, 12, 5)
 
 
 def test_screenshots_are_refused(tmp_path, values, write):
