@@ -83,7 +83,7 @@ def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk
     """One 3D image, its metadata erased, and notes."""
     path, series = split_source(source)
     if not path.exists():
-        raise UserError(source, "no such file or folder", f"the scan of {channel}", "mend the path")
+        raise UserError(source, "no such file or folder", f"a file or DICOM folder for {channel}", "mend the path")
     try:
         if path.is_dir():
             image, notes = _read_folder(source, path, series, channel, dwi_volume)
