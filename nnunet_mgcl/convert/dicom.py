@@ -96,7 +96,9 @@ def pick_series(folder: Path, uid: str | None) -> list[Slice]:
     """
     series = find_series(folder)
     if not series:
-        raise UserError(folder, "a folder without a DICOM image", "the files of a series", "name the right folder")
+        raise UserError(
+            folder, "a folder without a DICOM image", "the files of a series", "name that folder, or a file"
+        )
     if uid is None and len(series) == 1:
         return next(iter(series.values()))
     if uid is None or uid not in series:
@@ -158,7 +160,12 @@ def read_volume(slices: Sequence[Slice]) -> sitk.Image:
     reader.SetImageIO("GDCMImageIO")
     reader.SetOutputPixelType(sitk.sitkFloat32)  # or the first slice's type would cut off what others rescale to
     reader.SetFileNames([str(image.path) for image in slices])
-    return reader.Execute()
+    shown = reader.GetGlobalWarningDisplay()
+    reader.GlobalWarningDisplayOff()  # it would speak of missing slices where positions are rounded; arrange has looked
+    try:
+        return reader.Execute()
+    finally:
+        reader.SetGlobalWarningDisplay(shown)
 
 
 def _read_header(path: Path) -> tuple[str, Slice] | None:
