@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,36 @@ def test_all_patients_are_labelled_without_flair(convert, tmp_path, call):
         assert 3000 < adc.max() < 6000
     call(tmp_path, *NNUNET)
     assert preprocessed(tmp_path) == [f"isles_{case}" for case in CASES]
+
+
+def test_a_killed_run_takes_its_workers_along_and_the_next_one_goes_on(raw_scans, tmp_path, call):
+    many = raw_scans / "many.csv"
+    rows = [f"{case}{number},{case}{number}.nii.gz\n" for case in "abc" for number in range(20)]
+    for row in rows:
+        (raw_scans / row.split(",")[1].strip()).write_bytes((raw_scans / f"{row[0]}_flair.nii.gz").read_bytes())
+    many.write_text("case,FLAIR\n" + "".join(rows))
+    words = ["mgcl", "convert", "-i", many, "-o", tmp_path / "raw", "--id", 31, "--name", "Many", "-np", 2]
+    process = subprocess.Popen([str(word) for word in words], start_new_session=True)
+    dataset = tmp_path / "raw" / "Dataset031_Many"
+    while len(list((dataset / "mgcl_convert" / "cases").glob("*.json"))) < 5:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    while _alive(process.pid):
+        time.sleep(0.05)
+    assert not (dataset / "dataset.json").exists()
+    done = len(list((dataset / "imagesUn").iterdir()))
+    assert 5 <= done < 60
+    printed = call(tmp_path, *words)
+    assert f"60 in the pool ({60 - done} converted" in printed or f"({61 - done} converted" in printed
+    assert len(list((dataset / "imagesUn").iterdir())) == 60
+
+
+def _alive(group: int) -> bool:
+    """Whether a process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

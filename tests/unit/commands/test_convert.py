@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import write_text
 
 OPTIONS = ("--id", "7", "--name", "Bad", "--reference", "none", "-np", "1")
 
@@ -22,6 +24,11 @@ def in_this_process(monkeypatch):
         return ((job.row.case, convert_case(job)) for job in jobs)
 
     monkeypatch.setattr("nnunet_mgcl.convert.dataset.convert_cases", convert_cases)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
 
 
 @pytest.fixture
@@ -49,6 +56,7 @@ def test_it_writes_a_dataset_and_says_what_it_did(convert, tmp_path, capsys):
     assert len(list((dataset / "imagesTr").iterdir())) == 6
     page = dataset / "mgcl_convert" / "index.html"
     assert page.is_file()
+    assert (page.parent / "cases" / "a.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert "2 labelled, 1 in the pool (3 converted, 0 unchanged, 0 removed)" in printed
     assert str(page) in printed
@@ -170,6 +178,7 @@ WHILE_CONVERTING = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("name", WHILE_CONVERTING)
 def test_what_is_found_while_converting_is_named_at_the_end(convert, raw_scans, tmp_path, capsys, name):
     scan, spoil, *message = WHILE_CONVERTING[name]
@@ -185,6 +194,7 @@ def test_what_is_found_while_converting_is_named_at_the_end(convert, raw_scans, 
     assert not (dataset / "labelsTr" / "b.nii.gz").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_reference_is_the_users_to_choose_where_there_are_several_channels(raw_scans, tmp_path):
     words = ["convert", "-i", str(raw_scans / "manifest.csv"), "-o", str(tmp_path / "raw"), "--id", "7", "--name", "X"]
     with pytest.raises(UserError, match=r"DWI \| ADC \| FLAIR \| none"):
@@ -192,6 +202,14 @@ def test_a_reference_is_the_users_to_choose_where_there_are_several_channels(raw
     assert main([*words, "--channels", "DWI", "-np", "1"]) == 0
 
 
+def test_a_missing_elastix_is_told_before_any_work(convert, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "itk", None)
+    with pytest.raises(UserError, match=r"nnunet_mgcl\[elastix\]"):
+        convert("--reference", "DWI", "--engine", "elastix")
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_the_parent_folder_is_nnunet_raw_by_default(raw_scans, tmp_path, monkeypatch):
     words = ["convert", "-i", str(raw_scans / "manifest.csv"), *OPTIONS]
     monkeypatch.delenv("nnUNet_raw", raising=False)
@@ -202,6 +220,7 @@ def test_the_parent_folder_is_nnunet_raw_by_default(raw_scans, tmp_path, monkeyp
     assert (tmp_path / "here" / "Dataset007_Bad" / "dataset.json").is_file()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_draft_names_the_scans_of_a_folder_and_converts(raw_scans, tmp_path, capsys):
     (raw_scans / "manifest.csv").unlink()
     draft = raw_scans / "draft.csv"
@@ -213,6 +232,7 @@ def test_a_draft_names_the_scans_of_a_folder_and_converts(raw_scans, tmp_path, c
         main(["convert", "--init", str(raw_scans), "-o", str(draft)])
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_bids_folder_is_a_manifest_too(raw_scans, tmp_path):
     bids = tmp_path / "bids"
     for patient in ("a", "b"):

@@ -21,6 +21,7 @@ from nnunet_mgcl.convert.manifest import read_manifest
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import write_text
 
 SETTINGS = Settings(channels=(), modalities={}, reference="none")
 
@@ -30,7 +31,7 @@ def in_this_process(monkeypatch):
     """No worker processes, no pictures, no waiting for the disk: they cost seconds."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(module, "convert_cases", lambda jobs, _: ((job.row.case, convert_case(job)) for job in jobs))
-    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: path.write_bytes(b"picture"))
+    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
 
 
 class Run:
@@ -153,10 +154,26 @@ def test_a_changed_option_concerns_some_cases(run, change, concerned):
 def test_a_changed_time_or_patient_changes_the_table_only(run):
     run()
     images = {name: content for name, content in run.files().items() if name.startswith(outputs.FOLDERS)}
-    run.edit(",2.5,P", ",3.5,R")
+    run.edit(",2.5,P", ',3.5,"R, S"')
     assert run().converted == []
-    assert "a,3.5,R" in (run.dataset / "tss.csv").read_text()
+    table = read_tss_table(run.dataset / "tss.csv", ["a", "b"])
+    assert (table.hours("a"), table.patient("a")) == (3.5, "R, S")
     assert {name: content for name, content in run.files().items() if name.startswith(outputs.FOLDERS)} == images
+
+
+def test_without_any_time_or_patient_there_is_no_table(run):
+    run()
+    run.edit(",2.5,P", ",,")
+    run.edit(",,Q", ",,")
+    run()
+    assert not (run.dataset / "tss.csv").exists()
+
+
+def test_a_case_without_a_patient_is_one_of_its_own(run):
+    run.edit(",,Q", ",,")
+    run()
+    table = read_tss_table(run.dataset / "tss.csv", ["a", "b"])
+    assert (table.patient("a"), table.patient("b"), table.hours("b")) == ("P", "b", None)
 
 
 def test_a_case_that_left_the_manifest_loses_its_files(run):
