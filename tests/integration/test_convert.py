@@ -105,8 +105,12 @@ def test_a_killed_run_takes_its_workers_along_and_the_next_one_goes_on(raw_scans
         time.sleep(0.05)
     process.kill()
     process.wait()
-    while _alive(process.pid):
-        time.sleep(0.05)
+    for _ in range(1200):
+        if not _alive(process.pid):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a worker lives on")
     assert not (dataset / "dataset.json").exists()
     done = len(list((dataset / "imagesUn").iterdir()))
     assert 5 <= done < 60
