@@ -103,9 +103,9 @@ def wrong_turn(found: sitk.Euler3DTransform, true: sitk.Euler3DTransform) -> flo
 @pytest.mark.parametrize(
     ("fixed", "moving", "millimetres", "degrees"),
     [
-        (("FLAIR", *FLAIR_GRID), ("FLAIR", *FLAIR_GRID), 15, 10),
+        pytest.param(("FLAIR", *FLAIR_GRID), ("FLAIR", *FLAIR_GRID), 15, 10, marks=pytest.mark.slow),
         (("FLAIR", *FLAIR_GRID), ("DWI", *DWI_GRID), 15, 10),
-        (("DWI", *DWI_GRID), ("FLAIR", *FLAIR_GRID), 6, 3),
+        pytest.param(("DWI", *DWI_GRID), ("FLAIR", *FLAIR_GRID), 6, 3, marks=pytest.mark.slow),
     ],
     ids=["one contrast", "two contrasts and voxel sizes", "the other way round"],
 )
@@ -132,6 +132,7 @@ def test_many_motions_between_contrasts_are_found_again(engine, seed):
     assert wrong_turn(found.transform, true) < 0.5
 
 
+@pytest.mark.slow
 @ENGINES
 def test_scans_that_fit_already_stay_and_raise_no_doubt(engine):
     found = register(scan("FLAIR", *FLAIR_GRID), scan("DWI", *DWI_GRID), engine=engine)
@@ -153,6 +154,7 @@ def test_headers_of_another_session_do_not_matter():
     assert "moved by" in doubts(found, max_shift=25, max_rotation=20)[0]
 
 
+@pytest.mark.slow
 def test_part_of_the_head_is_enough():
     true = motion(10, 5, seed=2)
     slab = scan("DWI", (84, 88, 14), (2.5, 2.5, 5.0), true, lift=20.0)
