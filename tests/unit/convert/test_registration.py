@@ -167,8 +167,8 @@ def test_part_of_the_head_is_enough():
 def test_the_same_scans_give_the_same_bits_and_nothing_else(engine, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     fixed, moving = (
-        scan("FLAIR", (50, 56, 20), (4.0, 4.0, 6.0)),
-        scan("DWI", (50, 56, 20), (4.0, 4.0, 6.0), motion(5, 5, 3)),
+        scan("FLAIR", (34, 38, 14), (6.0, 6.0, 9.0)),
+        scan("DWI", (34, 38, 14), (6.0, 6.0, 9.0), motion(5, 5, 3)),
     )
     first, second = (register(fixed, moving, engine=engine) for _ in range(2))
     for name in ("GetParameters", "GetFixedParameters"):
