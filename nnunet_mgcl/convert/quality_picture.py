@@ -145,7 +145,7 @@ def _views(images: dict[str, sitk.Image], masks: dict[str, sitk.Image], referenc
             image.GetSpacing()[::-1],
             tuple(_mask(mask, image) for mask in outlined),
             anchor if shared and channel != reference else None,
-            anchor > anchor.mean(),
+            _head(anchor),
         )
     return views
 
@@ -153,6 +153,11 @@ def _views(images: dict[str, sitk.Image], masks: dict[str, sitk.Image], referenc
 def _mask(mask: sitk.Image, image: sitk.Image) -> np.ndarray:
     """Nothing where the channel has a grid of its own."""
     return sitk.GetArrayFromImage(mask if same_grid(mask, image) else sitk.Image(image.GetSize(), sitk.sitkUInt8)) > 0
+
+
+def _head(values: np.ndarray) -> np.ndarray:
+    """The voxels brighter than the mean, to which a few very bright ones add no more than others."""
+    return values > np.minimum(values, np.percentile(values[:, ::2, ::2], 98)).mean()
 
 
 def _profile(volume: np.ndarray, axis: int) -> np.ndarray:
@@ -182,7 +187,7 @@ def _heights(views: list[View]) -> list[float]:
 def _window(values: np.ndarray) -> tuple[float, float]:
     """What is black and what is white: a few very bright voxels do not count, nor does the amount of air."""
     sparse = values[:, ::2, ::2]
-    head = sparse[sparse > sparse.mean()]
+    head = sparse[_head(sparse)]
     low, high = float(np.percentile(sparse, 1)), float(np.percentile(head, 99)) if head.size else 0.0
     return low, max(high, low + 1e-6)
 
@@ -193,7 +198,7 @@ def _draw_panel(axis: Axes, view: View, plane: Plane, at: int, window: tuple[flo
     y, x = (np.arange(picture.shape[0]) + 0.5) * rows, (np.arange(picture.shape[1]) + 0.5) * columns
     extent = (0, picture.shape[1] * columns, picture.shape[0] * rows, 0)
     axis.imshow(picture, cmap="gray", vmin=window[0], vmax=window[1], extent=extent, interpolation="bilinear")
-    if view.edges is not None:
+    if view.edges is not None and view.head.any():
         values = gaussian_filter(plane.cut(view.edges, at), (EDGE_BLUR_MM / rows, EDGE_BLUR_MM / columns))
         _outline(axis, x, y, values, EDGE_LEVEL * float(np.median(view.edges[view.head])), EDGE_COLOUR, 0.6)
     for mask, colour in zip(view.masks, MASK_COLOURS, strict=False):
