@@ -11,7 +11,6 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.errors import UserError
 
-
 _ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.4.1")
 """CT and MR."""
 
