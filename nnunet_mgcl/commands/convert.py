@@ -192,7 +192,7 @@ def _labels(words: Sequence[str]) -> dict[str, int]:
 
 def _report(outcome: Outcome, options: Options) -> None:
     """What was done, and by name what was not."""
-    destinations = [record.destination for record in outcome.records.values() if not record.held_back]
+    destinations: list[str] = [record.destination for record in outcome.records.values() if not record.held_back]
     counts = {"labelled": "Tr", "in the pool": "Un", "test": "Ts"}
     there = ", ".join(f"{n} {what}" for what, code in counts.items() if (n := destinations.count(code)))
     unchanged = len(outcome.records) - len(outcome.converted)

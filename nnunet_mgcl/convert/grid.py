@@ -82,8 +82,8 @@ def resample(image: sitk.Image, grid: Grid, transform: sitk.Transform, *, interp
 
     Where an axis of the grid is coarser than the image, the image is blurred first by what its voxels lack to the
     grid's (Cardoso et al., "Scale factor point spread function matching", MICCAI 2015), or it would alias. The
-    result (float32) keeps to the image's range of values, and what lies outside the image's view gets its smallest
-    value. An image that lies on the grid already is copied untouched.
+    result (float32) keeps to the image's range of values. What lies outside the image's view becomes 0, as air is,
+    or the value of the image closest to it. An image that lies on the grid already is copied untouched.
 
     Args:
         image: 3D.
@@ -96,7 +96,7 @@ def resample(image: sitk.Image, grid: Grid, transform: sitk.Transform, *, interp
     pixels = sitk.GetArrayViewFromImage(image)
     low, high = float(pixels.min()), float(pixels.max())
     image = _blur(sitk.Cast(image, sitk.sitkFloat32), grid)
-    moved = _resample(image, grid, transform, _INTERPOLATORS[interpolation], low)
+    moved = _resample(image, grid, transform, _INTERPOLATORS[interpolation], min(max(0.0, low), high))
     return sitk.Clamp(moved, sitk.sitkFloat32, low, high) if interpolation == "bspline" else moved
 
 

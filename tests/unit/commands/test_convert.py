@@ -59,7 +59,7 @@ def test_it_writes_a_dataset_and_says_what_it_did(convert, tmp_path, capsys):
 NOTHING = ("", "")
 MANIFEST = "manifest.csv"
 BEFORE_ANY_WORK = {
-    "a missing file": (("a_dwi.nii.gz", "gone.nii.gz"), (), "line 2, column DWI", "gone.nii.gz", "a file", "mend the path"),
+    "a missing file": (("a_dwi", "gone"), (), "line 2, column DWI", "no such file", "a file", "mend the path"),
     "a missing mask": (("a_mask.nii.gz", "gone.nii.gz"), (), "column mask", "no such file", "a file", "`empty`"),
     "a case twice": (("\nb,", "\na,"), (), "line 3", "case 'a', as in line 2", "a case of its own", "rename"),
     "a scan twice": (("b_dwi", "a_dwi"), (), "line 3, column DWI", "as in", "a file of its own", "mend"),
@@ -87,7 +87,7 @@ BEFORE_ANY_WORK = {
     "no such manifest": (NOTHING, ("-i", "none.csv"), "none.csv", "No such file", "the manifest", "check the path"),
     "no such reference": (NOTHING, ("--reference", "FLIAR"), "--reference", "'FLIAR'", "DWI | ADC", "'FLAIR'"),
     "no such channel": (NOTHING, ("--channels", "DW"), "--channels", "'DW'", MANIFEST, "'DWI'"),
-    "an incomplete grouping": (NOTHING, ("--modality", "X=DWI,ADC"), "--modality", "DWI, ADC", "FLAIR", "name them all"),
+    "an incomplete grouping": (NOTHING, ("--modality", "X=DWI,ADC"), "--modality", "DWI, ADC", "FLAIR", "name them"),
     "two labels of a value": (NOTHING, ("--labels", "a=1", "b=1"), "--labels", "1", "different", "its own value"),
     "labels without a value": (NOTHING, ("--labels", "a"), "--labels", "'a'", "NAME=VALUE", "mend"),
     "to accept what is not there": (NOTHING, ("--accept", "aa"), "--accept", "'aa'", "a case of", "'a'"),
@@ -156,7 +156,7 @@ def spoil_unit(path: Path) -> None:
 
 
 WHILE_CONVERTING = {
-    "a mask on another grid": ("b_mask", spoil_place(3), "24 x 24 x 8 voxels", "the grid of a scan: DWI: ", "resample it"),
+    "a mask on another grid": ("b_mask", spoil_place(3), "24 x 24 x 8 voxels", "the grid of a scan: DWI", "resample"),
     "a mask with unknown labels": ("b_mask", spoil_labels, "the labels 3", "0 and 1 (lesion)", "--labels NAME=3"),
     "a mask of fractions": ("b_mask", spoil_values(0.5), "0.5", "whole-numbered labels", "threshold"),
     "a file that is no image": ("b_adc", lambda path: path.write_bytes(b"no"), "cannot be read", "an image", "replace"),
