@@ -11,8 +11,9 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert import dicom
 from nnunet_mgcl.convert.channels import is_dwi, is_perfusion
+from nnunet_mgcl.convert.dicom import pick_series
+from nnunet_mgcl.convert.dicom_stack import arrange, read_volume
 from nnunet_mgcl.errors import UserError, reason
 
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
@@ -100,12 +101,12 @@ def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk
 def _read_folder(
     source: str, folder: Path, series: str | None, channel: str, dwi_volume: str | int | None
 ) -> tuple[sitk.Image, list[str]]:
-    volumes = dicom.arrange(dicom.pick_series(folder, series), source)
+    volumes = arrange(pick_series(folder, series), source)
     index, notes = _choose_volume(source, len(volumes), channel, dwi_volume)
     b_value = volumes[index][0].b_value
     if notes and b_value is not None:
         notes = [f"{notes[0]}, b = {b_value:g}"]
-    return dicom.read_volume(volumes[index]), notes
+    return read_volume(volumes[index]), notes
 
 
 def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | None) -> tuple[sitk.Image, list[str]]:
