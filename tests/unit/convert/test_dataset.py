@@ -239,6 +239,17 @@ def test_no_output_names_a_source_or_holds_a_headers_text(run, raw_scans, tmp_pa
         assert str(tmp_path).encode() not in content, name
 
 
+def test_the_name_of_a_patient_stays_in_the_dicom_header(run, raw_scans, write_series, values):
+    write_series(raw_scans / "dicom", values)
+    assert any(b"DOE^JANE" in path.read_bytes() for path in (raw_scans / "dicom").iterdir())
+    run.manifest.write_text("DWI\ndicom\n")
+    assert run().complete
+    image = run.image("imagesUn/case_001_0000")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), values)
+    for name, (_, content) in run.files().items():
+        assert b"DOE" not in (gzip.decompress(content) if name.endswith(".gz") else content), name
+
+
 @pytest.fixture
 def doubtful(monkeypatch):
     """Every registration turns out to move the head by 40 mm."""
