@@ -103,6 +103,8 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
     Raises:
         UserError: Something is wrong that can be seen before any work; nothing on disk has been touched then.
     """
+    if options.test and options.incomplete == "pool":
+        raise UserError("--incomplete pool", "with --test", "test cases that have every channel", "remove one of both")
     manifest, settings = _settle(manifest, options, log)
     if options.test:
         assignment = assign_test(manifest)

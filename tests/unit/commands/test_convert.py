@@ -103,6 +103,9 @@ BEFORE_ANY_WORK = {
     "a number out of range": (NOTHING, ("--id", "1000"), "--id", "1000", "1 to 999", "another number"),
     "a name with a slash": (NOTHING, ("--name", "a/b"), "--name", "'a/b'", "letters", "another name"),
     "no process": (NOTHING, ("-np", "0"), "-np", "0", "at least 1", "another number"),
+    "a pool of test cases": (
+        NOTHING, ("--test", "--incomplete", "pool"), "--incomplete pool", "with --test", "every channel", "remove one",
+    ),
     "suffixes without BIDS": (NOTHING, ("--suffix", "DWI=dwi"), "--suffix", "without --bids", "BIDS", "remove it"),
 }  # fmt: skip
 TIMES = {
