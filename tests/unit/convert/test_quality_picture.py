@@ -91,7 +91,7 @@ def test_the_order_in_which_a_scan_is_stored_does_not_show(draw, orientation):
 
 def test_pixels_are_as_high_as_they_are_wide_in_mm(draw):
     for panel in panels(draw({"DWI": image(HEAD)}))[::2]:  # the axial and the coronal cut through the middle of a ball
-        bright = panel.mean(axis=-1) > 0.5
+        bright = panel[:, 10:-10].mean(axis=-1) > 0.5
         above_the_letters = bright[int(0.4 * len(bright)) : int(0.46 * len(bright))]
         assert bright.sum(axis=0).max() == pytest.approx(above_the_letters.sum(axis=1).max(), rel=0.12)
 

@@ -6,9 +6,11 @@ The head is made of the MNI152 maps inside nilearn: three contrasts of the same 
 from __future__ import annotations
 
 import builtins
+import os
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,3 +248,50 @@ def test_registration_imports_no_elastix_and_no_torch():
     code = "import sys, nnunet_mgcl.convert.registration; print({'torch', 'itk', 'matplotlib'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()"
+
+
+SCANS = Path(os.environ.get("MGCL_TEST_DATA", "nowhere")) / "isles22"
+"""Three patients of ISLES'22 (Hernandez Petzsche et al., Scientific Data 9, 762, 2022; CC BY-SA 4.0)."""
+
+
+@pytest.fixture(scope="module")
+def real() -> dict[str, sitk.Image]:
+    if not SCANS.is_dir():
+        pytest.skip("set MGCL_TEST_DATA to a folder that holds the scans")
+    name = "sub-strokecase0009_ses-0001_{}.nii.gz"
+    return {kind: sitk.ReadImage(str(SCANS / name.format(kind)), sitk.sitkFloat32) for kind in ("dwi", "flair")}
+
+
+@pytest.mark.slow
+@ENGINES
+@pytest.mark.parametrize(("millimetres", "degrees"), [(0, 0), (15, 10), (7, 10), (15, 3)])
+def test_a_known_motion_of_a_real_scan_is_found_again(real, engine, millimetres, degrees):
+    """Against the scans' own registration: nobody knows their true one."""
+    dwi, flair = real["dwi"], real["flair"]
+    own = register(dwi, flair, engine=engine)
+    true = motion(millimetres, degrees, seed=millimetres)
+    moved = sitk.Image(flair)  # no value changes: its header is turned about the middle of the head, and shifted
+    true.SetCenter(Grid.of(flair).centre.tolist())
+    moved.SetOrigin(true.TransformPoint(flair.GetOrigin()))
+    moved.SetDirection((rotation(true) @ np.reshape(flair.GetDirection(), (3, 3))).ravel().tolist())
+    found = register(dwi, moved, engine=engine)
+    back = sitk.CompositeTransform([true.GetInverse(), found.transform])
+    middle = Grid.of(dwi).centre
+    points = [
+        (middle + offset).tolist() for offset in np.indices((3, 3, 3)).reshape(3, -1).T * (60, 70, 45) - (60, 70, 45)
+    ]
+    miss = [np.subtract(back.TransformPoint(p), own.transform.TransformPoint(p)) for p in points]
+    assert np.linalg.norm(miss, axis=1).max() < 1
+    turned = rotation(true).T @ rotation(found.transform) @ rotation(own.transform).T
+    assert np.degrees(np.arccos(np.clip((np.trace(turned) - 1) / 2, -1, 1))) < 0.5
+    assert not doubts(found, max_shift=25, max_rotation=20)
+
+
+@pytest.mark.slow
+def test_both_engines_find_the_same_pose_of_a_real_scan(real):
+    first, second = (register(real["dwi"], real["flair"], engine=engine) for engine in ("sitk", "elastix"))
+    middle = Grid.of(real["dwi"]).centre
+    miss = np.subtract(first.transform.TransformPoint(middle), second.transform.TransformPoint(middle))
+    assert np.linalg.norm(miss) < 1
+    assert wrong_turn(first.transform, second.transform) < 0.5
+    assert all(found.after > found.before for found in (first, second))
