@@ -206,17 +206,20 @@ def test_a_few_common_voxels_do_not_look_like_a_fit():
 
 
 def test_the_measure_is_the_mutual_information_of_what_it_sees():
-    """Two equally likely values that determine each other: one bit; independent ones: none."""
+    """Two equally likely values that determine each other: one bit; independent ones: none.
+
+    One point in 64 lies between the halves, where the values run through all bins: 0.17 bits more.
+    """
     halves = np.zeros((8, 8, 8), np.float32)
     halves[:, :, 4:] = 1
     across = halves.swapaxes(0, 2).copy()
 
-    def sharp(values: np.ndarray) -> sitk.Image:  # each half is so large that hardly any point lies between them
+    def sharp(values: np.ndarray) -> sitk.Image:
         return sitk.GetImageFromArray(np.repeat(np.repeat(np.repeat(values, 8, 0), 8, 1), 8, 2))
 
     one, other = sharp(halves), sharp(across)
     still = sitk.Euler3DTransform()
-    assert MutualInformation(one, 5 - 3 * one)(still) == pytest.approx(1, abs=0.2)
+    assert MutualInformation(one, 5 - 3 * one)(still) == pytest.approx(1.17, abs=0.03)
     assert MutualInformation(one, other)(still) == pytest.approx(0, abs=0.02)
 
 
