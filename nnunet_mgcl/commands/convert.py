@@ -121,7 +121,7 @@ def _volume(text: str) -> str | int:
 def _write_draft(folder: Path, target: Path) -> int:
     from nnunet_mgcl.convert.draft import write_draft
 
-    write_draft(folder, target)
+    write_draft(folder, target, print)
     return 0
 
 
@@ -129,7 +129,7 @@ def _manifest(args: argparse.Namespace) -> Manifest:
     if args.bids:
         from nnunet_mgcl.convert.bids import read_bids
 
-        return read_bids(args.bids, _pairs("--suffix", args.suffix))
+        return read_bids(args.bids, _pairs("--suffix", args.suffix), print)
     if args.suffix:
         raise UserError("--suffix", "without --bids", "a BIDS folder", "remove it: a manifest names the channels")
     from nnunet_mgcl.convert.manifest import read_manifest
@@ -143,7 +143,7 @@ def _options(args: argparse.Namespace) -> Options:
 
     for option in ("id", "name"):
         if getattr(args, option) is None:
-            raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "such as --id 501 --name Stroke")
+            raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
     if args.np < 1:
         raise UserError("-np", str(args.np), "at least 1", "choose another number")
     if args.spacing and min(args.spacing) <= 0:
@@ -192,14 +192,14 @@ def _labels(words: Sequence[str]) -> dict[str, int]:
 
 def _report(outcome: Outcome, options: Options) -> None:
     """What was done, and by name what was not."""
-    destinations = [record.destination for record in outcome.records.values() if not record.held_back]
+    destinations: list[str] = [record.destination for record in outcome.records.values() if not record.held_back]
     counts = {"labelled": "Tr", "in the pool": "Un", "test": "Ts"}
     there = ", ".join(f"{n} {what}" for what, code in counts.items() if (n := destinations.count(code)))
     unchanged = len(outcome.records) - len(outcome.converted)
     done = f"{len(outcome.converted)} converted, {unchanged} unchanged, {len(outcome.removed)} removed"
     print(f"{options.folder}: {there or 'no case'} ({done})")
     page = options.folder / "mgcl_convert" / "index.html"
-    print(f"Look at the registrations: {page}")
+    print(f"Look at every case: {page}")
     for case, error in sorted(outcome.failures.items()):
         print(f"\nNot converted: {case}{error}")
     for record in outcome.held_back:

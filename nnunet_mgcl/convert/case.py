@@ -18,7 +18,6 @@ from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord, Destination
 from nnunet_mgcl.convert.scan_reader import read_scan
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.errors import UserError, reason
-from nnunet_mgcl.files import replacing
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,8 @@ def _named(
 def _draw(job: Job, images: dict[str, sitk.Image], label_map: sitk.Image | None) -> None:
     masks = _drawn_masks(label_map, job.settings)
     reference = job.settings.reference if job.destination != "Un" else None
-    with replacing(outputs.picture_path(job.dataset, job.row.case)) as temporary:
-        draw_case(temporary, images, masks, reference=reference, title=job.row.case)
+    path = outputs.picture_path(job.dataset, job.row.case)
+    draw_case(path, images, masks, reference=reference, title=job.row.case)
 
 
 def _drawn_masks(label_map: sitk.Image | None, settings: Settings) -> dict[str, sitk.Image]:

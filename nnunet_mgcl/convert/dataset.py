@@ -20,6 +20,7 @@ from nnunet_mgcl.convert.assignment import (
     select_channels,
 )
 from nnunet_mgcl.convert.case import Job
+from nnunet_mgcl.convert.engine_elastix import require_elastix
 from nnunet_mgcl.convert.manifest import Manifest
 from nnunet_mgcl.convert.quality_page import write_page
 from nnunet_mgcl.convert.record import CaseRecord, write_record
@@ -102,6 +103,8 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
     Raises:
         UserError: Something is wrong that can be seen before any work; nothing on disk has been touched then.
     """
+    if options.test and options.incomplete == "pool":
+        raise UserError("--incomplete pool", "with --test", "test cases that have every channel", "remove one of both")
     manifest, settings = _settle(manifest, options, log)
     if options.test:
         assignment = assign_test(manifest)
@@ -109,6 +112,8 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
         assignment = assign(manifest, settings.modalities, options.incomplete, log)
     _check_accepted(options.accept, assignment)
     _check_target(options, settings)
+    if settings.engine == "elastix" and settings.reference:
+        require_elastix()
     _report_assignment(assignment, settings, log)
     with _locked(options.folder):
         return _Run(options, settings, assignment, log).execute(track)
@@ -141,6 +146,7 @@ class _Run:
         outputs.clear_staging(self.folder)
         self._remove(gone)
         self._convert(jobs, track)
+        outputs.clear_staging(self.folder)
         self._write_tables()
         if not self.page.exists():
             self._write_page()

@@ -11,13 +11,15 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert import dicom
 from nnunet_mgcl.convert.channels import is_dwi, is_perfusion
+from nnunet_mgcl.convert.dicom import pick_series
+from nnunet_mgcl.convert.dicom_stack import arrange, read_volume
 from nnunet_mgcl.errors import UserError, reason
 
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 _KEPT_TYPES = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16, sitk.sitkFloat32)
 _NOT_ORTHONORMAL = 1e-3
+_ONE_PLACE_MM = 0.5
 _UNPACKING = (EOFError, OSError, zlib.error)
 """What gzip raises."""
 
@@ -82,7 +84,7 @@ def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk
     """One 3D image, its metadata erased, and notes."""
     path, series = split_source(source)
     if not path.exists():
-        raise UserError(source, "no such file or folder", f"the scan of {channel}", "mend the path")
+        raise UserError(source, "no such file or folder", f"a file or DICOM folder for {channel}", "mend the path")
     try:
         if path.is_dir():
             image, notes = _read_folder(source, path, series, channel, dwi_volume)
@@ -99,12 +101,12 @@ def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk
 def _read_folder(
     source: str, folder: Path, series: str | None, channel: str, dwi_volume: str | int | None
 ) -> tuple[sitk.Image, list[str]]:
-    volumes = dicom.arrange(dicom.pick_series(folder, series), source)
+    volumes = arrange(pick_series(folder, series), source)
     index, notes = _choose_volume(source, len(volumes), channel, dwi_volume)
     b_value = volumes[index][0].b_value
     if notes and b_value is not None:
         notes = [f"{notes[0]}, b = {b_value:g}"]
-    return dicom.read_volume(volumes[index]), notes
+    return read_volume(volumes[index]), notes
 
 
 def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | None) -> tuple[sitk.Image, list[str]]:
@@ -132,7 +134,7 @@ def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | No
         reader.SetExtractIndex([0, 0, 0, index] + [0] * (len(size) - 4))
         reader.SetExtractSize([*size[:3]] + [0] * (len(size) - 3))
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        _check_nifti(source, path)
+        notes += _check_nifti(source, path)
     image = reader.Execute()
     direction = np.reshape(image.GetDirection(), (3, 3))
     if np.abs(direction @ direction.T - np.eye(3)).max() > _NOT_ORTHONORMAL:
@@ -161,8 +163,14 @@ def _choose_volume(source: str, count: int, channel: str, dwi_volume: str | int 
     return number - 1, [f"volume {number} of {count} taken"]
 
 
-def _check_nifti(source: str, path: Path) -> None:
-    """Looks for what SimpleITK makes zeros of without a word: the missing end of a NIfTI file, NaN and infinity."""
+def _check_nifti(source: str, path: Path) -> list[str]:
+    """Looks for what SimpleITK does without a word.
+
+    It makes zeros of the missing end of a NIfTI file, of NaN and of infinity, and chooses one of two orientations.
+
+    Returns:
+        Notes on the orientation.
+    """
     try:
         header: Any = nibabel.load(path).header
         content = path.read_bytes()
@@ -177,6 +185,13 @@ def _check_nifti(source: str, path: Path) -> None:
         raise UserError(source, found, "a whole NIfTI file", "copy it again from its source")
     if kind.kind == "f":
         _check_finite(source, np.frombuffer(content, kind, count, start))
+    if not header["qform_code"] and not header["sform_code"]:
+        return ["no orientation in the header, the axes are taken as they come"]
+    if header["qform_code"] and header["sform_code"]:
+        corners = np.array([[0, 0, 0, 1], [*header.get_data_shape()[:3], 1]]).T
+        if np.abs((header.get_qform() - header.get_sform()) @ corners).max() > _ONE_PLACE_MM:
+            return ["qform and sform of the header differ, the one that SimpleITK prefers is taken, as nnU-Net does"]
+    return []
 
 
 def _check_finite(source: str, values: np.ndarray) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +71,19 @@ def write_tss_table(path: Path, records: Iterable[CaseRecord]) -> None:
     """Writes the TSS and patients of cases, where any is known; else removes the table."""
     records = list(records)
     patients = any(record.patient for record in records)
-    rows = []
+    rows = [["case", "tss_hours", "patient"] if patients else ["case", "tss_hours"]]
     for record in records:
         hours = "" if record.tss_hours is None else repr(round(record.tss_hours, 6))
         if patients:  # every row has one then; a case without is a patient of its own
-            rows.append(f"{record.case},{hours},{record.patient or record.case}")
+            rows.append([record.case, hours, record.patient or record.case])
         elif hours:
-            rows.append(f"{record.case},{hours}")
-    if not rows:
+            rows.append([record.case, hours])
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    if len(rows) == 1:
         path.unlink(missing_ok=True)
-        return
-    text = "\n".join(["case,tss_hours" + (",patient" if patients else ""), *rows, ""])
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
+    elif not path.is_file() or path.read_text(encoding="utf-8") != text.getvalue():
+        write_text(path, text.getvalue())
 
 
 def _made(settings: Settings) -> dict[str, Any]:
@@ -96,4 +98,6 @@ def _made(settings: Settings) -> dict[str, Any]:
 
 
 def _said(value: Any) -> str:
+    if value is None:
+        return "not given"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -140,7 +140,9 @@ def test_several_masks_are_refused(touch):
 
 def test_named_suffix_that_is_nowhere_is_refused_with_those_that_are_there(touch):
     folder = touch("sub-01/dwi/sub-01_dwi.nii.gz", "sub-01/anat/sub-01_T1w.nii.gz")
-    assert "no file that ends in _flare.nii.gz; the suffixes there are: dwi, t1w" in refusal(folder, FLAIR="flare")
+    assert "no file that ends in _flare.nii.gz; the suffixes there are: dwi, t1w" in refusal(
+        folder, DWI="dwi", FLAIR="flare"
+    )
 
 
 def test_folder_without_a_scan_is_refused(touch, tmp_path):

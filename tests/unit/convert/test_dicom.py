@@ -81,9 +81,10 @@ def test_folder_with_a_hash_in_its_name_is_a_folder(tmp_path, values, write):
     assert read_scan(f"{folder}#1.2.3", channel="FLAIR")[0].GetSize() == (10, 12, 5)
 
 
-def test_b0_and_b1000_in_one_series_are_two_volumes_in_order_of_b(tmp_path, values, write):
-    write(tmp_path, values + 500, first=0, **{B: "1000"})
-    write(tmp_path, values, first=5, **{B: "0"})
+@pytest.mark.parametrize("tag", [B, "t0019_100c"])  # the second is Siemens' own
+def test_b0_and_b1000_in_one_series_are_two_volumes_in_order_of_b(tmp_path, values, write, tag):
+    write(tmp_path, values + 500, first=0, t0019_0010="SIEMENS MR HEADER", **{tag: "1000"})
+    write(tmp_path, values, first=5, t0019_0010="SIEMENS MR HEADER", **{tag: "0"})
     assert "2 volumes (4D)" in (message := refusal(tmp_path, "DWI")) and "--dwi-volume last" in message
     image, notes = read_scan(str(tmp_path), channel="DWI", dwi_volume="last")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), values + 500)
@@ -179,6 +180,36 @@ def test_patient_is_nowhere_in_the_result(tmp_path, values, write):
     assert b"DOE" not in content and b"JANE" not in content and b"ID4711" not in content and notes == []
 
 
+def test_images_of_two_sizes_are_refused(tmp_path, values, write):
+    write(tmp_path, values)
+    write(tmp_path, values[:2, :8], first=5)
+    assert "5 of 10 x 12, 2 of 10 x 8" in refusal(tmp_path)
+
+
+def test_two_b_values_in_one_volume_are_refused(tmp_path, values, write):
+    write(tmp_path, values[:3], **{B: "1000"})
+    write(tmp_path, values[3:], first=3, heights=np.array([15.0, 20]), **{B: "0"})
+    assert "b-values [0.0, 1000.0]" in refusal(tmp_path, "DWI")
+
+
+def test_description_in_another_alphabet_is_no_matter(tmp_path, values, write):
+    for path in write(tmp_path, values, t0008_103e="Sch?del").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"Sch?del", b"Sch\xe4del"))
+    assert read_scan(str(tmp_path), channel="FLAIR")[0].GetSize() == (10, 12, 5)
+
+
+def test_screenshots_are_refused(tmp_path, values, write):
+    for path in write(tmp_path, values).iterdir():  # ImagePositionPatient becomes a tag that nobody knows
+        path.write_bytes(path.read_bytes().replace(b"\x20\x00\x32\x00", b"\x20\x00\x33\x00"))
+    assert "without a position" in refusal(tmp_path)
+
+
+def test_colour_map_is_refused(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (1, 12, 10, 3), np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(tmp_path / "map.dcm"))
+    assert "colour pictures" in refusal(tmp_path, "Tmax")
+
+
 class TestEnhanced:
     @pytest.fixture
     def whole(self, tmp_path, values, request):
@@ -221,3 +252,11 @@ class TestEnhanced:
     def test_frames_that_are_not_one_volume_in_order_are_refused(self, whole, order):
         self.move(whole, order)
         assert "dcm2niix" in refusal(whole, "DWI", dwi_volume="last")
+
+    @pytest.mark.parametrize("tag", [b"\x20\x00\x37\x00", b"\x28\x00\x53\x10", b"\x28\x00\x52\x10"])
+    def test_frames_of_two_orientations_or_scales_are_refused(self, whole, tag):
+        content = bytearray((whole / "whole.dcm").read_bytes())
+        content[60:70] = tag + b"DS\x02\x003 "  # into the preamble, which no DICOM reader looks at
+        content[80:90] = tag + b"DS\x02\x004 "
+        (whole / "whole.dcm").write_bytes(bytes(content))
+        assert "dcm2niix" in refusal(whole)

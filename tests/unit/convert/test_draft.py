@@ -58,6 +58,21 @@ def test_folder_of_a_patient_is_a_case_whatever_the_files_are_named(draft):
     assert rows[1]["mask"] == "scans/Smith/day1/masks/scan.nii.gz"
 
 
+def test_patients_of_a_flat_folder_are_not_mixed(draft):
+    assert [sorted(row) for row in draft("p1_dwi.nii", "p2_flair.nii")[0]] == [["DWI", "case"], ["FLAIR", "case"]]
+
+
+def test_folders_below_a_patient_s_belong_to_the_patient(draft):
+    rows, _ = draft("p1/0003_x/dwi.nii", "p1/0007_y/flair.nii", "p1/0007_y/brain_mask.nii", "p1/0007_y/roi.nii")
+    assert [sorted(row) for row in rows] == [["DWI", "FLAIR", "case", "mask"]]
+    assert rows[0]["mask"].endswith("roi.nii")
+
+
+def test_brain_mask_is_no_lesion(draft):
+    rows, printed = draft("p1/dwi.nii", "p1/brain_mask.nii")
+    assert "mask" not in rows[0] and "brain_mask.nii" in printed
+
+
 def test_folder_of_many_patients_is_split_by_the_names(draft):
     rows, _ = draft("hospital/a_dwi.nii", "hospital/a_flair.nii", "hospital/b_dwi.nii", "hospital/b_flair.nii")
     assert [(row["DWI"], row["FLAIR"]) for row in rows] == [
@@ -71,6 +86,16 @@ def test_folders_named_after_channels_are_joined(draft):
         "case": "case_001", "DWI": "scans/DWI/p1.nii", "FLAIR": "scans/FLAIR/p1.nii", "mask": "scans/masks/p1.nii",
     }  # fmt: skip
     assert rows[1] == {"case": "case_002", "DWI": "scans/DWI/p2.nii"}
+
+
+def test_masks_may_be_named_as_their_scans_are(draft):
+    rows, _ = draft("images/p1_dwi.nii", "images/p1_flair.nii", "lesions/p1_dwi.nii", "lesions/p1_brain.nii")
+    assert rows == [
+        {
+            "case": "case_001", "DWI": "scans/images/p1_dwi.nii", "FLAIR": "scans/images/p1_flair.nii",
+            "mask": "scans/lesions/p1_dwi.nii",
+        }
+    ]  # fmt: skip
 
 
 def test_sessions_are_cases_of_their_own(draft):

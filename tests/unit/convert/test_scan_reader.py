@@ -101,6 +101,17 @@ def test_scale_of_the_header_is_applied(save_nifti):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read).T, stored * 0.5 - 3)
 
 
+def test_orientation_that_simpleitk_chooses_is_noted(tmp_path, values):
+    turned = np.diag([1.5, 1.25, 5, 1]) @ np.array([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    for qform, sform, wanted in ((1, 1, []), (0, 1, []), (1, 0, []), (0, 0, ["no orientation"]), (1, 2, ["qform and"])):
+        nifti = nibabel.Nifti1Image(values.T.astype(np.float32), np.diag([1.5, 1.25, 5, 1]))
+        nifti.set_qform(np.diag([1.5, 1.25, 5, 1]), qform)
+        nifti.set_sform(turned if wanted else nifti.affine, sform)
+        nibabel.save(nifti, tmp_path / "scan.nii.gz")
+        _, notes = read_scan(str(tmp_path / "scan.nii.gz"), channel="FLAIR")
+        assert [note[: len(start)] for note, start in zip(notes, wanted, strict=True)] == wanted
+
+
 def test_text_in_a_nifti_header_does_not_come_out(save_nifti, tmp_path, values):
     path = save_nifti(values.astype(np.float32), descrip=b"DOE^JANE", aux_file=b"DOE_19500101", db_name=b"DOE JANE")
     assert gzip.decompress(path.read_bytes()).count(b"DOE") == 3
@@ -126,6 +137,11 @@ def test_4d_dwi_needs_a_choice_and_takes_it(save_nifti, values):
 def test_choice_of_a_dwi_volume_says_nothing_of_a_3d_dwi(save, image):
     read, notes = read_scan(str(save(image)), channel="DWI", dwi_volume="last")
     assert read.GetSize() == image.GetSize() and notes == []
+
+
+def test_5d_is_refused(save):
+    image = sitk.Image([4, 5, 6, 1, 2], sitk.sitkInt16)
+    assert "5 dimensions" in refusal(save(image, "scan.mha"), dwi_volume="last")
 
 
 def test_4d_with_one_volume_is_3d(save_nifti, values):
@@ -189,6 +205,11 @@ def test_colour_is_refused(save):
 def test_flat_images_are_refused(save, save_nifti, values):
     assert "one slice" in refusal(save(values[:1]))
     assert "one slice" in refusal(save_nifti(values[0].astype(np.float32)))
+
+
+def test_nan_is_seen_under_a_name_in_capitals(save, values, tmp_path):
+    values[0, 0, 0] = np.nan
+    assert "1 voxels" in refusal(save(values).rename(tmp_path / "SCAN.NII.GZ"))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
