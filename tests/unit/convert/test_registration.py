@@ -195,6 +195,19 @@ def test_without_elastix_its_package_is_named(monkeypatch):
         register(fixed, fixed, engine="elastix")
 
 
+def test_scans_that_cannot_be_registered_are_refused_by_what_is_wrong_with_them():
+    whole = scan("FLAIR", (34, 38, 14), (6.0, 6.0, 9.0))
+    with pytest.raises(UserError, match="34 x 38 x 3 voxels"):
+        register(whole, whole[:, :, 5:8], engine="sitk")
+    with pytest.raises(UserError, match="99 % of its voxels are 0"):
+        register(whole * 0, whole, engine="sitk")
+
+
+def test_four_slices_are_enough_to_try():
+    whole = scan("FLAIR", (34, 38, 26), (6.0, 6.0, 5.0))
+    assert register(whole, whole[:, :, 11:15], engine="sitk").after > 0
+
+
 def test_a_few_common_voxels_do_not_look_like_a_fit():
     """Of two columns of voxels each explains the other well; of whole scans that do not fit, hardly."""
     fixed = scan("FLAIR", (50, 56, 20), (4.0, 4.0, 6.0))
