@@ -11,7 +11,6 @@ import SimpleITK as sitk
 from nnunet_mgcl.errors import UserError, reason
 
 SETTINGS = {
-    "MaximumNumberOfIterations": "500",
     "NumberOfSpatialSamples": "4096",
     "RandomSeed": "1",
     "WriteResultImage": "false",

@@ -84,7 +84,7 @@ def _optimise(
     pose = sitk.Euler3DTransform(start)
     method.SetInitialTransform(pose, inPlace=True)
     try:
-        with _one_thread():
+        with _quietly_on_one_thread():
             method.Execute(fixed, moving)
     except RuntimeError:
         return None
@@ -92,11 +92,13 @@ def _optimise(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _quietly_on_one_thread() -> Iterator[None]:
     """Sums in another order would give other last digits; the method's own setting does not reach its measure."""
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    threads, warns = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         yield
     finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(warns)
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

@@ -21,6 +21,8 @@ COARSE_MM, FINE_MM = 6.0, 2.0
 """Voxels that the search for a start and the measure look at (no axis gets finer than the scan)."""
 CLIPPED = (0.5, 99.5)
 """Percentiles between which intensities count: a few bright voxels would use up the histogram's bins."""
+FEWEST = 4
+"""Voxels along an axis that ITK's filters need."""
 UNCHANGED = 0.98
 """A share of the measure at the headers' pose: what is above it has not got worse, but is the same within its noise."""
 
@@ -69,9 +71,11 @@ def register(fixed: sitk.Image, moving: sitk.Image, *, engine: Engine) -> Regist
         engine: Who refines.
 
     Raises:
-        UserError: elastix is not installed, or the scans never overlap.
+        UserError: elastix is not installed, or a scan is too small or too empty to be registered.
     """
     align = ENGINES[engine]
+    for image in (fixed, moving):
+        _check(image)
     fine = _simplify(fixed, FINE_MM), _simplify(moving, FINE_MM)
     measure = MutualInformation(*fine)
     start = _best_start(_simplify(fixed, COARSE_MM), _simplify(moving, COARSE_MM))
@@ -99,13 +103,27 @@ def doubts(registration: Registration, *, max_shift: float, max_rotation: float)
     return found
 
 
+def _check(image: sitk.Image) -> None:
+    low, high = np.percentile(sitk.GetArrayViewFromImage(image), CLIPPED)
+    if low == high:
+        found = f"{CLIPPED[1] - CLIPPED[0]:.0f} % of its voxels are {low:g}"
+        raise UserError("registration", found, "a scan of a head", "look at the scan in a viewer")
+    if min(image.GetSize()) < FEWEST:
+        found = f"a scan of {' x '.join(map(str, image.GetSize()))} voxels"
+        remedy = "leave this scan out, or --reference none where the scans are registered already"
+        raise UserError("registration", found, f"at least {FEWEST} voxels along every axis", remedy)
+
+
 def _simplify(image: sitk.Image, spacing: float) -> sitk.Image:
     """The image without outliers, on voxels of `spacing` mm where its own are finer."""
-    own = image.GetSpacing()
     low, high = np.percentile(sitk.GetArrayViewFromImage(image), CLIPPED)
     clipped = sitk.Clamp(sitk.Cast(image, sitk.sitkFloat32), sitk.sitkFloat32, float(low), float(high))
-    grid = common_grid(image, (max(own[0], spacing), max(own[1], spacing), max(own[2], spacing)))
-    return resample(clipped, grid, sitk.Transform(3, sitk.sitkIdentity), interpolation="linear")
+    x, y, z = (
+        min(max(own, spacing), own * n / FEWEST) for own, n in zip(image.GetSpacing(), image.GetSize(), strict=True)
+    )
+    return resample(
+        clipped, common_grid(image, (x, y, z)), sitk.Transform(3, sitk.sitkIdentity), interpolation="linear"
+    )
 
 
 def _head_centre(image: sitk.Image) -> np.ndarray:
@@ -127,11 +145,11 @@ def _starts(fixed: sitk.Image, moving: sitk.Image) -> Iterator[sitk.Euler3DTrans
 
 def _best_start(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
     measure = MutualInformation(fixed, moving)
-    found = [engine_sitk.search(fixed, moving, start) for start in _starts(fixed, moving)]
-    best = max((pose for pose in found if pose is not None), key=measure, default=None)
+    poses = [engine_sitk.search(fixed, moving, start) for start in _starts(fixed, moving)]
+    best = max((pose for pose in poses if pose is not None), key=measure, default=None)
     if best is None:
-        what = "the scans have no voxel in common, wherever they are put"
-        raise UserError("registration", what, "two scans of one head", "look at both scans in a viewer")
+        found = "no place at which the scans overlap and explain each other"
+        raise UserError("registration", found, "two scans of one head", "look at both scans in a viewer")
     return best
 
 

@@ -106,12 +106,12 @@ def test_fine_stripes_average_out_on_a_coarser_grid(axis):
 def test_axes_that_do_not_get_coarser_are_not_blurred_however_the_scan_is_stored():
     """Slices along x (sagittal) brought to thick slices along z: only z may be blurred."""
     values = np.zeros((24, 24, 24), np.float32)
-    values[:, :, 12] = 100  # a plane through x = 12
+    values[:, 12, 12] = 100  # a line along z
     axial = image(values)
     stored = sitk.PermuteAxes(axial, (2, 0, 1))
     grid = common_grid(axial, (1.0, 1.0, 6.0))
     expected = np.zeros((4, 24, 24))
-    expected[:, :, 12] = 100
+    expected[:, 12, 12] = 100
     for scan in (axial, stored):
         moved = sitk.GetArrayFromImage(resample(scan, grid, IDENTITY, interpolation="linear"))
         np.testing.assert_allclose(moved, expected, atol=1e-3)
