@@ -65,19 +65,21 @@ class Run:
         _check_strangers(self.folder, self.everything.values())
         self.described = _described(self.folder / "dataset.json")
         self.page = self.folder / outputs.BESIDE / "index.html"
-        self.updated = False
+        self.updates: list[CaseRecord] = []
         self.outcome = Outcome()
 
     def execute(self, track: Track) -> Outcome:
         """Removes what is not asked for any more, converts what is stale, and writes the tables and the page."""
         jobs = self._stale_jobs()
         gone = [case for case in self.before if case not in self.wanted]
-        if jobs or gone or self.updated:
+        if jobs or gone or self.updates:
             self.page.unlink(missing_ok=True)
             if not self.options.test:
                 # nnU-Net must not take the dataset for whole before it is so again.
                 (self.folder / "dataset.json").unlink(missing_ok=True)
         outputs.clear_staging(self.folder)
+        for record in self.updates:
+            write_record(outputs.record_path(self.folder, record.case), record)
         self._remove(gone)
         self._convert(jobs, track)
         outputs.clear_staging(self.folder)
@@ -97,8 +99,7 @@ class Run:
                 continue
             current = replace(record, tss_hours=row.tss_hours, patient=row.patient, accepted=accepted)
             if current != record:
-                write_record(outputs.record_path(self.folder, case), current)
-                self.updated = True
+                self.updates.append(current)
             self.outcome.records[case] = current
         return jobs
 
@@ -139,6 +140,9 @@ class Run:
         tables.write_tss_table(self.folder / "tss.csv", labelled)
         content = tables.dataset_json(self.options.name, self.settings, len(labelled))
         tables.write_dataset_json(self.folder / "dataset.json", content, self.described, self.log)
+        tests = [case for case in self.everything if case not in self.before]
+        if tests and tables.differently_made(content, self.described):
+            self.log(f"{len(tests)} test cases were prepared with other options: convert them again (--test)")
         if not labelled:
             self.log("No labelled case: nnU-Net cannot plan this dataset")
 

@@ -58,6 +58,11 @@ def check_same_preparation(path: Path, settings: Settings) -> None:
             )  # fmt: skip
 
 
+def differently_made(content: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether cases that fit one `dataset.json` do not fit the other, where there is one."""
+    return bool(before) and any(content[key] != before.get(key) for key in ("channel_names", MARK))
+
+
 def write_dataset_json(path: Path, content: dict[str, Any], before: dict[str, Any], log: Callable[[str], None]) -> None:
     """Writes `dataset.json` where it is missing or differs, and says which keys are others than they were before."""
     changed = [key for key in {**before, **content} if before.get(key) != content.get(key) and key != "numTraining"]

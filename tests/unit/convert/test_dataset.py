@@ -347,6 +347,9 @@ def test_test_cases_join_the_dataset_and_stay_when_training_cases_change(run, te
     os.utime(raw_scans / "a_dwi.nii.gz", (0, 0))
     assert run().converted == ["a"]
     assert [name for name in run.names() if "Ts" in name] == added
+    assert not any("test cases" in line for line in run.lines)
+    run(spacing=(4.0, 4.0, 6.0))
+    assert any("1 test cases were prepared with other options" in line for line in run.lines)
 
 
 def test_test_cases_are_prepared_as_the_training_cases_were(run, test_manifest):
