@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from nnunet_mgcl.errors import UserError
 
 if TYPE_CHECKING:
-    from nnunet_mgcl.convert.dataset import Options, Outcome
     from nnunet_mgcl.convert.manifest import Manifest
+    from nnunet_mgcl.convert.options import Options
+    from nnunet_mgcl.convert.run import Outcome
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -138,7 +139,7 @@ def _manifest(args: argparse.Namespace) -> Manifest:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from nnunet_mgcl.convert.dataset import Options
+    from nnunet_mgcl.convert.options import Options
     from nnunet_mgcl.convert.settings import Settings
 
     for option in ("id", "name"):

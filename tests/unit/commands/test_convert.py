@@ -23,7 +23,7 @@ def in_this_process(monkeypatch):
     def convert_cases(jobs, processes):
         return ((job.row.case, convert_case(job)) for job in jobs)
 
-    monkeypatch.setattr("nnunet_mgcl.convert.dataset.convert_cases", convert_cases)
+    monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", convert_cases)
 
 
 @pytest.fixture

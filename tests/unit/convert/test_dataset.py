@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert import dataset as module
 from nnunet_mgcl.convert import outputs
+from nnunet_mgcl.convert import run as module
 from nnunet_mgcl.convert.case import convert_case
-from nnunet_mgcl.convert.dataset import Options, convert_dataset
+from nnunet_mgcl.convert.dataset import convert_dataset
 from nnunet_mgcl.convert.manifest import read_manifest
+from nnunet_mgcl.convert.options import Options
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.errors import UserError
@@ -380,7 +381,7 @@ def test_what_others_have_written_is_left_alone(run):
 
 def test_two_runs_at_a_time_are_refused(run):
     run()
-    with module._locked(run.dataset), pytest.raises(UserError, match="another mgcl convert"):
+    with module.locked(run.dataset), pytest.raises(UserError, match="another mgcl convert"):
         run()
 
 
