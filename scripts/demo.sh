@@ -21,7 +21,7 @@ step() {
 }
 
 eval "$(mgcl env --shell bash)"
-step mgcl phantom -o "$nnUNet_raw" --cases 24 --unlabelled 40 --seed 0 --overwrite
+step mgcl phantom -o "$nnUNet_raw" --cases 24 --unlabelled 40 --matrix 64 --slices 12 --seed 0 --preview --overwrite
 step nnUNetv2_plan_and_preprocess -d 501 -c 2d -np 1 -npfp 1
 step mgcl plan -d 501 -c 2d --preset demo
 step mgcl prepare -d 501 -c 2d -p MGCLPlans_demo -np 1

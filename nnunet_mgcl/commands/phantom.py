@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_mgcl.errors import UserError
+
+if TYPE_CHECKING:
+    from nnunet_mgcl.phantom.lesion_masks import LesionMasks
+    from nnunet_mgcl.phantom.options import PhantomOptions
+
+DESCRIBED, DESCRIBED_STROKES = 5000, 200
+"""Patients whose clocks `--describe` draws, and of how many of them the strokes, which take longer."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -11,45 +22,106 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "phantom",
         help="write a synthetic stroke dataset",
-        description="Writes a raw nnU-Net dataset of synthetic strokes with an unlabelled pool and times "
-        "since onset. It is drawn from ellipses and noise: results on it say nothing about clinical "
-        "performance.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Writes a raw nnU-Net dataset of synthetic strokes with an unlabelled pool and times since onset, "
+        "or the same patients' unregistered scans. The MNI152 template and a model of stroke MRI make it: results on "
+        "it say nothing about clinical performance.",
     )
-    parser.add_argument("-o", dest="output", type=Path, required=True, help="parent folder, usually $nnUNet_raw")
-    parser.add_argument("--cases", type=int, default=24, help="labelled training cases")
-    parser.add_argument("--unlabelled", type=int, default=40, help="cases of the unlabelled, unpaired pool")
-    parser.add_argument("--test", type=int, default=4, help="labelled test cases")
-    parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal files")
-    parser.add_argument("--size", type=int, nargs=3, default=(64, 64, 12), metavar=("X", "Y", "Z"), help="voxels")
-    parser.add_argument("--id", type=int, default=501, help="number of the dataset")
-    parser.add_argument("--name", default="Phantom", help="name of the dataset")
-    parser.add_argument("--preview", action="store_true", help="also draw preview.png")
+    parser.add_argument("-o", dest="output", type=Path, help="parent folder, usually $nnUNet_raw")
+    parser.add_argument("--cases", type=int, default=24, help="labelled training cases (24)")
+    parser.add_argument("--unlabelled", type=int, default=40, help="cases of the unlabelled, unpaired pool (40)")
+    parser.add_argument("--test", type=int, default=4, help="labelled test cases (4)")
+    parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal files (0)")
+    parser.add_argument("--matrix", type=int, help="voxels along x and y (128; with --unregistered the paper's, 512)")
+    parser.add_argument("--slices", type=int, default=18, help="voxels along z (18)")
+    parser.add_argument(
+        "--lesion-masks", type=Path, metavar="DIR", help="lesion masks in MNI space whose shapes the strokes take"
+    )
+    parser.add_argument(
+        "--unregistered",
+        action="store_true",
+        help="write every scan on a grid of its own, moved, with a manifest for mgcl convert",
+    )
+    parser.add_argument("--id", type=int, default=501, help="number of the dataset (501)")
+    parser.add_argument("--name", default="Phantom", help="name of the dataset (Phantom)")
+    parser.add_argument("-np", dest="processes", type=int, help="processes (as many as nnU-Net would take)")
+    parser.add_argument("--preview", action="store_true", help="also draw preview.png: an early and a late stroke")
     parser.add_argument("--overwrite", action="store_true", help="replace an older phantom")
+    parser.add_argument("--describe", action="store_true", help="write nothing; print what 5000 patients are like")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the dataset."""
-    from rich.progress import track
+    """Writes the dataset, or describes it."""
+    from nnunet_mgcl.phantom.lesion_masks import find_masks
+    from nnunet_mgcl.phantom.options import check_options
 
-    from nnunet_mgcl.phantom.dataset import PhantomOptions, write_phantom
-    from nnunet_mgcl.phantom.preview import write_preview
+    options = _options(args)
+    check_options(options)
+    masks = find_masks(options.lesion_masks) if options.lesion_masks else None
+    if args.describe:
+        return _describe(options, masks)
+    if args.output is None:
+        raise UserError("-o", "not given", "the folder to write into", "add -o $nnUNet_raw, or --describe")
+    folder = _write(args, options, masks)
+    if args.preview:
+        from nnunet_mgcl.phantom.preview import write_preview
 
-    options = PhantomOptions(
+        write_preview(folder / "preview.png", options, masks)
+    print(f"Synthetic, not clinical: {folder}")
+    if args.unregistered:
+        print(_next_command(folder, options))
+    return 0
+
+
+def _options(args: argparse.Namespace) -> PhantomOptions:
+    from nnunet_mgcl.phantom.options import PAPER_MATRIX, PhantomOptions
+
+    return PhantomOptions(
         cases=args.cases,
         unlabelled=args.unlabelled,
         test=args.test,
         seed=args.seed,
-        size=tuple(args.size),
+        matrix=args.matrix or (PAPER_MATRIX if args.unregistered else PhantomOptions.matrix),
+        slices=args.slices,
+        lesion_masks=args.lesion_masks,
         id=args.id,
         name=args.name,
     )
-    written = write_phantom(args.output, options, overwrite=args.overwrite)
+
+
+def _write(args: argparse.Namespace, options: PhantomOptions, masks: LesionMasks | None) -> Path:
+    from rich.progress import track
+
+    from nnunet_mgcl.phantom.dataset import write_phantom
+    from nnunet_mgcl.phantom.unregistered import scans_folder, write_unregistered
+    from nnunet_mgcl.workers import default_processes
+
+    write, name = (write_unregistered, scans_folder(options)) if args.unregistered else (write_phantom, options.folder)
+    processes = args.processes or default_processes()
+    written = write(args.output, options, masks, overwrite=args.overwrite, processes=processes)
     total = options.cases + options.unlabelled + options.test
-    for _ in track(written, description=f"Drawing {options.folder}", total=total):
+    for _ in track(written, description=f"Drawing {name}", total=total):
         pass
-    folder = args.output / options.folder
-    if args.preview:
-        write_preview(folder / "preview.png", options)
-    print(f"Synthetic dataset, not clinical: {folder}")
+    return args.output / name
+
+
+def _describe(options: PhantomOptions, masks: LesionMasks | None) -> int:
+    from rich.progress import track
+
+    from nnunet_mgcl.phantom.cases import training_cases
+    from nnunet_mgcl.phantom.describe import describe, render
+    from nnunet_mgcl.phantom.patient import draw_case_clock, draw_case_stroke
+
+    cases = training_cases(replace(options, cases=DESCRIBED))
+    clocks = [draw_case_clock(case, options) for case in cases]
+    some = list(zip(cases, clocks, strict=True))[:DESCRIBED_STROKES]
+    strokes = [draw_case_stroke(c, clock, options, masks) for c, clock in track(some, description="Drawing strokes")]
+    print(render(describe(clocks, [s.core_ml for s in strokes], [s.deficit_ml for s in strokes])))
     return 0
+
+
+def _next_command(folder: Path, options: PhantomOptions) -> str:
+    from nnunet_mgcl.phantom.scanner import CHANNELS
+
+    groups = " ".join(f"{modality}={','.join(channels)}" for modality, channels in CHANNELS.items())
+    command = f"mgcl convert -i {folder / 'manifest.csv'} --id {options.id} --name {options.name}"
+    return f"Next: {command} --reference FLAIR --modality {groups}"

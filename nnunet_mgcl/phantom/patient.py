@@ -1,39 +1,70 @@
-"""One synthetic patient: head, stroke and images from one seed."""
+"""One synthetic patient: head, tissue clock and stroke; and how the patient lies in a scanner."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from nnunet_mgcl.data.bit_mask import encode
-from nnunet_mgcl.phantom.anatomy import Grid, draw_anatomy
-from nnunet_mgcl.phantom.lesion import Lesion, draw_lesion
-from nnunet_mgcl.phantom.signal import MODALITIES, draw_image
+from nnunet_mgcl.phantom.anatomy import Grid, Head, Pose, draw_head
+from nnunet_mgcl.phantom.cases import Case
+from nnunet_mgcl.phantom.clock import TissueClock, draw_clock
+from nnunet_mgcl.phantom.distractors import Distractors, draw_distractors
+from nnunet_mgcl.phantom.lesion_masks import LesionMasks
+from nnunet_mgcl.phantom.options import PhantomOptions
+from nnunet_mgcl.phantom.scene import Scene, set_scene
+from nnunet_mgcl.phantom.stroke import Stroke, draw_stroke
+
+# How heads lie: standard deviations in degrees and mm, of patients and of one patient from scan to scan. Chosen.
+LYING = (4.0, 3.0)
+MOVING = (2.0, 2.0)
 
 
 @dataclass(frozen=True)
 class Patient:
-    """A synthetic patient.
+    """A synthetic patient; `stroke` is None where none is in view."""
 
-    Attributes:
-        lesion: The stroke.
-        images: One int16 image `(Z, Y, X)` a modality that was drawn.
-    """
+    head: Head
+    pose: Pose
+    clock: TissueClock
+    stroke: Stroke | None
+    distractors: Distractors
 
-    lesion: Lesion
-    images: dict[str, npt.NDArray[np.int16]]
+    def scene(self, grid: Grid, pose: Pose | None = None) -> Scene:
+        """The patient in a scanner with this grid, lying as ever or in another pose."""
+        anatomy = self.head.sample(grid, pose or self.pose)
+        stroke = self.stroke.sample(anatomy) if self.stroke else None
+        return set_scene(anatomy, self.distractors.sample(anatomy), stroke, self.clock)
 
-    @property
-    def label_map(self) -> npt.NDArray[np.uint8]:
-        """The modalities' masks as one bit mask `(Z, Y, X)`: DWI = 1, FLAIR = 2, PWI = 4."""
-        return encode(self.lesion.masks(), MODALITIES)
+    def moved(self, rng: np.random.Generator) -> Pose:
+        """Another pose, after the patient has moved."""
+        degrees, mm = MOVING
+        rotation = np.add(self.pose.rotation, rng.normal(0.0, degrees, size=3))
+        return _pose(rotation, np.add(self.pose.shift, rng.normal(0.0, mm, size=3)))
 
 
-def draw_patient(grid: Grid, hours: float, rng: np.random.Generator, modalities: Iterable[str] = MODALITIES) -> Patient:
-    """Draws a patient whose stroke is `hours` old."""
-    anatomy = draw_anatomy(grid, rng)
-    lesion = draw_lesion(grid, anatomy, hours, rng)
-    return Patient(lesion, {m: draw_image(m, grid, anatomy, lesion, rng) for m in modalities})
+def draw_patient(case: Case, options: PhantomOptions, masks: LesionMasks | None = None) -> Patient:
+    """Draws the patient of a case; the shape of the stroke comes from `masks` where they are given."""
+    rng = case.rng(options, "head")
+    head, pose = draw_head(rng), _pose(rng.normal(0.0, LYING[0], size=3), rng.normal(0.0, LYING[1], size=3))
+    clock = draw_case_clock(case, options)
+    stroke = draw_case_stroke(case, clock, options, masks) if case.stroke else None
+    distractors = draw_distractors(head.widening, case.rng(options, "distractors"), stroke)
+    return Patient(head, pose, clock, stroke, distractors)
+
+
+def draw_case_clock(case: Case, options: PhantomOptions) -> TissueClock:
+    """Draws the same patient's tissue clock alone."""
+    return draw_clock(case.hours, case.rng(options, "clock"))
+
+
+def draw_case_stroke(
+    case: Case, clock: TissueClock, options: PhantomOptions, masks: LesionMasks | None = None
+) -> Stroke:
+    """Draws the same patient's stroke alone."""
+    return draw_stroke(clock.core_fraction, case.rng(options, "stroke"), masks)
+
+
+def _pose(rotation: np.ndarray, shift: np.ndarray) -> Pose:
+    (a, b, c), (x, y, z) = rotation.tolist(), shift.tolist()
+    return Pose((a, b, c), (x, y, z))

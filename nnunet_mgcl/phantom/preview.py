@@ -1,4 +1,4 @@
-"""One picture of a phantom: some patients, every modality, the outlines of its mask."""
+"""One picture of a phantom, as the paper's Fig. 1: an early and a late stroke in every modality, outlined."""
 
 from __future__ import annotations
 
@@ -8,34 +8,69 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nnunet_mgcl.data.tss_table import binarise
 from nnunet_mgcl.files import replacing
-from nnunet_mgcl.phantom.dataset import PhantomOptions, training_cases
-from nnunet_mgcl.phantom.signal import MODALITIES
+from nnunet_mgcl.phantom.anatomy import Grid
+from nnunet_mgcl.phantom.cases import Case, training_cases
+from nnunet_mgcl.phantom.lesion_masks import LesionMasks
+from nnunet_mgcl.phantom.options import PhantomOptions
+from nnunet_mgcl.phantom.patient import draw_case_clock, draw_patient
+from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES, draw_images
+from nnunet_mgcl.phantom.scene import draw_masks
 
-ROWS = 4
-COLOURS = {"DWI": "tab:red", "FLAIR": "tab:purple", "PWI": "tab:orange"}
+COLOURS = {"DWI": "#d62728", "FLAIR": "#9467bd", "PWI": "#ff7f0e"}
+"""The paper's: red, purple, orange."""
+
+DWI_OUTLINE = "#17becf"
+TMAX_SECONDS = 15.0
 
 
-def write_preview(path: Path, options: PhantomOptions) -> None:
-    """Writes a PNG of up to `ROWS` training cases, youngest stroke first, in the slice with most core."""
-    cases = sorted(training_cases(options), key=lambda case: case.hours)
-    chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, ROWS).astype(int))]
-    figure = Figure(figsize=(2.6 * len(MODALITIES), 2.7 * len(chosen)), layout="constrained")
+def write_preview(path: Path, options: PhantomOptions, masks: LesionMasks | None = None) -> None:
+    """Writes a PNG of an early and a late training case, in the slice with most core.
+
+    Early is the case below 4.5 h with the largest perfusion mismatch among those whose lesion FLAIR does not show;
+    late the one beyond with the smallest among those whose lesion it does. The textbook's patients, not typical ones.
+    """
+    chosen = typical_cases(options)
+    figure = Figure(figsize=(3.0 * len(MODALITIES), 3.3 * len(chosen)), layout="constrained")
     axes = figure.subplots(len(chosen), len(MODALITIES), squeeze=False)
     for row, case in zip(axes, chosen, strict=True):
-        patient = case.draw(options)
-        masks = patient.lesion.masks()
-        z = int(masks["DWI"].sum(axis=(1, 2)).argmax())
+        scene = draw_patient(case, options, masks).scene(Grid.covering(options.matrix, options.slices))
+        outlines = draw_masks(scene)
+        z = int(outlines["DWI"].sum(axis=(1, 2)).argmax())
         for ax, modality in zip(row, MODALITIES, strict=True):
-            _show(ax, patient.images[modality][z], masks[modality][z], COLOURS[modality])
-            ax.set_title(f"{modality}, {case.hours:.1f} h", fontsize=9)
-    figure.suptitle("Synthetic phantom, not clinical data", fontsize=10)
+            channel = CHANNELS[modality][0]
+            image = draw_images(modality, scene, case.rng(options, modality))[channel][z]
+            _show(ax, channel, image)
+            if modality != "DWI":
+                _outline(ax, outlines["DWI"][z], DWI_OUTLINE, "dotted")
+            _outline(ax, outlines[modality][z], COLOURS[modality], "solid")
+            ax.set_title(f"{channel}, {case.hours:.1f} h after onset", fontsize=10)
+            ax.set_axis_off()
+    figure.suptitle("Synthetic phantom, not clinical data. Solid: the modality's own mask; dotted: DWI's", fontsize=10)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
-def _show(ax: Axes, image: np.ndarray, mask: np.ndarray, colour: str) -> None:
-    ax.imshow(image, cmap="gray", vmin=0, vmax=np.percentile(image, 99.7), interpolation="nearest")
+def typical_cases(options: PhantomOptions) -> list[Case]:
+    """An early case with both mismatches and a late one without, as far as there are such among the training cases."""
+    clocks = {case: draw_case_clock(case, options) for case in training_cases(options)}
+    chosen = []
+    for early in (True, False):
+        side = [case for case in clocks if binarise(case.hours) == early]
+        textbook = [case for case in side if clocks[case].flair_visible != early]
+        ordered = sorted(textbook or side, key=lambda case: clocks[case].core_fraction)
+        chosen += ordered[:1] if early else ordered[-1:]
+    return chosen
+
+
+def _show(ax: Axes, channel: str, image: np.ndarray) -> None:
+    if channel == "Tmax":
+        ax.imshow(image, cmap="inferno", vmin=0, vmax=TMAX_SECONDS, interpolation="nearest")
+    else:
+        ax.imshow(image, cmap="gray", vmin=0, vmax=np.percentile(image, 99.7), interpolation="nearest")
+
+
+def _outline(ax: Axes, mask: np.ndarray, colour: str, style: str) -> None:
     if mask.any():
-        ax.contour(mask, levels=[0.5], colors=colour, linewidths=1.0)
-    ax.set_axis_off()
+        ax.contour(mask, levels=[0.5], colors=colour, linewidths=1.3, linestyles=style)

@@ -23,7 +23,8 @@ TINY = [
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, call) -> Path:
     root = tmp_path_factory.mktemp("cascade")
-    call(root, "mgcl", "phantom", "-o", root / "raw", "--cases", 6, "--unlabelled", 6, "--test", 2, "--size", 32, 32, 6)
+    numbers = ("--cases", 6, "--unlabelled", 6, "--test", 2, "--matrix", 32, "--slices", 6)
+    call(root, "mgcl", "phantom", "-o", root / "raw", *numbers)
     call(root, "nnUNetv2_plan_and_preprocess", "-d", 501, "-c", "2d", "-np", 1, "-npfp", 1)
     call(root, "mgcl", "plan", "-d", 501, "-c", "2d", "--preset", "demo", "--set", *TINY)
     log = call(root, *TRAINING)

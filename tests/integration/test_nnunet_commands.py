@@ -36,10 +36,14 @@ def train(fold: object, trainer: str = "MGCLTrainer", *words: object) -> tuple[o
 def planned(tmp_path_factory, call) -> Path:
     """A phantom whose channels share one label `lesion`."""
     root = tmp_path_factory.mktemp("commands")
-    call(root, "mgcl", "phantom", "-o", root / "raw", "--cases", 8, "--unlabelled", 4, "--test", 3, "--size", 32, 32, 6)
+    numbers = ("--cases", 8, "--unlabelled", 4, "--test", 3, "--matrix", 32, "--slices", 6)
+    call(root, "mgcl", "phantom", "-o", root / "raw", *numbers)
     raw = root / "raw" / NAME
+    for number in (1, 3):  # ADC and Tmax
+        for path in raw.rglob(f"*_{number:04d}.nii.gz"):
+            path.unlink()
     for path in raw.rglob("*_0002.nii.gz"):
-        path.unlink()
+        path.rename(path.with_name(path.name.replace("_0002.", "_0001.")))
     for path in (raw / "labelsTr").iterdir():
         sitk.WriteImage(sitk.Cast(sitk.ReadImage(str(path)) > 0, sitk.sitkUInt8), str(path))
     dataset = json.loads((raw / "dataset.json").read_text())

@@ -8,11 +8,14 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.phantom.dataset import PhantomOptions, check_options, pool_cases, write_phantom
-from nnunet_mgcl.phantom.preview import write_preview
-from nnunet_mgcl.phantom.signal import MODALITIES
+from nnunet_mgcl.phantom.cases import pool_cases
+from nnunet_mgcl.phantom.dataset import write_phantom
+from nnunet_mgcl.phantom.options import PhantomOptions, check_options
+from nnunet_mgcl.phantom.patient import draw_patient
+from nnunet_mgcl.phantom.preview import typical_cases, write_preview
+from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES
 
-OPTIONS = PhantomOptions(cases=3, unlabelled=4, test=1, size=(24, 20, 6))
+OPTIONS = PhantomOptions(cases=3, unlabelled=4, test=1, matrix=32, slices=6)
 
 
 def write(parent, options=OPTIONS, **kwargs):
@@ -31,9 +34,9 @@ def phantom(tmp_path_factory):
 
 def test_it_has_the_files_of_a_raw_dataset(phantom):
     files = Counter(name.split("/")[0] for name in contents(phantom))
-    pool = sum(len(case.modalities) for case in pool_cases(OPTIONS))
+    pool = sum(len(CHANNELS[modality]) for case in pool_cases(OPTIONS) for modality in case.modalities)
     assert files == {
-        **{"imagesTr": 9, "labelsTr": 3, "imagesTs": 3, "labelsTs": 1, "imagesUn": pool},
+        **{"imagesTr": 12, "labelsTr": 3, "imagesTs": 4, "labelsTs": 1, "imagesUn": pool},
         **{"dataset.json": 1, "tss.csv": 1, "tssTs.csv": 1},
     }
 
@@ -49,6 +52,7 @@ def test_equal_options_give_equal_bytes_and_another_seed_does_not(phantom, tmp_p
 def test_a_label_map_is_the_bit_mask_of_nested_lesions(phantom):
     for path in (phantom / "labelsTr").iterdir():
         labels = sitk.GetArrayFromImage(sitk.ReadImage(path))
+        # FLAIR's visible part lies in DWI's core, and that in PWI's deficit.
         assert set(np.unique(labels)) <= {0, 4, 5, 7}
         assert (labels & 1).any()
 
@@ -56,8 +60,10 @@ def test_a_label_map_is_the_bit_mask_of_nested_lesions(phantom):
 def test_images_and_labels_share_a_grid_that_holds_the_head(phantom):
     paths = [*(phantom / "imagesTr").iterdir(), *(phantom / "labelsTr").iterdir()]
     for image in map(sitk.ReadImage, paths):
-        assert image.GetSize() == (24, 20, 6)
-        assert image.GetSpacing() == pytest.approx((9.6, 9.6, 12.0))  # 192 mm across the shorter side, 72 mm high
+        assert image.GetSize() == (32, 32, 6)
+        assert image.GetSpacing() == pytest.approx((230 / 32, 230 / 32, 21.0))  # 230 mm across, 126 mm high
+        middle = image.TransformContinuousIndexToPhysicalPoint([15.5, 15.5, 2.5])
+        assert middle == pytest.approx((0, 0, 0), abs=1e-3)
 
 
 def test_dataset_json_declares_every_combination_and_says_that_it_is_synthetic(phantom):
@@ -70,7 +76,8 @@ def test_dataset_json_declares_every_combination_and_says_that_it_is_synthetic(p
         "FLAIR": [2, 3, 6, 7],
         "PWI": [4, 5, 6, 7],
     }
-    assert content["mgcl"]["modalities"] == {"DWI": [0], "FLAIR": [1], "PWI": [2]}
+    assert content["channel_names"] == {"0": "DWI", "1": "ADC", "2": "FLAIR", "3": "Tmax"}
+    assert content["mgcl"]["modalities"] == {"DWI": [0, 1], "FLAIR": [2], "PWI": [3]}
     assert "SYNTHETIC" in content["description"]
 
 
@@ -128,13 +135,29 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"cases": 0}, {"unlabelled": -1}, {"id": 1000}, {"size": (8, 64, 12)}, {"name": "../x"}, {"name": ""}],
+    [{"cases": 0}, {"unlabelled": -1}, {"id": 1000}, {"matrix": 8}, {"slices": 2}, {"name": "../x"}, {"name": ""}],
 )
 def test_options_out_of_range_are_refused(change):
     with pytest.raises(UserError, match=f"--{next(iter(change))}"):
         check_options(replace(OPTIONS, **change))
 
 
-def test_the_preview_is_a_png(tmp_path):
-    write_preview(tmp_path / "preview.png", OPTIONS)
+def test_the_preview_shows_an_early_and_a_late_stroke(tmp_path):
+    options = replace(OPTIONS, cases=12)
+    early, late = typical_cases(options)
+    assert early.hours < 4.5 <= late.hours
+    young, old = (draw_patient(case, options) for case in (early, late))
+    assert young.clock.core_fraction < old.clock.core_fraction
+    assert (young.clock.flair_visible, old.clock.flair_visible) == (False, True)
+    write_preview(tmp_path / "preview.png", options)
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_processes_write_the_same_files(phantom, tmp_path):
+    again, _ = write(tmp_path, processes=2)
+    assert contents(again) == contents(phantom)
+
+
+def test_some_scans_of_the_pool_show_no_stroke():
+    cases = pool_cases(replace(OPTIONS, unlabelled=40))
+    assert sum(not case.stroke for case in cases) == 6

@@ -1,0 +1,69 @@
+"""What a user may choose about a phantom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunet_mgcl.errors import UserError
+
+PAPER_MATRIX = 512
+"""Voxels along x and y in section 4.1 of the paper."""
+
+MIN_MATRIX, MAX_MATRIX = 16, 1024
+MIN_SLICES, MAX_SLICES = 4, 128
+
+
+@dataclass(frozen=True)
+class PhantomOptions:
+    """What fixes a phantom: equal options give equal files.
+
+    Attributes:
+        cases: Labelled training cases.
+        unlabelled: Cases of the pool.
+        test: Labelled test cases.
+        seed: Seed of everything random.
+        matrix: Voxels along x and along y; the field of view stays the same.
+        slices: Voxels along z; the height of the stack stays the same.
+        lesion_masks: Folder of lesion masks in MNI space to take the strokes' shapes from; None: they are drawn.
+        id: Number of the dataset.
+        name: Its name.
+    """
+
+    cases: int = 24
+    unlabelled: int = 40
+    test: int = 4
+    seed: int = 0
+    matrix: int = 128
+    slices: int = 18
+    lesion_masks: Path | None = None
+    id: int = 501
+    name: str = "Phantom"
+
+    @property
+    def folder(self) -> str:
+        """The dataset's folder, `DatasetXXX_Name`."""
+        return f"Dataset{self.id:03d}_{self.name}"
+
+
+def check_options(options: PhantomOptions) -> None:
+    """Refuses what cannot be drawn.
+
+    Raises:
+        UserError: A number is out of range, or the name is none.
+    """
+    wanted = {
+        "cases": (1, 10**4),
+        "unlabelled": (0, 10**5),
+        "test": (0, 10**4),
+        "seed": (0, 2**31),
+        "matrix": (MIN_MATRIX, MAX_MATRIX),
+        "slices": (MIN_SLICES, MAX_SLICES),
+        "id": (1, 999),
+    }
+    for option, (low, high) in wanted.items():
+        value = getattr(options, option)
+        if not low <= value <= high:
+            raise UserError(f"--{option}", str(value), f"{low} to {high}", "choose another number")
+    if not options.name.replace("_", "").replace("-", "").isalnum():
+        raise UserError("--name", repr(options.name), "letters, digits, _ and -", "choose another name")

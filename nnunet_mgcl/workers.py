@@ -1,0 +1,66 @@
+"""Runs one function on many jobs, in processes of their own where more than one is wanted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from typing import TypeVar
+
+from nnunet_mgcl.errors import UserError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def default_processes() -> int:
+    """What nnU-Net's commands would take (`nnUNet_def_n_proc`, else 8), but no more than there are cores."""
+    return max(1, min(int(os.environ.get("nnUNet_def_n_proc", "8")), os.cpu_count() or 1))
+
+
+def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:
+    """Yields the results as they come, in any order.
+
+    Args:
+        function: A function of a module, since it travels to the processes.
+        jobs: What it is called with.
+        processes: 1 runs all in this process.
+
+    Raises:
+        UserError: A process was killed; also what `function` raises.
+    """
+    if processes == 1 or len(jobs) < 2:
+        yield from map(function, jobs)
+        return
+    pool = ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn"), start_worker)
+    try:
+        for future in as_completed([pool.submit(function, job) for job in jobs]):
+            yield future.result()
+    except BrokenProcessPool:
+        remedy = "choose fewer processes (-np), close other programs, and run it again"
+        raise UserError("-np", "a process was killed, perhaps for lack of memory", "enough memory", remedy) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def start_worker() -> None:
+    """Prepares a process for work, as the initialiser of a pool."""
+    import SimpleITK as sitk
+
+    # One thread a process: no more threads than cores, and sums in one order, so the same result every time.
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A worker whose parent was killed would go on writing beside the next run."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

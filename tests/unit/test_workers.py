@@ -1,0 +1,53 @@
+import os
+import signal
+
+import pytest
+import SimpleITK as sitk
+
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.workers import default_processes, run_jobs
+
+
+def square(number):
+    return number**2
+
+
+def die(number):
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def refuse(number):
+    raise UserError("job", str(number), "another", "mend it")
+
+
+def threads(number):
+    return sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_job_is_done_once(processes):
+    assert sorted(run_jobs(square, range(5), processes)) == [0, 1, 4, 9, 16]
+
+
+def test_a_killed_process_is_a_message():
+    with pytest.raises(UserError, match="-np"):
+        list(run_jobs(die, range(4), 2))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_users_mistake_comes_back_from_the_processes(processes):
+    with pytest.raises(UserError, match="mend it"):
+        list(run_jobs(refuse, range(2), processes))
+
+
+def test_processes_compute_with_one_thread():
+    assert set(run_jobs(threads, range(2), 2)) == {1}
+
+
+def test_the_default_is_nnunets_within_the_machine(monkeypatch):
+    monkeypatch.setenv("nnUNet_def_n_proc", "1")
+    assert default_processes() == 1
+    monkeypatch.setenv("nnUNet_def_n_proc", "10000")
+    assert default_processes() == (os.cpu_count() or 1)
