@@ -17,13 +17,13 @@ HEADINGS = (
     ("Doubts", "why somebody has to look at the picture; where there are some, the case waits for --accept"),
     ("Channel", "one row each"),
     ("Voxels", "of the scan as it was read"),
-    ("mm", "size of these voxels"),
+    ("Voxel size (mm)", "of the scan as it was read"),
     ("Fit", "mutual information with the reference, before -> after the registration; higher is better"),
-    ("Shift", "mm by which the registration moved the centre of the head"),
-    ("Turn", "degrees"),
+    ("Shift (mm)", "by which the registration moved the centre of the head"),
+    ("Turn (degrees)", "by which the registration rotated the head"),
     ("Notes", "unit of an ADC map, volume taken, and so on"),
-    ("Lesion", "ml"),
-    ("TSS", "hours from onset to scan"),
+    ("Lesion (ml)", "of each label or of each modality's mask, on the common grid"),
+    ("TSS (h)", "from onset to scan"),
 )
 STYLE = """
 body { font: 14px/1.4 system-ui, sans-serif; margin: 1rem; color: #111; background: #fff; }
