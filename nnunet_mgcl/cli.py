@@ -13,7 +13,9 @@ from nnunet_mgcl.files import explaining_writes
 # In the order of the help text. Each is a module of `nnunet_mgcl.commands` with `add_parser(subparsers)`,
 # which adds the subcommand of that name, and `run(args) -> int`, which returns the exit status. Heavy imports
 # (torch, nnunetv2) belong into `run`.
-COMMANDS = ("env", "doctor", "phantom", "plan", "prepare", "schema", "predict", "summary", "evaluate", "compare")
+COMMANDS = (
+    "env", "doctor", "phantom", "convert", "plan", "prepare", "schema", "predict", "summary", "evaluate", "compare",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

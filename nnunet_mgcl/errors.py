@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 def some(names: Sequence[str]) -> str:
     """The first three of many names, for a message."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """A remedy for a misspelt word."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"use one of {list(known)}"
 
 
 class UserError(SystemExit):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nnunet_mgcl.config import MGCLConfig, TSSConfig
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, suggestion
 
 MAX_MASKS = 4
 """Most branches with a mask of their own: the bit mask needs 2^M labels."""
@@ -178,12 +176,6 @@ def channel_names(dataset_json: dict[str, Any]) -> dict[int, str]:
     """Channel number to name, in order of the numbers (`modality` is nnU-Net's older key)."""
     names = dataset_json.get("channel_names") or dataset_json["modality"]
     return {int(number): names[number] for number in sorted(names, key=int)}
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """A remedy for a misspelt word."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"use one of {list(known)}"
 
 
 def _validated(plans: dict[str, Any], configuration: str, block: dict[str, Any]) -> MGCLConfig:

@@ -7,9 +7,9 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, suggestion
 from nnunet_mgcl.files import read_json
-from nnunet_mgcl.plans import deep_merge, merged_configuration, resolve_block, suggestion
+from nnunet_mgcl.plans import deep_merge, merged_configuration, resolve_block
 from nnunet_mgcl.resources import plans_dir
 
 SCHEMA = "mgcl.schema.json"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from nnunet_mgcl.data.csv_table import read_csv
 from nnunet_mgcl.errors import UserError
 
 TSS_WINDOW_HOURS = 4.5
@@ -72,22 +72,10 @@ def read_tss_table(path: Path, cases: Collection[str]) -> TSSTable:
     Raises:
         UserError: The file is missing or anything in it is wrong.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(path, f"no readable file ({error.strerror})", "the TSS table", "restore the file") from None
-    except UnicodeDecodeError:
-        raise UserError(path, "not UTF-8 text", "a CSV file in UTF-8", "save it as CSV UTF-8") from None
-    header = _header(path, lines)
+    header, lines = read_csv(path, "the TSS table")
+    _check_columns(path, header)
     rows: dict[str, TSSRow] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        fields = [field.strip() for field in next(csv.reader([line]))]
-        if len(fields) != len(header):
-            raise UserError(where, f"{len(fields)} fields", f"{len(header)}: {header}", "mend the line")
-        values = dict(zip(header, fields, strict=True))
+    for where, values in lines:
         case = values["case"]
         if case not in cases:
             close = get_close_matches(case, cases, n=1)
@@ -101,23 +89,15 @@ def read_tss_table(path: Path, cases: Collection[str]) -> TSSTable:
     return TSSTable(rows)
 
 
-def _header(path: Path, lines: list[str]) -> list[str]:
-    first = lines[0] if lines else ""
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if separator in first and "," not in first:
-            raise UserError(path, f"columns separated by {name}", "commas", "save it as comma-separated CSV")
-    header = [column.strip() for column in next(csv.reader([first]), [])]
+def _check_columns(path: Path, header: list[str]) -> None:
     for column in header:
         if column not in COLUMNS:
             close = get_close_matches(column.lower(), COLUMNS, n=1)
             remedy = f"did you mean {close[0]!r}?" if close else "remove the column"
             raise UserError(f"{path}, line 1", f"column {column!r}", f"columns among {COLUMNS}", remedy)
-    if len(set(header)) < len(header):
-        raise UserError(f"{path}, line 1", f"columns {header}", "each column once", "remove one")
     if "case" not in header or ("tss_hours" in header) == ("tss_class" in header):
         expected = "case, one of tss_hours and tss_class, and optionally patient"
         raise UserError(f"{path}, line 1", f"columns {header}", expected, "add or remove a column")
-    return header
 
 
 def _row(where: str, values: dict[str, str]) -> TSSRow:

@@ -1,0 +1,210 @@
+"""`mgcl convert`: raw scans to a raw nnU-Net dataset."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_mgcl.errors import UserError
+
+if TYPE_CHECKING:
+    from nnunet_mgcl.convert.manifest import Manifest
+    from nnunet_mgcl.convert.options import Options
+    from nnunet_mgcl.convert.run import Outcome
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the subcommand."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="register raw scans and write them as an nnU-Net dataset",
+        description="Reads NIfTI, MHA, NRRD and DICOM, registers the channels of a patient, and writes a raw nnU-Net "
+        "dataset: rows with a mask as training cases, the others as the unlabelled pool. Running it again converts "
+        "what has changed. docs/convert.md describes the manifest.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("-i", dest="manifest", type=Path, metavar="CSV", help="manifest: one row a patient")
+    source.add_argument("--bids", type=Path, metavar="DIR", help="or a BIDS folder")
+    source.add_argument("--init", type=Path, metavar="DIR", help="write a draft of a manifest from a folder of scans")
+    parser.add_argument(
+        "-o", dest="output", type=Path, help="parent folder of the dataset (default: $nnUNet_raw); the draft of --init"
+    )
+    parser.add_argument("--id", type=int, help="number of the dataset")
+    parser.add_argument("--name", help="name of the dataset")
+    _add_choices(parser)
+    _add_scans(parser)
+    _add_checks(parser)
+    parser.add_argument("--test", action="store_true", help="the rows are test cases of a dataset converted before")
+    parser.add_argument("-np", type=int, default=_processes(), help="processes (default here: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts the dataset, or writes a draft of a manifest."""
+    if args.init:
+        return _write_draft(args.init, args.output or Path("manifest.csv"))
+    from rich.progress import track
+
+    from nnunet_mgcl.convert.dataset import convert_dataset
+
+    options = _options(args)
+    manifest = _manifest(args)
+    try:
+        outcome = convert_dataset(
+            manifest, options, print, lambda results, total: track(results, "Converting", total=total)
+        )
+    except KeyboardInterrupt:
+        print("Interrupted: the same command goes on from here")
+        return INTERRUPTED
+    _report(outcome, options)
+    return 0 if outcome.complete else 1
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what becomes of the scans")
+    group.add_argument(
+        "--reference", metavar="CHANNEL", help="channel that the others are registered to; none: they are registered"
+    )
+    group.add_argument("--channels", nargs="+", default=[], help="use these only, in this order (default: all)")
+    group.add_argument(
+        "--modality", nargs="+", default=[], metavar="NAME=CHANNEL,...",
+        help="channels of each branch of the network (default: one a channel, ADC with DWI)",
+    )  # fmt: skip
+    group.add_argument(
+        "--incomplete", choices=("refuse", "pool"), default="refuse",
+        help="a row with a mask but without some channel: stop, or use its scans without the mask (default: refuse)",
+    )  # fmt: skip
+    group.add_argument("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="mm (default: as scanned)")
+    group.add_argument("--interpolation", choices=("linear", "bspline"), default="linear", help="default: %(default)s")
+    group.add_argument(
+        "--engine", choices=("sitk", "elastix"), default="sitk", help="what registers (default: %(default)s)"
+    )
+
+
+def _add_scans(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what the scans are")
+    group.add_argument("--dwi-volume", type=_volume, metavar="last|N", help="which volume of a 4D DWI, from 1")
+    group.add_argument(
+        "--adc-unit", choices=("auto", "mm2/s", "1e-3", "1e-6"), default="auto",
+        help="unit of the ADC maps (1e-3: 10^-3 mm^2/s); auto: told from the values (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--labels", nargs="+", default=["lesion=1"], metavar="NAME=VALUE",
+        help="labels and their values in the masks (default: lesion=1)",
+    )  # fmt: skip
+    group.add_argument(
+        "--suffix", nargs="+", default=[], metavar="CHANNEL=SUFFIX", help="with --bids: suffixes of the channels"
+    )
+
+
+def _add_checks(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("checks of the registration")
+    group.add_argument("--max-shift", type=float, default=25, metavar="MM", help="default: %(default)s")
+    group.add_argument("--max-rotation", type=float, default=20, metavar="DEGREES", help="default: %(default)s")
+    group.add_argument("--accept", nargs="+", default=[], metavar="CASE", help="looked at and found good")
+
+
+def _processes() -> int:
+    return int(os.environ.get("nnUNet_def_n_proc", min(8, os.cpu_count() or 1)))
+
+
+def _volume(text: str) -> str | int:
+    if text != "last" and not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither last nor a number from 1")
+    return text if text == "last" else int(text)
+
+
+def _write_draft(folder: Path, target: Path) -> int:
+    from nnunet_mgcl.convert.draft import write_draft
+
+    write_draft(folder, target, print)
+    return 0
+
+
+def _manifest(args: argparse.Namespace) -> Manifest:
+    if args.bids:
+        from nnunet_mgcl.convert.bids import read_bids
+
+        return read_bids(args.bids, _pairs("--suffix", args.suffix), print)
+    if args.suffix:
+        raise UserError("--suffix", "without --bids", "a BIDS folder", "remove it: a manifest names the channels")
+    from nnunet_mgcl.convert.manifest import read_manifest
+
+    return read_manifest(args.manifest, print)
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from nnunet_mgcl.convert.options import Options
+    from nnunet_mgcl.convert.settings import Settings
+
+    for option in ("id", "name"):
+        if getattr(args, option) is None:
+            raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
+    if args.np < 1:
+        raise UserError("-np", str(args.np), "at least 1", "choose another number")
+    if args.spacing and min(args.spacing) <= 0:
+        raise UserError("--spacing", str(args.spacing), "three lengths in mm", "choose others, such as 1 1 6")
+    settings = Settings(
+        channels=tuple(args.channels),
+        modalities={name: tuple(text.split(",")) for name, text in _pairs("--modality", args.modality).items()},
+        labels=_labels(args.labels),
+        reference=args.reference,
+        engine=args.engine,
+        spacing=tuple(args.spacing) if args.spacing else None,
+        interpolation=args.interpolation,
+        dwi_volume=args.dwi_volume,
+        adc_unit=args.adc_unit,
+        max_shift=args.max_shift,
+        max_rotation=args.max_rotation,
+    )
+    parent = args.output or _raw_folder()
+    return Options(parent, args.id, args.name, settings, args.incomplete, tuple(args.accept), args.test, args.np)
+
+
+def _raw_folder() -> Path:
+    if not os.environ.get("nnUNet_raw"):
+        raise UserError("-o", "not given, and nnUNet_raw is not set", "a folder for the dataset", "give -o FOLDER")
+    return Path(os.environ["nnUNet_raw"])
+
+
+def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
+    """`A=x B=y` as a dict."""
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, mark, value = word.partition("=")
+        if not (name and mark and value) or name in pairs:
+            raise UserError(option, repr(word), "NAME=VALUE, each name once", "mend it")
+        pairs[name] = value
+    return pairs
+
+
+def _labels(words: Sequence[str]) -> dict[str, int]:
+    pairs = _pairs("--labels", words)
+    for name, value in pairs.items():
+        if not value.isdecimal():
+            raise UserError("--labels", f"{name}={value}", "a whole number from 1 to 65535", "mend it")
+    return {name: int(value) for name, value in pairs.items()}
+
+
+def _report(outcome: Outcome, options: Options) -> None:
+    """What was done, and by name what was not."""
+    destinations: list[str] = [record.destination for record in outcome.records.values() if not record.held_back]
+    counts = {"labelled": "Tr", "in the pool": "Un", "test": "Ts"}
+    there = ", ".join(f"{n} {what}" for what, code in counts.items() if (n := destinations.count(code)))
+    unchanged = len(outcome.records) - len(outcome.converted)
+    done = f"{len(outcome.converted)} converted, {unchanged} unchanged, {len(outcome.removed)} removed"
+    print(f"{options.folder}: {there or 'no case'} ({done})")
+    page = options.folder / "mgcl_convert" / "index.html"
+    print(f"Look at every case: {page}")
+    for case, error in sorted(outcome.failures.items()):
+        print(f"\nNot converted: {case}{error}")
+    for record in outcome.held_back:
+        print(f"\nHeld back: {record.case}: {'; '.join(record.doubts)}")
+    if outcome.held_back:
+        names = " ".join(record.case for record in outcome.held_back)
+        print(f"\nLook at their pictures in {page}; what is good nevertheless: --accept {names}")

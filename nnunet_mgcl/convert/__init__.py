@@ -1,0 +1,1 @@
+"""Raw scans to an nnU-Net dataset (`mgcl convert`)."""

@@ -1,0 +1,63 @@
+"""Brings apparent diffusion coefficients (ADC) to one unit, 10^-6 mm^2/s."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunet_mgcl.errors import UserError
+
+UNITS = {"mm2/s": ("mm^2/s", 1e6), "1e-3": ("10^-3 mm^2/s", 1e3), "1e-6": ("10^-6 mm^2/s", 1.0)}
+"""Unit, as `--adc-unit` spells it -> its name, and the factor to 10^-6 mm^2/s."""
+
+_TISSUE = (200.0, 4000.0)
+"""From the core of an infarct to free water with some noise, in 10^-6 mm^2/s; less than a factor of 1000 apart."""
+
+_BRAIN = (600.0, 2000.0)
+"""Where the median over a head lies, from all tissue to much fluid, in 10^-6 mm^2/s."""
+
+_LEAST_SHARE = 0.25
+"""Of the positive voxels, those that must look like tissue. What remains is noise around the head."""
+
+
+def to_common_unit(image: sitk.Image, unit: str) -> tuple[sitk.Image, str]:
+    """Brings an ADC map to 10^-6 mm^2/s.
+
+    Args:
+        image: The map, in one of `UNITS`.
+        unit: A key of `UNITS`, or `auto`: told by the values.
+
+    Returns:
+        The map, float32, and what was done, such as `10^-3 mm^2/s, x 1000`.
+
+    Raises:
+        UserError: The values tell no unit. It does not know the file: the caller adds it.
+    """
+    found = unit if unit != "auto" else _detect(sitk.GetArrayViewFromImage(image))
+    name, factor = UNITS[found]
+    scaled = sitk.Cast(image, sitk.sitkFloat32)
+    return (scaled * factor if factor != 1 else scaled), f"{name}, x {factor:g}" + (
+        " as told" if unit != "auto" else ""
+    )
+
+
+def _detect(values: np.ndarray) -> str:
+    """The one unit in which enough voxels are tissue and these have the median of a brain.
+
+    Zeros and negative values around the head, and outliers, have no say: the units lie a factor of 1000 apart.
+    """
+    positive = values[values > 0].astype(np.float64)
+    fitting = []
+    for unit, (_, factor) in UNITS.items():
+        tissue = positive[(positive > _TISSUE[0] / factor) & (positive < _TISSUE[1] / factor)] * factor
+        if tissue.size > _LEAST_SHARE * positive.size and _BRAIN[0] <= np.median(tissue) <= _BRAIN[1]:
+            fitting.append(unit)
+    if len(fitting) == 1:
+        return fitting[0]
+    median = f"median {np.median(positive):.4g} where positive" if positive.size else "no positive value"
+    raise UserError(
+        "the ADC map",
+        f"values that fit {' and '.join(UNITS[unit][0] for unit in fitting) or 'no unit'} ({median})",
+        "a brain's median, about 0.001 in mm^2/s, 1 in 10^-3 mm^2/s or 1000 in 10^-6 mm^2/s",
+        f"tell the unit: --adc-unit {' | '.join(UNITS)}; with another unit, or where this is no ADC map, mend the file",
+    )

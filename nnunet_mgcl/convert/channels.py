@@ -1,0 +1,68 @@
+"""What the name of a channel, or of a file, says about the scan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_KINDS = {
+    "ADC": r"adc\w*|(?<!exponential )apparent diff\w*",
+    "Tmax": r"r?tmax\w*",
+    "CBF": r"r?cbf\w*",
+    "CBV": r"r?cbv\w*",
+    "MTT": r"r?mtt\w*",
+    "TTP": r"r?ttp\w*",
+    "FLAIR": r"\w*flair\w*|tirm|dark ?fluid",
+    "DWI": r"dwi\w*|\w*trace\w*|b1000\w*|diff|diffusion\w*",
+    "PWI": r"pwi\w*|perf\w*|dsc",
+    "T2star": r"t2 ?star\w*|swi\w*|swan|gre|t2\*",
+    "T2": r"t2w?|t2 ?tse",
+    "T1": r"t1w?|mprage|t1ce|t1c",
+}
+"""Kind -> what its names look like. The first that fits counts: an ADC map may also say `dwi`, a FLAIR `t2`."""
+
+KINDS = ("DWI", "ADC", "FLAIR", "Tmax", "CBF", "CBV", "MTT", "TTP", "PWI", "T2", "T2star", "T1")
+"""All kinds, in the order that a table shows them."""
+
+PERFUSION = ("Tmax", "CBF", "CBV", "MTT", "TTP", "PWI")
+
+
+def guess_kind(name: str) -> str | None:
+    """The kind of scan (`DWI`, `ADC`, `FLAIR`, ...) that a name speaks of; None where it says nothing known."""
+    words = " ".join(re.split(r"[^a-z0-9*]+", name.lower()))
+    for kind, pattern in _KINDS.items():
+        if re.search(rf"(?<!\w)(?:{pattern})(?!\w)", words):
+            return kind
+    return None
+
+
+def is_adc(channel: str) -> bool:
+    """Whether a channel is an ADC map."""
+    return guess_kind(channel) == "ADC"
+
+
+def is_dwi(channel: str) -> bool:
+    """Whether a channel is a diffusion-weighted image."""
+    return guess_kind(channel) == "DWI"
+
+
+def is_perfusion(channel: str) -> bool:
+    """Whether a channel is a map computed from a perfusion series."""
+    return guess_kind(channel) in PERFUSION
+
+
+def leader(channel: str, channels: Sequence[str]) -> str:
+    """The channel from whose acquisition a channel stems: DWI for an ADC map, the first map for perfusion maps.
+
+    Args:
+        channel: One of `channels`.
+        channels: All channels, in order.
+
+    Returns:
+        `channel` itself where it shares nobody's acquisition.
+    """
+    if is_adc(channel):
+        return next(filter(is_dwi, channels), channel)
+    if is_perfusion(channel):
+        return next(filter(is_perfusion, channels), channel)
+    return channel

@@ -1,0 +1,121 @@
+"""Converts a whole manifest to a raw nnU-Net dataset: checks the request, then runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nnunet_mgcl.convert import outputs, tables
+from nnunet_mgcl.convert.assignment import (
+    Assignment,
+    assign,
+    assign_test,
+    check_masks,
+    group_channels,
+    select_channels,
+)
+from nnunet_mgcl.convert.engine_elastix import require_elastix
+from nnunet_mgcl.convert.manifest import Manifest
+from nnunet_mgcl.convert.options import Options
+from nnunet_mgcl.convert.run import Log, Outcome, Run, Track, locked
+from nnunet_mgcl.convert.settings import Settings
+from nnunet_mgcl.errors import UserError, some, suggestion
+
+
+def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track) -> Outcome:
+    """Converts what has changed since the last run, and removes what is not asked for any more.
+
+    Args:
+        manifest: The cases.
+        options: What to do with them.
+        log: Is told what was decided for the user.
+        track: Shows the progress of an iterator of a given length.
+
+    Raises:
+        UserError: Something is wrong that can be seen before any work; nothing on disk has been touched then.
+    """
+    if options.test and options.incomplete == "pool":
+        raise UserError("--incomplete pool", "with --test", "test cases that have every channel", "remove one of both")
+    manifest, settings = _settle(manifest, options, log)
+    if options.test:
+        assignment = assign_test(manifest)
+    else:
+        assignment = assign(manifest, settings.modalities, options.incomplete, log)
+    _check_accepted(options.accept, assignment)
+    _check_target(options, settings)
+    if settings.engine == "elastix" and settings.reference:
+        require_elastix()
+    _report_assignment(assignment, settings, log)
+    with locked(options.folder):
+        return Run(options, settings, assignment, log).execute(track)
+
+
+def _settle(manifest: Manifest, options: Options, log: Log) -> tuple[Manifest, Settings]:
+    """The manifest and the settings with everything that was left open decided."""
+    wanted = options.settings
+    if wanted.channels:
+        manifest = select_channels(manifest, wanted.channels, log)
+    modalities = group_channels(manifest.channels, wanted.modalities, log)
+    manifest = check_masks(manifest, modalities, narrowed=bool(wanted.channels), log=log)
+    _check_labels(wanted, manifest)
+    reference = _reference(wanted.reference, manifest.channels)
+    settled = replace(wanted, channels=manifest.channels, modalities=modalities, masks=manifest.masks)
+    return manifest, replace(settled, reference=reference)
+
+
+def _reference(wanted: str | None, channels: Sequence[str]) -> str | None:
+    if wanted == "none" or (wanted is None and len(channels) == 1):
+        return None
+    choices = f"--reference {' | '.join([*channels, 'none'])}"
+    if wanted is None:
+        remedy = "choose the channel that the others are registered to; none where they are registered already"
+        raise UserError("--reference", "not given", choices, remedy)
+    if wanted not in channels:
+        raise UserError("--reference", repr(wanted), choices, suggestion(wanted, [*channels, "none"]))
+    return wanted
+
+
+def _check_labels(settings: Settings, manifest: Manifest) -> None:
+    values = list(settings.labels.values())
+    if len(set(values)) < len(values) or not all(0 < value < 2**16 for value in values):
+        remedy = "give each label its own value in the mask files"
+        raise UserError("--labels", str(settings.labels), "different values from 1 to 65535", remedy)
+    if manifest.masks not in ((), ("",)) and len(values) > 1:
+        found = f"{len(values)} labels, and a mask a modality"
+        raise UserError("--labels", found, "one label then", "name its value in the mask files, as in lesion=1")
+
+
+def _check_accepted(accepted: Sequence[str], assignment: Assignment) -> None:
+    cases = [row.case for row, _ in assignment]
+    for case in accepted:
+        if case not in cases:
+            raise UserError("--accept", f"{case!r}", "a case of the manifest", suggestion(case, cases))
+
+
+def _check_target(options: Options, settings: Settings) -> None:
+    """Refuses what is no dataset of this program."""
+    target, number = options.folder, f"Dataset{options.id:03d}"
+    if not 1 <= options.id <= 999:
+        raise UserError("--id", str(options.id), "1 to 999", "choose another number")
+    if not options.name.replace("_", "").replace("-", "").isalnum() or not options.name.isascii():
+        raise UserError("--name", repr(options.name), "letters, digits, _ and -", "choose another name")
+    others = [path.name for path in options.parent.glob(f"{number}_*") if path != target]
+    if others:
+        remedy = "choose another --id: nnU-Net finds datasets by their number"
+        raise UserError(options.parent, f"{others[0]} has the same number", f"no other {number}_*", remedy)
+    if options.test:
+        tables.check_same_preparation(target / "dataset.json", settings)
+    elif target.exists() and any(target.iterdir()) and not (target / outputs.BESIDE).is_dir():
+        remedy = "choose another --id, or remove the folder yourself if nobody needs it"
+        raise UserError(target, "a dataset that mgcl convert has not written", "a new folder, or its own", remedy)
+
+
+def _report_assignment(assignment: Assignment, settings: Settings, log: Log) -> None:
+    log("Channels: " + ", ".join(f"{channel} ({number})" for number, channel in enumerate(settings.channels)))
+    if settings.reference is None and len(settings.channels) > 1:
+        log("--reference none: the channels are taken for registered, and resampled where their grids differ")
+    untimed = [row.case for row, destination in assignment if destination == "Un" and row.tss_hours is not None]
+    if untimed:
+        log(f"The time since onset of {len(untimed)} cases of the pool is not used ({some(untimed)})")
+    if any(destination == "Un" for _, destination in assignment) and settings.reference:
+        log("Cases of the pool are not registered: each modality keeps its own grid")

@@ -1,0 +1,94 @@
+"""A manifest's first draft, guessed from a folder of scans for the user to correct."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from nnunet_mgcl.convert.channels import KINDS
+from nnunet_mgcl.convert.scan_finder import Scan, find_scans, group_scans
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import write_text
+
+
+def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print) -> None:
+    """Writes a manifest draft with a row for each guessed case, and tells what was guessed and what is in no row.
+
+    Args:
+        folder: Holds NIfTI, MHA, NRRD files or DICOM series, at any depth.
+        manifest: The file to write; never overwritten.
+        log: Is told line by line.
+
+    Raises:
+        UserError: There is no such folder, no scan in it, or the manifest exists.
+    """
+    if manifest.exists():
+        raise UserError(manifest, "an existing file", "a new one", "remove it, or name another with -o")
+    if not folder.is_dir():
+        raise UserError(folder, "no such folder", "a folder of scans", "mend the path")
+    scans, others = find_scans(folder.absolute())
+    found = {label: _columns(members) for label, members in group_scans(scans).items()}
+    cases = _simplify_masks({label: columns for label, columns in found.items() if set(KINDS) & set(columns)})
+    if not cases:
+        remedy = "name the folder above the scans, or write the manifest by hand (docs/convert.md)"
+        raise UserError(folder, "no scan whose kind its name tells", f"names with {', '.join(KINDS[:4])}, ...", remedy)
+    present = {column for case in cases.values() for column in case}
+    columns = [kind for kind in KINDS if kind in present] + sorted(present - set(KINDS))
+    _write(manifest, columns, cases)
+    used = {source for case in cases.values() for source in case.values()}
+    for line in _table(columns, cases):
+        log(line)
+    for source in [scan.source for scan in scans if scan.source not in used] + others:
+        log(f"in no row: {source}")
+    log(
+        f"{manifest}: {len(cases)} cases, guessed from names. Check every row, remove the columns that you do "
+        "not want, and fill in the times, and patient where one has several rows."
+    )
+
+
+def _columns(scans: Sequence[Scan]) -> dict[str, str]:
+    """Column -> source; where several fit one column, the user must choose."""
+    columns: dict[str, list[str]] = defaultdict(list)
+    for scan in scans:
+        if scan.column:
+            columns[scan.column].append(scan.source)
+    return {column: sources[0] for column, sources in columns.items() if len(sources) == 1}
+
+
+def _simplify_masks(cases: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """One column `mask` where no case has several masks, else one for each modality."""
+    several = any(sum(column.startswith("mask") for column in case) > 1 for case in cases.values())
+    if several:
+        return {label: {c: source for c, source in case.items() if c != "mask"} for label, case in cases.items()}
+    return {label: {c.partition("_")[0]: source for c, source in case.items()} for label, case in cases.items()}
+
+
+def _write(manifest: Path, columns: Sequence[str], cases: Mapping[str, dict[str, str]]) -> None:
+    base = manifest.absolute().parent
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "patient", *columns, "onset_time", "scan_time"])
+    for number, case in enumerate(cases.values(), start=1):
+        sources = [case.get(column, "") for column in columns]
+        relative = [
+            os.path.relpath(source, base) if Path(source).is_relative_to(base) else source for source in sources
+        ]
+        writer.writerow([_name(number), "", *relative, "", ""])
+    write_text(manifest, text.getvalue())
+
+
+def _name(number: int) -> str:
+    return f"case_{number:03d}"
+
+
+def _table(columns: Sequence[str], cases: Mapping[str, dict[str, str]]) -> list[str]:
+    """What was found for each case, and by which part of the path."""
+    rows = [["case", *columns, "from"]]
+    for number, (label, case) in enumerate(cases.items(), start=1):
+        rows.append([_name(number), *("x" if column in case else "" for column in columns), label])
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -1,0 +1,106 @@
+"""The masks of a case as one label map on the common grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunet_mgcl.convert.alignment import Aligned
+from nnunet_mgcl.convert.grid import Grid, resample_mask, same_grid
+from nnunet_mgcl.convert.manifest import ManifestRow
+from nnunet_mgcl.convert.scan_reader import read_mask
+from nnunet_mgcl.convert.settings import Settings
+from nnunet_mgcl.data.bit_mask import encode
+from nnunet_mgcl.errors import UserError
+
+KEPT = 0.5
+"""Where less than this share of a mask's volume is left on the common grid, a person has to look."""
+
+
+def join_masks(
+    row: ManifestRow, scans: Mapping[str, sitk.Image], aligned: Aligned, settings: Settings
+) -> tuple[sitk.Image, dict[str, float], list[str]]:
+    """Reads the masks of a case and joins them.
+
+    Args:
+        row: Names the files. A shared mask lies on the grid of any channel, that of a modality on one of its own.
+        scans: The scans as they were read.
+        aligned: How they were brought onto the common grid: a mask moves with the scan it lies on.
+        settings: Labels, modalities and masks of the dataset.
+
+    Returns:
+        The label map (uint8), the volume of each label or modality's mask in ml, and why a person should look at it.
+
+    Raises:
+        UserError: A mask cannot be read, lies on no channel's grid or has an unknown label.
+    """
+    values, doubts = {}, []
+    for name, path in row.masks.items():
+        if path is None:
+            values[name] = np.zeros(aligned.grid.size[::-1], np.uint8)
+            continue
+        candidates = settings.modalities[name] if name else tuple(aligned.images)  # the reference comes first
+        mask = _numbered(read_mask(path), path, settings.labels)
+        owner = _owner(mask, path, {channel: scans[channel] for channel in candidates})
+        moved = resample_mask(mask, aligned.grid, aligned.transforms[owner])
+        values[name] = sitk.GetArrayFromImage(moved)
+        before, after = _volume(mask), _volume(moved)
+        if after < KEPT * before:
+            what = f"the mask {name}".strip()
+            doubts.append(f"of {before:.2f} ml of {what} {after:.2f} ml are left on the common grid")
+    label_map = values[""] if "" in values else encode({m: v > 0 for m, v in values.items()}, settings.masks)
+    return _image(label_map, aligned.grid), _volumes(values, aligned.grid, settings), doubts
+
+
+def label_numbers(labels: Mapping[str, int]) -> dict[str, int]:
+    """The labels as nnU-Net wants them, 1, 2, ... in the order of their values in the mask files."""
+    return {name: number for number, name in enumerate(sorted(labels, key=lambda name: labels[name]), start=1)}
+
+
+def _numbered(mask: sitk.Image, path: str, labels: Mapping[str, int]) -> sitk.Image:
+    values = sitk.GetArrayViewFromImage(mask)
+    unknown = sorted(set(np.unique(values).tolist()) - {0, *labels.values()})
+    if unknown:
+        expected = "0 and " + ", ".join(f"{value} ({name})" for name, value in labels.items())
+        remedy = f"name the labels: --labels {' '.join(f'NAME={value}' for value in unknown[:4])}; or mend the mask"
+        raise UserError(path, f"the labels {_listed(unknown)}", expected, remedy)
+    numbers = {labels[name]: number for name, number in label_numbers(labels).items()}
+    table = np.zeros(max(numbers) + 1, np.uint8)
+    table[list(numbers)] = list(numbers.values())
+    return _image(table[values], Grid.of(mask))
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")
+
+
+def _owner(mask: sitk.Image, path: str, scans: dict[str, sitk.Image]) -> str:
+    """The channel on whose grid a mask lies."""
+    for channel, scan in scans.items():
+        if same_grid(mask, scan):
+            return channel
+    grids = "; ".join(f"{channel}: {Grid.of(scan)}" for channel, scan in scans.items())
+    remedy = "draw the mask on one of these scans, or resample it to that scan's grid by nearest neighbour"
+    raise UserError(path, f"a mask on another grid: {Grid.of(mask)}", f"the grid of a scan: {grids}", remedy)
+
+
+def _volume(mask: sitk.Image) -> float:
+    return np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * float(np.prod(mask.GetSpacing())) / 1000
+
+
+def _volumes(values: Mapping[str, np.ndarray], grid: Grid, settings: Settings) -> dict[str, float]:
+    voxel = float(np.prod(grid.spacing)) / 1000
+    if "" not in values:
+        return {name: np.count_nonzero(mask) * voxel for name, mask in values.items()}
+    numbers = label_numbers(settings.labels)
+    return {name: np.count_nonzero(values[""] == number) * voxel for name, number in numbers.items()}
+
+
+def _image(array: np.ndarray, grid: Grid) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    image.SetDirection(grid.direction)
+    return image

@@ -1,0 +1,119 @@
+"""The files of a case in the dataset's folder: they come and go so that a killed run leaves no half case unnoticed.
+
+A record lists the files of its case. It is written before they appear and removed after they have gone, and it holds
+its fingerprint only while all of them are there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from nnunet_mgcl.convert.record import CaseRecord, Destination, read_record, write_record
+from nnunet_mgcl.files import replacing
+
+FILE_ENDING = ".nii.gz"
+BESIDE = "mgcl_convert"
+"""What the conversion leaves beside nnU-Net's folders."""
+
+FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs", "imagesUn")
+"""The folders whose files belong to cases."""
+
+
+def record_path(dataset: Path, case: str) -> Path:
+    """Where the record of a case is."""
+    return dataset / BESIDE / "cases" / f"{case}.json"
+
+
+def picture_path(dataset: Path, case: str) -> Path:
+    """Where the picture of a case is."""
+    return dataset / BESIDE / "cases" / f"{case}.png"
+
+
+def read_records(dataset: Path) -> dict[str, CaseRecord]:
+    """All records, by case."""
+    paths = sorted((dataset / BESIDE / "cases").glob("*.json"))
+    records = [read_record(path) for path in paths if not path.name.startswith(".")]
+    return {record.case: record for record in records}
+
+
+def image_name(case: str, channel: int, destination: Destination) -> str:
+    """The name of an image in the dataset's folder."""
+    return f"images{destination}/{case}_{channel:04d}{FILE_ENDING}"
+
+
+def label_name(case: str, destination: Destination) -> str:
+    """The name of a label map in the dataset's folder."""
+    return f"labels{destination}/{case}{FILE_ENDING}"
+
+
+def is_whole(dataset: Path, record: CaseRecord) -> bool:
+    """Whether every file of a case is as the conversion left it."""
+    return bool(record.fingerprint) and all(_stamp(dataset / name) == stamp for name, stamp in record.files.items())
+
+
+def place(dataset: Path, record: CaseRecord, images: Mapping[str, sitk.Image]) -> CaseRecord:
+    """Puts a case into the dataset in place of its older version.
+
+    Args:
+        dataset: The dataset's folder.
+        record: All about the case but its `files`.
+        images: Name in the folder -> image.
+
+    Returns:
+        The record as it was written.
+    """
+    staging = dataset / BESIDE / "staging" / record.case
+    for name, image in images.items():
+        with replacing(staging / name) as temporary:
+            sitk.WriteImage(image, temporary)
+    withdraw(dataset, record.case)
+    path = record_path(dataset, record.case)
+    write_record(path, replace(record, fingerprint="", files=dict.fromkeys(images, "")))
+    for name in images:
+        (dataset / name).parent.mkdir(exist_ok=True)
+        os.replace(staging / name, dataset / name)
+    whole = replace(record, files={name: _stamp(dataset / name) for name in images})
+    write_record(path, whole)
+    shutil.rmtree(staging, ignore_errors=True)
+    return whole
+
+
+def withdraw(dataset: Path, case: str) -> None:
+    """Removes the files of a case and its record; leaves its picture."""
+    path = record_path(dataset, case)
+    if path.exists():
+        for name in read_record(path).files:
+            (dataset / name).unlink(missing_ok=True)
+        path.unlink()
+
+
+def remove(dataset: Path, case: str) -> None:
+    """Removes everything of a case."""
+    withdraw(dataset, case)
+    picture_path(dataset, case).unlink(missing_ok=True)
+
+
+def clear_staging(dataset: Path) -> None:
+    """Removes what a killed run has left behind."""
+    shutil.rmtree(dataset / BESIDE / "staging", ignore_errors=True)
+
+
+def strangers(dataset: Path, records: Iterable[CaseRecord]) -> list[Path]:
+    """Files in the folders of images and labels that no record lists."""
+    listed = {dataset / name for record in records for name in record.files}
+    found = (path for folder in FOLDERS for path in sorted((dataset / folder).glob("*")))
+    return [path for path in found if path not in listed and not path.name.startswith(".")]
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} bytes, {status.st_mtime_ns} ns"

@@ -1,0 +1,120 @@
+"""What happened to a case, as a JSON file beside its picture. It names no source: a path may hold a patient's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import read_json, write_json
+
+Destination = Literal["Tr", "Un", "Ts"]
+"""Labelled training case, pool, test case: the end of nnU-Net's folder names."""
+
+
+@dataclass(frozen=True)
+class RegistrationRecord:
+    """A rigid registration in numbers.
+
+    Attributes:
+        to: The channel that it was registered to.
+        engine: `sitk` or `elastix`.
+        before: Mutual information as the headers have it; higher is better.
+        after: The same after the registration.
+        shift_mm: How far the head's centre moved.
+        rotation_deg: By how much it turned.
+    """
+
+    to: str
+    engine: str
+    before: float
+    after: float
+    shift_mm: float
+    rotation_deg: float
+
+
+@dataclass(frozen=True)
+class ChannelRecord:
+    """One channel of a case.
+
+    Attributes:
+        size: Voxels of the scan as it was read, `(x, y, z)`.
+        spacing: Their size in mm.
+        notes: What was decided or found: the unit of an ADC map, the volume taken.
+        registration: None where the scan was not registered, or moved with another channel (a note says which).
+    """
+
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+    registration: RegistrationRecord | None = None
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """One case.
+
+    Attributes:
+        case: Its name.
+        destination: Where it goes.
+        fingerprint: SHA-256 of the sources' paths, sizes and times and of the options; "" while it is being written.
+        files: The files of the case in the dataset's folder -> size and time of change, "" while it is being written.
+        channels: Channel -> what happened to it.
+        size: Voxels of the first channel as written, `(x, y, z)`.
+        spacing: Their size in mm.
+        lesion_ml: Volume of each label, or of each modality's mask; empty without a mask.
+        tss_hours: Time since onset, where known.
+        patient: As in the manifest.
+        doubts: Why a person has to look at the registration before the case may be used.
+        accepted: Whether one has, and found it good.
+    """
+
+    case: str
+    destination: Destination
+    fingerprint: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    channels: Mapping[str, ChannelRecord] = field(default_factory=dict)
+    size: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
+    lesion_ml: Mapping[str, float] = field(default_factory=dict)
+    tss_hours: float | None = None
+    patient: str | None = None
+    doubts: tuple[str, ...] = ()
+    accepted: bool = False
+
+    @property
+    def held_back(self) -> bool:
+        """Whether it stays out of the dataset until somebody has looked at it."""
+        return bool(self.doubts) and not self.accepted
+
+
+def write_record(path: Path, record: CaseRecord) -> None:
+    """Writes a record atomically."""
+    write_json(path, asdict(record))
+
+
+def read_record(path: Path) -> CaseRecord:
+    """Reads a record.
+
+    Raises:
+        UserError: It is not one.
+    """
+    content = read_json(path)
+    try:
+        return _record(content)
+    except (KeyError, TypeError, AttributeError):
+        remedy = "remove it, and the files of this case in images* and labels*: it will be converted again"
+        raise UserError(path, "not a record of this version", "what mgcl convert writes", remedy) from None
+
+
+def _record(content: dict[str, Any]) -> CaseRecord:
+    channels = {channel: _channel(entry) for channel, entry in content["channels"].items()}
+    tuples = {key: tuple(content[key]) for key in ("size", "spacing", "doubts")}
+    return CaseRecord(**content | tuples | {"channels": channels})
+
+
+def _channel(entry: dict[str, Any]) -> ChannelRecord:
+    registration = RegistrationRecord(**entry["registration"]) if entry["registration"] else None
+    return ChannelRecord(tuple(entry["size"]), tuple(entry["spacing"]), tuple(entry["notes"]), registration)

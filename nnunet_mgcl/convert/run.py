@@ -1,0 +1,190 @@
+"""One run of the conversion on a dataset's folder: what is stale, what goes, what comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nnunet_mgcl.convert import outputs, tables
+from nnunet_mgcl.convert.assignment import Assignment
+from nnunet_mgcl.convert.case import Job
+from nnunet_mgcl.convert.options import Options
+from nnunet_mgcl.convert.quality_page import write_page
+from nnunet_mgcl.convert.record import CaseRecord, write_record
+from nnunet_mgcl.convert.settings import Settings, fingerprint
+from nnunet_mgcl.convert.workers import Result, convert_cases
+from nnunet_mgcl.errors import UserError, some
+from nnunet_mgcl.files import read_json
+
+Log = Callable[[str], None]
+Track = Callable[[Iterator[Result], int], Iterable[Result]]
+
+
+@dataclass
+class Outcome:
+    """What a run has done.
+
+    Attributes:
+        records: The cases of this run that are there now, converted or unchanged.
+        converted: Names of those that were converted.
+        removed: Cases that are no more.
+        failures: Case -> why it could not be converted.
+    """
+
+    records: dict[str, CaseRecord] = field(default_factory=dict)
+    converted: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    failures: dict[str, UserError] = field(default_factory=dict)
+
+    @property
+    def held_back(self) -> list[CaseRecord]:
+        """Cases that a person has to look at."""
+        return [record for record in self.records.values() if record.held_back]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every case is in the dataset."""
+        return not self.failures and not self.held_back
+
+
+class Run:
+    """One run on a dataset's folder, which nobody else may work on (`locked`)."""
+
+    def __init__(self, options: Options, settings: Settings, assignment: Assignment, log: Log) -> None:
+        self.options, self.settings, self.log = options, settings, log
+        self.folder = options.folder
+        self.wanted = {row.case: (row, destination) for row, destination in assignment}
+        self.everything = outputs.read_records(self.folder)
+        self.before = {name: r for name, r in self.everything.items() if (r.destination == "Ts") == options.test}
+        _check_names(self.wanted, [name for name in self.everything if name not in self.before], self.folder)
+        _check_strangers(self.folder, self.everything.values())
+        self.described = _described(self.folder / "dataset.json")
+        self.page = self.folder / outputs.BESIDE / "index.html"
+        self.updates: list[CaseRecord] = []
+        self.outcome = Outcome()
+
+    def execute(self, track: Track) -> Outcome:
+        """Removes what is not asked for any more, converts what is stale, and writes the tables and the page."""
+        jobs = self._stale_jobs()
+        gone = [case for case in self.before if case not in self.wanted]
+        if jobs or gone or self.updates:
+            self.page.unlink(missing_ok=True)
+            if not self.options.test:
+                # nnU-Net must not take the dataset for whole before it is so again.
+                (self.folder / "dataset.json").unlink(missing_ok=True)
+        outputs.clear_staging(self.folder)
+        for record in self.updates:
+            write_record(outputs.record_path(self.folder, record.case), record)
+        self._remove(gone)
+        self._convert(jobs, track)
+        outputs.clear_staging(self.folder)
+        self._write_tables()
+        if not self.page.exists():
+            self._write_page()
+        return self.outcome
+
+    def _stale_jobs(self) -> list[Job]:
+        """What there is to do; cases that are up to date go to the outcome, with the manifest's TSS and patient."""
+        jobs = []
+        for case, (row, destination) in self.wanted.items():
+            accepted, print_ = case in self.options.accept, fingerprint(row, destination, self.settings)
+            record = self.before.get(case)
+            if record is None or record.fingerprint != print_ or not self._is_whole(record, accepted):
+                jobs.append(Job(self.folder, row, destination, self.settings, print_, accepted))
+                continue
+            current = replace(record, tss_hours=row.tss_hours, patient=row.patient, accepted=accepted)
+            if current != record:
+                self.updates.append(current)
+            self.outcome.records[case] = current
+        return jobs
+
+    def _is_whole(self, record: CaseRecord, accepted: bool) -> bool:
+        if record.doubts and record.accepted != accepted:
+            return False
+        if outputs.is_whole(self.folder, record):
+            return outputs.picture_path(self.folder, record.case).exists()
+        if record.fingerprint:
+            self.log(f"{record.case}: its files in the dataset were changed or removed since; converted again")
+        return False
+
+    def _remove(self, gone: list[str]) -> None:
+        for case in gone:
+            outputs.remove(self.folder, case)
+            self.outcome.removed.append(case)
+            self.log(f"{case}: removed, the manifest has it no more")
+
+    def _convert(self, jobs: list[Job], track: Track) -> None:
+        if not jobs:
+            return
+        for case, result in track(convert_cases(jobs, min(self.options.processes, len(jobs))), len(jobs)):
+            if isinstance(result, UserError):
+                self.outcome.failures[case] = result
+                continue
+            self.outcome.records[case] = result
+            self.outcome.converted.append(case)
+            for channel, record in result.channels.items():
+                if record.notes:
+                    self.log(f"{case}: {channel}: {'; '.join(record.notes)}")
+
+    def _write_tables(self) -> None:
+        there = [self.outcome.records[case] for case in sorted(self.outcome.records)]
+        labelled = [record for record in there if record.destination != "Un" and not record.held_back]
+        if self.options.test:
+            tables.write_tss_table(self.folder / "tssTs.csv", labelled)
+            return
+        tables.write_tss_table(self.folder / "tss.csv", labelled)
+        content = tables.dataset_json(self.options.name, self.settings, len(labelled))
+        tables.write_dataset_json(self.folder / "dataset.json", content, self.described, self.log)
+        tests = [case for case in self.everything if case not in self.before]
+        if tests and tables.differently_made(content, self.described):
+            self.log(f"{len(tests)} test cases were prepared with other options: convert them again (--test)")
+        if not labelled:
+            self.log("No labelled case: nnU-Net cannot plan this dataset")
+
+    def _write_page(self) -> None:
+        others = {case: record for case, record in self.everything.items() if case not in self.before}
+        records = others | self.outcome.records
+        # Messages name files, and a file's path may hold a patient's name.
+        failures = dict.fromkeys(sorted(self.outcome.failures), "not converted; the command says why")
+        write_page(self.page, [records[case] for case in sorted(records)], failures)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps two runs from writing to one dataset; the system frees the lock when the process dies."""
+    beside = folder / outputs.BESIDE
+    beside.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(beside / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(folder, "another mgcl convert is at work on it", "one at a time", "wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _described(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+def _check_names(wanted: Iterable[str], others: Sequence[str], folder: Path) -> None:
+    both = [case for case in wanted if case in others]
+    if both:
+        remedy = "rename it, or take it out of one of the manifests"
+        found = f"{some(both)} among training and test cases"
+        raise UserError(folder, found, "names of their own: a test case may not be trained on", remedy)
+
+
+def _check_strangers(folder: Path, records: Iterable[CaseRecord]) -> None:
+    paths = outputs.strangers(folder, records)
+    if paths:
+        names = some([str(path.relative_to(folder)) for path in paths])
+        remedy = "move them out of the folder; what belongs to the dataset belongs into the manifest"
+        raise UserError(folder, f"files that mgcl convert has not written: {names}", "only its own", remedy)

@@ -1,0 +1,101 @@
+"""How the cases of a dataset are converted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nnunet_mgcl.convert.channels import is_adc, is_dwi
+from nnunet_mgcl.convert.manifest import ManifestRow
+from nnunet_mgcl.convert.record import Destination
+
+VERSION = 1
+"""Raised where a new version of the program would write other files from the same scans."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for every case.
+
+    Attributes:
+        channels: In the order of their numbers.
+        modalities: Modality -> its channels.
+        masks: (), ("",) or the modalities with a mask of their own.
+        labels: Name of a label -> its value in the mask files.
+        reference: The channel that the others are registered to; None: they are registered already.
+        engine: What registers.
+        spacing: Size of a voxel in mm, `(x, y, z)`; None: the reference's own.
+        interpolation: Of images.
+        dwi_volume: Which volume of a DWI with several.
+        adc_unit: Unit of the ADC maps.
+        max_shift: A registration that moves the head's centre farther (mm) is in doubt.
+        max_rotation: One that turns it more (degrees) is too.
+    """
+
+    channels: tuple[str, ...]
+    modalities: dict[str, tuple[str, ...]]
+    masks: tuple[str, ...] = ()
+    labels: dict[str, int] = field(default_factory=lambda: {"lesion": 1})
+    reference: str | None = None
+    engine: Literal["sitk", "elastix"] = "sitk"
+    spacing: tuple[float, float, float] | None = None
+    interpolation: Literal["linear", "bspline"] = "linear"
+    dwi_volume: str | int | None = None
+    adc_unit: str = "auto"
+    max_shift: float = 25.0
+    max_rotation: float = 20.0
+
+    def groups(self, row: ManifestRow, destination: Destination) -> list[tuple[str, ...]]:
+        """The channels of a case that share a grid, the one whose grid it is first.
+
+        nnU-Net reads all channels of a labelled case as one image; of a pool case only those of one modality.
+        """
+        if destination == "Un":
+            groups = [tuple(c for c in channels if c in row.channels) for channels in self.modalities.values()]
+            return [group for group in groups if group]
+        first = self.reference or self.channels[0]
+        return [(first, *(channel for channel in self.channels if channel != first))]
+
+
+def fingerprint(row: ManifestRow, destination: Destination, settings: Settings) -> str:
+    """A hash of everything that the files of a case depend on."""
+    groups = settings.groups(row, destination)
+    content: dict[str, Any] = {
+        "version": VERSION,
+        "destination": destination,
+        "groups": groups,
+        "scans": {c: [settings.channels.index(c), _stamp(source)] for c, source in row.channels.items()},
+        "spacing": settings.spacing,
+    }
+    if any(len(group) > 1 for group in groups):
+        content["interpolation"] = settings.interpolation
+        content["registered"] = settings.reference is not None
+        if settings.reference is not None:
+            content["registration"] = [settings.engine, settings.max_shift, settings.max_rotation]
+    elif settings.spacing:
+        content["interpolation"] = settings.interpolation
+    if row.masks:
+        content["masks"] = {name: path and _stamp(path) for name, path in row.masks.items()}
+        content["labels"] = [settings.labels, settings.masks, settings.modalities if settings.masks != ("",) else None]
+    if any(is_dwi(channel) for channel in row.channels):
+        content["dwi_volume"] = settings.dwi_volume
+    if any(is_adc(channel) for channel in row.channels):
+        content["adc_unit"] = settings.adc_unit
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _stamp(source: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of change of a scan's files."""
+    path = source if os.path.exists(source) else source.rpartition("#")[0]
+    try:
+        if not os.path.isdir(path):
+            status = os.stat(path)
+            return [(source, status.st_size, status.st_mtime_ns)]
+        with os.scandir(path) as entries:
+            found = sorted((entry.name, entry.stat()) for entry in entries)
+    except OSError:  # reading it will say what is wrong
+        return [(source, -1, -1)]
+    return [(source, 0, 0), *((name, status.st_size, status.st_mtime_ns) for name, status in found)]

@@ -1,0 +1,450 @@
+"""Whole runs on scans of `raw_scans`, in this process."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_mgcl.convert import outputs
+from nnunet_mgcl.convert import run as module
+from nnunet_mgcl.convert.case import convert_case
+from nnunet_mgcl.convert.dataset import convert_dataset
+from nnunet_mgcl.convert.manifest import read_manifest
+from nnunet_mgcl.convert.options import Options
+from nnunet_mgcl.convert.settings import Settings
+from nnunet_mgcl.data.tss_table import read_tss_table
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import write_text
+
+SETTINGS = Settings(channels=(), modalities={}, reference="none")
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    """No worker processes, no pictures, no waiting for the disk: they cost seconds."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(module, "convert_cases", lambda jobs, _: ((job.row.case, convert_case(job)) for job in jobs))
+    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
+
+
+class Run:
+    """Converts the manifest in `folder` again and again."""
+
+    def __init__(self, folder: Path, raw: Path) -> None:
+        self.manifest, self.raw = folder / "manifest.csv", raw
+        self.dataset = raw / "Dataset501_Stroke"
+        self.lines: list[str] = []
+
+    def __call__(self, *, manifest: Path | None = None, **changes):
+        options = {key: changes.pop(key) for key in ("incomplete", "accept", "test") if key in changes}
+        options = Options(self.raw, 501, "Stroke", replace(SETTINGS, **changes), **options)
+        self.lines.clear()
+        manifest = read_manifest(manifest or self.manifest, self.lines.append)
+        return convert_dataset(manifest, options, self.lines.append, lambda results, _: results)
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.manifest.read_text()
+        assert old in text
+        self.manifest.write_text(text.replace(old, new))
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        paths = [path for path in self.dataset.rglob("*") if path.is_file() and path.name != ".lock"]
+        return {str(p.relative_to(self.dataset)): (p.stat().st_mtime_ns, p.read_bytes()) for p in paths}
+
+    def names(self) -> list[str]:
+        return sorted(name for name in self.files() if name.startswith(outputs.FOLDERS))
+
+    def json(self) -> dict:
+        return json.loads((self.dataset / "dataset.json").read_text())
+
+    def image(self, name: str) -> sitk.Image:
+        return sitk.ReadImage(str(self.dataset / f"{name}.nii.gz"))
+
+
+@pytest.fixture
+def run(raw_scans, tmp_path) -> Run:
+    return Run(raw_scans, tmp_path / "raw")
+
+
+def test_rows_with_a_mask_are_labelled_and_the_others_the_pool(run):
+    outcome = run()
+    assert outcome.complete
+    assert run.names() == [
+        *(f"imagesTr/{case}_000{channel}.nii.gz" for case in ("a", "b") for channel in range(3)),
+        "imagesUn/c_0002.nii.gz",
+        "labelsTr/a.nii.gz",
+        "labelsTr/b.nii.gz",
+    ]
+    content = run.json()
+    assert content["channel_names"] == {"0": "DWI", "1": "ADC", "2": "FLAIR"}
+    assert content["labels"] == {"background": 0, "lesion": 1}
+    assert content["numTraining"] == 2
+    assert content["mgcl"] == {"modalities": {"DWI": [0, 1], "FLAIR": [2]}}
+    table = read_tss_table(run.dataset / "tss.csv", ["a", "b"])
+    assert (table.hours("a"), table.hours("b"), table.patient("b")) == (2.5, None, "Q")
+    assert any("ADC is a channel of the modality DWI" in line for line in run.lines)
+
+
+def test_channels_and_label_come_onto_the_references_grid(run):
+    run(reference="none")
+    first = run.image("imagesTr/a_0000")
+    for name in ("imagesTr/a_0001", "imagesTr/a_0002", "labelsTr/a"):
+        image = run.image(name)
+        assert image.GetSize() == first.GetSize()
+        assert image.GetOrigin() == first.GetOrigin()
+        assert image.GetSpacing() == first.GetSpacing()
+    assert run.image("imagesUn/c_0002").GetSize() != first.GetSize()  # the pool keeps its own grid
+    assert run.image("labelsTr/a").GetPixelID() == sitk.sitkUInt8
+
+
+def test_adc_maps_are_in_one_unit(run):
+    run()
+    for case in ("a", "b"):  # one was written in mm^2/s, the other in 10^-3 mm^2/s
+        values = sitk.GetArrayFromImage(run.image(f"imagesTr/{case}_0001"))
+        assert 500 < np.median(values[values > 0]) < 1500
+    assert any(line.startswith("a: ADC: mm^2/s") for line in run.lines)
+
+
+def test_running_again_rewrites_nothing(run):
+    run()
+    before = run.files()
+    outcome = run()
+    assert outcome.complete
+    assert outcome.converted == []
+    assert run.files() == before
+
+
+def test_running_again_converts_only_the_case_whose_source_was_touched(run, raw_scans):
+    run()
+    before = run.files()
+    os.utime(raw_scans / "b_flair.nii.gz", (0, 0))
+    assert run().converted == ["b"]
+    after = run.files()
+    assert {name for name in before if before[name][0] != after[name][0]} == {
+        *(f"imagesTr/b_000{channel}.nii.gz" for channel in range(3)),
+        *("labelsTr/b.nii.gz", "dataset.json"),
+        *(f"mgcl_convert/{name}" for name in ("cases/b.json", "cases/b.png", "index.html")),
+    }
+    assert {name for name in before if before[name][1] != after[name][1]} == {"mgcl_convert/cases/b.json"}
+
+
+@pytest.mark.parametrize(
+    ("change", "concerned"),
+    [
+        ({"adc_unit": "1e-3"}, ["a", "b"]),  # the pool case has no ADC map
+        ({"interpolation": "bspline"}, ["a", "b"]),  # the pool case is not resampled
+        ({"spacing": (4.0, 4.0, 6.0)}, ["a", "b", "c"]),
+        ({"dwi_volume": "last"}, ["a", "b"]),
+        ({"max_shift": 3.0}, []),  # nothing is registered
+        ({"labels": {"core": 1}}, ["a", "b"]),
+    ],
+)
+def test_a_changed_option_concerns_some_cases(run, change, concerned):
+    run()
+    assert run(**change).converted == concerned
+
+
+def test_a_changed_time_or_patient_changes_the_table_only(run):
+    run()
+    images = {name: content for name, content in run.files().items() if name.startswith(outputs.FOLDERS)}
+    run.edit(",2.5,P", ',3.5,"R, S"')
+    assert run().converted == []
+    table = read_tss_table(run.dataset / "tss.csv", ["a", "b"])
+    assert (table.hours("a"), table.patient("a")) == (3.5, "R, S")
+    assert {name: content for name, content in run.files().items() if name.startswith(outputs.FOLDERS)} == images
+
+
+def test_without_any_time_or_patient_there_is_no_table(run):
+    run()
+    run.edit(",2.5,P", ",,")
+    run.edit(",,Q", ",,")
+    run()
+    assert not (run.dataset / "tss.csv").exists()
+
+
+def test_a_case_without_a_patient_is_one_of_its_own(run):
+    run.edit(",,Q", ",,")
+    run()
+    table = read_tss_table(run.dataset / "tss.csv", ["a", "b"])
+    assert (table.patient("a"), table.patient("b"), table.hours("b")) == ("P", "b", None)
+
+
+def test_a_case_that_left_the_manifest_loses_its_files(run):
+    run()
+    run.edit("c,,,c_flair.nii.gz,,,\n", "")
+    outcome = run()
+    assert outcome.removed == ["c"]
+    assert outcome.converted == []
+    assert not [name for name in run.files() if Path(name).name.startswith("c")]
+    assert any(line.startswith("c: removed") for line in run.lines)
+
+
+def test_a_case_that_changes_its_place_leaves_the_old_one(run):
+    run()
+    run.edit(",b_mask.nii.gz,", ",,")
+    assert run().converted == ["b"]
+    assert [name for name in run.names() if "/b" in name] == [f"imagesUn/b_000{channel}.nii.gz" for channel in range(3)]
+    assert run.json()["numTraining"] == 1
+
+
+def test_files_of_the_dataset_that_somebody_changed_are_converted_again(run):
+    run()
+    (run.dataset / "labelsTr" / "a.nii.gz").unlink()
+    assert run().converted == ["a"]
+    assert any("a: its files" in line for line in run.lines)
+    assert (run.dataset / "labelsTr" / "a.nii.gz").exists()
+
+
+def test_a_failing_case_is_named_and_the_others_are_converted(run, raw_scans):
+    (raw_scans / "a_adc.nii.gz").write_bytes(b"not an image")
+    outcome = run()
+    assert not outcome.complete
+    assert list(outcome.failures) == ["a"]
+    assert "a_adc.nii.gz" in str(outcome.failures["a"])
+    assert not [name for name in run.names() if "/a" in name]
+    assert sorted(outcome.records) == ["b", "c"]
+    assert run.json()["numTraining"] == 1
+
+
+def test_a_case_that_fails_after_its_source_has_changed_leaves_nothing_stale(run, raw_scans):
+    run()
+    good = (raw_scans / "a_dwi.nii.gz").read_bytes()
+    (raw_scans / "a_dwi.nii.gz").write_bytes(good[:1000])
+    assert list(run().failures) == ["a"]
+    assert not [name for name in run.files() if Path(name).name.startswith("a")]
+    (raw_scans / "a_dwi.nii.gz").write_bytes(good)
+    assert run().complete
+
+
+def test_no_output_names_a_source_or_holds_a_headers_text(run, raw_scans, tmp_path):
+    secret = tmp_path / "Mustermann_Erika"
+    shutil.copytree(raw_scans, secret)
+    for path in secret.glob("*.nii.gz"):
+        image = sitk.ReadImage(str(path))
+        for key in ("ITK_FileNotes", "descrip", "aux_file", "intent_name", "db_name"):
+            image.SetMetaData(key, "Mustermann")
+        sitk.WriteImage(image, str(path))
+    (secret / "c_flair.nii.gz").write_bytes(b"broken")
+    assert list(run(manifest=secret / "manifest.csv").failures) == ["c"]
+    for name, (_, content) in run.files().items():
+        content = gzip.decompress(content) if name.endswith(".gz") else content
+        assert b"Mustermann" not in content, name
+        assert str(tmp_path).encode() not in content, name
+
+
+def test_the_name_of_a_patient_stays_in_the_dicom_header(run, raw_scans, write_series, values):
+    write_series(raw_scans / "dicom", values)
+    assert any(b"DOE^JANE" in path.read_bytes() for path in (raw_scans / "dicom").iterdir())
+    run.manifest.write_text("DWI\ndicom\n")
+    assert run().complete
+    image = run.image("imagesUn/case_001_0000")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), values)
+    for name, (_, content) in run.files().items():
+        assert b"DOE" not in (gzip.decompress(content) if name.endswith(".gz") else content), name
+
+
+@pytest.fixture
+def doubtful(monkeypatch):
+    """Every registration turns out to move the head by 40 mm."""
+    from nnunet_mgcl.convert import alignment
+    from nnunet_mgcl.convert.registration import Motion, Registration
+
+    found = Registration(sitk.Euler3DTransform(), 0.5, 0.6, Motion(40.0, 1.0), "sitk")
+    monkeypatch.setattr(alignment, "register", lambda fixed, moving, *, engine: found)
+
+
+def test_a_doubtful_registration_is_held_back_until_it_is_accepted(run, doubtful):
+    outcome = run(reference="DWI")
+    assert [record.case for record in outcome.held_back] == ["a", "b"]
+    assert not outcome.complete
+    assert run.names() == ["imagesUn/c_0002.nii.gz"]
+    assert (run.dataset / "mgcl_convert" / "cases" / "a.png").exists()
+
+    outcome = run(reference="DWI")  # looked at nothing, changed nothing
+    assert outcome.converted == []
+    assert not outcome.complete
+
+    outcome = run(reference="DWI", accept=["a"])
+    assert outcome.converted == ["a"]
+    assert [record.case for record in outcome.held_back] == ["b"]
+    assert run.json()["numTraining"] == 1
+
+    assert run(reference="DWI", accept=["a"], max_shift=50.0).complete
+
+
+def test_masks_a_modality_become_a_bit_mask(run, raw_scans):
+    text = "case,DWI,ADC,FLAIR,mask_FLAIR,mask_DWI\na,a_dwi.nii.gz,a_adc.nii.gz,a_flair.nii.gz,{},a_mask.nii.gz\n"
+    mask = sitk.ReadImage(str(raw_scans / "a_flair.nii.gz")) > 150
+    sitk.WriteImage(mask, str(raw_scans / "a_flair_mask.nii.gz"))
+    run.manifest.write_text(text.format("a_flair_mask.nii.gz"))
+    assert run().complete
+    content = run.json()
+    assert content["labels"] == {"background": 0, "DWI": 1, "FLAIR": 2, "DWI+FLAIR": 3}
+    assert content["mgcl"]["lesion_labels"] == {"DWI": [1, 3], "FLAIR": [2, 3]}
+    labels = sitk.GetArrayFromImage(run.image("labelsTr/a"))
+    dwi = sitk.GetArrayFromImage(sitk.ReadImage(str(raw_scans / "a_mask.nii.gz")))
+    assert ((labels & 1) == dwi).all()
+    assert (labels & 2).any()
+
+    run.manifest.write_text(text.format("empty"))
+    assert run().converted == ["a"]
+    assert set(np.unique(sitk.GetArrayFromImage(run.image("labelsTr/a")))) == {0, 1}
+
+
+def test_incomplete_rows_are_refused_or_go_to_the_pool(run):
+    run.edit("a_flair.nii.gz", "")
+    with pytest.raises(UserError, match="FLAIR \\(line 2, case a\\)") as error:
+        run()
+    assert "--incomplete pool" in error.value.remedy
+    assert "--channels DWI ADC" in error.value.remedy
+    assert not run.raw.exists()
+
+    assert run(incomplete="pool").complete
+    assert [name for name in run.names() if "/a" in name] == ["imagesUn/a_0000.nii.gz", "imagesUn/a_0001.nii.gz"]
+    assert any(line.startswith("a: no FLAIR: to the pool") for line in run.lines)
+
+    assert run(channels=("DWI", "ADC")).complete
+    assert [name for name in run.names() if "/a" in name] == [
+        *("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz")
+    ]
+    assert any(line.startswith("c: left out") for line in run.lines)
+
+
+def test_the_pool_has_whole_modalities(run):
+    run.edit("c,,,c_flair.nii.gz", "c,,c_adc.nii.gz,c_flair.nii.gz")
+    with pytest.raises(UserError, match="DWI without DWI \\(line 4, case c\\)"):
+        run()
+    assert run(incomplete="pool").complete
+    assert [name for name in run.names() if "/c" in name] == ["imagesUn/c_0002.nii.gz"]
+
+
+@pytest.fixture
+def test_manifest(run, raw_scans) -> Path:
+    path = raw_scans / "test.csv"
+    path.write_text("case,DWI,ADC,FLAIR,mask,tss_hours\nt,t_dwi.nii.gz,t_adc.nii.gz,t_flair.nii.gz,,4\n")
+    return path
+
+
+def test_test_cases_join_the_dataset_and_stay_when_training_cases_change(run, test_manifest, raw_scans):
+    with pytest.raises(UserError, match="no dataset that mgcl convert has finished"):
+        run(manifest=test_manifest, test=True)
+    run()
+    before = run.files()
+    assert run(manifest=test_manifest, test=True).complete
+    added = ["imagesTs/t_0000.nii.gz", "imagesTs/t_0001.nii.gz", "imagesTs/t_0002.nii.gz"]
+    assert [name for name in run.names() if name not in before] == added
+    assert {name: content for name, content in run.files().items() if name in before and "index" not in name} == {
+        name: content for name, content in before.items() if "index" not in name
+    }
+    os.utime(raw_scans / "a_dwi.nii.gz", (0, 0))
+    assert run().converted == ["a"]
+    assert [name for name in run.names() if "Ts" in name] == added
+    assert not any("test cases" in line for line in run.lines)
+    run(spacing=(4.0, 4.0, 6.0))
+    assert any("1 test cases were prepared with other options" in line for line in run.lines)
+
+
+def test_test_cases_are_prepared_as_the_training_cases_were(run, test_manifest):
+    run(spacing=(4.0, 4.0, 6.0))
+    with pytest.raises(UserError, match=r"--spacing(.|\n)*not given for the test cases(.|\n)*4.0 4.0 6.0"):
+        run(manifest=test_manifest, test=True)
+    with pytest.raises(UserError, match="--channels"):
+        run(manifest=test_manifest, test=True, channels=("DWI", "FLAIR"), spacing=(4.0, 4.0, 6.0))
+    test_manifest.write_text("case,DWI,ADC,FLAIR\na,t_dwi.nii.gz,t_adc.nii.gz,t_flair.nii.gz\n")
+    with pytest.raises(UserError, match="a among training and test cases"):
+        run(manifest=test_manifest, test=True, spacing=(4.0, 4.0, 6.0))
+    test_manifest.write_text("case,DWI,ADC,FLAIR\nt,t_dwi.nii.gz,,t_flair.nii.gz\n")
+    with pytest.raises(UserError, match="no ADC"):
+        run(manifest=test_manifest, test=True, spacing=(4.0, 4.0, 6.0))
+
+
+def test_what_others_have_written_is_left_alone(run):
+    stranger = run.dataset / "imagesTr" / "other_0000.nii.gz"
+    stranger.parent.mkdir(parents=True)
+    stranger.touch()
+    with pytest.raises(UserError, match="has not written"):
+        run()
+    stranger.unlink()
+    stranger.parent.rmdir()
+    run()
+    stranger.touch()
+    before = run.files()
+    with pytest.raises(UserError, match="imagesTr/other_0000"):
+        run()
+    assert run.files() == before
+
+
+def test_two_runs_at_a_time_are_refused(run):
+    run()
+    with module.locked(run.dataset), pytest.raises(UserError, match="another mgcl convert"):
+        run()
+
+
+class Killed(BaseException):
+    """No `except Exception` sees it."""
+
+
+def _dying(monkeypatch, after: int) -> None:
+    """Lets the process die at the n-th change of the disk."""
+    left = [after]
+
+    def counted(function):
+        def call(*args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return call
+
+    for owner, name in ((os, "replace"), (os, "unlink"), (Path, "unlink")):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+
+
+def test_a_run_killed_anywhere_is_finished_by_the_next_one(run, raw_scans, monkeypatch):
+    """From one state of the manifest to another, with a case changed, one moved to the pool and one removed."""
+    channels = ("DWI", "FLAIR")
+    run(channels=channels)
+    start = Path(shutil.copytree(run.raw, run.raw.with_name("start")))
+    whole = {frozenset(_names(run))}
+    run.edit("c,,,c_flair.nii.gz,,,\n", "")
+    run.edit(",b_mask.nii.gz,", ",,")
+    os.utime(raw_scans / "a_dwi.nii.gz", (0, 0))
+    run(channels=channels)
+    whole.add(frozenset(_names(run)))
+    expected = _contents(run)
+    for after in range(200):
+        shutil.rmtree(run.raw)
+        shutil.copytree(start, run.raw)
+        with monkeypatch.context() as patch:
+            _dying(patch, after)
+            try:
+                run(channels=channels)
+            except Killed:
+                killed = True
+            else:
+                killed = False
+        if (run.dataset / "dataset.json").exists():  # nnU-Net may take it for whole
+            assert frozenset(_names(run)) in whole
+        assert run(channels=channels).complete
+        assert _contents(run) == expected
+        if not killed:
+            break
+    assert after > 20
+
+
+def _names(run: Run) -> list[str]:
+    return [name for name in run.files() if name.startswith(outputs.FOLDERS)]
+
+
+def _contents(run: Run) -> dict[str, bytes]:
+    """All but the records, which hold times."""
+    return {name: content for name, (_, content) in run.files().items() if not name.startswith("mgcl_convert/cases")}

@@ -1,0 +1,34 @@
+import json
+
+import pytest
+
+from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord, RegistrationRecord, read_record, write_record
+from nnunet_mgcl.errors import UserError
+
+RECORD = CaseRecord(
+    case="x",
+    destination="Tr",
+    fingerprint="abc",
+    files={"imagesTr/x_0000.nii.gz": "12 bytes"},
+    channels={
+        "DWI": ChannelRecord((4, 4, 2), (1.0, 1.0, 5.0), ("volume 2 of 2 taken",)),
+        "FLAIR": ChannelRecord((8, 8, 2), (0.5, 0.5, 5.0), (), RegistrationRecord("DWI", "sitk", 0.4, 0.5, 2.0, 1.0)),
+    },
+    size=(4, 4, 2),
+    spacing=(1.0, 1.0, 5.0),
+    lesion_ml={"lesion": 1.5},
+    tss_hours=2.5,
+    doubts=("moved",),
+)
+
+
+def test_a_record_survives_the_disk(tmp_path):
+    write_record(tmp_path / "x.json", RECORD)
+    assert read_record(tmp_path / "x.json") == RECORD
+
+
+@pytest.mark.parametrize("content", [{}, [], {"case": "x"}, {"channels": {"DWI": {}}}])
+def test_another_file_is_refused(tmp_path, content):
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="not a record"):
+        read_record(tmp_path / "x.json")
