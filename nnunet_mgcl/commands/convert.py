@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.workers import default_processes
 
 if TYPE_CHECKING:
     from nnunet_mgcl.convert.manifest import Manifest
@@ -41,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     _add_scans(parser)
     _add_checks(parser)
     parser.add_argument("--test", action="store_true", help="the rows are test cases of a dataset converted before")
-    parser.add_argument("-np", type=int, default=_processes(), help="processes (default here: %(default)s)")
+    parser.add_argument("-np", type=int, default=default_processes(), help="processes (default here: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,10 +108,6 @@ def _add_checks(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-shift", type=float, default=25, metavar="MM", help="default: %(default)s")
     group.add_argument("--max-rotation", type=float, default=20, metavar="DEGREES", help="default: %(default)s")
     group.add_argument("--accept", nargs="+", default=[], metavar="CASE", help="looked at and found good")
-
-
-def _processes() -> int:
-    return int(os.environ.get("nnUNet_def_n_proc", min(8, os.cpu_count() or 1)))
 
 
 def _volume(text: str) -> str | int:

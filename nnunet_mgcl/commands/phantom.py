@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.workers import default_processes
 
 if TYPE_CHECKING:
     from nnunet_mgcl.phantom.lesion_masks import LesionMasks
@@ -43,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--id", type=int, default=501, help="number of the dataset (501)")
     parser.add_argument("--name", default="Phantom", help="name of the dataset (Phantom)")
-    parser.add_argument("-np", dest="processes", type=int, help="processes (as many as nnU-Net would take)")
+    parser.add_argument("-np", type=int, default=default_processes(), help="processes (default here: %(default)s)")
     parser.add_argument("--preview", action="store_true", help="also draw preview.png: an early and a late stroke")
     parser.add_argument("--overwrite", action="store_true", help="replace an older phantom")
     parser.add_argument("--describe", action="store_true", help="write nothing; print what 5000 patients are like")
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     masks = find_masks(options.lesion_masks) if options.lesion_masks else None
     if args.describe:
         return _describe(options, masks)
+    if args.np < 1:
+        raise UserError("-np", str(args.np), "at least 1", "choose another number")
     if args.output is None:
         raise UserError("-o", "not given", "the folder to write into", "add -o $nnUNet_raw, or --describe")
     folder = _write(args, options, masks)
@@ -93,11 +96,9 @@ def _write(args: argparse.Namespace, options: PhantomOptions, masks: LesionMasks
 
     from nnunet_mgcl.phantom.dataset import write_phantom
     from nnunet_mgcl.phantom.unregistered import scans_folder, write_unregistered
-    from nnunet_mgcl.workers import default_processes
 
     write, name = (write_unregistered, scans_folder(options)) if args.unregistered else (write_phantom, options.folder)
-    processes = args.processes or default_processes()
-    written = write(args.output, options, masks, overwrite=args.overwrite, processes=processes)
+    written = write(args.output, options, masks, overwrite=args.overwrite, processes=args.np)
     total = options.cases + options.unlabelled + options.test
     for _ in track(written, description=f"Drawing {name}", total=total):
         pass
