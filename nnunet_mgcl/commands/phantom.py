@@ -78,12 +78,13 @@ def run(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> PhantomOptions:
     from nnunet_mgcl.phantom.options import PAPER_MATRIX, PhantomOptions
 
+    usual = PAPER_MATRIX if args.unregistered else PhantomOptions.matrix
     return PhantomOptions(
         cases=args.cases,
         unlabelled=args.unlabelled,
         test=args.test,
         seed=args.seed,
-        matrix=args.matrix or (PAPER_MATRIX if args.unregistered else PhantomOptions.matrix),
+        matrix=usual if args.matrix is None else args.matrix,
         slices=args.slices,
         lesion_masks=args.lesion_masks,
         id=args.id,
