@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.channels import is_dwi, is_perfusion
+from nnunet_mgcl.convert.channels import is_adc, is_dwi, is_perfusion
 from nnunet_mgcl.convert.dicom import pick_series
 from nnunet_mgcl.convert.dicom_stack import arrange, read_volume
 from nnunet_mgcl.errors import UserError, reason
@@ -52,7 +52,11 @@ def read_scan(source: str, *, channel: str, dwi_volume: str | int | None = None)
     if image.GetPixelID() not in _KEPT_TYPES:
         image = sitk.Cast(image, sitk.sitkFloat32)
     values = sitk.GetArrayViewFromImage(image)
-    _check_finite(source, values)
+    notes += _check_finite(source, values, channel)
+    if np.isnan(values).any():
+        whole = sitk.GetImageFromArray(np.nan_to_num(values))
+        whole.CopyInformation(image)
+        image, values = whole, sitk.GetArrayViewFromImage(whole)
     if values.min() == values.max():
         raise UserError(source, f"the value {values.flat[0]:g} in every voxel", "a scan", "replace the file")
     return image, notes
@@ -134,7 +138,7 @@ def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | No
         reader.SetExtractIndex([0, 0, 0, index] + [0] * (len(size) - 4))
         reader.SetExtractSize([*size[:3]] + [0] * (len(size) - 3))
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        notes += _check_nifti(source, path)
+        notes += _check_nifti(source, path, channel)
     image = reader.Execute()
     direction = np.reshape(image.GetDirection(), (3, 3))
     if np.abs(direction @ direction.T - np.eye(3)).max() > _NOT_ORTHONORMAL:
@@ -163,13 +167,13 @@ def _choose_volume(source: str, count: int, channel: str, dwi_volume: str | int 
     return number - 1, [f"volume {number} of {count} taken"]
 
 
-def _check_nifti(source: str, path: Path) -> list[str]:
+def _check_nifti(source: str, path: Path, channel: str) -> list[str]:
     """Looks for what SimpleITK does without a word.
 
     It makes zeros of the missing end of a NIfTI file, of NaN and of infinity, and chooses one of two orientations.
 
     Returns:
-        Notes on the orientation.
+        Notes on NaN and on the orientation.
     """
     try:
         header: Any = nibabel.load(path).header
@@ -183,22 +187,25 @@ def _check_nifti(source: str, path: Path) -> list[str]:
     if len(content) < start + count * kind.itemsize:
         found = f"a truncated file: {len(content)} of {start + count * kind.itemsize} bytes"
         raise UserError(source, found, "a whole NIfTI file", "copy it again from its source")
+    notes = []
     if kind.kind == "f":
-        _check_finite(source, np.frombuffer(content, kind, count, start))
+        notes += _check_finite(source, np.frombuffer(content, kind, count, start), channel)
     if not header["qform_code"] and not header["sform_code"]:
-        return ["no orientation in the header, the axes are taken as they come"]
+        return [*notes, "no orientation in the header, the axes are taken as they come"]
     if header["qform_code"] and header["sform_code"]:
         corners = np.array([[0, 0, 0, 1], [*header.get_data_shape()[:3], 1]]).T
         if np.abs((header.get_qform() - header.get_sform()) @ corners).max() > _ONE_PLACE_MM:
-            return ["qform and sform of the header differ, the one that SimpleITK prefers is taken, as nnU-Net does"]
-    return []
+            notes.append("qform and sform differ, the one that SimpleITK prefers is taken, as nnU-Net does")
+    return notes
 
 
-def _check_finite(source: str, values: np.ndarray) -> None:
-    broken = values.size - int(np.isfinite(values).sum())
-    if broken:
-        remedy = "mend the file; a map's background may be set to 0"
+def _check_finite(source: str, values: np.ndarray, channel: str) -> list[str]:
+    """A computed map may have NaN where there was nothing to compute; such voxels become 0, and a note says so."""
+    broken, missing = values.size - int(np.isfinite(values).sum()), int(np.isnan(values).sum())
+    if broken and not (broken == missing and (is_adc(channel) or is_perfusion(channel))):
+        remedy = "mend the file, or replace it"
         raise UserError(source, f"{broken} voxels that are NaN or infinite", "finite values", remedy)
+    return [f"NaN in {missing / values.size:.0%} of the voxels, taken for 0"] if missing else []
 
 
 def _sheared(source: str) -> UserError:

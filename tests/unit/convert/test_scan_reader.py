@@ -219,6 +219,21 @@ def test_values_that_are_not_finite_are_counted(save, values, value):
         assert "2 voxels" in refusal(save(values.astype(np.float32), name))
 
 
+@pytest.mark.parametrize("name", ["map.nii.gz", "map.mha"])
+@pytest.mark.parametrize("channel", ["ADC", "Tmax"])
+def test_what_a_map_could_not_compute_is_0_and_said(save, values, name, channel):
+    values[0, :2, 0] = np.nan
+    image, notes = read_scan(str(save(values.astype(np.float32), name)), channel=channel)
+    expected = np.nan_to_num(values.astype(np.float32))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), expected)
+    assert notes == [f"NaN in {2 / values.size:.0%} of the voxels, taken for 0"]
+
+
+def test_infinity_in_a_map_is_refused(save, values):
+    values[0, 0, 0] = np.inf
+    assert "1 voxels" in refusal(save(values.astype(np.float32), "map.mha"), channel="ADC")
+
+
 def test_value_beyond_float32_is_refused(save, values):
     values[0, 0, 0] = 1e300
     assert "1 voxels" in refusal(save(values, "scan.mha"))
