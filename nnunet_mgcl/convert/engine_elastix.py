@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_mgcl.convert.head import head_mask
 from nnunet_mgcl.errors import UserError, reason
 
 SETTINGS = {
@@ -33,6 +34,7 @@ def align(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -
     """
     itk = _itk()
     method = itk.ElastixRegistrationMethod.New(_to_itk(itk, fixed), _to_itk(itk, moving))
+    method.SetFixedMask(_mask_to_itk(itk, fixed))
     method.SetParameterObject(_parameters(itk, fixed, moving))
     method.SetExternalInitialTransform(_rigid(itk.Euler3DTransform[itk.D].New(), start))
     method.SetNumberOfThreads(1)  # sums in another order would give other last digits
@@ -66,8 +68,15 @@ def _itk() -> ModuleType:
     return itk
 
 
+def _mask_to_itk(itk: ModuleType, image: sitk.Image) -> Any:
+    return _placed(itk, itk.image_from_array(head_mask(image).astype(np.uint8)), image)
+
+
 def _to_itk(itk: ModuleType, image: sitk.Image) -> Any:
-    copy = itk.image_from_array(sitk.GetArrayFromImage(image))
+    return _placed(itk, itk.image_from_array(sitk.GetArrayFromImage(image)), image)
+
+
+def _placed(itk: ModuleType, copy: Any, image: sitk.Image) -> Any:
     copy.SetSpacing(image.GetSpacing())
     copy.SetOrigin(image.GetOrigin())
     copy.SetDirection(itk.matrix_from_array(np.array(image.GetDirection()).reshape(3, 3)))

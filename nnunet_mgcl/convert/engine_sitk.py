@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
+from nnunet_mgcl.convert.head import head_mask
 from nnunet_mgcl.errors import UserError
 
 BINS = 32
@@ -71,10 +74,12 @@ def _optimise(
     blur: float = 0.0,
 ) -> tuple[float, sitk.Euler3DTransform] | None:
     """The negative mutual information and the pose at the end; None where the scans do not overlap."""
+    head = head_mask(fixed)
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)  # off the voxels' centres, where nothing would be interpolated
-    method.SetMetricSamplingPercentage(min(1.0, samples / fixed.GetNumberOfPixels()), SEED)
+    method.SetMetricFixedMask(_like(fixed, head))
+    method.SetMetricSamplingPercentage(min(1.0, samples / head.sum()), SEED)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetShrinkFactorsPerLevel([1])
     method.SetSmoothingSigmasPerLevel([blur])
@@ -89,6 +94,12 @@ def _optimise(
     except RuntimeError:
         return None
     return method.GetMetricValue(), pose
+
+
+def _like(image: sitk.Image, mask: npt.NDArray[np.bool_]) -> sitk.Image:
+    result = sitk.GetImageFromArray(mask.astype(np.uint8))
+    result.CopyInformation(image)
+    return result
 
 
 @contextmanager

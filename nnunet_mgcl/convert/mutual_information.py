@@ -7,6 +7,7 @@ import SimpleITK as sitk
 from scipy.ndimage import map_coordinates
 
 from nnunet_mgcl.convert.grid import Grid
+from nnunet_mgcl.convert.head import head_mask
 
 BINS = 32
 
@@ -14,8 +15,10 @@ BINS = 32
 class MutualInformation:
     """The measure of a pair of scans at any pose; the same for every engine, and its own judge.
 
-    It looks at one point in every voxel of the fixed scan, moved off the voxel's centre by chance (fixed seed):
-    points on the centres would favour poses at which the voxels of both scans meet, where nothing is interpolated.
+    It looks at the fixed scan's head alone: air that meets air would count as agreement, and the more so the less of
+    the head is in both scans' view. It takes one point in every voxel there, moved off the voxel's centre by chance
+    (fixed seed): points on the centres would favour poses at which the voxels of both scans meet, where nothing is
+    interpolated.
 
     A point outside the moving scan's view carries no information: the mutual information of the points inside is
     multiplied by their share of all. Otherwise a pose with a few voxels of overlap, which always seem to explain
@@ -28,8 +31,7 @@ class MutualInformation:
 
     def __init__(self, fixed: sitk.Image, moving: sitk.Image) -> None:
         grid = Grid.of(fixed)
-        shape = grid.size[::-1]
-        centres = np.indices(shape).reshape(3, -1).T[:, ::-1]
+        centres = np.argwhere(head_mask(fixed))[:, ::-1]
         index = centres + np.random.default_rng(0).uniform(-0.5, 0.5, centres.shape)
         self._points = grid.point(index)
         values = map_coordinates(_array(fixed), index.T[::-1], order=1, mode="nearest")

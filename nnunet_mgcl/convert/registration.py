@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.convert import engine_elastix, engine_sitk
 from nnunet_mgcl.convert.grid import Grid, common_grid, resample
+from nnunet_mgcl.convert.head import head_centre
 from nnunet_mgcl.convert.mutual_information import MutualInformation
 from nnunet_mgcl.errors import UserError
 
@@ -81,7 +82,7 @@ def register(fixed: sitk.Image, moving: sitk.Image, *, engine: Engine) -> Regist
     start = _best_start(_simplify(fixed, COARSE_MM), _simplify(moving, COARSE_MM))
     transform = align(*fine, start)
     before, after = measure(sitk.Euler3DTransform()), measure(transform)
-    return Registration(transform, before, after, _motion(transform, _head_centre(fine[0])), engine)
+    return Registration(transform, before, after, _motion(transform, head_centre(fine[0])), engine)
 
 
 def doubts(registration: Registration, *, max_shift: float, max_rotation: float) -> list[str]:
@@ -126,17 +127,11 @@ def _simplify(image: sitk.Image, spacing: float) -> sitk.Image:
     )
 
 
-def _head_centre(image: sitk.Image) -> np.ndarray:
-    """`(3,)` mm: the mean place of the voxels that are brighter than the mean."""
-    array = sitk.GetArrayViewFromImage(image)
-    return Grid.of(image).point(np.argwhere(array > array.mean())[:, ::-1].mean(axis=0))
-
-
 def _starts(fixed: sitk.Image, moving: sitk.Image) -> Iterator[sitk.Euler3DTransform]:
     """Shifts without rotation: as the headers say, middle on middle, head on head."""
-    head = _head_centre(fixed)
+    head = head_centre(fixed)
     middle = Grid.of(moving).centre - Grid.of(fixed).centre
-    for shift in (np.zeros(3), middle, _head_centre(moving) - head):
+    for shift in (np.zeros(3), middle, head_centre(moving) - head):
         start = sitk.Euler3DTransform()
         start.SetCenter(head.tolist())
         start.SetTranslation(shift.tolist())

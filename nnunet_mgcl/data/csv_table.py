@@ -25,7 +25,8 @@ def read_csv(path: Path, what: str) -> tuple[list[str], list[tuple[str, dict[str
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise UserError(path, f"no readable file ({error.strerror})", what, "check the path") from None
+        remedy = "restore the file, or check the path"
+        raise UserError(path, f"no readable file ({error.strerror})", what, remedy) from None
     except UnicodeDecodeError:
         raise UserError(path, "not UTF-8 text", "a CSV file in UTF-8", "save it as CSV UTF-8") from None
     header = _fields(lines[0]) if lines else []

@@ -218,6 +218,21 @@ def test_a_few_common_voxels_do_not_look_like_a_fit():
     assert measure(sitk.TranslationTransform(3, (500.0, 0.0, 0.0))) == 0
 
 
+def test_a_perfusion_map_is_not_slid_out_of_view(tmp_path):
+    """A Tmax map is 0 outside the brain and almost even in it: where air counts, less brain in both views fits more."""
+    from nnunet_mgcl.phantom.options import PhantomOptions
+    from nnunet_mgcl.phantom.unregistered import write_unregistered
+
+    options = PhantomOptions(cases=1, unlabelled=0, test=0, matrix=192)
+    list(write_unregistered(tmp_path, options))
+    flair, tmax = (
+        sitk.ReadImage(tmp_path / "Phantom_scans" / "phantom_001" / f"{c}.nii.gz") for c in ("FLAIR", "Tmax")
+    )
+    found = register(flair, tmax, engine="sitk")
+    assert found.motion.shift_mm < 8  # the patient has moved by 2 mm and 2 degrees (sd) along and about each axis
+    assert found.after > found.before
+
+
 def test_the_measure_is_the_mutual_information_of_what_it_sees():
     """Two equally likely values that determine each other: one bit; independent ones: none.
 
@@ -228,7 +243,9 @@ def test_the_measure_is_the_mutual_information_of_what_it_sees():
     across = halves.swapaxes(0, 2).copy()
 
     def sharp(values: np.ndarray) -> sitk.Image:
-        return sitk.GetImageFromArray(np.repeat(np.repeat(np.repeat(values, 8, 0), 8, 1), 8, 2))
+        image = sitk.GetImageFromArray(np.repeat(np.repeat(np.repeat(values, 8, 0), 8, 1), 8, 2))
+        image.SetSpacing((0.1, 0.1, 0.1))  # so small that the margin around the bright half holds the dark one
+        return image
 
     one, other = sharp(halves), sharp(across)
     still = sitk.Euler3DTransform()
