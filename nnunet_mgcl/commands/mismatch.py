@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Measures, writes the tables and prints the baseline."""
     from rich.progress import track
 
+    from nnunet_mgcl.errors import UserError
     from nnunet_mgcl.evaluation.mismatch.mismatch_tables import find_cases, measure_cases, write_tables
     from nnunet_mgcl.evaluation.mismatch.roles import find_roles
     from nnunet_mgcl.files import read_json
@@ -50,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
 
     raw = _raw_folder(args)
     images, segmentations = args.images or raw / "imagesTr", args.segmentations or raw / "labelsTr"
-    dataset_json = read_json((segmentations if args.d is None else raw) / "dataset.json")
+    if not images.is_dir():
+        raise UserError(images, "no such folder", "a folder of images", "check -d, -i")
+    dataset_json = read_json(raw / "dataset.json")
     ending = dataset_json["file_ending"]
     roles = find_roles(dataset_json, _pairs(args.channels, "--channels"), _pairs(args.masks, "--masks"))
     options = _options(args)
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _raw_folder(args: argparse.Namespace) -> Path:
-    """The raw dataset's folder, or with -i and -s alone the folder of the segmentations."""
+    """The raw dataset's folder; with -i and -s alone the folder of the segmentations, where dataset.json lies too."""
     from nnunetv2.paths import nnUNet_raw
     from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 

@@ -16,7 +16,9 @@ def inside(points, centre, semi_axes):
     return (((points - np.asarray(centre)) / semi_axes) ** 2).sum(axis=-1) < 1
 
 
-def draw_head(rotation=(0, 0, 0), shift=(0, 0, 0), lesions=(), *, shape=(24, 56, 56), spacing=(4.0, 4.0, 6.0), axes=None):
+def draw_head(
+    rotation=(0, 0, 0), shift=(0, 0, 0), lesions=(), *, shape=(24, 56, 56), spacing=(4.0, 4.0, 6.0), axes=None
+):
     """Lesions are (x, y, z, radius, ratio) in the head's LPS frame; `axes` are the image's direction cosines.
 
     Has `flair`, the lesions' `mask` `(Z, Y, X)`, and of the true plane `normal` and `offset`.
