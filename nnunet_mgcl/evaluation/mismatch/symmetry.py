@@ -25,8 +25,8 @@ STEP_MM = 3.0
 """Distance of the points at which a head is compared with its mirror image."""
 SMOOTHING_MM = 3.0
 """Standard deviation of the blur before: hemispheres are alike no finer than that."""
-STARTS_DEGREES, STARTS_MM = (-20.0, -10.0, 0.0, 10.0, 20.0), (-8.0, 0.0, 8.0)
-"""Where the search starts: turned, tilted and shifted. Heads may lie some 25 degrees off."""
+STARTS_DEGREES, STARTS_MM = (-15.0, 0.0, 15.0), (-8.0, 0.0, 8.0)
+"""Where the search starts: turned, tilted and shifted. Heads that lie up to 25 degrees off are found."""
 MIN_SYMMETRY = 0.5
 """Correlation of an image with its mirror image below which it is no head. Chosen: see docs/mismatch.md."""
 
