@@ -12,6 +12,9 @@ import SimpleITK as sitk
 from nnunet_mgcl.errors import reason
 from nnunet_mgcl.evaluation.mismatch.roles import Roles
 
+MIN_VOXELS = 4
+"""Fewer voxels along an axis cannot be smoothed by SimpleITK."""
+
 
 class NotThereError(Exception):
     """Says in words why something cannot be measured; it empties a cell and does not end the program."""
@@ -42,13 +45,18 @@ class CaseFiles:
         return np.isin(self.labels, self.roles.masks[role])
 
     def image(self, role: str) -> sitk.Image:
-        """A channel, on the grid of the segmentation."""
+        """A channel, on the grid of the segmentation; what is no number, as outside some maps' brain, is 0."""
         if role not in self.roles.channels:
             raise NotThereError(f"no {role} channel")
         image = read_volume(self.images[role], role)
         if not _same_grid(image, self.segmentation):
             raise NotThereError(f"{role} and the segmentation have different grids")
-        return image
+        values = sitk.GetArrayViewFromImage(image)
+        if np.isfinite(values).all():
+            return image
+        cleaned = sitk.GetImageFromArray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
+        cleaned.CopyInformation(image)
+        return cleaned
 
     def array(self, role: str) -> npt.NDArray[np.float64]:
         """Its values `(Z, Y, X)`."""
@@ -71,8 +79,8 @@ def read_volume(path: Path, what: str) -> sitk.Image:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise NotThereError(f"{path.name} cannot be read ({reason(error)})") from None
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1 or min(image.GetSize()) < 2:
-        raise NotThereError(f"{path.name} is no volume of single values")
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1 or min(image.GetSize()) < MIN_VOXELS:
+        raise NotThereError(f"{path.name} is no volume of single values, {MIN_VOXELS} or more along each axis")
     return image
 
 

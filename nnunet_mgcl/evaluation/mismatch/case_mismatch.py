@@ -141,7 +141,8 @@ def _perfusion(files: CaseFiles, options: MismatchOptions, row: Row) -> None:
     """Fills in the perfusion's cells."""
     core = files.mask("DWI")
     if options.adc_core:
-        core = core & (adc_in_micro(files.array("ADC")) < CORE_ADC)
+        adc = adc_in_micro(files.array("ADC"))
+        core = core & (adc > 0) & (adc < CORE_ADC)  # 0 is where a map was not computed
     row["core_ml"] = f"{files.ml(core):.3f}"
     if not files.roles.has_perfusion:
         raise NotThereError("no PWI mask and no Tmax channel")

@@ -18,15 +18,15 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
 FLAIR_POSITIVE = 1.15
-"""Ratio from which on a lesion is FLAIR-positive.
-
-MR WITNESS treated below it (Schwamm et al., Ann Neurol 2018;83:980)."""
+"""Ratio from which on a lesion counts as visible: MR WITNESS treated below (Schwamm et al., Ann Neurol 2018;83:980)."""
 MIN_LESION_ML = 0.5
 """Smaller lesions are some voxels of noise and partial volume. Chosen."""
 MIN_COMPARED = 0.1
 """Share of a lesion that must have healthy tissue as its mirror image. Chosen."""
 ONE_SIDE = 0.9
 """Share of a lesion on one side of the plane from which on it is that side's. Chosen."""
+BELOW_ZERO = 0.05
+"""How far air may be below 0, as a share of tissue's intensity: interpolation overshoots a little. Chosen."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ class _Measure:
     def __init__(self, flair: sitk.Image, plane: MirrorPlane | None, unhealthy: BoolArray) -> None:
         self.flair, self.plane, self.unhealthy = flair, plane, unhealthy
         self.values = sitk.GetArrayFromImage(flair).astype(np.float64)
+        self.darkest = float(np.quantile(self.values, 0.05))
         self.fluid_below = tissue_threshold(self.values)
         self.voxel_ml = float(np.prod(flair.GetSpacing())) / 1000
 
@@ -111,6 +112,8 @@ class _Measure:
             reason = "the lesion is as dark as fluid in FLAIR"
         elif len(there) < MIN_COMPARED * len(indices):
             reason = "the mirror region is lesion, fluid or out of view"
+        elif self.darkest < -BELOW_ZERO * np.median(there):
+            reason = "FLAIR goes below 0: it was normalised, so it has no ratio"
         ratio = None if reason else float(np.median(here) / np.median(there))
         return LesionRatio(volume, (x, y, z), side, ratio, reason)
 

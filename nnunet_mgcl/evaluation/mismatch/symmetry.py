@@ -68,7 +68,7 @@ def find_mirror_plane(image: sitk.Image) -> MirrorPlane | None:
     if not head.any():
         return None
     # What is far brighter than tissue (fat, a lesion) must not decide alone; the edge of the head may.
-    values = gaussian_filter(np.clip(values, 0, np.quantile(values[head], 0.95)), SMOOTHING_MM / STEP_MM)
+    values = gaussian_filter(np.minimum(values, np.quantile(values[head], 0.95)), SMOOTHING_MM / STEP_MM)
     points = origin + STEP_MM * np.argwhere(binary_dilation(head, iterations=3))
     points = points[_in_view(image, points)]
     rough, fine = (_Search(image, values, origin, points[:: 1 + len(points) // count]) for count in (2000, 20000))

@@ -35,8 +35,9 @@ def test_readers_answer_comes_from_the_flair_masks() -> None:
 
 def test_cases_without_an_answer_are_left_out_by_name() -> None:
     rows = [row("a", 1.0), row("b", None), row("d", 1.3), row("e", None, "0.000", lesions="0"), row("unknown", 1.2)]
-    metrics = baselines(rows, EARLY, 1.15)[RATIO_RULE]
-    assert (metrics["cases"], metrics["left_out"]) == (2, ["b", "e"])
+    found = baselines(rows, EARLY, 1.15)
+    assert (found[RATIO_RULE]["cases"], found[RATIO_RULE]["left_out"]) == (2, ["b", "e"])
+    assert MASK_RULE not in found  # no DWI lesion, no answer
 
 
 def test_one_class_has_a_reason_and_no_case_no_baseline() -> None:

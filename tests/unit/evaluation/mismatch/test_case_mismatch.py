@@ -28,6 +28,7 @@ def measure(head, tmp_path):
     hypoperfused = head(lesions=[(40, 5, 5, 23, 1.3)]).mask
     labels = (patient.mask + 4 * hypoperfused).astype(np.uint8)
     adc = np.where(patient.mask & (np.indices(labels.shape)[1] > 28), 500.0, 800.0)
+    adc[:2] = 500.0  # noise, far from any lesion
     arrays = {"FLAIR": sitk.GetArrayFromImage(patient.flair), "ADC": adc, "Tmax": np.where(hypoperfused, 8.0, 2.0)}
 
     def write(name, array):
@@ -75,6 +76,21 @@ def test_core_may_be_what_has_a_low_adc(measure) -> None:
     assert part["flair_ratio"] == whole["flair_ratio"]
 
 
+def test_adc_that_was_not_computed_is_no_core(measure) -> None:
+    row = measure(replaced={"ADC": np.where(measure.labels > 0, 0.0, 800.0)}, adc_core=True).row
+    assert row["core_ml"] == "0.000"
+    assert measure(replaced={"ADC": np.zeros(measure.labels.shape)}, adc_core=True).row["core_ml"] == "0.000"
+
+
+def test_what_is_no_number_counts_as_zero(measure) -> None:
+    flair = sitk.GetArrayFromImage(sitk.ReadImage(str(measure.folder / "FLAIR.nii.gz")))
+    flair[:, :4] = np.nan
+    tmax = np.where(measure.labels > 0, 8.0, np.nan)
+    row = measure(replaced={"FLAIR": flair, "Tmax": tmax}, tmax=True).row
+    assert float(row["flair_ratio"]) == pytest.approx(1.3, abs=0.03)
+    assert float(row["hypoperfused_ml"]) > 40 and row[REASON] == ""
+
+
 def test_hypoperfusion_comes_from_tmax_where_it_is_wanted_or_there_is_no_mask(measure) -> None:
     from_mask = float(measure().row["hypoperfused_ml"])
     without = Roles(CHANNELS, {"DWI": [1, 3, 5, 7]})
@@ -115,13 +131,15 @@ def test_lesion_without_a_ratio_keeps_its_row_and_its_reason(measure) -> None:
 
 
 def test_files_that_do_not_fit_are_a_reason_too(measure) -> None:
-    write = {"FLAIR": np.zeros((4, 8, 8), np.float32), "Tmax": np.zeros((4, 8, 8), np.float32)}
-    for name, array in write.items():
-        sitk.WriteImage(sitk.GetImageFromArray(array), str(measure.folder / f"{name}.nii.gz"))
+    cut = sitk.ReadImage(str(measure.folder / "FLAIR.nii.gz"))[:, :, :-1]
+    sitk.WriteImage(cut, str(measure.folder / "FLAIR.nii.gz"))
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((24, 56, 56), np.float32)), str(measure.folder / "Tmax.nii.gz"))
     row = measure(tmax=True).row
     assert row[REASON].count("and the segmentation have different grids") == 2
     (measure.folder / "FLAIR.nii.gz").write_bytes(b"spoilt")
     assert "FLAIR.nii.gz cannot be read" in measure().row[REASON]
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 8, 8), np.float32)), str(measure.folder / "FLAIR.nii.gz"))
+    assert "FLAIR.nii.gz is no volume" in measure().row[REASON]
     (measure.folder / "labels.nii.gz").unlink()
     assert measure().row[REASON] == "no file labels.nii.gz (the segmentation)"
 

@@ -19,6 +19,21 @@ def test_ratio_and_side_are_those_of_the_lesion_in_an_oblique_head(head, place, 
     assert found.patient.volume_ml == pytest.approx(4 / 3 * np.pi * 14**3 / 1000, rel=0.1)
 
 
+@pytest.mark.parametrize("axes", [[[0, 0, 1], [1, 0, 0], [0, -1, 0]], [[0.96, 0.28, 0], [0.28, -0.96, 0], [0, 0, -1]]])
+def test_ratio_does_not_depend_on_the_grid(head, axes) -> None:
+    lying = head((5, 0, 8), lesions=[(*LEFT, 14, 1.4)], axes=axes, shape=(40, 50, 60), spacing=(4.0, 4.5, 5.0))
+    found = flair_mismatch(lying.flair, lying.mask)
+    assert found.patient.ratio == pytest.approx(1.4, abs=0.03) and found.patient.side == "left"
+
+
+@pytest.mark.parametrize(("shift", "measured"), [(0.0, True), (-1.0, True), (-20.0, False), (-200.0, False)])
+def test_normalised_image_has_no_ratio_but_a_reason(head, shift, measured) -> None:
+    lying = head(lesions=[(*LEFT, 14, 1.4)])
+    found = flair_mismatch(lying.flair + shift, lying.mask)
+    assert (found.patient.ratio is not None) is measured
+    assert measured or "normalised" in found.patient.reason
+
+
 def test_lesions_are_measured_one_by_one_the_largest_first(head) -> None:
     lying = head(lesions=[(40, -40, 0, 9, 1.5), (-42, 30, 0, 14, 1.2), (50, 40, 0, 3, 1.0)])
     found = flair_mismatch(lying.flair, lying.mask, min_ml=1.0)
