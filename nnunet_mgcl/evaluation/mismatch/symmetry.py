@@ -71,7 +71,7 @@ def find_mirror_plane(image: sitk.Image) -> MirrorPlane | None:
     values = gaussian_filter(np.minimum(values, np.quantile(values[head], 0.95)), SMOOTHING_MM / STEP_MM)
     points = origin + STEP_MM * np.argwhere(binary_dilation(head, iterations=3))
     points = points[_in_view(image, points)]
-    rough, fine = (_Search(image, values, origin, points[:: 1 + len(points) // count]) for count in (2000, 20000))
+    rough, fine = (_Search(image, values, origin, points[:: 1 + len(points) // count]) for count in (2000, 8000))
     starts = sorted(product(STARTS_DEGREES, STARTS_DEGREES, STARTS_MM), key=rough.cost)[:3]
     best = min((rough.descend(start, 4.0) for start in starts), key=rough.cost)
     plane = fine.plane(fine.descend(best, 1.0))
@@ -110,7 +110,7 @@ class _Search:
 
     def descend(self, start: Sequence[float], step: float) -> tuple[float, ...]:
         simplex = [start] + [[s + step * (i == j) for j, s in enumerate(start)] for i in range(3)]
-        options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 1e-6}
+        options = {"initial_simplex": simplex, "xatol": 0.03, "fatol": 1e-5}
         return tuple(minimize(self.cost, start, method="Nelder-Mead", options=options).x.tolist())
 
     def _at(self, points: FloatArray) -> FloatArray:
