@@ -12,8 +12,12 @@ import numpy as np
 import torch
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from rich.progress import track
 
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions, mismatch_columns
+from nnunet_mgcl.evaluation.mismatch.mismatch_tables import measure_cases
+from nnunet_mgcl.evaluation.mismatch.roles import find_roles
 from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
@@ -33,6 +37,8 @@ class MGCLPredictor(nnUNetPredictor):
         self.config = resolved_config(self.configuration_manager)
         self.folds = [use_folds] if isinstance(use_folds, str) else [str(fold) for fold in use_folds]
         self.report: TSSReport | None = None
+        labels = {"mgcl": {"lesion_labels": self.config.lesion_labels}}
+        self.roles = find_roles(self.dataset_json | labels)
         self.no_tss_reason = self._no_tss_reason(checkpoint_name)
         self._part = (0, 1)
         self._probabilities: list[float] = []
@@ -78,7 +84,8 @@ class MGCLPredictor(nnUNetPredictor):
             for path in earlier:  # they would look like this run's
                 path.unlink(missing_ok=True)
         if self.no_tss_reason is None:
-            self.report = TSSReport(table, self.folds, self._targets(), keep=not overwrite)
+            further = mismatch_columns(self.roles)
+            self.report = TSSReport(table, self.folds, self._targets(), keep=not overwrite, more=further)
         elif earlier and not overwrite:
             raise UserError(
                 earlier[0],
@@ -98,8 +105,19 @@ class MGCLPredictor(nnUNetPredictor):
             print(f"No tss.csv: {self.no_tss_reason}.{gone}")
             return None
         ending, reader = self.dataset_json["file_ending"], self.plans_manager.image_reader_writer_class()
+        self._add_mismatch(self.report, Path(source), folder, max(1, nps))
         self.report.add_volumes(folder, ending, reader)
         return table if num_parts == 1 else merge_parts(folder, num_parts)
+
+    def _add_mismatch(self, report: TSSReport, images: Path, folder: Path, processes: int) -> None:
+        """Adds what `mgcl mismatch` would write about the predicted lesions, if the model has the channels for it."""
+        ending, columns = self.dataset_json["file_ending"], mismatch_columns(self.roles)
+        cases = [case for case in report.rows if (folder / f"{case}{ending}").is_file()]
+        if not columns or not cases:
+            return
+        measured = measure_cases(cases, images, folder, ending, self.roles, MismatchOptions(), processes)
+        for case in track(measured, "Mismatch", len(cases), disable=not self.allow_tqdm):
+            report.add_cells(case.row["case"], {column: case.row[column] for column in columns})
 
     # ------------------------------------------------------------------ nnU-Net's hooks
 

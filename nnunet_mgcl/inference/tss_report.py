@@ -17,19 +17,27 @@ Row = dict[str, str]
 
 
 class TSSReport:
-    """The rows of one output file, by case. Volumes come last: a table without a gap is finished.
+    """The rows of one output file, by case. Volumes are filled in last: a table without a gap in them is finished.
 
     Args:
         path: `tss.csv`, or `tss_part<N>.csv` where the cases are shared by several processes.
         folds: Names of the folds, in the order of their probabilities.
         targets: Labels that make up each target whose volume is reported.
         keep: Whether rows of an earlier run stay (`--continue_prediction`).
+        more: Names of columns that follow (`add_cells`), whose cells may stay empty.
 
     Raises:
         UserError: The earlier run had other folds or targets.
     """
 
-    def __init__(self, path: Path, folds: Sequence[str], targets: dict[str, list[int]], keep: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        folds: Sequence[str],
+        targets: dict[str, list[int]],
+        keep: bool = False,
+        more: Sequence[str] = (),
+    ) -> None:
         self.path, self.targets = path, targets
         self.fold_columns = [f"probability_fold_{fold}" for fold in folds]
         self.columns = [
@@ -38,6 +46,7 @@ class TSSReport:
             "predicted_class",
             *self.fold_columns,
             *(f"volume_ml_{name}" for name in targets),
+            *more,
         ]
         self.rows: dict[str, Row] = {}
         if keep and path.is_file():
@@ -63,6 +72,10 @@ class TSSReport:
         row |= {column: f"{p:.6f}" for column, p in zip(self.fold_columns, probabilities, strict=True)}
         self.rows[case] = row
         self.write()
+
+    def add_cells(self, case: str, cells: Row) -> None:
+        """Fills in the further columns of a case; `add_volumes` writes them."""
+        self.rows[case] |= cells
 
     def add_volumes(self, folder: Path, file_ending: str, reader: BaseReaderWriter) -> None:
         """Fills in the lesion volumes (ml) from the exported segmentations; a row without one is dropped."""
@@ -101,7 +114,8 @@ def merge_parts(folder: Path, num_parts: int) -> Path | None:
     rows = {case: row for part in parts for case, row in read_rows(part).items()}
     columns = read_columns(parts[0])
     of_one_prediction = all(read_columns(part) == columns for part in parts)
-    if not of_one_prediction or any("" in row.values() for row in rows.values()):
+    volumes = [column for column in columns if column.startswith("volume_ml_")]
+    if not of_one_prediction or any(row[column] == "" for row in rows.values() for column in volumes):
         return None
     _write_rows(folder / "tss.csv", columns, rows)
     return folder / "tss.csv"

@@ -15,6 +15,8 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.volumes import fit_volume
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation.mismatch.case_mismatch import mismatch_columns
+from nnunet_mgcl.evaluation.mismatch.roles import Roles
 from nnunet_mgcl.inference.input_folder import require_images
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.phases.tss import tss_probability, volume_geometry
@@ -100,6 +102,29 @@ def test_segmentations_are_nnunet_s_and_every_fold_answers_for_every_case(model,
         for modality, lesion in used.config.lesion_labels.items():
             volume = np.isin(labels, lesion).sum() * 3 * 3 * 6 / 1000
             assert float(found[case][f"volume_ml_{modality}"]) == pytest.approx(volume, abs=1e-3)
+
+
+def test_table_ends_with_what_mgcl_mismatch_says_about_the_predicted_lesions(model, images, tmp_path) -> None:
+    used = predictor(model)
+    used.roles = Roles({"FLAIR": 1}, {"DWI": used.config.lesion_labels["A"], "PWI": used.config.lesion_labels["B"]})
+    (tmp_path / "out").mkdir()
+    found = rows(used.predict_cases(str(images), str(tmp_path / "out"), overwrite=True, **OPTIONS))
+    command = ["mismatch", "-i", str(images), "-s", str(tmp_path / "out"), "-o", str(tmp_path / "mismatch"), "-np", "1"]
+    assert main([*command, "--channels", "FLAIR=1", "--masks", "DWI=A", "PWI=B"]) == 0
+    columns = mismatch_columns(used.roles)
+    assert "flair_ratio" in columns and "extend" in columns
+    for case, expected in rows(tmp_path / "mismatch" / "mismatch.csv").items():
+        assert list(found[case])[-len(columns) :] == list(columns)
+        assert {column: found[case][column] for column in columns} == {c: expected[c] for c in columns}
+        assert (expected["core_ml"], expected["hypoperfused_ml"]) == (
+            found[case]["volume_ml_A"], found[case]["volume_ml_B"]
+        )  # fmt: skip
+        assert "FLAIR:" in expected["mismatch_reason"]  # noise is no head
+
+
+def test_model_without_the_channels_has_no_such_columns(model, images, tmp_path) -> None:
+    _, table = predict(model, images, tmp_path / "out")
+    assert list(rows(table)["case_0"])[-1].startswith("volume_ml_")
 
 
 def test_continued_prediction_redoes_a_case_that_lacks_either_file(model, images, tmp_path, monkeypatch) -> None:

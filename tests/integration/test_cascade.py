@@ -80,6 +80,8 @@ def test_stock_and_mgcl_prediction_are_voxel_identical(trained, call):
         image = sitk.ReadImage(str(trained / "mgcl" / f"{case}.nii.gz"))
         voxels = np.isin(sitk.GetArrayFromImage(image), [1, 3, 5, 7]).sum()
         assert float(row["volume_ml_DWI"]) == pytest.approx(voxels * np.prod(image.GetSpacing()) / 1000, abs=1e-3)
+        assert (row["core_ml"], row["hypoperfused_ml"]) == (row["volume_ml_DWI"], row["volume_ml_PWI"])
+        assert row["extend"] in ("0", "1") and (row["flair_ratio"] or "FLAIR: " in row["mismatch_reason"])
 
 
 def test_summary_prints_dice_and_draws_a_picture(trained, call):

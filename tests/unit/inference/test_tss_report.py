@@ -130,3 +130,15 @@ def test_part_without_a_case_is_merged_too(tmp_path, predicted_part) -> None:
     predicted_part(0)
     predicted_part(1, "a")
     assert [row["probability"] for row in rows(merge_parts(tmp_path, 2))] == ["0.500000"]
+
+
+def test_further_columns_come_last_and_may_stay_empty(tmp_path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((1, 2, 2), np.uint8)), str(tmp_path / "a.nii.gz"))
+    part = TSSReport(tmp_path / "tss_part0.csv", ["0"], TARGETS, more=["flair_ratio", "mismatch_reason"])
+    part.add("a", [0.5])
+    part.add_cells("a", {"flair_ratio": "", "mismatch_reason": "no FLAIR"})
+    assert merge_parts(tmp_path, 1) is None, "its volumes are missing"
+    part.add_volumes(tmp_path, ".nii.gz", SimpleITKIO())
+    (row,) = rows(merge_parts(tmp_path, 1))
+    assert list(row)[-3:] == ["volume_ml_PWI", "flair_ratio", "mismatch_reason"]
+    assert (row["flair_ratio"], row["mismatch_reason"]) == ("", "no FLAIR")
