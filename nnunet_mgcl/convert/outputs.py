@@ -15,7 +15,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_mgcl.convert.record import CaseRecord, Destination, read_record, write_record
-from nnunet_mgcl.files import replacing
+from nnunet_mgcl.image_file import write_image
 
 FILE_ENDING = ".nii.gz"
 BESIDE = "mgcl_convert"
@@ -70,8 +70,7 @@ def place(dataset: Path, record: CaseRecord, images: Mapping[str, sitk.Image]) -
     """
     staging = dataset / BESIDE / "staging" / record.case
     for name, image in images.items():
-        with replacing(staging / name) as temporary:
-            sitk.WriteImage(image, temporary)
+        write_image(staging / name, image)
     withdraw(dataset, record.case)
     path = record_path(dataset, record.case)
     write_record(path, replace(record, fingerprint="", files=dict.fromkeys(images, "")))

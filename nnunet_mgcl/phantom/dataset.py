@@ -13,7 +13,7 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import write_json, write_text
 from nnunet_mgcl.phantom.anatomy import Grid
 from nnunet_mgcl.phantom.cases import CHANNEL_NUMBERS, Case, pool_cases, test_cases, training_cases
-from nnunet_mgcl.phantom.image_file import write_image
+from nnunet_mgcl.phantom.image_file import write_array
 from nnunet_mgcl.phantom.lesion_masks import LesionMasks
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_patient
@@ -90,10 +90,10 @@ def _write_case(root: Path, options: PhantomOptions, masks: LesionMasks | None, 
     for modality in case.modalities:
         for channel, image in draw_images(modality, scene, case.rng(options, modality)).items():
             path = root / f"images{suffix}" / f"{case.name}_{CHANNEL_NUMBERS[channel]:04d}{FILE_ENDING}"
-            write_image(path, image, grid)
+            write_array(path, image, grid)
     if suffix != "Un":
         label_map = encode(draw_masks(scene), MODALITIES)
-        write_image(root / f"labels{suffix}" / f"{case.name}{FILE_ENDING}", label_map, grid)
+        write_array(root / f"labels{suffix}" / f"{case.name}{FILE_ENDING}", label_map, grid)
     return case.name
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from nnunet_mgcl.image_file import write_image
 from nnunet_mgcl.phantom.anatomy import Grid
 
 
-def write_image(path: Path, array: npt.NDArray[Any], grid: Grid, centre: Sequence[float] = (0.0, 0.0, 0.0)) -> None:
+def write_array(path: Path, array: npt.NDArray[Any], grid: Grid, centre: Sequence[float] = (0.0, 0.0, 0.0)) -> None:
     """Writes an image `(Z, Y, X)`.
 
     Args:
@@ -21,9 +22,8 @@ def write_image(path: Path, array: npt.NDArray[Any], grid: Grid, centre: Sequenc
         grid: Their size.
         centre: Where the middle of the image lies in the scanner, in mm along x, y and z.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(grid.spacing[::-1])
     extents = [(n - 1) * step for n, step in zip(grid.shape[::-1], grid.spacing[::-1], strict=True)]
     image.SetOrigin([middle - extent / 2 for middle, extent in zip(centre, extents, strict=True)])
-    sitk.WriteImage(image, path)
+    write_image(path, image)

@@ -18,7 +18,7 @@ from nnunet_mgcl.files import write_json, write_text
 from nnunet_mgcl.phantom.anatomy import FIELD_OF_VIEW_MM, Grid, Pose
 from nnunet_mgcl.phantom.cases import Case, pool_cases, test_cases, training_cases
 from nnunet_mgcl.phantom.dataset import DESCRIPTION, FILE_ENDING
-from nnunet_mgcl.phantom.image_file import write_image
+from nnunet_mgcl.phantom.image_file import write_array
 from nnunet_mgcl.phantom.lesion_masks import LesionMasks
 from nnunet_mgcl.phantom.options import PAPER_MATRIX, PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_patient
@@ -118,7 +118,7 @@ def _in_its_unit(adc: npt.NDArray[np.int16], case: Case) -> npt.NDArray[Any]:
 
 
 def _write_scan(folder: Path, name: str, array: npt.NDArray[Any], grid: Grid, centre: list[float]) -> None:
-    write_image(folder / f"{name}{FILE_ENDING}", array, grid, centre)
+    write_array(folder / f"{name}{FILE_ENDING}", array, grid, centre)
 
 
 def _row(number: int, case: Case, labelled: bool) -> dict[str, str]:
