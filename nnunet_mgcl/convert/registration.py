@@ -46,7 +46,8 @@ class Registration:
     """A pose and how well it fits.
 
     Attributes:
-        transform: From the fixed scan's space to the moving one's, as `sitk.Resample` wants it.
+        transform: From the fixed scan's space to the moving one's, as `sitk.Resample` wants it; the headers' own where
+            the scans fit worse after the search.
         before: The `MutualInformation` of the scans where their headers put them.
         after: The same at the pose found.
         motion: How far the scan was moved.
@@ -82,6 +83,8 @@ def register(fixed: sitk.Image, moving: sitk.Image, *, engine: Engine) -> Regist
     start = _best_start(_simplify(fixed, COARSE_MM), _simplify(moving, COARSE_MM))
     transform = align(*fine, start)
     before, after = measure(sitk.Euler3DTransform()), measure(transform)
+    if after < UNCHANGED * before:
+        transform = sitk.Euler3DTransform()
     return Registration(transform, before, after, _motion(transform, head_centre(fine[0])), engine)
 
 
@@ -96,7 +99,7 @@ def doubts(registration: Registration, *, max_shift: float, max_rotation: float)
     motion, found = registration.motion, []
     if registration.after < UNCHANGED * registration.before:
         numbers = f"{registration.before:.3f} to {registration.after:.3f}"
-        found.append(f"the scans fit worse than before (mutual information {numbers})")
+        found.append(f"the search found no better place (mutual information {numbers}): left where the headers put it")
     if motion.shift_mm > max_shift:
         found.append(f"moved by {motion.shift_mm:.1f} mm (at most {max_shift:g} expected)")
     if motion.rotation_deg > max_rotation:
