@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -42,20 +42,27 @@ def write_phantom(
     The dataset appears in `parent` under its own name when the iterator ends, all of it at once.
 
     Raises:
-        UserError: The dataset exists already.
+        UserError: The dataset exists already, or another run writes it.
     """
     target = parent / options.folder
-    _check_number(target)
-    check_overwrite(target, marker="dataset.json", overwrite=overwrite)
-    return _write(target, options, masks, processes)
+    check = partial(_check, target, overwrite)
+    check()
+    return _write(target, check, options, masks, processes)
 
 
-def _write(target: Path, options: PhantomOptions, masks: LesionMasks | None, processes: int) -> Iterator[str]:
-    with staged(target) as staging:
+def _write(
+    target: Path, check: Callable[[], None], options: PhantomOptions, masks: LesionMasks | None, processes: int
+) -> Iterator[str]:
+    with staged(target, check) as staging:
         parts = {"Tr": training_cases(options), "Ts": test_cases(options), "Un": pool_cases(options)}
         jobs = [(suffix, case) for suffix, cases in parts.items() for case in cases]
         yield from run_jobs(partial(_write_case, staging, options, masks), jobs, processes)
         _write_tables(staging, options)
+
+
+def _check(target: Path, overwrite: bool) -> None:
+    _check_number(target)
+    check_overwrite(target, marker="dataset.json", overwrite=overwrite)
 
 
 def _check_number(target: Path) -> None:

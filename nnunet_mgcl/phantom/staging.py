@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import read_json
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
-    """Yields a hidden folder beside `target` that takes its place when the block ends without an error."""
-    staging = target.with_name(f".{target.name}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-        shutil.rmtree(target, ignore_errors=True)
-        staging.rename(target)
-    finally:
+def staged(target: Path, check: Callable[[], None]) -> Iterator[Path]:
+    """Yields a hidden folder beside `target` that takes its place when the block ends without an error.
+
+    Args:
+        target: The folder to write.
+        check: Raises a UserError where `target` may not be written. Asked before the block and again after it, since
+            somebody may have written there meanwhile.
+
+    Raises:
+        UserError: Another run writes the same folder; also what `check` raises.
+    """
+    with _locked(target):
+        staging = target.with_name(f".{target.name}.part")
         shutil.rmtree(staging, ignore_errors=True)
+        check()
+        try:
+            staging.mkdir()
+            yield staging
+            check()
+            shutil.rmtree(target, ignore_errors=True)
+            staging.rename(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Keeps two runs from one target; the system frees the lock when the process dies."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(target, "another mgcl phantom is at work on it", "one at a time", "wait for it") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: the next one's must not go
+        lock.release()
 
 
 def check_overwrite(target: Path, *, marker: str, overwrite: bool) -> None:

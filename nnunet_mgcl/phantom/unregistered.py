@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
@@ -60,16 +60,19 @@ def write_unregistered(
     for training cases and pool, `manifest_test.csv` for the test cases.
 
     Raises:
-        UserError: The folder exists already.
+        UserError: The folder exists already, or another run writes it.
     """
     target = parent / scans_folder(options)
-    check_overwrite(target, marker="phantom.json", overwrite=overwrite)
-    return _write(target, options, masks, processes)
+    check = partial(check_overwrite, target, marker="phantom.json", overwrite=overwrite)
+    check()
+    return _write(target, check, options, masks, processes)
 
 
-def _write(target: Path, options: PhantomOptions, masks: LesionMasks | None, processes: int) -> Iterator[str]:
+def _write(
+    target: Path, check: Callable[[], None], options: PhantomOptions, masks: LesionMasks | None, processes: int
+) -> Iterator[str]:
     parts = {"Tr": training_cases(options), "Ts": test_cases(options), "Un": pool_cases(options)}
-    with staged(target) as staging:
+    with staged(target, check) as staging:
         jobs = [(case, part != "Un") for part, cases in parts.items() for case in cases]
         yield from run_jobs(partial(_write_case, staging, options, masks), jobs, processes)
         for name, members in MANIFESTS.items():

@@ -14,6 +14,7 @@ from nnunet_mgcl.phantom.options import PhantomOptions, check_options
 from nnunet_mgcl.phantom.patient import draw_patient
 from nnunet_mgcl.phantom.preview import typical_cases, write_preview
 from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES
+from nnunet_mgcl.phantom.unregistered import write_unregistered
 
 OPTIONS = PhantomOptions(cases=3, unlabelled=4, test=1, matrix=32, slices=6)
 
@@ -124,6 +125,29 @@ def test_a_number_that_another_dataset_has_is_refused(tmp_path):
     (tmp_path / "Dataset501_Other").mkdir()
     with pytest.raises(UserError, match="same number"):
         write_phantom(tmp_path, OPTIONS)
+
+
+@pytest.mark.parametrize("writer", [write_phantom, write_unregistered])
+def test_a_second_run_on_one_target_is_refused_and_the_first_goes_on(tmp_path, writer):
+    first = writer(tmp_path, OPTIONS)
+    names = [next(first)]
+    with pytest.raises(UserError, match="another mgcl phantom"):
+        next(writer(tmp_path, OPTIONS))
+    names += list(first)
+    assert len(names) == len(set(names)) == 8
+    assert [path.name[0] for path in tmp_path.iterdir()] != ["."]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", [OPTIONS.folder, "Dataset501_Other"])
+def test_what_came_while_it_drew_is_left_alone(tmp_path, name):
+    drawing = write_phantom(tmp_path, OPTIONS)
+    next(drawing)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "work").touch()
+    with pytest.raises(UserError, match=name):
+        list(drawing)
+    assert contents(tmp_path) == {f"{name}/work": b""}
 
 
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
