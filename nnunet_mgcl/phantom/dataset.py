@@ -23,6 +23,9 @@ from nnunet_mgcl.phantom.staging import check_overwrite, staged
 from nnunet_mgcl.workers import run_jobs
 
 FILE_ENDING = ".nii.gz"
+OWN_FILES = r"(images(Tr|Ts|Un)|labels(Tr|Ts))/phantom_\w+\.nii\.gz|tss(Ts)?\.csv|dataset\.json|preview\.png"
+"""What `--overwrite` may remove."""
+
 DESCRIPTION = (
     "SYNTHETIC. Drawn by `mgcl phantom` from the MNI152 template and a model of stroke MRI to develop and teach with; "
     "no patient, no scanner. Results on it say nothing about clinical performance."
@@ -62,7 +65,7 @@ def _write(
 
 def _check(target: Path, overwrite: bool) -> None:
     _check_number(target)
-    check_overwrite(target, marker="dataset.json", overwrite=overwrite)
+    check_overwrite(target, marker="dataset.json", own=OWN_FILES, overwrite=overwrite)
 
 
 def _check_number(target: Path) -> None:

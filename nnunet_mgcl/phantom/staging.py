@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.files import read_json
 
 
@@ -55,12 +56,13 @@ def _locked(target: Path) -> Iterator[None]:
         lock.release()
 
 
-def check_overwrite(target: Path, *, marker: str, overwrite: bool) -> None:
+def check_overwrite(target: Path, *, marker: str, own: str, overwrite: bool) -> None:
     """Refuses to touch what is not a phantom, or a phantom without `overwrite`.
 
     Args:
         target: The folder to write.
         marker: A JSON file in it that has the key `phantom` where `mgcl phantom` wrote it.
+        own: Regular expression of the files that `mgcl phantom` writes, relative to `target`.
         overwrite: Whether the user asked for it.
 
     Raises:
@@ -70,6 +72,12 @@ def check_overwrite(target: Path, *, marker: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UserError(target, "it exists", "a new folder", "choose another --id or -o, or --overwrite")
-    if not (target / marker).is_file() or "phantom" not in read_json(target / marker):
+    content = read_json(target / marker) if (target / marker).is_file() else None
+    if not isinstance(content, dict) or "phantom" not in content:
         remedy = "choose another --id or -o, or remove the folder yourself if nobody needs it"
         raise UserError(target, "a folder that mgcl phantom has not written", "a phantom to overwrite", remedy)
+    names = (path.relative_to(target).as_posix() for path in sorted(target.rglob("*")) if not path.is_dir())
+    strangers = [name for name in names if not re.fullmatch(own, name)]
+    if strangers:
+        found = f"files that mgcl phantom has not written: {some(strangers)}"
+        raise UserError(target, found, "only its own, which --overwrite removes", "move them out of the folder")

@@ -38,6 +38,11 @@ PLACEMENT_MM = 6.0
 # Scanners' programs disagree about the unit of ADC maps: factors on 10^-6 mm^2/s, by turns.
 ADC_FACTORS = (1.0, 1e-3, 1e-6)
 MANIFESTS = {"manifest.csv": ("Tr", "Un"), "manifest_test.csv": ("Ts",)}
+OWN_FILES = (
+    r"phantom_\w+/(DWI|ADC|FLAIR|Tmax|mask_(DWI|FLAIR|PWI))\.nii\.gz|manifest(_test)?\.csv|phantom\.json|preview\.png"
+)
+"""What `--overwrite` may remove."""
+
 FIRST_SCAN = datetime(2024, 1, 1, 8, 0)
 
 
@@ -63,7 +68,7 @@ def write_unregistered(
         UserError: The folder exists already, or another run writes it.
     """
     target = parent / scans_folder(options)
-    check = partial(check_overwrite, target, marker="phantom.json", overwrite=overwrite)
+    check = partial(check_overwrite, target, marker="phantom.json", own=OWN_FILES, overwrite=overwrite)
     check()
     return _write(target, check, options, masks, processes)
 

@@ -112,13 +112,23 @@ def test_an_existing_folder_is_refused(phantom):
     assert contents(phantom) == before
 
 
-def test_overwrite_spares_what_is_not_a_phantom(tmp_path):
+@pytest.mark.parametrize("content", ['{"name": "years of work"}', '["phantom"]', '"phantom"', "7"])
+def test_overwrite_spares_what_is_not_a_phantom(tmp_path, content):
     real = tmp_path / OPTIONS.folder
     real.mkdir()
-    (real / "dataset.json").write_text('{"name": "years of work"}')
+    (real / "dataset.json").write_text(content)
     with pytest.raises(UserError, match="not written"):
         write_phantom(tmp_path, OPTIONS, overwrite=True)
     assert (real / "dataset.json").exists()
+
+
+@pytest.mark.parametrize("stranger", ["notes.txt", "predictions/phantom_001.nii.gz", "imagesTr/mine_0000.nii.gz"])
+def test_overwrite_spares_a_phantom_with_somebodys_files(tmp_path, stranger):
+    (tmp_path / OPTIONS.folder / stranger).parent.mkdir(parents=True)
+    (tmp_path / OPTIONS.folder / stranger).touch()
+    (tmp_path / OPTIONS.folder / "dataset.json").write_text('{"phantom": {}}')
+    with pytest.raises(UserError, match=stranger):
+        write_phantom(tmp_path, OPTIONS, overwrite=True)
 
 
 def test_a_number_that_another_dataset_has_is_refused(tmp_path):
