@@ -27,24 +27,37 @@ def staged(target: Path, check: Callable[[], None]) -> Iterator[Path]:
         UserError: Another run writes the same folder; also what `check` raises.
     """
     with _locked(target):
-        staging = target.with_name(f".{target.name}.part")
-        shutil.rmtree(staging, ignore_errors=True)
+        staging, old = _hidden(target, "part"), _hidden(target, "old")
+        _clear(target, staging, old)
         check()
         try:
             staging.mkdir()
             yield staging
             check()
-            shutil.rmtree(target, ignore_errors=True)
+            if target.exists():
+                target.rename(old)  # a removal takes time: killed amid it, half a dataset would look whole
             staging.rename(target)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            _clear(target, staging, old)
+
+
+def _hidden(target: Path, kind: str) -> Path:
+    return target.with_name(f".{target.name}.{kind}")
+
+
+def _clear(target: Path, staging: Path, old: Path) -> None:
+    """Removes what this run or a killed one has left, and puts the old folder back if no new one took its place."""
+    if old.exists() and not target.exists():
+        old.rename(target)
+    for folder in (staging, old):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """Keeps two runs from one target; the system frees the lock when the process dies."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    lock = FileLock(_hidden(target, "lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:

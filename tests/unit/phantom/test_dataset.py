@@ -1,7 +1,9 @@
 import csv
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +131,39 @@ def test_overwrite_spares_a_phantom_with_somebodys_files(tmp_path, stranger):
     (tmp_path / OPTIONS.folder / "dataset.json").write_text('{"phantom": {}}')
     with pytest.raises(UserError, match=stranger):
         write_phantom(tmp_path, OPTIONS, overwrite=True)
+
+
+class Killed(BaseException):
+    """A process dies here: nothing that it would have tidied up is tidied up."""
+
+
+def test_a_run_killed_while_it_removes_the_old_phantom_leaves_the_new_one_whole(tmp_path, monkeypatch):
+    folder, _ = write(tmp_path)
+
+    def rmtree(path, **kwargs):
+        if Path(path).exists():
+            next(Path(path).rglob("*.nii.gz")).unlink()
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", rmtree)
+        with pytest.raises(Killed):
+            write(tmp_path, replace(OPTIONS, seed=1), overwrite=True)
+    wanted, _ = write(tmp_path / "other", replace(OPTIONS, seed=1))
+    assert contents(folder) == contents(wanted)
+    write(tmp_path, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [OPTIONS.folder, "other"]
+
+
+def test_a_run_killed_before_the_new_phantom_is_in_place_costs_nothing(tmp_path):
+    folder, _ = write(tmp_path)
+    before = contents(folder)
+    folder.rename(tmp_path / f".{folder.name}.old")
+    (tmp_path / f".{folder.name}.part" / "imagesTr").mkdir(parents=True)
+    with pytest.raises(UserError, match="--overwrite"):
+        write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert contents(folder) == before
 
 
 def test_a_number_that_another_dataset_has_is_refused(tmp_path):
