@@ -18,8 +18,13 @@ Result = TypeVar("Result")
 
 
 def default_processes() -> int:
-    """What nnU-Net's commands would take (`nnUNet_def_n_proc`, else 8), but no more than there are cores."""
-    return max(1, min(int(os.environ.get("nnUNet_def_n_proc", "8")), os.cpu_count() or 1))
+    """What nnU-Net's commands would take (`nnUNet_def_n_proc`, else 8), but no more than there are cores.
+
+    A variable that is no number from 1 counts as not set: even `--help` asks for the default.
+    """
+    wished = os.environ.get("nnUNet_def_n_proc", "").strip()
+    number = int(wished) if wished.isdecimal() else 0
+    return min(number or 8, os.cpu_count() or 1)
 
 
 def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:

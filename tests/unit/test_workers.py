@@ -4,6 +4,7 @@ import signal
 import pytest
 import SimpleITK as sitk
 
+from nnunet_mgcl.cli import main
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.workers import default_processes, run_jobs
 
@@ -51,3 +52,14 @@ def test_the_default_is_nnunets_within_the_machine(monkeypatch):
     assert default_processes() == 1
     monkeypatch.setenv("nnUNet_def_n_proc", "10000")
     assert default_processes() == (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("wished", ["auto", "", "0", "-3", "2.5", "²"])
+def test_a_default_that_is_no_number_ends_no_command(monkeypatch, capsys, wished):
+    monkeypatch.delenv("nnUNet_def_n_proc", raising=False)
+    usual = default_processes()
+    monkeypatch.setenv("nnUNet_def_n_proc", wished)
+    with pytest.raises(SystemExit) as end:
+        main(["phantom", "--help"])
+    assert end.value.code == 0
+    assert f"(default here: {usual})" in " ".join(capsys.readouterr().out.split())
