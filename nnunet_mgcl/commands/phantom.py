@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_mgcl.commands.convert import INTERRUPTED
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.workers import default_processes
 
@@ -52,6 +54,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the dataset, or describes it."""
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        print("Interrupted: nothing half-written is left")
+        return INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.phantom.lesion_masks import find_masks
     from nnunet_mgcl.phantom.options import check_options
 
@@ -101,8 +111,9 @@ def _write(args: argparse.Namespace, options: PhantomOptions, masks: LesionMasks
     write, name = (write_unregistered, scans_folder(options)) if args.unregistered else (write_phantom, options.folder)
     written = write(args.output, options, masks, overwrite=args.overwrite, processes=args.np)
     total = options.cases + options.unlabelled + options.test
-    for _ in track(written, description=f"Drawing {name}", total=total):
-        pass
+    with closing(written):  # Ctrl-C anywhere in the loop tidies up before the message
+        for _ in track(written, description=f"Drawing {name}", total=total):
+            pass
     return args.output / name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -39,8 +39,8 @@ def write_phantom(
     *,
     overwrite: bool = False,
     processes: int = 1,
-) -> Iterator[str]:
-    """Checks the request, then returns an iterator that writes one case a step and yields the case's name.
+) -> Generator[str, None, None]:
+    """Checks the request, then returns a generator that writes one case a step and yields the case's name.
 
     The dataset appears in `parent` under its own name when the iterator ends, all of it at once.
 
@@ -55,7 +55,7 @@ def write_phantom(
 
 def _write(
     target: Path, check: Callable[[], None], options: PhantomOptions, masks: LesionMasks | None, processes: int
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     with staged(target, check) as staging:
         parts = {"Tr": training_cases(options), "Ts": test_cases(options), "Un": pool_cases(options)}
         jobs = [(suffix, case) for suffix, cases in parts.items() for case in cases]
@@ -64,8 +64,8 @@ def _write(
 
 
 def _check(target: Path, overwrite: bool) -> None:
-    _check_number(target)
     check_overwrite(target, marker="dataset.json", own=OWN_FILES, overwrite=overwrite)
+    _check_number(target)
 
 
 def _check_number(target: Path) -> None:

@@ -81,6 +81,12 @@ def check_overwrite(target: Path, *, marker: str, own: str, overwrite: bool) -> 
     Raises:
         UserError: Something is in the way.
     """
+    for folder in target.parents:
+        if folder.exists() and not folder.is_dir():
+            raise UserError("-o", f"{folder} is not a folder", "a folder, or a name for one", "choose another -o")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        remedy = "remove it, or choose another --id, --name or -o"
+        raise UserError(target, "a link" if target.is_symlink() else "a file", "a folder or nothing", remedy)
     if not target.exists():
         return
     if not overwrite:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
@@ -58,8 +58,8 @@ def write_unregistered(
     *,
     overwrite: bool = False,
     processes: int = 1,
-) -> Iterator[str]:
-    """Checks the request, then returns an iterator that writes one case a step and yields the case's name.
+) -> Generator[str, None, None]:
+    """Checks the request, then returns a generator that writes one case a step and yields the case's name.
 
     The folder `<name>_scans` holds one folder a patient and the manifests that `mgcl convert` reads: `manifest.csv`
     for training cases and pool, `manifest_test.csv` for the test cases.
@@ -75,7 +75,7 @@ def write_unregistered(
 
 def _write(
     target: Path, check: Callable[[], None], options: PhantomOptions, masks: LesionMasks | None, processes: int
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     parts = {"Tr": training_cases(options), "Ts": test_cases(options), "Un": pool_cases(options)}
     with staged(target, check) as staging:
         jobs = [(case, part != "Un") for part, cases in parts.items() for case in cases]

@@ -35,3 +35,48 @@ def test_a_folder_without_masks_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match="--lesion-masks"):
         main(["phantom", "-o", str(tmp_path), *TINY, "--lesion-masks", str(tmp_path / "none")])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_no_process_is_refused(tmp_path, number):
+    with pytest.raises(UserError, match="-np"):
+        main(["phantom", "-o", str(tmp_path), *TINY, "-np", number])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+@pytest.mark.parametrize(("options", "name"), [([], "Dataset501_Phantom"), (["--unregistered"], "Phantom_scans")])
+def test_a_target_that_is_no_folder_is_refused(tmp_path, kind, options, name):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir()
+    if kind == "file":
+        (raw / name).write_text("kept")
+    else:
+        (raw / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=name):
+        main(["phantom", "-o", str(raw), *TINY, *options, "--overwrite"])
+    assert (raw / name).is_symlink() or (raw / name).read_text() == "kept"
+    assert len(list(raw.iterdir())) == 1
+
+
+@pytest.mark.parametrize("inside", ["", "raw"])
+@pytest.mark.parametrize("options", [[], ["--unregistered"]])
+def test_an_output_that_is_a_file_is_refused(tmp_path, inside, options):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="-o"):
+        main(["phantom", "-o", str(tmp_path / "file" / inside), *TINY, *options])
+
+
+@pytest.mark.parametrize("where", ["nnunet_mgcl.phantom.dataset.draw_patient", "rich.progress.track"])
+def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, where):
+    def interrupt(jobs, *args, **kwargs):
+        if where == "rich.progress.track":
+            next(jobs)  # drawn, and interrupted where the generator does not see it
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    assert main(["phantom", "-o", str(tmp_path), *TINY]) == 130
+    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("Interrupted")
+    assert list(tmp_path.iterdir()) == []
