@@ -6,6 +6,7 @@ import argparse
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from nnunet_mgcl.commands.convert import INTERRUPTED
@@ -80,8 +81,8 @@ def _run(args: argparse.Namespace) -> int:
 
         write_preview(folder / "preview.png", options, masks)
     print(f"Synthetic, not clinical: {folder}")
-    if args.unregistered:
-        print(_next_command(folder, options))
+    for command in _next_commands(folder, options, args.unregistered):
+        print(f"Next: {command}")
     return 0
 
 
@@ -132,9 +133,14 @@ def _describe(options: PhantomOptions, masks: LesionMasks | None) -> int:
     return 0
 
 
-def _next_command(folder: Path, options: PhantomOptions) -> str:
+def _next_commands(folder: Path, options: PhantomOptions, unregistered: bool) -> list[str]:
+    """What a user types next, for a shell."""
+    if not unregistered:
+        return [f"nnUNetv2_plan_and_preprocess -d {options.id} -c 2d --verify_dataset_integrity"]
     from nnunet_mgcl.phantom.scanner import CHANNELS
 
     groups = " ".join(f"{modality}={','.join(channels)}" for modality, channels in CHANNELS.items())
-    command = f"mgcl convert -i {folder / 'manifest.csv'} --id {options.id} --name {options.name}"
-    return f"Next: {command} --reference FLAIR --modality {groups}"
+    choices = f"--id {options.id} --name {options.name} --reference FLAIR --modality {groups}"
+    command = f"mgcl convert -i {quote(str(folder / 'manifest.csv'))} {choices}"
+    test = f"mgcl convert -i {quote(str(folder / 'manifest_test.csv'))} {choices} --test"
+    return [command, test] if options.test else [command]

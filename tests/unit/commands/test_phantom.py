@@ -1,3 +1,5 @@
+import shlex
+
 import pytest
 
 from nnunet_mgcl.cli import main
@@ -17,13 +19,24 @@ def test_it_writes_the_dataset_and_the_preview(tmp_path, capsys):
         "preview.png",
         "tss.csv",
     ]
-    assert "not clinical" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "not clinical" in out
+    assert "Next: nnUNetv2_plan_and_preprocess -d 7 -c 2d --verify_dataset_integrity" in out
 
 
-def test_it_writes_unregistered_scans_and_names_the_next_command(tmp_path, capsys):
-    assert main(["phantom", "-o", str(tmp_path), *TINY, "--unregistered"]) == 0
-    assert (tmp_path / "Phantom_scans" / "manifest.csv").is_file()
-    assert f"mgcl convert -i {tmp_path / 'Phantom_scans' / 'manifest.csv'}" in capsys.readouterr().out
+@pytest.mark.parametrize("tests", [0, 1])
+def test_it_writes_unregistered_scans_and_names_the_next_commands(tmp_path, capsys, tests):
+    raw = tmp_path / "a folder; its name"
+    assert main(["phantom", "-o", str(raw), *TINY, "--test", str(tests), "--unregistered"]) == 0
+    commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("Next: ")]
+    scans = raw / "Phantom_scans"
+    choices = shlex.split("--id 501 --name Phantom --reference FLAIR --modality DWI=DWI,ADC FLAIR=FLAIR PWI=Tmax")
+    wanted = [
+        ["Next:", "mgcl", "convert", "-i", str(scans / "manifest.csv"), *choices],
+        ["Next:", "mgcl", "convert", "-i", str(scans / "manifest_test.csv"), *choices, "--test"],
+    ]
+    assert commands == wanted[: 1 + tests]
+    assert (scans / "manifest.csv").is_file()
 
 
 def test_it_asks_for_a_folder(tmp_path):

@@ -204,7 +204,18 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"cases": 0}, {"unlabelled": -1}, {"id": 1000}, {"matrix": 8}, {"slices": 2}, {"name": "../x"}, {"name": ""}],
+    [
+        {"cases": 0},
+        {"unlabelled": -1},
+        {"id": 1000},
+        {"matrix": 8},
+        {"slices": 2},
+        {"name": "../x"},
+        {"name": ""},
+        {"name": "Schlagänfall"},
+        {"name": "x²"},
+        {"name": "x\n"},
+    ],
 )
 def test_options_out_of_range_are_refused(change):
     with pytest.raises(UserError, match=f"--{next(iter(change))}"):
