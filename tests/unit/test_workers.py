@@ -27,6 +27,14 @@ def threads(number):
     return sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
 
 
+def ignores_interrupts(number):
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def nothing():
+    pass
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_job_is_done_once(processes):
     assert sorted(run_jobs(square, range(5), processes)) == [0, 1, 4, 9, 16]
@@ -45,6 +53,12 @@ def test_a_users_mistake_comes_back_from_the_processes(processes):
 
 def test_processes_compute_with_one_thread():
     assert set(run_jobs(threads, range(2), 2)) == {1}
+
+
+def test_processes_ignore_ctrl_c_while_they_start(monkeypatch):
+    monkeypatch.setattr("nnunet_mgcl.workers.start_worker", nothing)
+    assert all(run_jobs(ignores_interrupts, range(2), 2))
+    assert not ignores_interrupts(0)
 
 
 def test_the_default_is_nnunets_within_the_machine(monkeypatch):
