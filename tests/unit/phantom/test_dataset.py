@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.phantom.cases import pool_cases
 from nnunet_mgcl.phantom.dataset import write_phantom
 from nnunet_mgcl.phantom.options import PhantomOptions, check_options
 from nnunet_mgcl.phantom.patient import draw_patient
-from nnunet_mgcl.phantom.preview import typical_cases, write_preview
+from nnunet_mgcl.phantom.preview import COLOURS, typical_cases, write_preview
 from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES
 from nnunet_mgcl.phantom.unregistered import write_unregistered
 
@@ -231,6 +234,28 @@ def test_the_preview_shows_an_early_and_a_late_stroke(tmp_path):
     assert (young.clock.flair_visible, old.clock.flair_visible) == (False, True)
     write_preview(tmp_path / "preview.png", options)
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_preview_names_the_sides_and_the_colours_of_tmax(tmp_path, monkeypatch):
+    figures = []
+
+    def savefig(figure, path, **kwargs):
+        figures.append(figure)
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    write_preview(tmp_path / "preview.png", replace(OPTIONS, cases=12))
+    pictures = figures[0].axes[:6]
+    for ax in pictures:
+        sides = {text.get_text(): text.get_position()[0] for text in ax.texts}
+        assert not ax.xaxis_inverted()
+        assert sides["R"] < 0.1 < 0.9 < sides["L"]  # the grids run to the patient's left
+    assert [[bar.get_ylabel() for bar in ax.child_axes] for ax in pictures] == [[], [], ["Tmax (s)"]] * 2
+
+
+def test_the_outline_on_the_tmax_map_is_no_colour_of_the_map():
+    shades = colormaps["inferno"](np.linspace(0, 1, 50))[:, :3]
+    assert np.linalg.norm(shades - to_rgb(COLOURS["PWI"]), axis=1).min() > 0.3
 
 
 def test_several_processes_write_the_same_files(phantom, tmp_path):
