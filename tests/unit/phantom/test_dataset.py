@@ -22,6 +22,7 @@ from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES
 from nnunet_mgcl.phantom.unregistered import write_unregistered
 
 OPTIONS = PhantomOptions(cases=3, unlabelled=4, test=1, matrix=32, slices=6)
+SMALL = replace(OPTIONS, cases=1, unlabelled=0, test=0)
 
 
 def write(parent, options=OPTIONS, **kwargs):
@@ -141,7 +142,7 @@ class Killed(BaseException):
 
 
 def test_a_run_killed_while_it_removes_the_old_phantom_leaves_the_new_one_whole(tmp_path, monkeypatch):
-    folder, _ = write(tmp_path)
+    folder, _ = write(tmp_path, SMALL)
 
     def rmtree(path, **kwargs):
         if Path(path).exists():
@@ -151,20 +152,20 @@ def test_a_run_killed_while_it_removes_the_old_phantom_leaves_the_new_one_whole(
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", rmtree)
         with pytest.raises(Killed):
-            write(tmp_path, replace(OPTIONS, seed=1), overwrite=True)
-    wanted, _ = write(tmp_path / "other", replace(OPTIONS, seed=1))
+            write(tmp_path, replace(SMALL, seed=1), overwrite=True)
+    wanted, _ = write(tmp_path / "other", replace(SMALL, seed=1))
     assert contents(folder) == contents(wanted)
-    write(tmp_path, overwrite=True)
+    write(tmp_path, SMALL, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [OPTIONS.folder, "other"]
 
 
 def test_a_run_killed_before_the_new_phantom_is_in_place_costs_nothing(tmp_path):
-    folder, _ = write(tmp_path)
+    folder, _ = write(tmp_path, SMALL)
     before = contents(folder)
     folder.rename(tmp_path / f".{folder.name}.old")
     (tmp_path / f".{folder.name}.part" / "imagesTr").mkdir(parents=True)
     with pytest.raises(UserError, match="--overwrite"):
-        write(tmp_path)
+        write(tmp_path, SMALL)
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     assert contents(folder) == before
 
