@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
@@ -18,8 +19,13 @@ Result = TypeVar("Result")
 
 
 def default_processes() -> int:
-    """What nnU-Net's commands would take (`nnUNet_def_n_proc`, else 8), but no more than there are cores."""
-    return max(1, min(int(os.environ.get("nnUNet_def_n_proc", "8")), os.cpu_count() or 1))
+    """What nnU-Net's commands would take (`nnUNet_def_n_proc`, else 8), but no more than there are cores.
+
+    A variable that is no number from 1 counts as not set: even `--help` asks for the default.
+    """
+    wished = os.environ.get("nnUNet_def_n_proc", "").strip()
+    number = int(wished) if wished.isdecimal() else 0
+    return min(number or 8, os.cpu_count() or 1)
 
 
 def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:
@@ -38,13 +44,28 @@ def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: 
         return
     pool = ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn"), start_worker)
     try:
-        for future in as_completed([pool.submit(function, job) for job in jobs]):
+        with _ignoring_interrupts():
+            futures = [pool.submit(function, job) for job in jobs]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool:
         remedy = "choose fewer processes (-np), close other programs, and run it again"
         raise UserError("-np", "a process was killed, perhaps for lack of memory", "enough memory", remedy) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Processes started meanwhile ignore Ctrl-C from the first, not only once `start_worker` runs in them."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def start_worker() -> None:

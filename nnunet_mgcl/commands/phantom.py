@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
+from nnunet_mgcl.commands.convert import INTERRUPTED
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.workers import default_processes
 
@@ -52,6 +55,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the dataset, or describes it."""
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        print("Interrupted: nothing half-written is left")
+        return INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.phantom.lesion_masks import find_masks
     from nnunet_mgcl.phantom.options import check_options
 
@@ -70,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
 
         write_preview(folder / "preview.png", options, masks)
     print(f"Synthetic, not clinical: {folder}")
-    if args.unregistered:
-        print(_next_command(folder, options))
+    for command in _next_commands(folder, options, args.unregistered):
+        print(f"Next: {command}")
     return 0
 
 
@@ -101,8 +112,9 @@ def _write(args: argparse.Namespace, options: PhantomOptions, masks: LesionMasks
     write, name = (write_unregistered, scans_folder(options)) if args.unregistered else (write_phantom, options.folder)
     written = write(args.output, options, masks, overwrite=args.overwrite, processes=args.np)
     total = options.cases + options.unlabelled + options.test
-    for _ in track(written, description=f"Drawing {name}", total=total):
-        pass
+    with closing(written):  # Ctrl-C anywhere in the loop tidies up before the message
+        for _ in track(written, description=f"Drawing {name}", total=total):
+            pass
     return args.output / name
 
 
@@ -121,9 +133,14 @@ def _describe(options: PhantomOptions, masks: LesionMasks | None) -> int:
     return 0
 
 
-def _next_command(folder: Path, options: PhantomOptions) -> str:
+def _next_commands(folder: Path, options: PhantomOptions, unregistered: bool) -> list[str]:
+    """What a user types next, for a shell."""
+    if not unregistered:
+        return [f"nnUNetv2_plan_and_preprocess -d {options.id} -c 2d --verify_dataset_integrity"]
     from nnunet_mgcl.phantom.scanner import CHANNELS
 
     groups = " ".join(f"{modality}={','.join(channels)}" for modality, channels in CHANNELS.items())
-    command = f"mgcl convert -i {folder / 'manifest.csv'} --id {options.id} --name {options.name}"
-    return f"Next: {command} --reference FLAIR --modality {groups}"
+    choices = f"--id {options.id} --name {options.name} --reference FLAIR --modality {groups}"
+    command = f"mgcl convert -i {quote(str(folder / 'manifest.csv'))} {choices}"
+    test = f"mgcl convert -i {quote(str(folder / 'manifest_test.csv'))} {choices} --test"
+    return [command, test] if options.test else [command]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,9 @@ from nnunet_mgcl.phantom.staging import check_overwrite, staged
 from nnunet_mgcl.workers import run_jobs
 
 FILE_ENDING = ".nii.gz"
+OWN_FILES = r"(images(Tr|Ts|Un)|labels(Tr|Ts))/phantom_\w+\.nii\.gz|tss(Ts)?\.csv|dataset\.json|preview\.png"
+"""What `--overwrite` may remove."""
+
 DESCRIPTION = (
     "SYNTHETIC. Drawn by `mgcl phantom` from the MNI152 template and a model of stroke MRI to develop and teach with; "
     "no patient, no scanner. Results on it say nothing about clinical performance."
@@ -36,26 +39,33 @@ def write_phantom(
     *,
     overwrite: bool = False,
     processes: int = 1,
-) -> Iterator[str]:
-    """Checks the request, then returns an iterator that writes one case a step and yields the case's name.
+) -> Generator[str, None, None]:
+    """Checks the request, then returns a generator that writes one case a step and yields the case's name.
 
     The dataset appears in `parent` under its own name when the iterator ends, all of it at once.
 
     Raises:
-        UserError: The dataset exists already.
+        UserError: The dataset exists already, or another run writes it.
     """
     target = parent / options.folder
-    _check_number(target)
-    check_overwrite(target, marker="dataset.json", overwrite=overwrite)
-    return _write(target, options, masks, processes)
+    check = partial(_check, target, overwrite)
+    check()
+    return _write(target, check, options, masks, processes)
 
 
-def _write(target: Path, options: PhantomOptions, masks: LesionMasks | None, processes: int) -> Iterator[str]:
-    with staged(target) as staging:
+def _write(
+    target: Path, check: Callable[[], None], options: PhantomOptions, masks: LesionMasks | None, processes: int
+) -> Generator[str, None, None]:
+    with staged(target, check) as staging:
         parts = {"Tr": training_cases(options), "Ts": test_cases(options), "Un": pool_cases(options)}
         jobs = [(suffix, case) for suffix, cases in parts.items() for case in cases]
         yield from run_jobs(partial(_write_case, staging, options, masks), jobs, processes)
         _write_tables(staging, options)
+
+
+def _check(target: Path, overwrite: bool) -> None:
+    check_overwrite(target, marker="dataset.json", own=OWN_FILES, overwrite=overwrite)
+    _check_number(target)
 
 
 def _check_number(target: Path) -> None:

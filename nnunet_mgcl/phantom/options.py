@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,5 +66,5 @@ def check_options(options: PhantomOptions) -> None:
         value = getattr(options, option)
         if not low <= value <= high:
             raise UserError(f"--{option}", str(value), f"{low} to {high}", "choose another number")
-    if not options.name.replace("_", "").replace("-", "").isalnum():
-        raise UserError("--name", repr(options.name), "letters, digits, _ and -", "choose another name")
+    if not re.fullmatch(r"[A-Za-z0-9_-]*[A-Za-z0-9][A-Za-z0-9_-]*", options.name):
+        raise UserError("--name", repr(options.name), "ASCII letters, digits, _ and -", "choose another name")

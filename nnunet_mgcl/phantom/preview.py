@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from nnunet_mgcl.data.tss_table import binarise
 from nnunet_mgcl.files import replacing
@@ -18,10 +19,10 @@ from nnunet_mgcl.phantom.patient import draw_case_clock, draw_patient
 from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES, draw_images
 from nnunet_mgcl.phantom.scene import draw_masks
 
-COLOURS = {"DWI": "#d62728", "FLAIR": "#9467bd", "PWI": "#ff7f0e"}
-"""The paper's: red, purple, orange."""
+COLOURS = {"DWI": "#d62728", "FLAIR": "#9467bd", "PWI": "white"}
+"""The paper's, red and purple, but for its orange, which the colours of the Tmax map swallow."""
 
-DWI_OUTLINE = "#17becf"
+DWI_OUTLINE = "#00e5ff"
 TMAX_SECONDS = 15.0
 
 
@@ -46,8 +47,10 @@ def write_preview(path: Path, options: PhantomOptions, masks: LesionMasks | None
                 _outline(ax, outlines["DWI"][z], DWI_OUTLINE, "dotted")
             _outline(ax, outlines[modality][z], COLOURS[modality], "solid")
             ax.set_title(f"{channel}, {case.hours:.1f} h after onset", fontsize=10)
+            _mark_sides(ax)
             ax.set_axis_off()
-    figure.suptitle("Synthetic phantom, not clinical data. Solid: the modality's own mask; dotted: DWI's", fontsize=10)
+    legend = "Solid: the modality's own mask (PWI's: white); dotted, cyan: DWI's"
+    figure.suptitle(f"Synthetic phantom, not clinical data. {legend}", fontsize=10)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -66,11 +69,28 @@ def typical_cases(options: PhantomOptions) -> list[Case]:
 
 def _show(ax: Axes, channel: str, image: np.ndarray) -> None:
     if channel == "Tmax":
-        ax.imshow(image, cmap="inferno", vmin=0, vmax=TMAX_SECONDS, interpolation="nearest")
+        shown = ax.imshow(image, cmap="inferno", vmin=0, vmax=TMAX_SECONDS, interpolation="nearest")
+        _colour_bar(ax, shown)
     else:
         ax.imshow(image, cmap="gray", vmin=0, vmax=np.percentile(image, 99.7), interpolation="nearest")
 
 
+def _colour_bar(ax: Axes, shown: AxesImage) -> None:
+    """A bar inside the picture, below the head, so that all pictures keep one size."""
+    beside = ax.inset_axes((0.3, 0.045, 0.4, 0.02))
+    bar = ax.figure.colorbar(shown, cax=beside, orientation="horizontal", ticks=[0, TMAX_SECONDS])
+    bar.ax.tick_params(colors="white", labelsize=7, length=0, pad=1)
+    bar.outline.set_edgecolor("white")
+    beside.set_ylabel("Tmax (s)", color="white", fontsize=7, rotation=0, ha="right", va="center", labelpad=5)
+
+
+def _mark_sides(ax: Axes) -> None:
+    """Voxels run from the patient's right to the left, so the right is on the picture's left, as radiologists look."""
+    for x, side in ((0.03, "R"), (0.97, "L")):
+        ax.text(x, 0.5, side, color="white", fontsize=9, ha="center", va="center", transform=ax.transAxes)
+
+
 def _outline(ax: Axes, mask: np.ndarray, colour: str, style: str) -> None:
     if mask.any():
-        ax.contour(mask, levels=[0.5], colors=colour, linewidths=1.3, linestyles=style)
+        width = 1.3 if style == "solid" else 1.8
+        ax.contour(mask, levels=[0.5], colors=colour, linewidths=width, linestyles=style)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
@@ -38,6 +38,11 @@ PLACEMENT_MM = 6.0
 # Scanners' programs disagree about the unit of ADC maps: factors on 10^-6 mm^2/s, by turns.
 ADC_FACTORS = (1.0, 1e-3, 1e-6)
 MANIFESTS = {"manifest.csv": ("Tr", "Un"), "manifest_test.csv": ("Ts",)}
+OWN_FILES = (
+    r"phantom_\w+/(DWI|ADC|FLAIR|Tmax|mask_(DWI|FLAIR|PWI))\.nii\.gz|manifest(_test)?\.csv|phantom\.json|preview\.png"
+)
+"""What `--overwrite` may remove."""
+
 FIRST_SCAN = datetime(2024, 1, 1, 8, 0)
 
 
@@ -53,23 +58,26 @@ def write_unregistered(
     *,
     overwrite: bool = False,
     processes: int = 1,
-) -> Iterator[str]:
-    """Checks the request, then returns an iterator that writes one case a step and yields the case's name.
+) -> Generator[str, None, None]:
+    """Checks the request, then returns a generator that writes one case a step and yields the case's name.
 
     The folder `<name>_scans` holds one folder a patient and the manifests that `mgcl convert` reads: `manifest.csv`
     for training cases and pool, `manifest_test.csv` for the test cases.
 
     Raises:
-        UserError: The folder exists already.
+        UserError: The folder exists already, or another run writes it.
     """
     target = parent / scans_folder(options)
-    check_overwrite(target, marker="phantom.json", overwrite=overwrite)
-    return _write(target, options, masks, processes)
+    check = partial(check_overwrite, target, marker="phantom.json", own=OWN_FILES, overwrite=overwrite)
+    check()
+    return _write(target, check, options, masks, processes)
 
 
-def _write(target: Path, options: PhantomOptions, masks: LesionMasks | None, processes: int) -> Iterator[str]:
+def _write(
+    target: Path, check: Callable[[], None], options: PhantomOptions, masks: LesionMasks | None, processes: int
+) -> Generator[str, None, None]:
     parts = {"Tr": training_cases(options), "Ts": test_cases(options), "Un": pool_cases(options)}
-    with staged(target) as staging:
+    with staged(target, check) as staging:
         jobs = [(case, part != "Un") for part, cases in parts.items() for case in cases]
         yield from run_jobs(partial(_write_case, staging, options, masks), jobs, processes)
         for name, members in MANIFESTS.items():

@@ -4,6 +4,7 @@ import signal
 import pytest
 import SimpleITK as sitk
 
+from nnunet_mgcl.cli import main
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.workers import default_processes, run_jobs
 
@@ -26,6 +27,14 @@ def threads(number):
     return sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
 
 
+def ignores_interrupts(number):
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def nothing():
+    pass
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_job_is_done_once(processes):
     assert sorted(run_jobs(square, range(5), processes)) == [0, 1, 4, 9, 16]
@@ -46,8 +55,25 @@ def test_processes_compute_with_one_thread():
     assert set(run_jobs(threads, range(2), 2)) == {1}
 
 
+def test_processes_ignore_ctrl_c_while_they_start(monkeypatch):
+    monkeypatch.setattr("nnunet_mgcl.workers.start_worker", nothing)
+    assert all(run_jobs(ignores_interrupts, range(2), 2))
+    assert not ignores_interrupts(0)
+
+
 def test_the_default_is_nnunets_within_the_machine(monkeypatch):
     monkeypatch.setenv("nnUNet_def_n_proc", "1")
     assert default_processes() == 1
     monkeypatch.setenv("nnUNet_def_n_proc", "10000")
     assert default_processes() == (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("wished", ["auto", "", "0", "-3", "2.5", "²"])
+def test_a_default_that_is_no_number_ends_no_command(monkeypatch, capsys, wished):
+    monkeypatch.delenv("nnUNet_def_n_proc", raising=False)
+    usual = default_processes()
+    monkeypatch.setenv("nnUNet_def_n_proc", wished)
+    with pytest.raises(SystemExit) as end:
+        main(["phantom", "--help"])
+    assert end.value.code == 0
+    assert f"(default here: {usual})" in " ".join(capsys.readouterr().out.split())

@@ -1,21 +1,28 @@
 import csv
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.phantom.cases import pool_cases
 from nnunet_mgcl.phantom.dataset import write_phantom
 from nnunet_mgcl.phantom.options import PhantomOptions, check_options
 from nnunet_mgcl.phantom.patient import draw_patient
-from nnunet_mgcl.phantom.preview import typical_cases, write_preview
+from nnunet_mgcl.phantom.preview import COLOURS, typical_cases, write_preview
 from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES
+from nnunet_mgcl.phantom.unregistered import write_unregistered
 
 OPTIONS = PhantomOptions(cases=3, unlabelled=4, test=1, matrix=32, slices=6)
+SMALL = replace(OPTIONS, cases=1, unlabelled=0, test=0)
 
 
 def write(parent, options=OPTIONS, **kwargs):
@@ -111,19 +118,85 @@ def test_an_existing_folder_is_refused(phantom):
     assert contents(phantom) == before
 
 
-def test_overwrite_spares_what_is_not_a_phantom(tmp_path):
+@pytest.mark.parametrize("content", ['{"name": "years of work"}', '["phantom"]', '"phantom"', "7"])
+def test_overwrite_spares_what_is_not_a_phantom(tmp_path, content):
     real = tmp_path / OPTIONS.folder
     real.mkdir()
-    (real / "dataset.json").write_text('{"name": "years of work"}')
+    (real / "dataset.json").write_text(content)
     with pytest.raises(UserError, match="not written"):
         write_phantom(tmp_path, OPTIONS, overwrite=True)
     assert (real / "dataset.json").exists()
+
+
+@pytest.mark.parametrize("stranger", ["notes.txt", "predictions/phantom_001.nii.gz", "imagesTr/mine_0000.nii.gz"])
+def test_overwrite_spares_a_phantom_with_somebodys_files(tmp_path, stranger):
+    (tmp_path / OPTIONS.folder / stranger).parent.mkdir(parents=True)
+    (tmp_path / OPTIONS.folder / stranger).touch()
+    (tmp_path / OPTIONS.folder / "dataset.json").write_text('{"phantom": {}}')
+    with pytest.raises(UserError, match=stranger):
+        write_phantom(tmp_path, OPTIONS, overwrite=True)
+
+
+class Killed(BaseException):
+    """A process dies here: nothing that it would have tidied up is tidied up."""
+
+
+def test_a_run_killed_while_it_removes_the_old_phantom_leaves_the_new_one_whole(tmp_path, monkeypatch):
+    folder, _ = write(tmp_path, SMALL)
+
+    def rmtree(path, **kwargs):
+        if Path(path).exists():
+            next(Path(path).rglob("*.nii.gz")).unlink()
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", rmtree)
+        with pytest.raises(Killed):
+            write(tmp_path, replace(SMALL, seed=1), overwrite=True)
+    wanted, _ = write(tmp_path / "other", replace(SMALL, seed=1))
+    assert contents(folder) == contents(wanted)
+    write(tmp_path, SMALL, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [OPTIONS.folder, "other"]
+
+
+def test_a_run_killed_before_the_new_phantom_is_in_place_costs_nothing(tmp_path):
+    folder, _ = write(tmp_path, SMALL)
+    before = contents(folder)
+    folder.rename(tmp_path / f".{folder.name}.old")
+    (tmp_path / f".{folder.name}.part" / "imagesTr").mkdir(parents=True)
+    with pytest.raises(UserError, match="--overwrite"):
+        write(tmp_path, SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert contents(folder) == before
 
 
 def test_a_number_that_another_dataset_has_is_refused(tmp_path):
     (tmp_path / "Dataset501_Other").mkdir()
     with pytest.raises(UserError, match="same number"):
         write_phantom(tmp_path, OPTIONS)
+
+
+@pytest.mark.parametrize("writer", [write_phantom, write_unregistered])
+def test_a_second_run_on_one_target_is_refused_and_the_first_goes_on(tmp_path, writer):
+    first = writer(tmp_path, OPTIONS)
+    names = [next(first)]
+    with pytest.raises(UserError, match="another mgcl phantom"):
+        next(writer(tmp_path, OPTIONS))
+    names += list(first)
+    assert len(names) == len(set(names)) == 8
+    assert [path.name[0] for path in tmp_path.iterdir()] != ["."]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", [OPTIONS.folder, "Dataset501_Other"])
+def test_what_came_while_it_drew_is_left_alone(tmp_path, name):
+    drawing = write_phantom(tmp_path, OPTIONS)
+    next(drawing)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "work").touch()
+    with pytest.raises(UserError, match=name):
+        list(drawing)
+    assert contents(tmp_path) == {f"{name}/work": b""}
 
 
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
@@ -135,7 +208,18 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"cases": 0}, {"unlabelled": -1}, {"id": 1000}, {"matrix": 8}, {"slices": 2}, {"name": "../x"}, {"name": ""}],
+    [
+        {"cases": 0},
+        {"unlabelled": -1},
+        {"id": 1000},
+        {"matrix": 8},
+        {"slices": 2},
+        {"name": "../x"},
+        {"name": ""},
+        {"name": "Schlagänfall"},
+        {"name": "x²"},
+        {"name": "x\n"},
+    ],
 )
 def test_options_out_of_range_are_refused(change):
     with pytest.raises(UserError, match=f"--{next(iter(change))}"):
@@ -151,6 +235,28 @@ def test_the_preview_shows_an_early_and_a_late_stroke(tmp_path):
     assert (young.clock.flair_visible, old.clock.flair_visible) == (False, True)
     write_preview(tmp_path / "preview.png", options)
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_preview_names_the_sides_and_the_colours_of_tmax(tmp_path, monkeypatch):
+    figures = []
+
+    def savefig(figure, path, **kwargs):
+        figures.append(figure)
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    write_preview(tmp_path / "preview.png", replace(OPTIONS, cases=12))
+    pictures = figures[0].axes[:6]
+    for ax in pictures:
+        sides = {text.get_text(): text.get_position()[0] for text in ax.texts}
+        assert not ax.xaxis_inverted()
+        assert sides["R"] < 0.1 < 0.9 < sides["L"]  # the grids run to the patient's left
+    assert [[bar.get_ylabel() for bar in ax.child_axes] for ax in pictures] == [[], [], ["Tmax (s)"]] * 2
+
+
+def test_the_outline_on_the_tmax_map_is_no_colour_of_the_map():
+    shades = colormaps["inferno"](np.linspace(0, 1, 50))[:, :3]
+    assert np.linalg.norm(shades - to_rgb(COLOURS["PWI"]), axis=1).min() > 0.3
 
 
 def test_several_processes_write_the_same_files(phantom, tmp_path):

@@ -98,3 +98,13 @@ def test_what_is_no_phantom_is_not_overwritten(scans, tmp_path):
     (tmp_path / scans_folder(OPTIONS)).mkdir()
     with pytest.raises(UserError, match="not written"):
         write_unregistered(tmp_path, OPTIONS, overwrite=True)
+
+
+def test_overwrite_knows_every_file_it_wrote_and_spares_others(scans):
+    (scans / "preview.png").touch()
+    write_unregistered(scans.parent, OPTIONS, overwrite=True)
+    stranger = scans / "phantom_001" / "T1.nii.gz"
+    stranger.touch()
+    with pytest.raises(UserError, match=r"phantom_001/T1\.nii\.gz"):
+        write_unregistered(scans.parent, OPTIONS, overwrite=True)
+    stranger.unlink()
