@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,6 +62,8 @@ class Run:
         self.everything = outputs.read_records(self.folder)
         self.before = {name: r for name, r in self.everything.items() if (r.destination == "Ts") == options.test}
         _check_names(self.wanted, [name for name in self.everything if name not in self.before], self.folder)
+        if not options.test:
+            _check_common(self.wanted, self.before, self.folder)
         _check_strangers(self.folder, self.everything.values())
         self.described = _described(self.folder / "dataset.json")
         self.page = self.folder / outputs.BESIDE / "index.html"
@@ -180,6 +182,14 @@ def _check_names(wanted: Iterable[str], others: Sequence[str], folder: Path) -> 
         remedy = "rename it, or take it out of one of the manifests"
         found = f"{some(both)} among training and test cases"
         raise UserError(folder, found, "names of their own: a test case may not be trained on", remedy)
+
+
+def _check_common(wanted: Iterable[str], before: Collection[str], folder: Path) -> None:
+    """Refuses a manifest that would empty the dataset. Test cases may change as a whole: new patients to predict."""
+    if before and not set(wanted) & set(before):
+        remedy = "--test for test cases, another --id for another dataset, or remove the folder yourself"
+        found = f"none of the {len(before)} cases that are there in the manifest"
+        raise UserError(folder, found, f"a manifest of this dataset ({some(sorted(before))})", remedy)
 
 
 def _check_strangers(folder: Path, records: Iterable[CaseRecord]) -> None:

@@ -187,6 +187,18 @@ def test_a_case_that_left_the_manifest_loses_its_files(run):
     assert any(line.startswith("c: removed") for line in run.lines)
 
 
+def test_a_manifest_without_any_case_that_is_there_is_refused(run, raw_scans):
+    run()
+    before = run.files()
+    other = raw_scans / "other.csv"
+    other.write_text("case,DWI,ADC,FLAIR\nt,t_dwi.nii.gz,t_adc.nii.gz,t_flair.nii.gz\n")
+    with pytest.raises(UserError, match="none of the 3 cases that are there") as error:
+        run(manifest=other)
+    assert "--test" in error.value.remedy
+    assert run.files() == before
+    assert run(manifest=other, test=True).complete
+
+
 def test_a_case_that_changes_its_place_leaves_the_old_one(run):
     run()
     run.edit(",b_mask.nii.gz,", ",,")
