@@ -43,6 +43,8 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
         assignment = assign(manifest, settings.modalities, options.incomplete, log)
     _check_accepted(options.accept, assignment)
     _check_target(options, settings)
+    if options.test and any(row.masks for row, _ in assignment):
+        tables.check_same_masks(options.folder / "dataset.json", settings)
     if settings.engine == "elastix" and settings.reference:
         require_elastix()
     _report_assignment(assignment, settings, log)

@@ -58,6 +58,19 @@ def check_same_preparation(path: Path, settings: Settings) -> None:
             )  # fmt: skip
 
 
+def check_same_masks(path: Path, settings: Settings) -> None:
+    """Refuses test cases whose masks have another form than those of the training cases.
+
+    Raises:
+        UserError: One has a mask a modality, the other one mask for all.
+    """
+    forms = {True: "a mask a modality", False: "one mask for all modalities"}
+    trained, wanted = "lesion_labels" in read_json(path)["mgcl"], settings.masks != ("",)
+    if trained != wanted:
+        remedy = "give both the same columns of masks, or the test cases none"
+        raise UserError("the masks of the test cases", forms[wanted], f"{forms[trained]}, as for training", remedy)
+
+
 def differently_made(content: dict[str, Any], before: dict[str, Any]) -> bool:
     """Whether cases that fit one `dataset.json` do not fit the other, where there is one."""
     return bool(before) and any(content[key] != before.get(key) for key in ("channel_names", MARK))

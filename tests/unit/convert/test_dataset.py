@@ -378,6 +378,18 @@ def test_test_cases_are_prepared_as_the_training_cases_were(run, test_manifest):
         run(manifest=test_manifest, test=True, spacing=(4.0, 4.0, 6.0))
 
 
+def test_masks_of_test_cases_have_the_form_of_the_training_cases(run, test_manifest):
+    run()
+    text = "case,DWI,ADC,FLAIR,{}\nt,t_dwi.nii.gz,t_adc.nii.gz,t_flair.nii.gz,{}\n"
+    test_manifest.write_text(text.format("mask_DWI,mask_FLAIR", "t_mask.nii.gz,empty"))
+    with pytest.raises(UserError, match=r"a mask a modality(.|\n)*one mask for all modalities, as for training"):
+        run(manifest=test_manifest, test=True)
+    test_manifest.write_text(text.format("mask_DWI,mask_FLAIR", ","))
+    assert run(manifest=test_manifest, test=True).complete
+    test_manifest.write_text(text.format("mask", "t_mask.nii.gz"))
+    assert run(manifest=test_manifest, test=True).complete
+
+
 def test_what_others_have_written_is_left_alone(run):
     stranger = run.dataset / "imagesTr" / "other_0000.nii.gz"
     stranger.parent.mkdir(parents=True)
