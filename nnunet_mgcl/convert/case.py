@@ -42,18 +42,17 @@ class Job:
 
 
 def convert_case(job: Job) -> CaseRecord | UserError:
-    """Converts a case and puts it into the dataset, or takes its older version out.
+    """Converts a case and puts it into the dataset.
 
     Returns:
-        What happened, or why it could not be converted: an error is a value here, since a worker process must not end.
+        What happened, or why it could not be converted (an older version of the case is the caller's to remove): an
+        error is a value here, since a worker process must not end.
     """
     try:
         return _convert(job)
     except UserError as error:
-        outputs.remove(job.dataset, job.row.case)
         return error
     except Exception as error:  # ITK's many kinds: one case must not stop the others
-        outputs.remove(job.dataset, job.row.case)
         found = f"cannot be converted ({type(error).__name__}: {reason(error)})"
         return UserError(f"case {job.row.case}", found, "scans that ITK can work with", "look at the case's files")
 

@@ -125,6 +125,7 @@ class Run:
             return
         for case, result in track(convert_cases(jobs, min(self.options.processes, len(jobs))), len(jobs)):
             if isinstance(result, UserError):
+                outputs.remove(self.folder, case)  # here, since a worker that was killed cannot
                 self.outcome.failures[case] = result
                 continue
             self.outcome.records[case] = result

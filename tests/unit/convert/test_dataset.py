@@ -236,6 +236,18 @@ def test_a_case_that_fails_after_its_source_has_changed_leaves_nothing_stale(run
     assert run().complete
 
 
+def test_a_case_whose_process_was_killed_leaves_the_dataset(run, raw_scans, monkeypatch):
+    run()
+    os.utime(raw_scans / "a_dwi.nii.gz", (0, 0))
+    killed = UserError("case a", "its process was killed", "", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "convert_cases", lambda jobs, _: ((job.row.case, killed) for job in jobs))
+        assert list(run().failures) == ["a"]
+    assert not [name for name in run.files() if Path(name).name.startswith("a")]
+    assert run.json()["numTraining"] == 1
+    assert run().converted == ["a"]
+
+
 def test_no_output_names_a_source_or_holds_a_headers_text(run, raw_scans, tmp_path):
     secret = tmp_path / "Mustermann_Erika"
     shutil.copytree(raw_scans, secret)
