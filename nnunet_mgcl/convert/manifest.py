@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from nnunet_mgcl.convert.channels import names_mask
 from nnunet_mgcl.convert.onset import hours_between, hours_from
 from nnunet_mgcl.data.csv_table import read_csv
 from nnunet_mgcl.errors import UserError
@@ -108,6 +109,9 @@ def _is_mask(column: str) -> bool:
 
 def _check_channels(channels: tuple[str, ...], where: str) -> None:
     for channel in channels:
+        if names_mask(channel):
+            remedy = "rename it to mask or mask_<MODALITY>, or remove it; where it is a scan, give it another name"
+            raise UserError(where, f"column {channel!r}, which sounds like a mask", "a channel", remedy)
         if not _CHANNEL.fullmatch(channel):
             remedy = "rename or remove the column"
             raise UserError(where, f"column {channel!r}", "a channel of letters, digits, _ and -", remedy)
@@ -123,6 +127,8 @@ def _check_channels(channels: tuple[str, ...], where: str) -> None:
 
 
 def _check_columns(header: list[str], masks: tuple[str, ...], where: str) -> None:
+    if MASK_PREFIX in header:
+        raise UserError(where, f"column {MASK_PREFIX!r}", "mask, or mask_<MODALITY>", "rename or remove it")
     if "" in masks and len(masks) > 1:
         found = "columns mask and mask_" + masks[1 if masks[0] == "" else 0]
         raise UserError(where, found, "one mask for all, or one a modality", "remove the one or the others")

@@ -101,6 +101,21 @@ def test_what_is_wrong_is_refused_by_name(read, text, message):
     assert "manifest.csv" in error.value.where
 
 
+@pytest.mark.parametrize(
+    "column",
+    ["lesion", "Label", "seg", "ROI", "gt", "msk", "lesion_mask", "LesionMask", "Mask_FLAIR", "MASK", "mask-DWI", "roi2"],
+)
+def test_a_column_that_sounds_like_a_mask_is_no_channel(read, column):
+    with pytest.raises(UserError, match="sounds like a mask") as error:
+        read(f"case,DWI,{column}\nx,{DWI},a_mask.nii.gz\n")
+    assert "mask_<MODALITY>" in error.value.remedy
+
+
+def test_a_mask_column_names_its_modality(read):
+    with pytest.raises(UserError, match="column 'mask_'"):
+        read(f"case,DWI,mask_\nx,{DWI},a_mask.nii.gz\n")
+
+
 def test_a_manifest_that_is_missing_or_no_text_is_refused(tmp_path):
     with pytest.raises(UserError, match="no readable file"):
         read_manifest(tmp_path / "none.csv")
