@@ -197,7 +197,11 @@ def _mask(text: str, folder: Path, where: str) -> str:
 
 
 def _absolute(text: str, folder: Path) -> str:
-    return os.path.normpath(folder.absolute() / Path(text).expanduser())
+    """The path with links in its folders followed, as the system reads `..`; a link to the scan keeps its name."""
+    path = folder.absolute() / Path(text).expanduser()
+    if path.name in ("", ".."):
+        return os.path.realpath(path)
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def _check_twice(rows: tuple[ManifestRow, ...]) -> None:

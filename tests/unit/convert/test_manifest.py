@@ -60,6 +60,17 @@ def test_a_source_may_be_a_dicom_folder_a_series_in_it_or_an_absolute_path(read,
     ]
 
 
+def test_two_dots_below_a_linked_folder_lead_where_the_system_says(read, folder):
+    (folder / "disk" / "scans").mkdir(parents=True)
+    (folder / "disk" / "x.nii.gz").touch()
+    (folder / "disk" / "scans" / "y.nii.gz").symlink_to("../x.nii.gz")
+    (folder / "x.nii.gz").touch()  # what erasing `link/..` from the text would lead to
+    (folder / "link").symlink_to("disk/scans")
+    rows = read("DWI\nlink/../x.nii.gz\nlink/y.nii.gz\nlink/..\n").rows
+    disk = folder / "disk"
+    assert [row.channels["DWI"] for row in rows] == [str(disk / "x.nii.gz"), str(disk / "scans" / "y.nii.gz"), str(disk)]
+
+
 DWI = "a_dwi.nii.gz"
 
 
