@@ -94,8 +94,9 @@ class Run:
         """What there is to do; cases that are up to date go to the outcome, with the manifest's TSS and patient."""
         jobs = []
         for case, (row, destination) in self.wanted.items():
-            accepted, print_ = case in self.options.accept, fingerprint(row, destination, self.settings)
-            record = self.before.get(case)
+            record, print_ = self.before.get(case), fingerprint(row, destination, self.settings)
+            # What was accepted is the picture of the same scans with the same options: nobody has seen another.
+            accepted = case in self.options.accept and record is not None and record.fingerprint == print_
             if record is None or record.fingerprint != print_ or not self._is_whole(record, accepted):
                 jobs.append(Job(self.folder, row, destination, self.settings, print_, accepted))
                 continue
@@ -130,6 +131,8 @@ class Run:
                 continue
             self.outcome.records[case] = result
             self.outcome.converted.append(case)
+            if result.held_back and case in self.options.accept:
+                self.log(f"{case}: --accept does not count yet, nobody has seen it from these scans with these options")
             for channel, record in result.channels.items():
                 if record.notes:
                     self.log(f"{case}: {channel}: {'; '.join(record.notes)}")

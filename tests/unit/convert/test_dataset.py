@@ -304,6 +304,24 @@ def test_a_doubtful_registration_is_held_back_until_it_is_accepted(run, doubtful
     assert run(reference="DWI", accept=["a"], max_shift=50.0).complete
 
 
+def test_only_what_was_looked_at_can_be_accepted(run, raw_scans, doubtful):
+    outcome = run(reference="DWI", accept=["a", "b"])  # never converted before: there is no picture yet
+    assert [record.case for record in outcome.held_back] == ["a", "b"]
+    assert any(line.startswith("a: --accept does not count yet") for line in run.lines)
+    assert run(reference="DWI", accept=["a", "b"]).complete
+
+    os.utime(raw_scans / "b_flair.nii.gz", (0, 0))  # another scan than the one that was looked at
+    outcome = run(reference="DWI", accept=["a", "b"])
+    assert [record.case for record in outcome.held_back] == ["b"]
+    assert run.json()["numTraining"] == 1
+    assert run(reference="DWI", accept=["a", "b"]).complete
+
+    (run.dataset / "labelsTr" / "a.nii.gz").unlink()  # its scans are the same
+    outcome = run(reference="DWI", accept=["a", "b"])
+    assert outcome.converted == ["a"]
+    assert outcome.complete
+
+
 def test_masks_a_modality_become_a_bit_mask(run, raw_scans):
     text = "case,DWI,ADC,FLAIR,mask_FLAIR,mask_DWI\na,a_dwi.nii.gz,a_adc.nii.gz,a_flair.nii.gz,{},a_mask.nii.gz\n"
     mask = sitk.ReadImage(str(raw_scans / "a_flair.nii.gz")) > 150
