@@ -113,6 +113,12 @@ def test_adc_maps_are_in_one_unit(run):
     assert any(line.startswith("a: ADC: mm^2/s") for line in run.lines)
 
 
+def test_a_case_whose_adc_map_contradicts_the_unit_that_is_told_is_held_back(run):
+    outcome = run(adc_unit="mm2/s")  # true of a
+    assert [record.case for record in outcome.held_back] == ["b"]
+    assert outcome.records["b"].doubts == ("ADC: its values look like 10^-3 mm^2/s, and --adc-unit says mm^2/s",)
+
+
 def test_running_again_rewrites_nothing(run):
     run()
     before = run.files()
