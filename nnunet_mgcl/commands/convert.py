@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,8 +145,12 @@ def _options(args: argparse.Namespace) -> Options:
             raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
     if args.np < 1:
         raise UserError("-np", str(args.np), "at least 1", "choose another number")
-    if args.spacing and min(args.spacing) <= 0:
+    if args.spacing and not all(map(_is_length, args.spacing)):
         raise UserError("--spacing", str(args.spacing), "three lengths in mm", "choose others, such as 1 1 6")
+    for option, unit in (("max_shift", "mm"), ("max_rotation", "degrees")):
+        if not _is_length(value := getattr(args, option)):
+            where = f"--{option.replace('_', '-')}"
+            raise UserError(where, str(value), f"a number of {unit} above 0", "choose another number")
     settings = Settings(
         channels=tuple(args.channels),
         modalities={name: tuple(text.split(",")) for name, text in _pairs("--modality", args.modality).items()},
@@ -161,6 +166,10 @@ def _options(args: argparse.Namespace) -> Options:
     )
     parent = args.output or _raw_folder()
     return Options(parent, args.id, args.name, settings, args.incomplete, tuple(args.accept), args.test, args.np)
+
+
+def _is_length(value: float) -> bool:
+    return math.isfinite(value) and value > 0
 
 
 def _raw_folder() -> Path:

@@ -21,6 +21,9 @@ MASK_PREFIX = "mask_"
 EMPTY = "empty"
 """In a mask's cell: somebody has looked, and there is nothing to see."""
 
+LONGEST_CASE = 100
+"""Characters: file names end at 255, and nnU-Net and this program add to a case's name."""
+
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CHANNEL = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -96,10 +99,10 @@ def check_case_name(case: str, where: str) -> None:
     """Refuses what nnU-Net could not take for a case's name.
 
     Raises:
-        UserError: It begins or ends badly, or has characters that are no part of a portable file name.
+        UserError: It begins or ends badly, is too long, or has characters that are no part of a portable file name.
     """
-    if not _CASE.fullmatch(case) or case.endswith("_seg"):
-        expected = "letters, digits, . _ and -, a letter or digit first, no _seg at the end"
+    if not _CASE.fullmatch(case) or case.endswith("_seg") or len(case) > LONGEST_CASE:
+        expected = f"up to {LONGEST_CASE} letters, digits, . _ and -, a letter or digit first, no _seg at the end"
         raise UserError(where, f"case {case!r}", expected, "rename the case")
 
 

@@ -91,7 +91,7 @@ def write_tss_table(path: Path, records: Iterable[CaseRecord]) -> None:
     patients = any(record.patient for record in records)
     rows = [["case", "tss_hours", "patient"] if patients else ["case", "tss_hours"]]
     for record in records:
-        hours = "" if record.tss_hours is None else repr(round(record.tss_hours, 6))
+        hours = "" if record.tss_hours is None else repr(record.tss_hours)  # all digits: 4.4999999 is below 4.5
         if patients:  # every row has one then; a case without is a patient of its own
             rows.append([record.case, hours, record.patient or record.case])
         elif hours:

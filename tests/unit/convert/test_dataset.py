@@ -168,6 +168,12 @@ def test_a_changed_time_or_patient_changes_the_table_only(run):
     assert {name: content for name, content in run.files().items() if name.startswith(outputs.FOLDERS)} == images
 
 
+def test_a_time_just_below_a_threshold_stays_below_it(run):
+    run.edit(",2.5,P", ",4.4999999,P")
+    run()
+    assert read_tss_table(run.dataset / "tss.csv", ["a", "b"]).hours("a") == 4.4999999
+
+
 def test_without_any_time_or_patient_there_is_no_table(run):
     run()
     run.edit(",2.5,P", ",,")

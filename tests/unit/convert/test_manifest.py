@@ -97,6 +97,7 @@ DWI = "a_dwi.nii.gz"
         (f"case,DWI\nx,{DWI}\nX,b_dwi.nii.gz\n", "case 'X', as in line 2"),
         (f"case,DWI\nx/y,{DWI}\n", "case 'x/y'"),
         (f"case,DWI\n.x,{DWI}\n", "case '.x'"),
+        (f"case,DWI\n{'x' * 101},{DWI}\n", "case 'xxx"),
         (f"case,DWI\nx_seg,{DWI}\n", "case 'x_seg'"),
         ("case,DWI,FLAIR\nx,,\n", "no channel"),
         ("case,DWI\nx,nowhere.nii.gz\n", "no such file: .*nowhere.nii.gz"),
