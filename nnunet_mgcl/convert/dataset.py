@@ -37,10 +37,7 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
     if options.test and options.incomplete == "pool":
         raise UserError("--incomplete pool", "with --test", "test cases that have every channel", "remove one of both")
     manifest, settings = _settle(manifest, options, log)
-    if options.test:
-        assignment = assign_test(manifest)
-    else:
-        assignment = assign(manifest, settings.modalities, options.incomplete, log)
+    assignment = assign_test(manifest) if options.test else assign(manifest, settings, options.incomplete, log)
     _check_accepted(options.accept, assignment)
     _check_target(options, settings)
     if options.test and any(row.masks for row, _ in assignment):

@@ -81,7 +81,7 @@ BEFORE_ANY_WORK = {
     "a misspelt column": (("tss_hours", "tss-hours"), (), "line 1", "'tss-hours'", "a channel, or", "'tss_hours'"),
     "a column of nothing known": (("tss_hours", "age"), (), "line 2, column age", "2.5", "a file", "mend the path"),
     "no channel at all": (("c,,,c_flair.nii.gz", "c,,,"), (), "line 4", "no channel", "one scan", "remove the row"),
-    "semicolons": ((",", ";"), (), MANIFEST, "semicolons", "commas", "comma-separated"),
+    "semicolons": ((",", ";"), (), MANIFEST, "semicolons", "commas", "in a text editor"),
     "a mask without all channels": (
         ("a_adc.nii.gz", ""), (), MANIFEST, "ADC (line 2, case a)", "every channel", "--incomplete pool",
     ),

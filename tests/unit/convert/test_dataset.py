@@ -372,6 +372,28 @@ def test_incomplete_rows_are_refused_or_go_to_the_pool(run):
     assert any(line.startswith("c: left out") for line in run.lines)
 
 
+def test_doing_without_the_reference_needs_another_one(run):
+    run.edit("a_flair.nii.gz", "")
+    with pytest.raises(UserError) as error:
+        run(reference="FLAIR")
+    assert "--channels DWI ADC does without, with another --reference (DWI | ADC | none)" in error.value.remedy
+    with pytest.raises(UserError) as error:
+        run(reference="DWI")
+    assert "--reference" not in error.value.remedy
+
+
+def test_a_folder_without_a_scan_is_named_with_its_cell(run, raw_scans):
+    (raw_scans / "empty").mkdir()
+    run.edit("c_flair.nii.gz", "empty")
+    error = run().failures["c"]
+    assert error.where.endswith(f"manifest.csv, line 4, column FLAIR: {raw_scans / 'empty'}")
+    assert "empty the cell" in error.remedy
+
+    start = bytes(128) + b"DICM" + b"\x02\x00\x02\x00UI\x1a\x001.2.840.10008.5.1.4.1.1.4\x00"
+    (raw_scans / "empty" / "damaged.dcm").write_bytes(start)
+    assert run().failures["c"].where.endswith("empty/damaged.dcm")
+
+
 def test_the_pool_has_whole_modalities(run):
     run.edit("c,,,c_flair.nii.gz", "c,,c_adc.nii.gz,c_flair.nii.gz")
     with pytest.raises(UserError, match="DWI without DWI \\(line 4, case c\\)"):
