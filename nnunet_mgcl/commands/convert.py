@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -214,3 +215,8 @@ def _report(outcome: Outcome, options: Options) -> None:
     if outcome.held_back:
         names = " ".join(record.case for record in outcome.held_back)
         print(f"\nLook at their pictures in {page}; what is good nevertheless: --accept {names}")
+    if outcome.complete and "Tr" in destinations:
+        raw = os.environ.get("nnUNet_raw")
+        elsewhere = not raw or Path(raw).resolve() != options.parent.resolve()
+        place = f"nnUNet_raw={shlex.quote(str(options.parent.resolve()))} " if elsewhere else ""
+        print(f"Next: {place}nnUNetv2_plan_and_preprocess -d {options.id} --verify_dataset_integrity")

@@ -241,6 +241,27 @@ def test_the_parent_folder_is_nnunet_raw_by_default(raw_scans, tmp_path, monkeyp
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_the_next_command_is_told_where_it_will_work(convert, raw_scans, tmp_path, capsys, monkeypatch):
+    following = "nnUNetv2_plan_and_preprocess -d 7 --verify_dataset_integrity\n"
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    assert convert() == 0
+    assert capsys.readouterr().out.endswith(f"\nNext: {following}")
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "other"))
+    convert()
+    assert capsys.readouterr().out.endswith(f"\nNext: nnUNet_raw={tmp_path / 'raw'} {following}")
+
+    good = (raw_scans / "a_adc.nii.gz").read_bytes()
+    (raw_scans / "a_adc.nii.gz").write_bytes(b"no")
+    assert convert() == 1
+    assert "Next:" not in capsys.readouterr().out
+    (raw_scans / "a_adc.nii.gz").write_bytes(good)
+    edit(raw_scans, ",a_mask.nii.gz,", ",,")
+    edit(raw_scans, ",b_mask.nii.gz,", ",,")
+    assert convert() == 0
+    assert "Next:" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_a_draft_names_the_scans_of_a_folder_and_converts(raw_scans, tmp_path, capsys):
     (raw_scans / "manifest.csv").unlink()
     draft = raw_scans / "draft.csv"
