@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,8 +146,12 @@ def _options(args: argparse.Namespace) -> Options:
             raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
     if args.np < 1:
         raise UserError("-np", str(args.np), "at least 1", "choose another number")
-    if args.spacing and min(args.spacing) <= 0:
+    if args.spacing and not all(map(_is_length, args.spacing)):
         raise UserError("--spacing", str(args.spacing), "three lengths in mm", "choose others, such as 1 1 6")
+    for option, unit in (("max_shift", "mm"), ("max_rotation", "degrees")):
+        if not _is_length(value := getattr(args, option)):
+            where = f"--{option.replace('_', '-')}"
+            raise UserError(where, str(value), f"a number of {unit} above 0", "choose another number")
     settings = Settings(
         channels=tuple(args.channels),
         modalities={name: tuple(text.split(",")) for name, text in _pairs("--modality", args.modality).items()},
@@ -161,6 +167,10 @@ def _options(args: argparse.Namespace) -> Options:
     )
     parent = args.output or _raw_folder()
     return Options(parent, args.id, args.name, settings, args.incomplete, tuple(args.accept), args.test, args.np)
+
+
+def _is_length(value: float) -> bool:
+    return math.isfinite(value) and value > 0
 
 
 def _raw_folder() -> Path:
@@ -205,3 +215,8 @@ def _report(outcome: Outcome, options: Options) -> None:
     if outcome.held_back:
         names = " ".join(record.case for record in outcome.held_back)
         print(f"\nLook at their pictures in {page}; what is good nevertheless: --accept {names}")
+    if outcome.complete and "Tr" in destinations:
+        raw = os.environ.get("nnUNet_raw")
+        elsewhere = not raw or Path(raw).resolve() != options.parent.resolve()
+        place = f"nnUNet_raw={shlex.quote(str(options.parent.resolve()))} " if elsewhere else ""
+        print(f"Next: {place}nnUNetv2_plan_and_preprocess -d {options.id} --verify_dataset_integrity")

@@ -41,8 +41,31 @@ def to_common_unit(image: sitk.Image, unit: str) -> tuple[sitk.Image, str]:
     )
 
 
+def unit_doubts(image: sitk.Image, unit: str) -> list[str]:
+    """A sentence where the values of a map fit another unit than it was told to have, and only that one."""
+    fitting = _fitting(sitk.GetArrayViewFromImage(image)) if unit != "auto" else []
+    if len(fitting) != 1 or fitting[0] == unit:
+        return []
+    return [f"its values look like {UNITS[fitting[0]][0]}, and --adc-unit says {UNITS[unit][0]}"]
+
+
 def _detect(values: np.ndarray) -> str:
-    """The one unit in which enough voxels are tissue and these have the median of a brain.
+    """The one unit that the values fit."""
+    fitting = _fitting(values)
+    if len(fitting) == 1:
+        return fitting[0]
+    positive = values[values > 0]
+    median = f"median {np.median(positive):.4g} where positive" if positive.size else "no positive value"
+    raise UserError(
+        "the ADC map",
+        f"values that fit {' and '.join(UNITS[unit][0] for unit in fitting) or 'no unit'} ({median})",
+        "a brain's median, about 0.001 in mm^2/s, 1 in 10^-3 mm^2/s or 1000 in 10^-6 mm^2/s",
+        f"tell the unit: --adc-unit {' | '.join(UNITS)}; with another unit, or where this is no ADC map, mend the file",
+    )
+
+
+def _fitting(values: np.ndarray) -> list[str]:
+    """The units in which enough voxels are tissue and these have the median of a brain.
 
     Zeros and negative values around the head, and outliers, have no say: the units lie a factor of 1000 apart.
     """
@@ -52,12 +75,4 @@ def _detect(values: np.ndarray) -> str:
         tissue = positive[(positive > _TISSUE[0] / factor) & (positive < _TISSUE[1] / factor)] * factor
         if tissue.size > _LEAST_SHARE * positive.size and _BRAIN[0] <= np.median(tissue) <= _BRAIN[1]:
             fitting.append(unit)
-    if len(fitting) == 1:
-        return fitting[0]
-    median = f"median {np.median(positive):.4g} where positive" if positive.size else "no positive value"
-    raise UserError(
-        "the ADC map",
-        f"values that fit {' and '.join(UNITS[unit][0] for unit in fitting) or 'no unit'} ({median})",
-        "a brain's median, about 0.001 in mm^2/s, 1 in 10^-3 mm^2/s or 1000 in 10^-6 mm^2/s",
-        f"tell the unit: --adc-unit {' | '.join(UNITS)}; with another unit, or where this is no ADC map, mend the file",
-    )
+    return fitting

@@ -9,6 +9,7 @@ from typing import Literal
 from nnunet_mgcl.convert.channels import is_adc, leader
 from nnunet_mgcl.convert.manifest import MASK_PREFIX, Manifest, ManifestRow
 from nnunet_mgcl.convert.record import Destination
+from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.errors import UserError, some, suggestion
 
 Modalities = dict[str, tuple[str, ...]]
@@ -103,13 +104,13 @@ def check_masks(manifest: Manifest, modalities: Modalities, *, narrowed: bool, l
 
 
 def assign(
-    manifest: Manifest, modalities: Modalities, incomplete: Literal["refuse", "pool"], log: Callable[[str], None]
+    manifest: Manifest, settings: Settings, incomplete: Literal["refuse", "pool"], log: Callable[[str], None]
 ) -> Assignment:
     """Rows with a mask become labelled cases, the others the pool.
 
     Args:
         manifest: With the channels and masks in use.
-        modalities: Their grouping.
+        settings: Their grouping, and the reference.
         incomplete: What becomes of a row with a mask but without some channel or another mask, and of a row of the
             pool with a part of a modality's channels: refused, or what is usable goes to the pool.
         log: Is told of each such row.
@@ -118,7 +119,7 @@ def assign(
         UserError: There are such rows, and they are to be refused.
     """
     if incomplete == "refuse":
-        _refuse_incomplete(manifest, modalities)
+        _refuse_incomplete(manifest, settings)
     assigned: Assignment = []
     for row in manifest.rows:
         lacking = _lacking(row, manifest)
@@ -127,7 +128,7 @@ def assign(
             continue
         if row.masks:
             log(f"{row.case}: no {' and no '.join(lacking)}: to the pool, its mask is not used")
-        pooled = _whole_modalities(row, modalities, log)
+        pooled = _whole_modalities(row, settings.modalities, log)
         if pooled.channels:
             assigned.append((pooled, "Un"))
         else:
@@ -181,18 +182,20 @@ def _partial(row: ManifestRow, modalities: Modalities) -> list[tuple[str, list[s
     return found
 
 
-def _refuse_incomplete(manifest: Manifest, modalities: Modalities) -> None:
+def _refuse_incomplete(manifest: Manifest, settings: Settings) -> None:
     labelled = [(row, _lacking(row, manifest)) for row in _masked(manifest) if _lacking(row, manifest)]
     if labelled:
         everywhere = [c for c in manifest.channels if all(c in row.channels for row in _masked(manifest))]
         fewer = f"; --channels {' '.join(everywhere)} does without" if everywhere else ""
+        if everywhere and settings.reference and settings.reference not in everywhere:
+            fewer += f", with another --reference ({' | '.join([*everywhere, 'none'])})"
         raise UserError(
             manifest.where,
             "rows with a mask lack " + some([f"{' and '.join(lacking)} ({_named(row)})" for row, lacking in labelled]),
             "every channel and every mask in a row with a mask",
             f"add the files; --incomplete pool uses the scans of these rows without their masks{fewer}",
         )  # fmt: skip
-    partial = {_named(row): _partial(row, modalities) for row in manifest.rows if not row.masks}
+    partial = {_named(row): _partial(row, settings.modalities) for row in manifest.rows if not row.masks}
     found = [f"{name} without {', '.join(missing)} ({where})" for where, p in partial.items() for name, _, missing in p]
     if found:
         raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_mgcl.convert import outputs
-from nnunet_mgcl.convert.adc_units import to_common_unit
+from nnunet_mgcl.convert.adc_units import to_common_unit, unit_doubts
 from nnunet_mgcl.convert.alignment import Aligned, align
 from nnunet_mgcl.convert.channels import is_adc
 from nnunet_mgcl.convert.manifest import ManifestRow
@@ -42,28 +42,27 @@ class Job:
 
 
 def convert_case(job: Job) -> CaseRecord | UserError:
-    """Converts a case and puts it into the dataset, or takes its older version out.
+    """Converts a case and puts it into the dataset.
 
     Returns:
-        What happened, or why it could not be converted: an error is a value here, since a worker process must not end.
+        What happened, or why it could not be converted (an older version of the case is the caller's to remove): an
+        error is a value here, since a worker process must not end.
     """
     try:
         return _convert(job)
     except UserError as error:
-        outputs.remove(job.dataset, job.row.case)
         return error
     except Exception as error:  # ITK's many kinds: one case must not stop the others
-        outputs.remove(job.dataset, job.row.case)
         found = f"cannot be converted ({type(error).__name__}: {reason(error)})"
         return UserError(f"case {job.row.case}", found, "scans that ITK can work with", "look at the case's files")
 
 
 def _convert(job: Job) -> CaseRecord:
     settings, row = job.settings, job.row
-    scans, notes = _read(row, settings)
+    scans, notes, doubts = _read(row, settings)
     groups = [align(scans, group, settings) for group in settings.groups(row, job.destination)]
     images = {channel: group.images[channel] for group in groups for channel in group.images}
-    doubts = [doubt for group in groups for doubt in group.doubts]
+    doubts += [doubt for group in groups for doubt in group.doubts]
     label_map, volumes = None, dict[str, float]()
     if row.masks:
         label_map, volumes, more = join_masks(row, scans, groups[0], settings)
@@ -86,17 +85,21 @@ def _convert(job: Job) -> CaseRecord:
     return outputs.place(job.dataset, record, {} if record.held_back else _named(record, images, label_map, settings))
 
 
-def _read(row: ManifestRow, settings: Settings) -> tuple[dict[str, sitk.Image], dict[str, list[str]]]:
-    scans, notes = {}, {}
+def _read(row: ManifestRow, settings: Settings) -> tuple[dict[str, sitk.Image], dict[str, list[str]], list[str]]:
+    """The scans in common units, notes about them, and doubts."""
+    scans, notes, doubts = {}, {}, list[str]()
     for channel, source in row.channels.items():
-        scans[channel], notes[channel] = read_scan(source, channel=channel, dwi_volume=settings.dwi_volume)
-        if is_adc(channel):
-            try:
+        try:
+            scans[channel], notes[channel] = read_scan(source, channel=channel, dwi_volume=settings.dwi_volume)
+            if is_adc(channel):
+                doubts += [f"{channel}: {doubt}" for doubt in unit_doubts(scans[channel], settings.adc_unit)]
                 scans[channel], unit = to_common_unit(scans[channel], settings.adc_unit)
-            except UserError as error:
-                raise UserError(source, error.found, error.expected, error.remedy) from None
-            notes[channel].append(unit)
-    return scans, notes
+                notes[channel].append(unit)
+        except UserError as error:
+            file = error.where if error.where.startswith(source.partition("#")[0]) else source
+            where = f"{row.where}, column {channel}: {file}"
+            raise UserError(where, error.found, error.expected, error.remedy) from None
+    return scans, notes, doubts
 
 
 def _channel(channel: str, scan: sitk.Image, notes: list[str], groups: list[Aligned]) -> ChannelRecord:

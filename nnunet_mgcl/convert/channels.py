@@ -26,6 +26,19 @@ KINDS = ("DWI", "ADC", "FLAIR", "Tmax", "CBF", "CBV", "MTT", "TTP", "PWI", "T2",
 
 PERFUSION = ("Tmax", "CBF", "CBV", "MTT", "TTP", "PWI")
 
+MASK_WORDS = set(
+    re.findall(
+        r"\w+", "mask masks msk roi rois seg segmentation label labels lesion lesions infarct gt groundtruth truth"
+    )
+)
+"""Words in the names of masks."""
+
+
+def names_mask(name: str) -> bool:
+    """Whether a name speaks of a mask."""
+    words = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
+    return bool(MASK_WORDS & set(re.findall(r"[a-z]+", words)))
+
 
 def guess_kind(name: str) -> str | None:
     """The kind of scan (`DWI`, `ADC`, `FLAIR`, ...) that a name speaks of; None where it says nothing known."""

@@ -37,12 +37,11 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
     if options.test and options.incomplete == "pool":
         raise UserError("--incomplete pool", "with --test", "test cases that have every channel", "remove one of both")
     manifest, settings = _settle(manifest, options, log)
-    if options.test:
-        assignment = assign_test(manifest)
-    else:
-        assignment = assign(manifest, settings.modalities, options.incomplete, log)
+    assignment = assign_test(manifest) if options.test else assign(manifest, settings, options.incomplete, log)
     _check_accepted(options.accept, assignment)
     _check_target(options, settings)
+    if options.test and any(row.masks for row, _ in assignment):
+        tables.check_same_masks(options.folder / "dataset.json", settings)
     if settings.engine == "elastix" and settings.reference:
         require_elastix()
     _report_assignment(assignment, settings, log)
@@ -76,6 +75,11 @@ def _reference(wanted: str | None, channels: Sequence[str]) -> str | None:
 
 
 def _check_labels(settings: Settings, manifest: Manifest) -> None:
+    for name in ("background", "ignore"):
+        if name in settings.labels:
+            found = f"{name}={settings.labels[name]}"
+            remedy = "leave it out: 0 is the background" if name == "background" else "give it another name"
+            raise UserError("--labels", found, f"names other than nnU-Net's own {name!r}", remedy)
     values = list(settings.labels.values())
     if len(set(values)) < len(values) or not all(0 < value < 2**16 for value in values):
         remedy = "give each label its own value in the mask files"
@@ -99,6 +103,9 @@ def _check_target(options: Options, settings: Settings) -> None:
         raise UserError("--id", str(options.id), "1 to 999", "choose another number")
     if not options.name.replace("_", "").replace("-", "").isalnum() or not options.name.isascii():
         raise UserError("--name", repr(options.name), "letters, digits, _ and -", "choose another name")
+    there = next(path for path in (target, *target.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(there, "a file", "a folder for the dataset", "choose another -o, or move the file")
     others = [path.name for path in options.parent.glob(f"{number}_*") if path != target]
     if others:
         remedy = "choose another --id: nnU-Net finds datasets by their number"
@@ -118,4 +125,4 @@ def _report_assignment(assignment: Assignment, settings: Settings, log: Log) -> 
     if untimed:
         log(f"The time since onset of {len(untimed)} cases of the pool is not used ({some(untimed)})")
     if any(destination == "Un" for _, destination in assignment) and settings.reference:
-        log("Cases of the pool are not registered: each modality keeps its own grid")
+        log("Pool: modalities are not registered to each other; channels of one modality that differ in grid are")

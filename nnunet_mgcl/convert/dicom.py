@@ -87,9 +87,8 @@ def pick_series(folder: Path, uid: str | None) -> list[Slice]:
     """
     series = find_series(folder)
     if not series:
-        raise UserError(
-            folder, "a folder without a DICOM image", "the files of a series", "name that folder, or a file"
-        )
+        remedy = "name the folder that holds the series' files itself; where there is no such scan, empty the cell"
+        raise UserError(folder, "a folder without a DICOM image", "the files of a series", remedy)
     if uid is None and len(series) == 1:
         return next(iter(series.values()))
     if uid is None or uid not in series:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from nnunet_mgcl.convert.channels import names_mask
 from nnunet_mgcl.convert.onset import hours_between, hours_from
 from nnunet_mgcl.data.csv_table import read_csv
 from nnunet_mgcl.errors import UserError
@@ -19,6 +20,9 @@ RESERVED = ("case", "patient", "mask", "onset_time", "scan_time", "tss_hours")
 MASK_PREFIX = "mask_"
 EMPTY = "empty"
 """In a mask's cell: somebody has looked, and there is nothing to see."""
+
+LONGEST_CASE = 100
+"""Characters: file names end at 255, and nnU-Net and this program add to a case's name."""
 
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CHANNEL = re.compile(r"[A-Za-z0-9_-]+")
@@ -95,10 +99,10 @@ def check_case_name(case: str, where: str) -> None:
     """Refuses what nnU-Net could not take for a case's name.
 
     Raises:
-        UserError: It begins or ends badly, or has characters that are no part of a portable file name.
+        UserError: It begins or ends badly, is too long, or has characters that are no part of a portable file name.
     """
-    if not _CASE.fullmatch(case) or case.endswith("_seg"):
-        expected = "letters, digits, . _ and -, a letter or digit first, no _seg at the end"
+    if not _CASE.fullmatch(case) or case.endswith("_seg") or len(case) > LONGEST_CASE:
+        expected = f"up to {LONGEST_CASE} letters, digits, . _ and -, a letter or digit first, no _seg at the end"
         raise UserError(where, f"case {case!r}", expected, "rename the case")
 
 
@@ -108,6 +112,9 @@ def _is_mask(column: str) -> bool:
 
 def _check_channels(channels: tuple[str, ...], where: str) -> None:
     for channel in channels:
+        if names_mask(channel):
+            remedy = "rename it to mask or mask_<MODALITY>, or remove it; where it is a scan, give it another name"
+            raise UserError(where, f"column {channel!r}, which sounds like a mask", "a channel", remedy)
         if not _CHANNEL.fullmatch(channel):
             remedy = "rename or remove the column"
             raise UserError(where, f"column {channel!r}", "a channel of letters, digits, _ and -", remedy)
@@ -123,6 +130,8 @@ def _check_channels(channels: tuple[str, ...], where: str) -> None:
 
 
 def _check_columns(header: list[str], masks: tuple[str, ...], where: str) -> None:
+    if MASK_PREFIX in header:
+        raise UserError(where, f"column {MASK_PREFIX!r}", "mask, or mask_<MODALITY>", "rename or remove it")
     if "" in masks and len(masks) > 1:
         found = "columns mask and mask_" + masks[1 if masks[0] == "" else 0]
         raise UserError(where, found, "one mask for all, or one a modality", "remove the one or the others")
@@ -191,7 +200,11 @@ def _mask(text: str, folder: Path, where: str) -> str:
 
 
 def _absolute(text: str, folder: Path) -> str:
-    return os.path.normpath(folder.absolute() / Path(text).expanduser())
+    """The path with links in its folders followed, as the system reads `..`; a link to the scan keeps its name."""
+    path = folder.absolute() / Path(text).expanduser()
+    if path.name in ("", ".."):
+        return os.path.realpath(path)
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def _check_twice(rows: tuple[ManifestRow, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,6 +18,9 @@ from nnunet_mgcl.errors import UserError
 
 KEPT = 0.5
 """Where less than this share of a mask's volume is left on the common grid, a person has to look."""
+
+LEAST_APART = 0.5
+"""Scans that moved against each other by less (mm), or by less than half a voxel of the mask, count as unmoved."""
 
 
 def join_masks(
@@ -43,7 +47,8 @@ def join_masks(
             continue
         candidates = settings.modalities[name] if name else tuple(aligned.images)  # the reference comes first
         mask = _numbered(read_mask(path), path, settings.labels)
-        owner = _owner(mask, path, {channel: scans[channel] for channel in candidates})
+        owner, *others = _owners(mask, path, {channel: scans[channel] for channel in candidates})
+        doubts += _ambiguous(mask, owner, others, aligned.transforms)
         moved = resample_mask(mask, aligned.grid, aligned.transforms[owner])
         values[name] = sitk.GetArrayFromImage(moved)
         before, after = _volume(mask), _volume(moved)
@@ -76,14 +81,41 @@ def _listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")
 
 
-def _owner(mask: sitk.Image, path: str, scans: dict[str, sitk.Image]) -> str:
-    """The channel on whose grid a mask lies."""
-    for channel, scan in scans.items():
-        if same_grid(mask, scan):
-            return channel
+def _owners(mask: sitk.Image, path: str, scans: dict[str, sitk.Image]) -> list[str]:
+    """The channels on whose grid a mask lies."""
+    owners = [channel for channel, scan in scans.items() if same_grid(mask, scan)]
+    if owners:
+        return owners
     grids = "; ".join(f"{channel}: {Grid.of(scan)}" for channel, scan in scans.items())
     remedy = "draw the mask on one of these scans, or resample it to that scan's grid by nearest neighbour"
     raise UserError(path, f"a mask on another grid: {Grid.of(mask)}", f"the grid of a scan: {grids}", remedy)
+
+
+def _ambiguous(
+    mask: sitk.Image, owner: str, others: Sequence[str], transforms: Mapping[str, sitk.Transform]
+) -> list[str]:
+    """A doubt where the lesion would come to another place, had the mask been drawn on another scan of this grid."""
+    apart = {channel: _apart(mask, transforms[owner], transforms[channel]) for channel in others}
+    limit = max(LEAST_APART, min(mask.GetSpacing()) / 2)
+    moved = [channel for channel in others if apart[channel] > limit]
+    if not moved:
+        return []
+    return [
+        f"the mask fits the grids of {' and '.join([owner, *moved])}, which moved against each other by "
+        f"{max(apart.values()):.1f} mm at the lesion; taken as drawn on {owner}"
+    ]
+
+
+def _apart(mask: sitk.Image, one: sitk.Transform, other: sitk.Transform) -> float:
+    """The largest distance (mm) over the box around the lesion; both are rigid, so it is at a corner."""
+    lesion = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
+    if not lesion.size:
+        return 0.0
+    points = Grid.of(mask).point(np.array(list(product(*zip(lesion.min(0), lesion.max(0), strict=True)))))
+    return max(
+        float(np.linalg.norm(np.subtract(one.GetInverse().TransformPoint(p), other.GetInverse().TransformPoint(p))))
+        for p in points.tolist()
+    )
 
 
 def _volume(mask: sitk.Image) -> float:

@@ -48,7 +48,7 @@ def hours_from(text: str, where: str) -> float | None:
     if not text:
         return None
     try:
-        hours = float(text)
+        hours = float(text) if "_" not in text else math.nan  # Python reads 4_5 as 45
     except ValueError:
         hours = math.nan
     if not 0 <= hours <= LIMIT_HOURS:

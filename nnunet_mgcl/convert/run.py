@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,6 +62,8 @@ class Run:
         self.everything = outputs.read_records(self.folder)
         self.before = {name: r for name, r in self.everything.items() if (r.destination == "Ts") == options.test}
         _check_names(self.wanted, [name for name in self.everything if name not in self.before], self.folder)
+        if not options.test:
+            _check_common(self.wanted, self.before, self.folder)
         _check_strangers(self.folder, self.everything.values())
         self.described = _described(self.folder / "dataset.json")
         self.page = self.folder / outputs.BESIDE / "index.html"
@@ -92,8 +94,9 @@ class Run:
         """What there is to do; cases that are up to date go to the outcome, with the manifest's TSS and patient."""
         jobs = []
         for case, (row, destination) in self.wanted.items():
-            accepted, print_ = case in self.options.accept, fingerprint(row, destination, self.settings)
-            record = self.before.get(case)
+            record, print_ = self.before.get(case), fingerprint(row, destination, self.settings)
+            # What was accepted is the picture of the same scans with the same options: nobody has seen another.
+            accepted = case in self.options.accept and record is not None and record.fingerprint == print_
             if record is None or record.fingerprint != print_ or not self._is_whole(record, accepted):
                 jobs.append(Job(self.folder, row, destination, self.settings, print_, accepted))
                 continue
@@ -123,10 +126,13 @@ class Run:
             return
         for case, result in track(convert_cases(jobs, min(self.options.processes, len(jobs))), len(jobs)):
             if isinstance(result, UserError):
+                outputs.remove(self.folder, case)  # here, since a worker that was killed cannot
                 self.outcome.failures[case] = result
                 continue
             self.outcome.records[case] = result
             self.outcome.converted.append(case)
+            if result.held_back and case in self.options.accept:
+                self.log(f"{case}: --accept does not count yet, nobody has seen it from these scans with these options")
             for channel, record in result.channels.items():
                 if record.notes:
                     self.log(f"{case}: {channel}: {'; '.join(record.notes)}")
@@ -180,6 +186,14 @@ def _check_names(wanted: Iterable[str], others: Sequence[str], folder: Path) -> 
         remedy = "rename it, or take it out of one of the manifests"
         found = f"{some(both)} among training and test cases"
         raise UserError(folder, found, "names of their own: a test case may not be trained on", remedy)
+
+
+def _check_common(wanted: Iterable[str], before: Collection[str], folder: Path) -> None:
+    """Refuses a manifest that would empty the dataset. Test cases may change as a whole: new patients to predict."""
+    if before and not set(wanted) & set(before):
+        remedy = "--test for test cases, another --id for another dataset, or remove the folder yourself"
+        found = f"none of the {len(before)} cases that are there in the manifest"
+        raise UserError(folder, found, f"a manifest of this dataset ({some(sorted(before))})", remedy)
 
 
 def _check_strangers(folder: Path, records: Iterable[CaseRecord]) -> None:

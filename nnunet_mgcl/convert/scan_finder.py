@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_mgcl.convert.channels import guess_kind
+from nnunet_mgcl.convert.channels import MASK_WORDS, guess_kind
 from nnunet_mgcl.convert.dicom import Slice, find_series
 from nnunet_mgcl.convert.scan_reader import ENDINGS
 
-_MASK_WORDS = set(re.findall(r"\w+", "mask masks msk roi rois seg label labels lesion lesions infarct"))
 _FILLERS = set(
     re.findall(r"\w+", "map image images scan scans volume nii nifti dicom dcm anat raw rawdata derivatives")
 )
@@ -77,7 +76,7 @@ def _column(names: Sequence[str]) -> str | None:
     """The column that the names of a file and its folders tell, the innermost first."""
     kind = next(filter(None, map(guess_kind, names)), None)
     words = {word for name in names for word in _words(name)}
-    if words & _MASK_WORDS:
+    if words & MASK_WORDS:
         return None if "brain" in words else f"mask_{kind}" if kind else "mask"
     return kind
 
@@ -89,12 +88,12 @@ def _words(name: str) -> list[str]:
 def _is_descriptive(folder: str) -> bool:
     """Whether a folder is named after what is in it instead of after a patient."""
     words = set(_words(folder))
-    return guess_kind(folder) is not None or bool(words & (_MASK_WORDS | _FILLERS))
+    return guess_kind(folder) is not None or bool(words & (MASK_WORDS | _FILLERS))
 
 
 def _prefix(name: str) -> str:
     """The words of a name that do not tell what the scan is, such as `patient_7` of `patient_7_lesion_mask`."""
-    fillers = _MASK_WORDS | _FILLERS
+    fillers = MASK_WORDS | _FILLERS
     return "_".join(word for word in _words(name) if word not in fillers and guess_kind(word) is None)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from nnunet_mgcl.convert.channels import is_adc, is_dwi
@@ -91,11 +93,32 @@ def _stamp(source: str) -> list[tuple[str, int, int]]:
     """Names, sizes and times of change of a scan's files."""
     path = source if os.path.exists(source) else source.rpartition("#")[0]
     try:
-        if not os.path.isdir(path):
-            status = os.stat(path)
-            return [(source, status.st_size, status.st_mtime_ns)]
-        with os.scandir(path) as entries:
-            found = sorted((entry.name, entry.stat()) for entry in entries)
+        if os.path.isdir(path):
+            return [(source, 0, 0), *_entries(path)]
+        beside = _data_files(Path(path)) if path.lower().endswith((".mhd", ".nhdr")) else []
+        return [_entry(source, os.stat(path)), *beside]
     except OSError:  # reading it will say what is wrong
         return [(source, -1, -1)]
-    return [(source, 0, 0), *((name, status.st_size, status.st_mtime_ns) for name, status in found)]
+
+
+def _data_files(header: Path) -> list[tuple[str, int, int]]:
+    """The files that a header without voxels names: one a line, after `=` or `:` or alone, or as a pattern."""
+    with header.open("rb") as file:
+        lines = file.read(2**20).decode("latin-1").splitlines()
+    found = []
+    for name in sorted({part.strip() for line in lines for part in (line, *re.split("[=:]", line)[1:])} - {""}):
+        path = header.parent / name
+        if "%" in name and path.parent.is_dir():
+            found += _entries(path.parent)
+        elif os.path.isfile(path):
+            found.append(_entry(name, path.stat()))
+    return found
+
+
+def _entries(folder: str | Path) -> list[tuple[str, int, int]]:
+    with os.scandir(folder) as entries:
+        return sorted(_entry(entry.name, entry.stat()) for entry in entries)
+
+
+def _entry(name: str, status: os.stat_result) -> tuple[str, int, int]:
+    return name, status.st_size, status.st_mtime_ns

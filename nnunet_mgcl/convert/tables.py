@@ -58,6 +58,19 @@ def check_same_preparation(path: Path, settings: Settings) -> None:
             )  # fmt: skip
 
 
+def check_same_masks(path: Path, settings: Settings) -> None:
+    """Refuses test cases whose masks have another form than those of the training cases.
+
+    Raises:
+        UserError: One has a mask a modality, the other one mask for all.
+    """
+    forms = {True: "a mask a modality", False: "one mask for all modalities"}
+    trained, wanted = "lesion_labels" in read_json(path)["mgcl"], settings.masks != ("",)
+    if trained != wanted:
+        remedy = "give both the same columns of masks, or the test cases none"
+        raise UserError("the masks of the test cases", forms[wanted], f"{forms[trained]}, as for training", remedy)
+
+
 def differently_made(content: dict[str, Any], before: dict[str, Any]) -> bool:
     """Whether cases that fit one `dataset.json` do not fit the other, where there is one."""
     return bool(before) and any(content[key] != before.get(key) for key in ("channel_names", MARK))
@@ -78,7 +91,7 @@ def write_tss_table(path: Path, records: Iterable[CaseRecord]) -> None:
     patients = any(record.patient for record in records)
     rows = [["case", "tss_hours", "patient"] if patients else ["case", "tss_hours"]]
     for record in records:
-        hours = "" if record.tss_hours is None else repr(round(record.tss_hours, 6))
+        hours = "" if record.tss_hours is None else repr(record.tss_hours)  # all digits: 4.4999999 is below 4.5
         if patients:  # every row has one then; a case without is a patient of its own
             rows.append([record.case, hours, record.patient or record.case])
         elif hours:

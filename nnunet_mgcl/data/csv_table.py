@@ -45,7 +45,11 @@ def read_csv(path: Path, what: str) -> tuple[list[str], list[tuple[str, dict[str
 def _check_header(path: Path, line: str, header: list[str]) -> None:
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in line and "," not in line:
-            raise UserError(path, f"columns separated by {name}", "commas", "save it as comma-separated CSV")
+            remedy = (
+                "save it as comma-separated CSV (Excel: CSV UTF-8, with a comma as the system's list separator), or "
+            )
+            remedy += f"replace the {name} by commas in a text editor"
+            raise UserError(path, f"columns separated by {name}", "commas", remedy)
     if len(set(header)) < len(header):
         raise UserError(f"{path}, line 1", f"columns {header}", "each column once", "remove one")
 

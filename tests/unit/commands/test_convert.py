@@ -81,7 +81,7 @@ BEFORE_ANY_WORK = {
     "a misspelt column": (("tss_hours", "tss-hours"), (), "line 1", "'tss-hours'", "a channel, or", "'tss_hours'"),
     "a column of nothing known": (("tss_hours", "age"), (), "line 2, column age", "2.5", "a file", "mend the path"),
     "no channel at all": (("c,,,c_flair.nii.gz", "c,,,"), (), "line 4", "no channel", "one scan", "remove the row"),
-    "semicolons": ((",", ";"), (), MANIFEST, "semicolons", "commas", "comma-separated"),
+    "semicolons": ((",", ";"), (), MANIFEST, "semicolons", "commas", "in a text editor"),
     "a mask without all channels": (
         ("a_adc.nii.gz", ""), (), MANIFEST, "ADC (line 2, case a)", "every channel", "--incomplete pool",
     ),
@@ -100,6 +100,15 @@ BEFORE_ANY_WORK = {
     "labels without a value": (NOTHING, ("--labels", "a"), "--labels", "'a'", "NAME=VALUE", "mend"),
     "to accept what is not there": (NOTHING, ("--accept", "aa"), "--accept", "'aa'", "a case of", "'a'"),
     "no spacing": (NOTHING, ("--spacing", "1", "0", "6"), "--spacing", "0.0", "three lengths", "1 1 6"),
+    "a spacing that is none": (NOTHING, ("--spacing", "1", "nan", "6"), "--spacing", "nan", "three lengths", "1 1 6"),
+    "an endless spacing": (NOTHING, ("--spacing", "1", "1", "inf"), "--spacing", "inf", "three lengths", "1 1 6"),
+    "a shift that is none": (NOTHING, ("--max-shift", "nan"), "--max-shift", "nan", "mm above 0", "another number"),
+    "an endless shift": (NOTHING, ("--max-shift", "inf"), "--max-shift", "inf", "mm above 0", "another number"),
+    "no rotation": (NOTHING, ("--max-rotation", "0"), "--max-rotation", "0.0", "degrees above 0", "another number"),
+    "nnU-Net's background": (NOTHING, ("--labels", "background=2"), "--labels", "background", "other than", "leave it"),
+    "nnU-Net's ignore": (NOTHING, ("--labels", "ignore=2"), "--labels", "ignore=2", "other than", "another name"),
+    "a file for a folder": (NOTHING, ("-o", __file__), "test_convert.py", "a file", "a folder", "another -o"),
+    "a file above the folder": (NOTHING, ("-o", f"{__file__}/raw"), "test_convert.py", "a file", "a folder", "another"),
     "a number out of range": (NOTHING, ("--id", "1000"), "--id", "1000", "1 to 999", "another number"),
     "a name with a slash": (NOTHING, ("--name", "a/b"), "--name", "'a/b'", "letters", "another name"),
     "no process": (NOTHING, ("-np", "0"), "-np", "0", "at least 1", "another number"),
@@ -132,6 +141,14 @@ def test_what_can_be_seen_before_any_work_stops_the_command(convert, raw_scans, 
     assert remedy in error.value.remedy
     assert files(tmp_path) == before
     assert not (tmp_path / "raw").exists()
+
+
+def test_a_file_in_the_datasets_place_stops_the_command(convert, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "Dataset007_Bad").touch()
+    with pytest.raises(UserError, match="Dataset007_Bad") as error:
+        convert()
+    assert error.value.found == "a file"
 
 
 def spoil_place(shift: float) -> Callable[[Path], None]:
@@ -221,6 +238,27 @@ def test_the_parent_folder_is_nnunet_raw_by_default(raw_scans, tmp_path, monkeyp
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "here"))
     assert main(words) == 0
     assert (tmp_path / "here" / "Dataset007_Bad" / "dataset.json").is_file()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_next_command_is_told_where_it_will_work(convert, raw_scans, tmp_path, capsys, monkeypatch):
+    following = "nnUNetv2_plan_and_preprocess -d 7 --verify_dataset_integrity\n"
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    assert convert() == 0
+    assert capsys.readouterr().out.endswith(f"\nNext: {following}")
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "other"))
+    convert()
+    assert capsys.readouterr().out.endswith(f"\nNext: nnUNet_raw={tmp_path / 'raw'} {following}")
+
+    good = (raw_scans / "a_adc.nii.gz").read_bytes()
+    (raw_scans / "a_adc.nii.gz").write_bytes(b"no")
+    assert convert() == 1
+    assert "Next:" not in capsys.readouterr().out
+    (raw_scans / "a_adc.nii.gz").write_bytes(good)
+    edit(raw_scans, ",a_mask.nii.gz,", ",,")
+    edit(raw_scans, ",b_mask.nii.gz,", ",,")
+    assert convert() == 0
+    assert "Next:" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_pictures")

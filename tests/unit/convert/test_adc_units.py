@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.adc_units import UNITS, to_common_unit
+from nnunet_mgcl.convert.adc_units import UNITS, to_common_unit, unit_doubts
 from nnunet_mgcl.convert.scan_reader import read_scan
 from nnunet_mgcl.errors import UserError
 
@@ -35,6 +35,14 @@ def test_each_unit_is_told_from_the_values(adc, unit, factor):
     got, found = to_micro((adc / factor).astype(np.float32))
     np.testing.assert_allclose(got, adc, rtol=1e-5)
     assert found == f"{unit}, x {factor:g}" and got.dtype == np.float32
+
+
+def test_a_unit_that_the_values_contradict_is_doubted(adc):
+    image = sitk.GetImageFromArray((adc / 1e6).astype(np.float32))
+    (doubt,) = unit_doubts(image, "1e-6")
+    assert "look like mm^2/s, and --adc-unit says 10^-6 mm^2/s" in doubt
+    assert unit_doubts(image, "mm2/s") == unit_doubts(image, "auto") == []
+    assert unit_doubts(image * 37, "1e-6") == []  # fits nothing: the user knows better
 
 
 def test_whole_numbers_are_told(adc):

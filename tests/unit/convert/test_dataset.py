@@ -113,6 +113,12 @@ def test_adc_maps_are_in_one_unit(run):
     assert any(line.startswith("a: ADC: mm^2/s") for line in run.lines)
 
 
+def test_a_case_whose_adc_map_contradicts_the_unit_that_is_told_is_held_back(run):
+    outcome = run(adc_unit="mm2/s")  # true of a
+    assert [record.case for record in outcome.held_back] == ["b"]
+    assert outcome.records["b"].doubts == ("ADC: its values look like 10^-3 mm^2/s, and --adc-unit says mm^2/s",)
+
+
 def test_running_again_rewrites_nothing(run):
     run()
     before = run.files()
@@ -162,6 +168,12 @@ def test_a_changed_time_or_patient_changes_the_table_only(run):
     assert {name: content for name, content in run.files().items() if name.startswith(outputs.FOLDERS)} == images
 
 
+def test_a_time_just_below_a_threshold_stays_below_it(run):
+    run.edit(",2.5,P", ",4.4999999,P")
+    run()
+    assert read_tss_table(run.dataset / "tss.csv", ["a", "b"]).hours("a") == 4.4999999
+
+
 def test_without_any_time_or_patient_there_is_no_table(run):
     run()
     run.edit(",2.5,P", ",,")
@@ -185,6 +197,18 @@ def test_a_case_that_left_the_manifest_loses_its_files(run):
     assert outcome.converted == []
     assert not [name for name in run.files() if Path(name).name.startswith("c")]
     assert any(line.startswith("c: removed") for line in run.lines)
+
+
+def test_a_manifest_without_any_case_that_is_there_is_refused(run, raw_scans):
+    run()
+    before = run.files()
+    other = raw_scans / "other.csv"
+    other.write_text("case,DWI,ADC,FLAIR\nt,t_dwi.nii.gz,t_adc.nii.gz,t_flair.nii.gz\n")
+    with pytest.raises(UserError, match="none of the 3 cases that are there") as error:
+        run(manifest=other)
+    assert "--test" in error.value.remedy
+    assert run.files() == before
+    assert run(manifest=other, test=True).complete
 
 
 def test_a_case_that_changes_its_place_leaves_the_old_one(run):
@@ -222,6 +246,18 @@ def test_a_case_that_fails_after_its_source_has_changed_leaves_nothing_stale(run
     assert not [name for name in run.files() if Path(name).name.startswith("a")]
     (raw_scans / "a_dwi.nii.gz").write_bytes(good)
     assert run().complete
+
+
+def test_a_case_whose_process_was_killed_leaves_the_dataset(run, raw_scans, monkeypatch):
+    run()
+    os.utime(raw_scans / "a_dwi.nii.gz", (0, 0))
+    killed = UserError("case a", "its process was killed", "", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "convert_cases", lambda jobs, _: ((job.row.case, killed) for job in jobs))
+        assert list(run().failures) == ["a"]
+    assert not [name for name in run.files() if Path(name).name.startswith("a")]
+    assert run.json()["numTraining"] == 1
+    assert run().converted == ["a"]
 
 
 def test_no_output_names_a_source_or_holds_a_headers_text(run, raw_scans, tmp_path):
@@ -280,6 +316,24 @@ def test_a_doubtful_registration_is_held_back_until_it_is_accepted(run, doubtful
     assert run(reference="DWI", accept=["a"], max_shift=50.0).complete
 
 
+def test_only_what_was_looked_at_can_be_accepted(run, raw_scans, doubtful):
+    outcome = run(reference="DWI", accept=["a", "b"])  # never converted before: there is no picture yet
+    assert [record.case for record in outcome.held_back] == ["a", "b"]
+    assert any(line.startswith("a: --accept does not count yet") for line in run.lines)
+    assert run(reference="DWI", accept=["a", "b"]).complete
+
+    os.utime(raw_scans / "b_flair.nii.gz", (0, 0))  # another scan than the one that was looked at
+    outcome = run(reference="DWI", accept=["a", "b"])
+    assert [record.case for record in outcome.held_back] == ["b"]
+    assert run.json()["numTraining"] == 1
+    assert run(reference="DWI", accept=["a", "b"]).complete
+
+    (run.dataset / "labelsTr" / "a.nii.gz").unlink()  # its scans are the same
+    outcome = run(reference="DWI", accept=["a", "b"])
+    assert outcome.converted == ["a"]
+    assert outcome.complete
+
+
 def test_masks_a_modality_become_a_bit_mask(run, raw_scans):
     text = "case,DWI,ADC,FLAIR,mask_FLAIR,mask_DWI\na,a_dwi.nii.gz,a_adc.nii.gz,a_flair.nii.gz,{},a_mask.nii.gz\n"
     mask = sitk.ReadImage(str(raw_scans / "a_flair.nii.gz")) > 150
@@ -316,6 +370,28 @@ def test_incomplete_rows_are_refused_or_go_to_the_pool(run):
         *("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz")
     ]
     assert any(line.startswith("c: left out") for line in run.lines)
+
+
+def test_doing_without_the_reference_needs_another_one(run):
+    run.edit("a_flair.nii.gz", "")
+    with pytest.raises(UserError) as error:
+        run(reference="FLAIR")
+    assert "--channels DWI ADC does without, with another --reference (DWI | ADC | none)" in error.value.remedy
+    with pytest.raises(UserError) as error:
+        run(reference="DWI")
+    assert "--reference" not in error.value.remedy
+
+
+def test_a_folder_without_a_scan_is_named_with_its_cell(run, raw_scans):
+    (raw_scans / "empty").mkdir()
+    run.edit("c_flair.nii.gz", "empty")
+    error = run().failures["c"]
+    assert error.where.endswith(f"manifest.csv, line 4, column FLAIR: {raw_scans / 'empty'}")
+    assert "empty the cell" in error.remedy
+
+    start = bytes(128) + b"DICM" + b"\x02\x00\x02\x00UI\x1a\x001.2.840.10008.5.1.4.1.1.4\x00"
+    (raw_scans / "empty" / "damaged.dcm").write_bytes(start)
+    assert run().failures["c"].where.endswith("empty/damaged.dcm")
 
 
 def test_the_pool_has_whole_modalities(run):
@@ -364,6 +440,18 @@ def test_test_cases_are_prepared_as_the_training_cases_were(run, test_manifest):
     test_manifest.write_text("case,DWI,ADC,FLAIR\nt,t_dwi.nii.gz,,t_flair.nii.gz\n")
     with pytest.raises(UserError, match="no ADC"):
         run(manifest=test_manifest, test=True, spacing=(4.0, 4.0, 6.0))
+
+
+def test_masks_of_test_cases_have_the_form_of_the_training_cases(run, test_manifest):
+    run()
+    text = "case,DWI,ADC,FLAIR,{}\nt,t_dwi.nii.gz,t_adc.nii.gz,t_flair.nii.gz,{}\n"
+    test_manifest.write_text(text.format("mask_DWI,mask_FLAIR", "t_mask.nii.gz,empty"))
+    with pytest.raises(UserError, match=r"a mask a modality(.|\n)*one mask for all modalities, as for training"):
+        run(manifest=test_manifest, test=True)
+    test_manifest.write_text(text.format("mask_DWI,mask_FLAIR", ","))
+    assert run(manifest=test_manifest, test=True).complete
+    test_manifest.write_text(text.format("mask", "t_mask.nii.gz"))
+    assert run(manifest=test_manifest, test=True).complete
 
 
 def test_what_others_have_written_is_left_alone(run):

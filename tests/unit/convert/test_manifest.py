@@ -60,6 +60,18 @@ def test_a_source_may_be_a_dicom_folder_a_series_in_it_or_an_absolute_path(read,
     ]
 
 
+def test_two_dots_below_a_linked_folder_lead_where_the_system_says(read, folder):
+    (folder / "disk" / "scans").mkdir(parents=True)
+    (folder / "disk" / "x.nii.gz").touch()
+    (folder / "disk" / "scans" / "y.nii.gz").symlink_to("../x.nii.gz")
+    (folder / "x.nii.gz").touch()  # what erasing `link/..` from the text would lead to
+    (folder / "link").symlink_to("disk/scans")
+    rows = read("DWI\nlink/../x.nii.gz\nlink/y.nii.gz\nlink/..\n").rows
+    assert [row.channels["DWI"] for row in rows] == [
+        str(folder / path) for path in ("disk/x.nii.gz", "disk/scans/y.nii.gz", "disk")
+    ]
+
+
 DWI = "a_dwi.nii.gz"
 
 
@@ -85,6 +97,7 @@ DWI = "a_dwi.nii.gz"
         (f"case,DWI\nx,{DWI}\nX,b_dwi.nii.gz\n", "case 'X', as in line 2"),
         (f"case,DWI\nx/y,{DWI}\n", "case 'x/y'"),
         (f"case,DWI\n.x,{DWI}\n", "case '.x'"),
+        (f"case,DWI\n{'x' * 101},{DWI}\n", "case 'xxx"),
         (f"case,DWI\nx_seg,{DWI}\n", "case 'x_seg'"),
         ("case,DWI,FLAIR\nx,,\n", "no channel"),
         ("case,DWI\nx,nowhere.nii.gz\n", "no such file: .*nowhere.nii.gz"),
@@ -99,6 +112,21 @@ def test_what_is_wrong_is_refused_by_name(read, text, message):
     with pytest.raises(UserError, match=message) as error:
         read(text)
     assert "manifest.csv" in error.value.where
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["lesion", "Label", "seg", "ROI", "gt", "msk", "lesion_mask", "LesionMask", "Mask_FLAIR", "MASK", "roi2"],
+)
+def test_a_column_that_sounds_like_a_mask_is_no_channel(read, column):
+    with pytest.raises(UserError, match="sounds like a mask") as error:
+        read(f"case,DWI,{column}\nx,{DWI},a_mask.nii.gz\n")
+    assert "mask_<MODALITY>" in error.value.remedy
+
+
+def test_a_mask_column_names_its_modality(read):
+    with pytest.raises(UserError, match="column 'mask_'"):
+        read(f"case,DWI,mask_\nx,{DWI},a_mask.nii.gz\n")
 
 
 def test_a_manifest_that_is_missing_or_no_text_is_refused(tmp_path):

@@ -105,3 +105,18 @@ def test_a_mask_that_the_common_grid_loses_raises_a_doubt(join, aligned):
     *_, doubts = join({"": image(drawn, (2.0, 2.0, 2.0))})
     assert len(doubts) == 1
     assert "of 0.13 ml of the mask" in doubts[0]
+
+
+@pytest.mark.parametrize(("shift", "doubtful"), [(12.0, True), (0.4, False)])
+def test_a_mask_that_fits_two_scans_which_moved_apart_raises_a_doubt(join, scans, aligned, shift, doubtful):
+    scans["FLAIR"] = scans["DWI"]
+    aligned.transforms["FLAIR"] = sitk.TranslationTransform(3, (shift, 0.0, 0.0))
+    drawn = image(box((4, 8, 8), 1, 2, 3), (1.0, 1.0, 2.0))
+    labels, _, doubts = join({"": drawn})
+    np.testing.assert_array_equal(labels, sitk.GetArrayFromImage(drawn))  # the first channel's
+    if doubtful:
+        assert "the grids of DWI and FLAIR" in doubts[0]
+        assert "by 12.0 mm at the lesion; taken as drawn on DWI" in doubts[0]
+    assert bool(doubts) is doubtful
+    drawn = image(np.zeros((4, 8, 8), np.uint8), (1.0, 1.0, 2.0))
+    assert join({"": drawn})[2] == []

@@ -47,6 +47,6 @@ def test_times_that_give_no_tss_are_refused(onset, scan, message):
 def test_hours_are_read_as_in_the_tss_table():
     assert hours_from("4.5", WHERE) == 4.5
     assert hours_from("", WHERE) is None
-    for text in ("-1", "169", "nan", "inf", "4,5", "4.5 h"):
+    for text in ("-1", "169", "nan", "inf", "4,5", "4_5", "4.5 h"):
         with pytest.raises(UserError, match="hours from 0 to 168"):
             hours_from(text, WHERE)
