@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
@@ -42,15 +42,32 @@ def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: 
     if processes == 1 or len(jobs) < 2:
         yield from map(function, jobs)
         return
+    with submitted(function, jobs, processes) as futures:
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            found = "a process was killed, perhaps for lack of memory"
+            remedy = "choose fewer processes (-np), close other programs, and run it again"
+            raise UserError("-np", found, "enough memory", remedy) from None
+
+
+@contextmanager
+def submitted(
+    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int
+) -> Iterator[dict[Future[Result], Job]]:
+    """Yields what is under way, with its job; at the end of the block what has not begun is given up.
+
+    Args:
+        function: A function of a module, since it travels to the processes.
+        jobs: What it is called with.
+        processes: How many at the most.
+    """
     pool = ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn"), start_worker)
     try:
         with _ignoring_interrupts():
-            futures = [pool.submit(function, job) for job in jobs]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool:
-        remedy = "choose fewer processes (-np), close other programs, and run it again"
-        raise UserError("-np", "a process was killed, perhaps for lack of memory", "enough memory", remedy) from None
+            futures = {pool.submit(function, job): job for job in jobs}
+        yield futures
     finally:
         pool.shutdown(cancel_futures=True)
 

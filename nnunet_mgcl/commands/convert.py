@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import INTERRUPTED, UserError
 from nnunet_mgcl.workers import default_processes
 
 if TYPE_CHECKING:
     from nnunet_mgcl.convert.manifest import Manifest
     from nnunet_mgcl.convert.options import Options
     from nnunet_mgcl.convert.run import Outcome
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

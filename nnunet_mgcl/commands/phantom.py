@@ -9,8 +9,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from nnunet_mgcl.commands.convert import INTERRUPTED
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import INTERRUPTED, UserError
 from nnunet_mgcl.workers import default_processes
 
 if TYPE_CHECKING:

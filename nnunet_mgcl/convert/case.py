@@ -17,6 +17,7 @@ from nnunet_mgcl.convert.quality_picture import draw_case
 from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord, Destination
 from nnunet_mgcl.convert.scan_reader import read_scan
 from nnunet_mgcl.convert.settings import Settings
+from nnunet_mgcl.data.bit_mask import decode
 from nnunet_mgcl.errors import UserError, reason
 
 
@@ -132,9 +133,8 @@ def _drawn_masks(label_map: sitk.Image | None, settings: Settings) -> dict[str, 
         return {}
     if settings.masks == ("",):
         return {"": label_map}
-    labels = sitk.GetArrayViewFromImage(label_map)
     masks = {}
-    for bit, modality in enumerate(settings.masks):
-        masks[modality] = sitk.GetImageFromArray((labels >> bit & 1).astype("uint8"))
+    for modality, mask in decode(sitk.GetArrayViewFromImage(label_map), settings.masks).items():
+        masks[modality] = sitk.GetImageFromArray(mask.astype("uint8"))
         masks[modality].CopyInformation(label_map)
     return masks

@@ -19,6 +19,7 @@ from nnunet_mgcl.convert.manifest import Manifest
 from nnunet_mgcl.convert.options import Options
 from nnunet_mgcl.convert.run import Log, Outcome, Run, Track, locked
 from nnunet_mgcl.convert.settings import Settings
+from nnunet_mgcl.data.dataset_name import check_number_and_name, check_number_is_free
 from nnunet_mgcl.errors import UserError, some, suggestion
 
 
@@ -98,18 +99,12 @@ def _check_accepted(accepted: Sequence[str], assignment: Assignment) -> None:
 
 def _check_target(options: Options, settings: Settings) -> None:
     """Refuses what is no dataset of this program."""
-    target, number = options.folder, f"Dataset{options.id:03d}"
-    if not 1 <= options.id <= 999:
-        raise UserError("--id", str(options.id), "1 to 999", "choose another number")
-    if not options.name.replace("_", "").replace("-", "").isalnum() or not options.name.isascii():
-        raise UserError("--name", repr(options.name), "letters, digits, _ and -", "choose another name")
+    check_number_and_name(options.id, options.name)
+    target = options.folder
     there = next(path for path in (target, *target.absolute().parents) if path.exists())
     if not there.is_dir():
         raise UserError(there, "a file", "a folder for the dataset", "choose another -o, or move the file")
-    others = [path.name for path in options.parent.glob(f"{number}_*") if path != target]
-    if others:
-        remedy = "choose another --id: nnU-Net finds datasets by their number"
-        raise UserError(options.parent, f"{others[0]} has the same number", f"no other {number}_*", remedy)
+    check_number_is_free(target)
     if options.test:
         tables.check_same_preparation(target / "dataset.json", settings)
     elif target.exists() and any(target.iterdir()) and not (target / outputs.BESIDE).is_dir():

@@ -35,11 +35,12 @@ def align(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -
     Raises:
         UserError: The scans do not overlap there.
     """
-    descended = _optimise(fixed, moving, start, _descent(1.0), MANY)
+    head = head_mask(fixed)
+    descended = _optimise(fixed, moving, head, start, _descent(1.0), MANY)
     starts = [start] if descended is None else [start, descended[1]]
-    ends = [_optimise(fixed, moving, pose, _line_searches, FEW) for pose in starts]
+    ends = [_optimise(fixed, moving, head, pose, _line_searches, FEW) for pose in starts]
     best = min((end for end in ends if end is not None), key=lambda end: end[0], default=None)
-    last = best and _optimise(fixed, moving, best[1], _line_searches, MANY)
+    last = best and _optimise(fixed, moving, head, best[1], _line_searches, MANY)
     if last is None:
         remedy = "look at both scans in a viewer, or use --engine elastix"
         raise UserError("registration", "the scans do not overlap enough", "two scans of one head", remedy)
@@ -48,7 +49,7 @@ def align(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -
 
 def search(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -> sitk.Euler3DTransform | None:
     """Looks for a pose from far away, on coarse scans; None where the scans do not overlap there."""
-    found = _optimise(fixed, moving, start, _descent(4.0), MANY, SEARCH_BLUR_MM)
+    found = _optimise(fixed, moving, head_mask(fixed), start, _descent(4.0), MANY, SEARCH_BLUR_MM)
     return None if found is None else found[1]
 
 
@@ -68,13 +69,13 @@ def _line_searches(method: sitk.ImageRegistrationMethod) -> None:
 def _optimise(
     fixed: sitk.Image,
     moving: sitk.Image,
+    head: npt.NDArray[np.bool_],
     start: sitk.Euler3DTransform,
     optimizer: Optimizer,
     samples: int,
     blur: float = 0.0,
 ) -> tuple[float, sitk.Euler3DTransform] | None:
     """The negative mutual information and the pose at the end; None where the scans do not overlap."""
-    head = head_mask(fixed)
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)  # off the voxels' centres, where nothing would be interpolated

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from nnunet_mgcl.convert.settings import Settings
+from nnunet_mgcl.data.dataset_name import dataset_folder
 
 
 @dataclass(frozen=True)
@@ -38,4 +39,4 @@ class Options:
     @property
     def folder(self) -> Path:
         """The dataset's folder."""
-        return self.parent / f"Dataset{self.id:03d}_{self.name}"
+        return self.parent / dataset_folder(self.id, self.name)

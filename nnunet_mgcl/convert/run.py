@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from nnunet_mgcl.convert import outputs, tables
 from nnunet_mgcl.convert.assignment import Assignment
@@ -20,6 +18,7 @@ from nnunet_mgcl.convert.settings import Settings, fingerprint
 from nnunet_mgcl.convert.workers import Result, convert_cases
 from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.files import read_json
+from nnunet_mgcl.run_lock import run_lock
 
 Log = Callable[[str], None]
 Track = Callable[[Iterator[Result], int], Iterable[Result]]
@@ -160,20 +159,9 @@ class Run:
         write_page(self.page, [records[case] for case in sorted(records)], failures)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps two runs from writing to one dataset; the system frees the lock when the process dies."""
-    beside = folder / outputs.BESIDE
-    beside.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(beside / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(folder, "another mgcl convert is at work on it", "one at a time", "wait for it") from None
-    try:
-        yield
-    finally:
-        lock.release()
+def locked(folder: Path) -> AbstractContextManager[None]:
+    """Keeps two runs from writing to one dataset."""
+    return run_lock(folder / outputs.BESIDE / ".lock", folder, "mgcl convert")
 
 
 def _described(path: Path) -> dict[str, Any]:

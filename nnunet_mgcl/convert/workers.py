@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from nnunet_mgcl.convert.case import Job, convert_case
 from nnunet_mgcl.convert.record import CaseRecord
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.workers import start_worker
+from nnunet_mgcl.workers import submitted
 
 Result = tuple[str, CaseRecord | UserError]
 
@@ -24,16 +23,12 @@ def convert_cases(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
     waiting = list(jobs)
     while waiting:
         left = []
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), start_worker) as pool:
-            futures = {pool.submit(convert_case, job): job for job in waiting}
-            try:
-                for future in as_completed(futures):
-                    try:
-                        yield futures[future].row.case, future.result()
-                    except BrokenProcessPool:
-                        left.append(futures[future])
-            finally:
-                pool.shutdown(cancel_futures=True)  # before its `with` would wait for all of them
+        with submitted(convert_case, waiting, processes) as futures:
+            for future in as_completed(futures):
+                try:
+                    yield futures[future].row.case, future.result()
+                except BrokenProcessPool:
+                    left.append(futures[future])
         waiting = [job for job in waiting if job in left]
         if waiting and processes == 1:
             culprit = waiting.pop(0)

@@ -43,6 +43,11 @@ class Case:
         return _rng(options, *self.stream, PARTS.index(part))
 
 
+def all_cases(options: PhantomOptions) -> dict[str, list[Case]]:
+    """The cases of nnU-Net's folders: training `Tr`, test `Ts`, and the pool `Un`."""
+    return {"Tr": training_cases(options), "Ts": test_cases(options), "Un": pool_cases(options)}
+
+
 def training_cases(options: PhantomOptions) -> list[Case]:
     """The labelled training cases."""
     return _labelled_cases(options, "phantom", options.cases, stream=1)

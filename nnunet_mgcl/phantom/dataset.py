@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.data.bit_mask import encode, label_names, lesion_labels
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.data.dataset_name import check_number_is_free
 from nnunet_mgcl.files import write_json, write_text
 from nnunet_mgcl.phantom.anatomy import Grid
-from nnunet_mgcl.phantom.cases import CHANNEL_NUMBERS, Case, pool_cases, test_cases, training_cases
+from nnunet_mgcl.phantom.cases import CHANNEL_NUMBERS, Case, all_cases, test_cases, training_cases
 from nnunet_mgcl.phantom.image_file import write_array
 from nnunet_mgcl.phantom.lesion_masks import LesionMasks
 from nnunet_mgcl.phantom.options import PhantomOptions
@@ -57,23 +57,14 @@ def _write(
     target: Path, check: Callable[[], None], options: PhantomOptions, masks: LesionMasks | None, processes: int
 ) -> Generator[str, None, None]:
     with staged(target, check) as staging:
-        parts = {"Tr": training_cases(options), "Ts": test_cases(options), "Un": pool_cases(options)}
-        jobs = [(suffix, case) for suffix, cases in parts.items() for case in cases]
+        jobs = [(suffix, case) for suffix, cases in all_cases(options).items() for case in cases]
         yield from run_jobs(partial(_write_case, staging, options, masks), jobs, processes)
         _write_tables(staging, options)
 
 
 def _check(target: Path, overwrite: bool) -> None:
     check_overwrite(target, marker="dataset.json", own=OWN_FILES, overwrite=overwrite)
-    _check_number(target)
-
-
-def _check_number(target: Path) -> None:
-    number = target.name.split("_")[0]
-    others = [p.name for p in target.parent.glob(f"{number}_*") if p != target]
-    if others:
-        remedy = "choose another --id: nnU-Net finds datasets by their number"
-        raise UserError(target.parent, f"{others[0]} has the same number", f"no other {number}_*", remedy)
+    check_number_is_free(target)
 
 
 def dataset_json(options: PhantomOptions) -> dict[str, Any]:

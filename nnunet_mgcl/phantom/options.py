@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_mgcl.data.dataset_name import check_number_and_name, dataset_folder
 from nnunet_mgcl.errors import UserError
 
 PAPER_MATRIX = 512
@@ -44,7 +44,7 @@ class PhantomOptions:
     @property
     def folder(self) -> str:
         """The dataset's folder, `DatasetXXX_Name`."""
-        return f"Dataset{self.id:03d}_{self.name}"
+        return dataset_folder(self.id, self.name)
 
 
 def check_options(options: PhantomOptions) -> None:
@@ -60,11 +60,9 @@ def check_options(options: PhantomOptions) -> None:
         "seed": (0, 2**31),
         "matrix": (MIN_MATRIX, MAX_MATRIX),
         "slices": (MIN_SLICES, MAX_SLICES),
-        "id": (1, 999),
     }
     for option, (low, high) in wanted.items():
         value = getattr(options, option)
         if not low <= value <= high:
             raise UserError(f"--{option}", str(value), f"{low} to {high}", "choose another number")
-    if not re.fullmatch(r"[A-Za-z0-9_-]*[A-Za-z0-9][A-Za-z0-9_-]*", options.name):
-        raise UserError("--name", repr(options.name), "ASCII letters, digits, _ and -", "choose another name")
+    check_number_and_name(options.id, options.name)

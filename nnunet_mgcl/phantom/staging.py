@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.files import read_json
+from nnunet_mgcl.run_lock import run_lock
 
 
 @contextmanager
@@ -55,18 +54,13 @@ def _clear(target: Path, staging: Path, old: Path) -> None:
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Keeps two runs from one target; the system frees the lock when the process dies."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_hidden(target, "lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(target, "another mgcl phantom is at work on it", "one at a time", "wait for it") from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: the next one's must not go
-        lock.release()
+    """Keeps two runs from one target, and leaves no lock behind."""
+    file = _hidden(target, "lock")
+    with run_lock(file, target, "mgcl phantom"):
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)  # while it is held: the next one's must not go
 
 
 def check_overwrite(target: Path, *, marker: str, own: str, overwrite: bool) -> None:

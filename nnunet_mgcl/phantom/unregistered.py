@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from nnunet_mgcl.files import write_json, write_text
 from nnunet_mgcl.phantom.anatomy import FIELD_OF_VIEW_MM, Grid, Pose
-from nnunet_mgcl.phantom.cases import Case, pool_cases, test_cases, training_cases
+from nnunet_mgcl.phantom.cases import Case, all_cases
 from nnunet_mgcl.phantom.dataset import DESCRIPTION, FILE_ENDING
 from nnunet_mgcl.phantom.image_file import write_array
 from nnunet_mgcl.phantom.lesion_masks import LesionMasks
@@ -76,7 +76,7 @@ def write_unregistered(
 def _write(
     target: Path, check: Callable[[], None], options: PhantomOptions, masks: LesionMasks | None, processes: int
 ) -> Generator[str, None, None]:
-    parts = {"Tr": training_cases(options), "Ts": test_cases(options), "Un": pool_cases(options)}
+    parts = all_cases(options)
     with staged(target, check) as staging:
         jobs = [(case, part != "Un") for part, cases in parts.items() for case in cases]
         yield from run_jobs(partial(_write_case, staging, options, masks), jobs, processes)
