@@ -106,7 +106,7 @@ class ValidatedRun:
             return {}
         result: dict[str, float] = {}
         for fold in self.folds:
-            path = self._validation(fold) / "tss.csv"
+            path = self.validation(fold) / "tss.csv"
             with path.open(encoding="utf-8", newline="") as file:
                 own = {row["case"]: float(row["probability"]) for row in csv.DictReader(file)}
             if own.keys() != set(self.splits[fold]["val"]):
@@ -120,7 +120,7 @@ class ValidatedRun:
     @cached_property
     def no_tss(self) -> str | None:
         """Why there is no TSS to evaluate; None where there is."""
-        without = [fold for fold in self.folds if not (self._validation(fold) / "tss.csv").is_file()]
+        without = [fold for fold in self.folds if not (self.validation(fold) / "tss.csv").is_file()]
         if len(without) == len(self.folds):
             return "no fold has a validation/tss.csv: the model has no trained TSS head"
         if without:
@@ -130,11 +130,11 @@ class ValidatedRun:
     @cached_property
     def targets(self) -> dict[str, list[int]]:
         """The labels that make up each target: a modality's lesion, or a label or region of the dataset."""
-        block = self._plans.get_configuration(self.configuration).configuration.get("mgcl", {})
-        lesion_labels = block.get("lesion_labels") or self._dataset_json.get("mgcl", {}).get("lesion_labels")
+        block = self.plans.get_configuration(self.configuration).configuration.get("mgcl", {})
+        lesion_labels = block.get("lesion_labels") or self.dataset_json.get("mgcl", {}).get("lesion_labels")
         if lesion_labels:
             return lesion_labels
-        labels = {n: v for n, v in self._dataset_json["labels"].items() if n not in ("background", "ignore")}
+        labels = {n: v for n, v in self.dataset_json["labels"].items() if n not in ("background", "ignore")}
         return {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
 
     @property
@@ -142,9 +142,23 @@ class ValidatedRun:
         """nnU-Net's configuration, the last part of the folder's name."""
         return self.model.name.split("__")[-1]
 
+    @cached_property
+    def dataset_json(self) -> dict[str, Any]:
+        """The model's copy of `dataset.json`."""
+        return read_json(self.model / "dataset.json")
+
+    @cached_property
+    def plans(self) -> PlansManager:
+        """The plan that the model was trained with."""
+        return PlansManager(read_json(self.model / "plans.json"))
+
+    def validation(self, fold: int) -> Path:
+        """nnU-Net's folder of a fold's predicted validation cases."""
+        return FoldLayout(self.model / f"fold_{fold}").validation
+
     def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
-        file = f"{case}{self._dataset_json['file_ending']}"
-        predicted_file = self._validation(fold) / file
+        file = f"{case}{self.dataset_json['file_ending']}"
+        predicted_file = self.validation(fold) / file
         prediction, _ = self._read(predicted_file)
         reference, spacing = self._read(self.layout.preprocessed / "gt_segmentations" / file)
         if prediction.shape != reference.shape:
@@ -154,7 +168,7 @@ class ValidatedRun:
                 f"{reference.shape}, as its reference",
                 "validate again: --val",
             )
-        ignore = self._dataset_json["labels"].get("ignore")
+        ignore = self.dataset_json["labels"].get("ignore")
         counted = reference != ignore if ignore is not None else np.ones_like(reference, dtype=bool)
         scores = {}
         for name, labels in self.targets.items():
@@ -165,25 +179,14 @@ class ValidatedRun:
     def _read(self, path: Path) -> tuple[np.ndarray, list[float]]:
         """A label map `(Z, Y, X)` and its spacing in mm."""
         try:
-            segmentation, properties = self._plans.image_reader_writer_class().read_seg(str(path))
+            segmentation, properties = self.plans.image_reader_writer_class().read_seg(str(path))
         except Exception as error:
             remedy = "plan and preprocess the dataset, or validate the fold again: --val"
             raise UserError(path, f"cannot be read ({reason(error)})", "a segmentation", remedy) from None
         return segmentation[0], properties["spacing"]
 
-    def _validation(self, fold: int) -> Path:
-        return FoldLayout(self.model / f"fold_{fold}").validation
-
-    @cached_property
-    def _dataset_json(self) -> dict[str, Any]:
-        return read_json(self.model / "dataset.json")
-
-    @cached_property
-    def _plans(self) -> PlansManager:
-        return PlansManager(read_json(self.model / "plans.json"))
-
     def _require_folds(self) -> None:
-        there = [fold for fold in range(len(self.splits)) if (self._validation(fold) / "summary.json").is_file()]
+        there = [fold for fold in range(len(self.splits)) if (self.validation(fold) / "summary.json").is_file()]
         if missing := sorted(set(self.folds) - set(there)):
             raise UserError(
                 self.model,
@@ -194,8 +197,8 @@ class ValidatedRun:
             )
 
     def _require_cases(self, fold: int) -> None:
-        ending, expected = self._dataset_json["file_ending"], set(self.splits[fold]["val"])
-        folder = self._validation(fold)
+        ending, expected = self.dataset_json["file_ending"], set(self.splits[fold]["val"])
+        folder = self.validation(fold)
         there = {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
         if missing := sorted(expected - there):
             raise UserError(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch.distributed as dist
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_mgcl.data.prepare import Prepared
-from nnunet_mgcl.phases.context import Augmentation, Branch, PhaseContext
+from nnunet_mgcl.phases.branches import build_branches
+from nnunet_mgcl.phases.context import Augmentation, PhaseContext
 from nnunet_mgcl.phases.state import PhaseState
-from nnunet_mgcl.plans import modality_view
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -27,7 +26,9 @@ def build_context(trainer: MGCLTrainer, prepared: Prepared) -> PhaseContext:
         fold=trainer.fold,
         fold_layout=trainer.fold_layout,
         dataset_layout=trainer.dataset_layout,
-        branches=build_branches(trainer),
+        branches=build_branches(
+            trainer.config, trainer.plans_manager.plans, trainer.configuration_name, trainer.dataset_json
+        ),
         configuration=trainer.configuration_manager,
         memory=trainer.memory,
         train_cases=list(train_cases),
@@ -45,19 +46,3 @@ def build_context(trainer: MGCLTrainer, prepared: Prepared) -> PhaseContext:
         rank=trainer.local_rank,
         world_size=dist.get_world_size() if trainer.is_ddp else 1,
     )
-
-
-def build_branches(trainer: MGCLTrainer) -> list[Branch]:
-    """One branch a modality of the resolved configuration, each with its own view of the plan."""
-    config, configuration = trainer.config, trainer.configuration_name
-    assert config.modalities is not None
-    branches = []
-    for name, channels in config.modalities.items():
-        lesion_labels = config.lesion_labels[name] if config.lesion_labels else None
-        plans, dataset_json = modality_view(
-            trainer.plans_manager.plans, configuration, trainer.dataset_json, channels, lesion_labels
-        )
-        manager = PlansManager(plans)
-        view = manager.get_configuration(configuration)
-        branches.append(Branch(name, channels, lesion_labels, manager, view, dataset_json))
-    return branches

@@ -1,0 +1,1 @@
+"""The report: sections of text, tables and figures about a trained model, as one page."""

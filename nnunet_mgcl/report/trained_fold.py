@@ -1,0 +1,122 @@
+"""A trained fold, taken apart for the analysis figures: its networks before and after each phase, and its cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.data.modality_dataset import ModalityDataset, labelled_sources
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.network.branch import UNet, load_decoder, load_encoder
+from nnunet_mgcl.network.build import resolved_config
+from nnunet_mgcl.network.mgcl_network import MGCLNetwork
+from nnunet_mgcl.phases.branches import build_branches
+from nnunet_mgcl.phases.context import Branch
+from nnunet_mgcl.phases.seeding import reseed
+from nnunet_mgcl.phases.state import PhaseState
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """One fold of a model of this plugin.
+
+    Attributes:
+        run: The model.
+        fold: Its number.
+        device: Where to compute.
+    """
+
+    run: ValidatedRun
+    fold: int
+    device: torch.device
+
+    @cached_property
+    def config(self) -> MGCLConfig:
+        """The resolved `mgcl` block."""
+        return resolved_config(self.run.plans.get_configuration(self.run.configuration))
+
+    @cached_property
+    def branches(self) -> list[Branch]:
+        """One a modality."""
+        return build_branches(self.config, self.run.plans.plans, self.run.configuration, self.run.dataset_json)
+
+    @property
+    def is_3d(self) -> bool:
+        """Whether the encoders read volumes rather than slices."""
+        return len(self.run.plans.get_configuration(self.run.configuration).patch_size) == 3
+
+    @property
+    def cases(self) -> list[str]:
+        """The fold's validation cases, on which nothing of it was trained."""
+        return sorted(self.run.splits[self.fold]["val"])
+
+    @property
+    def images(self) -> Path:
+        """nnU-Net's preprocessed labelled cases."""
+        configuration = self.run.plans.get_configuration(self.run.configuration)
+        folder = self.run.layout.preprocessed / configuration.data_identifier
+        if not folder.is_dir():
+            raise UserError(
+                folder, "no such folder", "the preprocessed cases", f"nnUNetv2_preprocess -d {self.run.layout.name}"
+            )
+        return folder
+
+    def dataset(self, branch: Branch) -> ModalityDataset:
+        """The branch's channels of the validation cases, with their true masks."""
+        ignore_label = self.run.plans.get_label_manager(self.run.dataset_json).ignore_label
+        return ModalityDataset(
+            labelled_sources(self.images, self.cases, branch.channels, branch.lesion_labels, ignore_label)
+        )
+
+    def initial(self, branch: Branch, phase: str) -> UNet:
+        """The branch's U-Net as it was initialised for a phase: the seed makes the same weights again.
+
+        Args:
+            branch: The branch.
+            phase: `coarse` or `fine`; the latter's encoder is the trained one.
+        """
+        reseed(self.config.random_seed, self.fold, phase, branch.name, "initialisation")
+        unet = branch.build_unet()
+        if phase == "fine":
+            load_encoder(unet, self._weights("coarse", branch))
+        return unet.to(self.device).eval()
+
+    def pretrained(self, branch: Branch, phase: str) -> UNet:
+        """The branch's U-Net as a phase left it; arguments as in `initial`."""
+        unet = self.initial(branch, phase)
+        load = load_encoder if phase == "coarse" else load_decoder
+        load(unet, self._weights(phase, branch))
+        return unet.eval()
+
+    def why_not(self, branch: Branch, phase: str) -> str | None:
+        """Why there is no before and after of a phase, in words; None where there is."""
+        if not (self.layout.phase(phase, branch.name) / "network.pth").is_file():
+            return f"{branch.name}: this trainer does not run {phase}, or its weights are no longer in phases/"
+        if PhaseState(self.layout.state, writes=False).is_skipped(phase, branch.name):
+            return f"{branch.name}: {phase} was skipped, its cases held a single class; nothing was trained"
+        return None
+
+    @cached_property
+    def network(self) -> MGCLNetwork:
+        """The whole network of `checkpoint_final.pth`, in eval mode."""
+        predictor = MGCLPredictor(device=self.device, perform_everything_on_device=self.device.type == "cuda")
+        predictor.initialize_from_trained_model_folder(str(self.run.model), [self.fold])
+        network: MGCLNetwork = predictor.network
+        network.load_state_dict(predictor.list_of_parameters[0])
+        return network.to(self.device).eval()
+
+    @property
+    def layout(self) -> FoldLayout:
+        """The fold's folders."""
+        return FoldLayout(self.run.model / f"fold_{self.fold}")
+
+    def _weights(self, phase: str, branch: Branch) -> dict[str, torch.Tensor]:
+        path = self.layout.phase(phase, branch.name) / "network.pth"
+        return torch.load(path, map_location="cpu", weights_only=True)
