@@ -1,0 +1,35 @@
+"""How the report's figures look: one palette that colour-blind people can read, one size of letters."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import matplotlib
+
+WIDTH = 7.2
+"""Inches of a figure over the whole page."""
+BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, GREY = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#666666",
+)  # fmt: skip
+"""After Okabe and Ito."""
+CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, GREY)
+POSITIVE, NEGATIVE = VERMILION, BLUE
+"""Lesion, or TSS < 4.5 h; no lesion, or a later one. Always with another marker too."""
+
+
+def figure_style() -> AbstractContextManager[None]:
+    """The settings under which every figure of the report is made and saved; nnU-Net's logger leaves others."""
+    return matplotlib.rc_context(
+        {
+            **matplotlib.rcParamsDefault,
+            "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": "medium",
+            "figure.constrained_layout.use": True,
+            "font.size": 9,
+            "legend.frameon": False,
+            "svg.fonttype": "path",  # looks the same everywhere, offline
+            "svg.hashsalt": "nnunet_mgcl",
+        }
+    )
