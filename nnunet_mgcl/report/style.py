@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-import matplotlib
+from cycler import cycler
+from matplotlib import style
 
 WIDTH = 7.2
 """Inches of a figure over the whole page."""
@@ -19,17 +20,19 @@ POSITIVE, NEGATIVE = VERMILION, BLUE
 
 def figure_style() -> AbstractContextManager[None]:
     """The settings under which every figure of the report is made and saved; nnU-Net's logger leaves others."""
-    return matplotlib.rc_context(
-        {
-            **matplotlib.rcParamsDefault,
-            "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlesize": "medium",
-            "figure.constrained_layout.use": True,
-            "font.size": 9,
-            "legend.frameon": False,
-            "svg.fonttype": "path",  # looks the same everywhere, offline
-            "svg.hashsalt": "nnunet_mgcl",
-        }
+    return style.context(
+        (
+            "default",
+            {
+                "axes.prop_cycle": cycler(color=CYCLE),
+                "axes.spines.right": False,
+                "axes.spines.top": False,
+                "axes.titlesize": "medium",
+                "figure.constrained_layout.use": True,
+                "font.size": 9,
+                "legend.frameon": False,
+                "svg.fonttype": "path",  # looks the same everywhere, offline
+                "svg.hashsalt": "nnunet_mgcl",
+            },
+        )
     )
