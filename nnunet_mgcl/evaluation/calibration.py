@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities
 
@@ -116,19 +116,20 @@ def _inside(probability: float) -> float:
 
 
 def _fit_platt(probabilities: Probabilities, actual: Classes) -> tuple[float, float]:
-    """Slope and intercept of a logistic regression on the logits with Platt's targets, which are not quite 0 and 1.
-
-    A case of target t enters as a positive one of weight t and a negative one of weight 1 - t.
-    """
+    """Slope and intercept of a logistic regression on the logits, with Platt's targets, which are not quite 0 and 1."""
     positive, negative = int(actual.sum()), int((~actual).sum())
     target = np.where(actual, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    x = logit(probabilities)
-    centre, scale = x.mean(), x.std()
-    twice = np.tile((x - centre) / scale, 2)[:, None]
-    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
-    model.fit(twice, np.repeat([1, 0], len(x)), np.concatenate([target, 1 - target]))
-    slope = float(model.coef_[0, 0] / scale)
-    return slope, float(model.intercept_[0] - slope * centre)
+    logits = logit(probabilities)
+    centre, scale = logits.mean(), logits.std()
+    x = (logits - centre) / scale
+
+    def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
+        z = line[0] * x + line[1]
+        excess = expit(z) - target
+        return float(np.mean(np.logaddexp(0, z) - target * z)), np.array([np.mean(excess * x), np.mean(excess)])
+
+    slope, intercept = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-10}).x
+    return float(slope / scale), float(intercept - slope / scale * centre)
 
 
 def _fit_isotonic(probabilities: Probabilities, actual: Classes) -> Isotonic:

@@ -123,7 +123,7 @@ class MGCLPredictor(nnUNetPredictor):
         )
         command = f"mgcl evaluate -d {self.plans_manager.dataset_name} {model}"
         if self.calibration is None:
-            return f"uncalibrated, for plans.json has no calibration. After all folds this adds one, or says why not: {command}"
+            return f"uncalibrated. After all folds, this calibrates the model or says why not: {command}"
         told = f"calibrated ({self.calibration.method}, from {self.calibration.cases} cases)"
         if changed := changed_folds(self.calibration, self.model):
             return f"{told}, but fold {', '.join(map(str, changed))} has been validated again since: run {command}"

@@ -123,9 +123,10 @@ def write_shared_plans(trainer: MGCLTrainer) -> None:
     A calibration in plans.json goes: it was fitted on predictions that this training may replace.
     """
     base = Path(trainer.output_folder_base)
-    if KEY in _shared_json(trainer, "plans.json"):
+    path = base / "plans.json"
+    if path.is_file() and KEY in path.read_text():
         trainer.log("the TSS calibration in plans.json is removed; run mgcl evaluate once the folds are trained")
-    write_json(base / "plans.json", trainer.plans_manager.plans)
+    write_json(path, trainer.plans_manager.plans)
     write_json(base / "dataset.json", trainer.dataset_json)
 
 
