@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from scipy.stats import binomtest
 
 from nnunet_mgcl.evaluation.bootstrap import LEVEL
@@ -22,12 +21,12 @@ def reliability(probabilities: Probabilities, actual: Classes) -> list[dict[str,
         For each bin `low` and `high`, `cases`, `mean_probability`, the `frequency` of positive cases and its Wilson
         interval `ci95`; None where it has no case.
     """
-    edges, bins = np.linspace(0, 1, BINS + 1), bin_of(probabilities)
+    bins = bin_of(probabilities)
     points = []
     for number in range(BINS):
         own = bins == number
         cases, positive = int(own.sum()), int(actual[own].sum())
-        point: dict[str, Any] = {"low": float(edges[number]), "high": float(edges[number + 1]), "cases": cases}
+        point: dict[str, Any] = {"low": number / BINS, "high": (number + 1) / BINS, "cases": cases}
         if not cases:
             points.append(point | dict.fromkeys(("mean_probability", "frequency", "ci95")))
             continue

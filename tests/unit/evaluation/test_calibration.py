@@ -104,6 +104,10 @@ class TestIsotonic:
         values = np.clip(list(expected.values()), 1 / 1002, 1001 / 1002)
         assert applied(own, expected) == pytest.approx(values)
 
+    def test_even_classes_that_never_overlap_are_not_certain(self) -> None:
+        own = fitted(np.linspace(0.01, 0.99, 1000), np.arange(1000) >= 400)
+        assert applied(own, [0, 0.3, 0.5, 1]) == pytest.approx([1 / 1002, 1 / 1002, 1001 / 1002, 1001 / 1002])
+
     def test_beyond_the_knots_the_map_is_flat_and_between_them_a_line(self) -> None:
         lines = Isotonic(probability=[0.2, 0.4, 0.6], calibrated=[0.1, 0.1, 0.7])
         own = Calibration(method="isotonic", parameters=lines, cases=1000, positive=500)
