@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates, writes `evaluation.json` and `evaluation_cases.csv` and prints the tables."""
+    """Evaluates, writes `evaluation.json`, `evaluation_cases.csv` and the model's calibration and prints the tables."""
     from rich.console import Console
     from rich.progress import track
 
@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.errors import UserError
     from nnunet_mgcl.evaluation.evaluation import evaluation, evaluation_path, write_evaluation
     from nnunet_mgcl.evaluation.evaluation_tables import reasons, segmentation_table, tss_table
+    from nnunet_mgcl.evaluation.stored_calibration import store_calibration
     from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 
     if not args.tolerance >= 0:
@@ -42,12 +43,15 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     progress = track(validated.scores(args.tolerance), "Cases", validated.case_count, transient=True, console=console)
     content = evaluation(validated, list(progress), args.tolerance, args.sensitivity)
-    path = evaluation_path(model, validated.folds, len(validated.folds) == len(validated.splits))
+    all_folds = len(validated.folds) == len(validated.splits)
+    path = evaluation_path(model, validated.folds, all_folds)
     table = write_evaluation(path, content)
     console.print(segmentation_table(content))
     if not content["tss"]["reason"]:
         console.print(tss_table(content))
     for line in reasons(content):
         print(line)
+    if done := store_calibration(model, content["tss"], validated.folds, all_folds):
+        print(done)
     print(f"all numbers: {path}\ncases:       {table}")
     return 0

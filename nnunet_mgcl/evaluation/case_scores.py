@@ -17,6 +17,8 @@ class CaseScores:
         targets: The measures of each target (`segmentation_metrics`).
         tss_class: 1 for TSS < 4.5 h, 0 for a longer one, None where unknown.
         probability: Of TSS < 4.5 h; None without a TSS head.
+        calibrated_probability: The same, calibrated without any validation case of its fold; None where that was
+            not possible (`evaluation.json` says why under `tss.calibration.per_fold`).
     """
 
     case: str
@@ -25,3 +27,4 @@ class CaseScores:
     targets: Mapping[str, Mapping[str, float | int | None]]
     tss_class: int | None
     probability: float | None
+    calibrated_probability: float | None = None

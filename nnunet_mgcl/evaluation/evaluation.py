@@ -11,6 +11,7 @@ from typing import Any
 
 from nnunet_mgcl import __version__
 from nnunet_mgcl.evaluation.bootstrap import LEVEL, RESAMPLES, SEED
+from nnunet_mgcl.evaluation.calibration_summary import calibrated_cases, cross_fit
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.segmentation_summary import summarise_segmentation
 from nnunet_mgcl.evaluation.tss_summary import summarise_tss
@@ -31,7 +32,9 @@ def evaluation(run: ValidatedRun, cases: Sequence[CaseScores], tolerance: float,
     labelled = {case for split in run.splits for part in ("train", "val") for case in split[part]}
     tss = {"reason": run.no_tss}
     if not run.no_tss:
-        tss |= summarise_tss(cases, run.splits, run.folds, sensitivity)
+        maps = cross_fit(cases, run.splits, run.folds)
+        cases = calibrated_cases(cases, maps)
+        tss |= summarise_tss(cases, maps, run.splits, run.folds, sensitivity)
     return {
         "nnunet_mgcl": __version__,
         "dataset": run.layout.name,

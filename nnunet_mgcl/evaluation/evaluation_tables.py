@@ -7,7 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from nnunet_mgcl.evaluation import probability_metrics, segmentation_metrics
+from nnunet_mgcl.evaluation import calibration_summary, probability_metrics, segmentation_metrics
 from nnunet_mgcl.evaluation.tables import NAMES, interval, mean_sd, number, plain_table
 from nnunet_mgcl.evaluation.tss_summary import RATES
 
@@ -28,17 +28,20 @@ def segmentation_table(content: dict[str, Any]) -> Table:
 
 
 def tss_table(content: dict[str, Any]) -> Table:
-    """The threshold-free measures, then the rates at every operating point."""
+    """The threshold-free measures, those of calibration, then the rates at every operating point."""
     tss = content["tss"]
     title = f"TSS < 4.5 h: {tss['cases']} cases, {tss['positive']} of them positive"
     table = plain_table(title, ("threshold", "measure", "over folds", "pooled", "95 % interval"), 2)
     blocks: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [("", probability_metrics.MEASURES, tss["measures"])]
+    calibration = tss["calibration"]["measures"]
+    if calibration["calibrated"]["pooled"]["cases"]:
+        blocks += [(kind, calibration_summary.MEASURES, block) for kind, block in calibration.items()]
     blocks += [(name, RATES, point) for name, point in tss["operating_points"].items()]
     for name, measures, block in blocks:
         for measure in measures:
             pooled = block["pooled"][measure]
             table.add_row(
-                name if measure == measures[0] else "", measure, mean_sd(block["folds"][measure]),
+                name if measure == measures[0] else "", NAMES.get(measure, measure), mean_sd(block["folds"][measure]),
                 number(pooled["value"]), interval(pooled["ci95"]),
             )  # fmt: skip
         table.add_section()
@@ -71,4 +74,7 @@ def reasons(content: dict[str, Any]) -> list[str]:
         for reason in sorted({own["reason"] for own in point["thresholds"].values()} - {None}):
             folds = ", ".join(fold for fold, own in point["thresholds"].items() if own["reason"] == reason)
             lines.append(f"TSS, threshold {name}: none for fold {folds}, {reason}")
+    before, after = (own["pooled"]["log_loss"]["value"] for own in tss["calibration"]["measures"].values())
+    if after is not None and after > before:
+        lines.append(f"TSS: calibration did not help these cases, their log loss is {after:.3f}, not {before:.3f}")
     return lines

@@ -47,6 +47,10 @@ def average_precision(probabilities: Probabilities, actual: Classes) -> float:
 
 def expected_calibration_error(probabilities: Probabilities, actual: Classes) -> float:
     """Mean distance between probability and frequency in `BINS` bins, weighted by their cases."""
-    bins = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], probabilities)
-    excess = np.bincount(bins, weights=probabilities - actual, minlength=BINS)
+    excess = np.bincount(bin_of(probabilities), weights=probabilities - actual, minlength=BINS)
     return float(np.abs(excess).sum() / len(actual))
+
+
+def bin_of(probabilities: Probabilities) -> npt.NDArray[np.int64]:
+    """Number of the bin of each probability; an edge belongs to the bin below it."""
+    return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], probabilities)

@@ -14,6 +14,7 @@ NAMES = {
     "volume_difference_ml": "vol. diff. ml",
     "hd95_mm": "HD95 mm",
     "surface_dice": "surface Dice",
+    "log_loss": "log loss",
 }
 """How the tables call a measure; the others are called as in the files."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from nnunet_mgcl.evaluation.metrics import missing_class
+from nnunet_mgcl.evaluation.out_of_fold import NOTHING, training_predictions
 from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities
 
 Rule = Callable[[Probabilities, Classes], float]
@@ -50,10 +51,9 @@ def out_of_fold_threshold(
     Returns:
         The threshold, or None and the reason.
     """
-    chosen = sorted((set(training) - set(validation)) & probabilities.keys() & actual.keys())
-    if not chosen:
-        return None, "no out-of-fold predictions of its training cases: evaluate more folds"
-    p, y = np.array([probabilities[c] for c in chosen]), np.array([actual[c] for c in chosen])
+    p, y = training_predictions(training, validation, probabilities, actual)
+    if not len(y):
+        return None, NOTHING
     if reason := missing_class(y):
         return None, f"{reason} among the out-of-fold predictions of its training cases"
     return rule(p, y), None

@@ -18,6 +18,7 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions, mismatch_columns
 from nnunet_mgcl.evaluation.mismatch.mismatch_tables import measure_cases
 from nnunet_mgcl.evaluation.mismatch.roles import find_roles
+from nnunet_mgcl.evaluation.stored_calibration import StoredCalibration, changed_folds, stored_calibration
 from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
@@ -40,6 +41,10 @@ class MGCLPredictor(nnUNetPredictor):
         labels = {"mgcl": {"lesion_labels": self.config.lesion_labels}}
         self.roles = find_roles(self.dataset_json | labels)
         self.no_tss_reason = self._no_tss_reason(checkpoint_name)
+        self.model = Path(model_training_output_dir)
+        self.calibration: StoredCalibration | None = None
+        if self.no_tss_reason is None:
+            self.calibration = stored_calibration(self.plans_manager.plans, self.model / "plans.json")
         self._part = (0, 1)
         self._probabilities: list[float] = []
         self._cases: Iterator[str] = iter(())
@@ -85,7 +90,8 @@ class MGCLPredictor(nnUNetPredictor):
                 path.unlink(missing_ok=True)
         if self.no_tss_reason is None:
             further = mismatch_columns(self.roles)
-            self.report = TSSReport(table, self.folds, self._targets(), keep=not overwrite, more=further)
+            keep, calibration = not overwrite, self.calibration
+            self.report = TSSReport(table, self.folds, self._targets(), keep, further, calibration)
         elif earlier and not overwrite:
             raise UserError(
                 earlier[0],
@@ -107,7 +113,21 @@ class MGCLPredictor(nnUNetPredictor):
         ending, reader = self.dataset_json["file_ending"], self.plans_manager.image_reader_writer_class()
         self._add_mismatch(self.report, Path(source), folder, max(1, nps))
         self.report.add_volumes(folder, ending, reader)
-        return table if num_parts == 1 else merge_parts(folder, num_parts)
+        print(f"TSS probabilities: {self._calibration_described()}")
+        return table if num_parts == 1 else merge_parts(folder, num_parts, self.calibration)
+
+    def _calibration_described(self) -> str:
+        """How the probabilities in `tss.csv` were calibrated, or what to do for it."""
+        model = (
+            f"-tr {self.trainer_name} -p {self.plans_manager.plans_name} -c {self.model.resolve().name.split('__')[-1]}"
+        )
+        command = f"mgcl evaluate -d {self.plans_manager.dataset_name} {model}"
+        if self.calibration is None:
+            return f"uncalibrated. After all folds, this calibrates the model or says why not: {command}"
+        told = f"calibrated ({self.calibration.method}, from {self.calibration.cases} cases)"
+        if changed := changed_folds(self.calibration, self.model):
+            return f"{told}, but fold {', '.join(map(str, changed))} has been validated again since: run {command}"
+        return told
 
     def _add_mismatch(self, report: TSSReport, images: Path, folder: Path, processes: int) -> None:
         """Adds what `mgcl mismatch` would write about the predicted lesions, if the model has the channels for it."""

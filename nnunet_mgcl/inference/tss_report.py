@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, reason
+from nnunet_mgcl.evaluation.calibration import Calibration
 from nnunet_mgcl.files import write_text
 
 Row = dict[str, str]
+
+FOLD = "probability_fold_"
+"""What the columns of the folds' raw probabilities begin with."""
 
 
 class TSSReport:
@@ -25,6 +29,7 @@ class TSSReport:
         targets: Labels that make up each target whose volume is reported.
         keep: Whether rows of an earlier run stay (`--continue_prediction`).
         more: Names of columns that follow (`add_cells`), whose cells may stay empty.
+        calibration: Of the probabilities, those of an earlier run's rows too; None: they stay raw.
 
     Raises:
         UserError: The earlier run had other folds or targets.
@@ -37,13 +42,16 @@ class TSSReport:
         targets: dict[str, list[int]],
         keep: bool = False,
         more: Sequence[str] = (),
+        calibration: Calibration | None = None,
     ) -> None:
-        self.path, self.targets = path, targets
-        self.fold_columns = [f"probability_fold_{fold}" for fold in folds]
+        self.path, self.targets, self.calibration = path, targets, calibration
+        self.fold_columns = [f"{FOLD}{fold}" for fold in folds]
         self.columns = [
             "case",
             "probability",
             "predicted_class",
+            "probability_raw",
+            "calibration",
             *self.fold_columns,
             *(f"volume_ml_{name}" for name in targets),
             *more,
@@ -62,15 +70,14 @@ class TSSReport:
                 "continue with the -f that it was begun with, choose another -o, or leave --continue_prediction out",
             )
         volumes = {f"volume_ml_{name}": "" for name in self.targets}
-        self.rows = {case: row | volumes for case, row in read_rows(self.path).items()}
+        rows = _read_calibrated(self.path, self.calibration)
+        self.rows = {case: row | volumes for case, row in rows.items()}
         self.write()
 
     def add(self, case: str, probabilities: Sequence[float]) -> None:
-        """Adds a case: the probability of TSS < 4.5 h of every fold and their mean."""
-        mean = float(np.mean(probabilities))
-        row = {"case": case, "probability": f"{mean:.6f}", "predicted_class": str(int(mean >= 0.5))}
-        row |= {column: f"{p:.6f}" for column, p in zip(self.fold_columns, probabilities, strict=True)}
-        self.rows[case] = row
+        """Adds a case: the raw probability of TSS < 4.5 h of every fold, and what follows from them."""
+        raw = {column: f"{p:.6f}" for column, p in zip(self.fold_columns, probabilities, strict=True)}
+        self.rows[case] = {"case": case} | _calibrated(raw, self.calibration)
         self.write()
 
     def add_cells(self, case: str, cells: Row) -> None:
@@ -92,6 +99,32 @@ class TSSReport:
         _write_rows(self.path, self.columns, self.rows)
 
 
+def _calibrated(row: Row, calibration: Calibration | None) -> Row:
+    """A row whose probability and class follow from what it says about the folds.
+
+    A map belongs to the probabilities of a single fold's model, so every fold's is calibrated before the mean. The
+    decimals of the file are what counts: a row that was read gives what it gave when it was written.
+    """
+    raw = [float(value) for column, value in row.items() if column.startswith(FOLD)]
+    probability = f"{np.mean([calibration.apply(p) for p in raw] if calibration else raw):.6f}"
+    return row | {
+        "probability": probability,
+        "predicted_class": str(int(float(probability) >= 0.5)),
+        "probability_raw": f"{np.mean(raw):.6f}",
+        "calibration": calibration.method if calibration else "none",
+    }
+
+
+def _read_calibrated(path: Path, calibration: Calibration | None) -> dict[str, Row]:
+    """The rows of an earlier run or another process, which may have known another calibration."""
+    try:
+        return {case: _calibrated(row, calibration) for case, row in read_rows(path).items()}
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            path, reason(error), f"a probability in each column {FOLD}...", "predict into another -o"
+        ) from None
+
+
 def read_rows(path: Path) -> dict[str, Row]:
     """The rows of an earlier run by case; none where there is no file."""
     if not path.is_file():
@@ -106,16 +139,17 @@ def read_columns(path: Path) -> list[str]:
         return next(csv.reader(file), [])
 
 
-def merge_parts(folder: Path, num_parts: int) -> Path | None:
+def merge_parts(folder: Path, num_parts: int, calibration: Calibration | None = None) -> Path | None:
     """Joins the parts' files to `tss.csv` once all of them are finished; returns it, or None before."""
     parts = [folder / f"tss_part{number}.csv" for number in range(num_parts)]
     if not all(part.is_file() for part in parts):
         return None
-    rows = {case: row for part in parts for case, row in read_rows(part).items()}
     columns = read_columns(parts[0])
-    of_one_prediction = all(read_columns(part) == columns for part in parts)
+    if any(read_columns(part) != columns for part in parts):  # of another prediction
+        return None
+    rows = {case: row for part in parts for case, row in _read_calibrated(part, calibration).items()}
     volumes = [column for column in columns if column.startswith("volume_ml_")]
-    if not of_one_prediction or any(row[column] == "" for row in rows.values() for column in volumes):
+    if any(row[column] == "" for row in rows.values() for column in volumes):
         return None
     _write_rows(folder / "tss.csv", columns, rows)
     return folder / "tss.csv"

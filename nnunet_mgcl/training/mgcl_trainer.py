@@ -23,6 +23,7 @@ from nnunet_mgcl.data.prepare import Prepared, prepare_dataset, tss_known
 from nnunet_mgcl.data.splits import fold_cases
 from nnunet_mgcl.devices import require_device, require_equal_shares
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.files import explaining_writes, read_json, remove_leftovers, replacing
 from nnunet_mgcl.losses import ModalityDiceBCELoss
 from nnunet_mgcl.memory import MemoryEstimate
@@ -96,6 +97,7 @@ class MGCLTrainer(nnUNetTrainer):
 
     def _resolve(self, plans: dict, configuration: str, dataset_json: dict) -> MGCLConfig:
         """Resolves the whole `mgcl` block and writes it into the plans, which is all that a predictor sees."""
+        plans.pop(KEY, None)  # another model's, where these plans were copied from its results folder
         config = resolve_block(plans, configuration, dataset_json, tss_known(self.dataset_layout))
         plans["configurations"][configuration]["mgcl"] = config.model_dump(mode="json")
         return config

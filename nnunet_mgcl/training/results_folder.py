@@ -16,6 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.files import require_writable, write_json
 from nnunet_mgcl.plans import without_checkpointing
 
@@ -97,7 +98,7 @@ def refuse_other_plans(trainer: MGCLTrainer) -> None:
 
 def general_plan(plans: dict[str, Any]) -> dict[str, Any]:
     """What the configurations of a plan share: reader, axis order, intensities."""
-    return {key: value for key, value in plans.items() if key != "configurations"}
+    return {key: value for key, value in plans.items() if key not in ("configurations", KEY)}
 
 
 def labels_of(dataset_json: dict[str, Any]) -> dict[str, Any]:
@@ -117,9 +118,15 @@ def _shared_json(trainer: MGCLTrainer, name: str) -> dict[str, Any]:
 
 
 def write_shared_plans(trainer: MGCLTrainer) -> None:
-    """Writes plans.json and dataset.json before the first phase; nnU-Net does hours later, and not atomically."""
+    """Writes plans.json and dataset.json before the first phase; nnU-Net does hours later, and not atomically.
+
+    A calibration in plans.json goes: it was fitted on predictions that this training may replace.
+    """
     base = Path(trainer.output_folder_base)
-    write_json(base / "plans.json", trainer.plans_manager.plans)
+    path = base / "plans.json"
+    if path.is_file() and KEY in path.read_text():
+        trainer.log("the TSS calibration in plans.json is removed; run mgcl evaluate once the folds are trained")
+    write_json(path, trainer.plans_manager.plans)
     write_json(base / "dataset.json", trainer.dataset_json)
 
 

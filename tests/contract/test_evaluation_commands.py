@@ -17,8 +17,10 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunet_mgcl import cli
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation import bootstrap
+from nnunet_mgcl.evaluation import bootstrap, calibration
+from nnunet_mgcl.evaluation.calibration import Calibration
 from nnunet_mgcl.evaluation.modalities import summarise_modalities
+from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.plans import resolve_block
 from nnunet_mgcl.training.validation import _tss_csv
 
@@ -216,6 +218,103 @@ class TestEvaluate:
         (dataset / "splits_final.json").write_text(json.dumps(splits))
         evaluate()
         assert read(model / "evaluation.json")["cases_without_fold"] == ["case_99"]
+
+
+class TestCalibration:
+    """Ten cases of a class are needed, of which these runs have seven."""
+
+    @pytest.fixture
+    def model(self, make_run, dataset, monkeypatch) -> Path:
+        monkeypatch.setattr(calibration, "CASES_OF_A_CLASS", 3)
+        model = make_run()
+        table, random = read_tss_table(dataset / "tss.csv", CASES), np.random.default_rng(0)
+        for fold, split in enumerate(SPLITS):
+            probabilities = {case: 0.5 * random.random() + 0.3 * bool(table.positive(case)) for case in split["val"]}
+            (model / f"fold_{fold}" / "validation" / "tss.csv").write_text(_tss_csv(probabilities, table))
+        return model
+
+    def stored(self, model: Path) -> dict:
+        return json.loads((model / "plans.json").read_text()).get(KEY)
+
+    def test_all_folds_calibrate_the_model(self, model, capsys) -> None:
+        before = json.loads((model / "plans.json").read_text())
+        evaluate()
+        own, content = self.stored(model), read(model / "evaluation.json")["tss"]["calibration"]
+        assert {key: own[key] for key in ("method", "parameters", "reliability")} == {
+            key: content[key] for key in ("method", "parameters", "reliability")
+        }
+        assert own["cases"] == 14 and own["folds"] == [0, 1, 2] and len(own["validation_sha256"]) == 3
+        assert json.loads((model / "plans.json").read_text()) == before | {KEY: own}
+        printed = capsys.readouterr().out
+        assert "calibration: platt, from 14 cases" in printed
+        assert all(word in printed for word in ("log loss", "raw", "calibrated_0.5"))
+
+    def test_every_case_has_its_cross_fitted_probability(self, model) -> None:
+        evaluate()
+        content = read(model / "evaluation.json")
+        with (model / "evaluation_cases.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        for case, row in zip(content["cases"], rows, strict=True):
+            fold = content["tss"]["calibration"]["per_fold"][str(case["fold"])]
+            own = Calibration.model_validate({key: fold[key] for key in Calibration.model_fields})
+            assert case["calibrated_probability"] == own.apply(case["probability"])
+            assert float(row["calibrated_probability"]) == case["calibrated_probability"]
+
+    def test_a_second_evaluation_writes_the_same_files(self, model) -> None:
+        names = ("evaluation.json", "evaluation_cases.csv", "plans.json")
+        evaluate()
+        before = [(model / name).read_bytes() for name in names]
+        evaluate()
+        assert [(model / name).read_bytes() for name in names] == before
+
+    def test_too_few_cases_leave_the_model_uncalibrated_with_the_reason(self, model, monkeypatch, capsys) -> None:
+        evaluate()
+        monkeypatch.setattr(calibration, "CASES_OF_A_CLASS", 8)
+        evaluate()
+        assert self.stored(model) is None
+        content = read(model / "evaluation.json")
+        assert content["tss"]["calibration"]["method"] is None
+        assert {case["calibrated_probability"] for case in content["cases"]} == {None}
+        reason = "7 positive and 7 negative cases, 8 of each are needed"
+        assert content["tss"]["calibration"]["reason"] == reason
+        printed = capsys.readouterr().out
+        assert f"calibration: none, so that mgcl predict writes raw probabilities ({reason}); removed" in printed
+
+    @pytest.mark.parametrize(("negative", "positive", "said"), [(0.01, 0.99, True), (0.05, 0.3, False)])
+    def test_calibration_that_did_not_help_is_not_hidden(
+        self, model, dataset, capsys, negative, positive, said
+    ) -> None:
+        """Perfect ranking, which a few cases cannot prove to be certain."""
+        table = read_tss_table(dataset / "tss.csv", CASES)
+        for fold, split in enumerate(SPLITS):
+            probabilities = {case: positive if table.positive(case) else negative for case in split["val"]}
+            (model / f"fold_{fold}" / "validation" / "tss.csv").write_text(_tss_csv(probabilities, table))
+        evaluate()
+        assert ("calibration did not help these cases, their log loss is" in capsys.readouterr().out) == said
+
+    def test_some_folds_do_not_touch_it(self, model, capsys) -> None:
+        evaluate()
+        before = (model / "plans.json").read_bytes()
+        evaluate("-f", "0", "1")
+        assert (model / "plans.json").read_bytes() == before
+        assert "is left as it is" in capsys.readouterr().out
+
+    def test_all_folds_by_number_are_all_folds(self, model) -> None:
+        evaluate("-f", "0", "1", "2")
+        assert self.stored(model)
+
+    def test_calibrated_models_are_compared_and_evaluated_again(self, model, make_run) -> None:
+        make_run("MGCLTrainerRandomInit", seed=1)
+        evaluate()
+        evaluate(trainer="MGCLTrainerRandomInit")
+        names = [model.name, model.name.replace("MGCLTrainer", "MGCLTrainerRandomInit")]
+        assert cli.main(["compare", "-d", "901", *names]) == 0
+        assert evaluate() == 0
+
+    def test_a_run_without_a_head_says_nothing_about_it(self, make_run, capsys) -> None:
+        make_run("nnUNetTrainer", tss=False)
+        evaluate(trainer="nnUNetTrainer")
+        assert "calibration" not in capsys.readouterr().out
 
 
 class TestEvaluateRefuses:

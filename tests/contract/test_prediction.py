@@ -11,12 +11,16 @@ import pytest
 import SimpleITK as sitk
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.model_sharing.model_export import export_pretrained_model
+from nnunetv2.model_sharing.model_import import install_model_from_zip_file
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.volumes import fit_volume
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation.calibration import Platt
 from nnunet_mgcl.evaluation.mismatch.case_mismatch import mismatch_columns
 from nnunet_mgcl.evaluation.mismatch.roles import Roles
+from nnunet_mgcl.evaluation.stored_calibration import KEY, StoredCalibration
 from nnunet_mgcl.inference.input_folder import require_images
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.phases.tss import tss_probability, volume_geometry
@@ -190,6 +194,94 @@ def test_parts_share_the_cases_in_any_order_without_worker_processes_too(model, 
     _, table = predict(model, images, output)
     assert table.read_text() == whole.read_text()
     assert not list(output.glob("tss_part*")), "they would be joined with the parts of a later prediction"
+
+
+class TestCalibration:
+    @staticmethod
+    def store(model, intercept=4.0) -> StoredCalibration:
+        own = StoredCalibration(
+            method="platt", parameters=Platt(slope=2.0, intercept=intercept), cases=40, positive=20,
+            folds=[0, 1], validation_sha256={}, reliability={},
+        )  # fmt: skip
+        path = Path(model) / "plans.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {KEY: own.model_dump()}))
+        return own
+
+    @staticmethod
+    def assert_calibrated(row, own) -> None:
+        raw = [float(row["probability_fold_0"]), float(row["probability_fold_1"])]
+        assert float(row["probability"]) == pytest.approx(np.mean([own.apply(p) for p in raw]), abs=1e-6)
+        assert float(row["probability_raw"]) == pytest.approx(np.mean(raw), abs=1e-6)
+        assert row["calibration"] == "platt"
+        assert row["predicted_class"] == str(int(float(row["probability"]) >= 0.5))
+
+    def test_calibration_changes_the_probability_only(self, model, images, tmp_path, capsys) -> None:
+        _, table = predict(model, images, tmp_path / "raw")
+        raw = rows(table)
+        printed = capsys.readouterr().out
+        assert "uncalibrated" in printed
+        assert "mgcl evaluate -d Dataset901_Tiny -tr MGCLTrainer -p nnUNetPlans -c 2d" in printed
+        own = self.store(model)
+        _, table = predict(model, images, tmp_path / "calibrated")
+        assert "TSS probabilities: calibrated (platt, from 40 cases)\n" in capsys.readouterr().out
+        for case, row in rows(table).items():
+            self.assert_calibrated(row, own)
+            assert raw[case]["probability"] == raw[case]["probability_raw"] == row["probability_raw"]
+            assert raw[case]["calibration"] == "none"
+            changed = ("probability", "predicted_class", "calibration")
+            assert {k: v for k, v in row.items() if k not in changed} == {
+                k: v for k, v in raw[case].items() if k not in changed
+            }
+            one, other = (tmp_path / name / f"{case}.nii.gz" for name in ("raw", "calibrated"))
+            assert one.read_bytes() == other.read_bytes()
+
+    def test_it_travels_with_nnunet_s_export_where_stock_prediction_reads_over_it(
+        self, model, images, tmp_path, workspace, monkeypatch
+    ) -> None:
+        own, results = self.store(model), workspace / "results"
+        (Path(model) / "dataset_fingerprint.json").write_text("{}")
+        for fold in ("fold_0", "fold_1"):
+            (Path(model) / fold / "validation").mkdir()
+            for name in ("progress.png", "validation/summary.json", "validation/tss.csv"):
+                (Path(model) / fold / name).touch()
+        export_pretrained_model(901, str(tmp_path / "model.zip"), ("2d",), "MGCLTrainer", "nnUNetPlans", (0, 1))
+        monkeypatch.setenv("nnUNet_results", str(tmp_path / "elsewhere"))
+        install_model_from_zip_file(str(tmp_path / "model.zip"))
+        there = tmp_path / "elsewhere" / Path(model).relative_to(results)
+        assert not list(there.glob("fold_*/validation/tss.csv"))
+        _, table = predict(str(there), images, tmp_path / "out")
+        for row in rows(table).values():
+            self.assert_calibrated(row, own)
+        (tmp_path / "stock").mkdir()
+        predictor(str(there), nnUNetPredictor).predict_from_files_sequential(str(images), str(tmp_path / "stock"))
+        assert len(list((tmp_path / "stock").glob("*.nii.gz"))) == 2
+
+    def test_continued_prediction_never_mixes_two_calibrations(self, model, images, tmp_path, monkeypatch) -> None:
+        self.store(model)
+        output = tmp_path / "out"
+        predict(model, images, output)
+        (output / "case_1.nii.gz").unlink()
+        own = self.store(model, intercept=-1.0)
+        _, table = predict(model, images, output, overwrite=False)
+        found = rows(table)
+        assert list(found) == CASES
+        for row in found.values():
+            self.assert_calibrated(row, own)
+
+    def test_fold_that_was_validated_again_is_named(self, model, images, tmp_path, capsys) -> None:
+        self.store(model)
+        validation = Path(model) / "fold_1" / "validation"
+        validation.mkdir()
+        (validation / "tss.csv").write_text("case,probability\n")
+        predict(model, images, tmp_path / "out")
+        assert "but fold 1 has been validated again since: run mgcl evaluate" in capsys.readouterr().out
+
+    def test_broken_calibration_is_refused_before_anything_is_predicted(self, model) -> None:
+        self.store(model)
+        path = Path(model) / "plans.json"
+        path.write_text(path.read_text().replace('"slope": 2.0', '"slope": "two"'))
+        with pytest.raises(UserError, match=r"plans\.json, mgcl_calibration\.parameters"):
+            predictor(model)
 
 
 class TestModelWithoutATrainedHead:

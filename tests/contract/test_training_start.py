@@ -403,6 +403,22 @@ class TestSharedPlans:
         self.write_shared(make_trainer(fold=0))
         start(fold=1)
 
+    @pytest.mark.parametrize("continued", [{"fold": 1}, {"continue_training": True}], ids=["other fold", "--c"])
+    def test_training_drops_a_calibration_and_says_so(self, start, note, continued) -> None:
+        first, log = start()
+        path = Path(first.output_folder_base) / "plans.json"
+        assert "calibration" not in log
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"mgcl_calibration": {"method": "platt"}}))
+        _, log = start(**continued)
+        assert note.runs == 2
+        assert "mgcl_calibration" not in json.loads(path.read_text())
+        assert "calibration in plans.json is removed; run mgcl evaluate" in log
+
+    def test_calibration_of_the_model_that_a_plan_was_copied_from_is_none_of_this_one(self, start, plans, note) -> None:
+        plans["mgcl_calibration"] = {"method": "platt"}
+        trainer, _ = start()
+        assert "mgcl_calibration" not in trainer.plans_manager.plans
+
     @pytest.mark.parametrize("change", [{"mgcl": {"coarse": {"epochs": 3}}}, {"labels": "masks"}, {"tss": False}])
     def test_fold_with_another_block_is_refused(self, start, make_trainer, note, change) -> None:
         self.write_shared(make_trainer(fold=0))

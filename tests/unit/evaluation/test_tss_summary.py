@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nnunet_mgcl.evaluation import bootstrap
+from nnunet_mgcl.evaluation.calibration_summary import calibrated_cases, cross_fit
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.tss_summary import summarise_tss
 
@@ -37,7 +38,9 @@ def splits_of(cases: list[CaseScores]) -> list[dict[str, list[str]]]:
 
 
 def summarise(cases, folds=range(FOLDS)):
-    return summarise_tss([case for case in cases if case.fold in folds], splits_of(cases), list(folds), 0.9)
+    cases, splits = [case for case in cases if case.fold in folds], splits_of(cases)
+    maps = cross_fit(cases, splits, list(folds))
+    return summarise_tss(calibrated_cases(cases, maps), maps, splits, list(folds), 0.9)
 
 
 def test_folds_and_pooled_cases() -> None:
@@ -81,8 +84,9 @@ def test_a_threshold_judges_the_fold_that_it_was_chosen_for() -> None:
 
 def test_wanted_sensitivity_names_the_operating_point() -> None:
     cases = make_cases()
-    result = summarise_tss(cases, splits_of(cases), [0, 1, 2], 0.75)
-    assert set(result["operating_points"]) == {"0.5", "youden", "sensitivity_0.75"}
+    maps = dict.fromkeys(range(FOLDS), "none")
+    result = summarise_tss(cases, maps, splits_of(cases), [0, 1, 2], 0.75)
+    assert set(result["operating_points"]) == {"0.5", "calibrated_0.5", "youden", "sensitivity_0.75"}
 
 
 def test_one_fold_has_no_out_of_fold_threshold_and_says_so() -> None:
@@ -131,3 +135,19 @@ def test_patients_with_several_cases_widen_the_interval() -> None:
     assert summarise(grouped)["patients"] == 6
     widths = [np.diff(summarise(x)["measures"]["pooled"]["Brier"]["ci95"])[0] for x in (cases, grouped)]
     assert widths[0] != widths[1]
+
+
+def test_calibrated_probabilities_are_judged_at_half_where_their_fold_has_a_map() -> None:
+    cases = [replace(case, fold=number % 3) for number, case in enumerate(make_cases())] * 2
+    cases = [replace(case, case=f"{number:02}", probability=case.probability / 4) for number, case in enumerate(cases)]
+    splits = splits_of(cases)
+    maps = cross_fit(cases, splits, [0, 1, 2]) | {1: "no reason"}
+    cases = calibrated_cases(cases, maps)
+    points = summarise_tss(cases, maps, splits, [0, 1, 2], 0.9)["operating_points"]
+    assert points["0.5"]["pooled"]["SEN"]["value"] == 0, "raw probabilities end at 0.25"
+    assert points["calibrated_0.5"]["thresholds"]["1"] == {"value": None, "reason": "no reason"}
+    judged = [case for case in cases if case.fold != 1]
+    right = [(case.calibrated_probability >= 0.5) == (case.tss_class == 1) for case in judged]
+    assert points["calibrated_0.5"]["pooled"]["cases"] == 32
+    assert points["calibrated_0.5"]["pooled"]["ACC"]["value"] == pytest.approx(np.mean(right))
+    assert np.mean(right) > 0.5

@@ -8,9 +8,13 @@ import SimpleITK as sitk
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation.calibration import Calibration, Isotonic, Platt
 from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts, read_rows
 
 TARGETS = {"DWI": [1, 3], "PWI": [2, 3]}
+PLATT = Calibration(method="platt", parameters=Platt(slope=0.5, intercept=1.0), cases=40, positive=20)
+KNOTS = Isotonic(probability=[0.2, 0.6], calibrated=[0.1, 0.3])
+ISOTONIC = Calibration(method="isotonic", parameters=KNOTS, cases=1000, positive=500)
 
 
 def rows(path):
@@ -47,6 +51,8 @@ def test_a_row_holds_every_fold_s_probability_their_mean_and_the_class(report) -
         "case": "b",
         "probability": "0.375000",
         "predicted_class": "0",
+        "probability_raw": "0.375000",
+        "calibration": "none",
         "probability_fold_0": "0.250000",
         "probability_fold_3": "0.500000",
         "volume_ml_DWI": "",
@@ -142,3 +148,52 @@ def test_further_columns_come_last_and_may_stay_empty(tmp_path) -> None:
     (row,) = rows(merge_parts(tmp_path, 1))
     assert list(row)[-3:] == ["volume_ml_PWI", "flair_ratio", "mismatch_reason"]
     assert (row["flair_ratio"], row["mismatch_reason"]) == ("", "no FLAIR")
+
+
+class TestCalibration:
+    def report(self, path, calibration, keep=False):
+        return TSSReport(path / "tss.csv", ["0", "3"], TARGETS, keep, calibration=calibration)
+
+    def test_every_fold_s_probability_is_calibrated_before_the_mean(self, tmp_path) -> None:
+        self.report(tmp_path, ISOTONIC).add("a", [0.4, 0.9])
+        (row,) = rows(tmp_path / "tss.csv")
+        assert row["probability"] == "0.250000"  # of 0.2 and 0.3; the mean of 0.65 would give 0.3
+        assert row["probability_raw"] == "0.650000" and row["calibration"] == "isotonic"
+        assert (row["probability_fold_0"], row["probability_fold_3"]) == ("0.400000", "0.900000")
+
+    def test_the_class_is_the_calibrated_probability_s(self, tmp_path) -> None:
+        report = self.report(tmp_path, PLATT)
+        report.add("a", [0.3, 0.3])
+        report.add("b", [0.05, 0.05])
+        first, second = rows(report.path)
+        assert (first["probability_raw"], first["predicted_class"]) == ("0.300000", "1")
+        assert float(first["probability"]) == pytest.approx(1 / (1 + (0.7 / 0.3) ** 0.5 * np.exp(-1)), abs=1e-6)
+        assert second["predicted_class"] == "0"
+
+    @pytest.mark.parametrize("calibration", [None, PLATT, ISOTONIC], ids=["none", "platt", "isotonic"])
+    def test_continued_prediction_gives_every_row_the_calibration_of_now(self, tmp_path, calibration) -> None:
+        self.report(tmp_path, PLATT).add("a", [0.4, 0.9])
+        continued = self.report(tmp_path, calibration, keep=True)
+        continued.add("b", [0.4, 0.9])
+        first, second = rows(continued.path)
+        assert first | {"case": "b"} == second
+
+    def test_merged_parts_have_one_calibration(self, tmp_path, predicted_part) -> None:
+        predicted_part(0, "a")
+        sitk.WriteImage(sitk.GetImageFromArray(np.ones((1, 2, 2), np.uint8)), str(tmp_path / "b.nii.gz"))
+        other = TSSReport(tmp_path / "tss_part1.csv", ["0"], TARGETS, calibration=PLATT)
+        other.add("b", [0.5])
+        other.add_volumes(tmp_path, ".nii.gz", SimpleITKIO())
+        first, second = rows(merge_parts(tmp_path, 2, PLATT))
+        assert first | {"case": "b"} == second and second["calibration"] == "platt"
+
+    def test_table_without_the_folds_probabilities_is_refused(self, report) -> None:
+        report.add("a", [0.1, 0.2])
+        report.path.write_text(report.path.read_text().replace("0.200000", ""))
+        with pytest.raises(UserError, match="probability_fold_"):
+            TSSReport(report.path, ["0", "3"], TARGETS, keep=True)
+
+    def test_table_of_an_earlier_version_is_not_continued(self, report) -> None:
+        report.path.write_text("case,probability,predicted_class,probability_fold_0,probability_fold_3\n")
+        with pytest.raises(UserError, match="probability_raw"):
+            TSSReport(report.path, ["0", "3"], TARGETS, keep=True)

@@ -1,0 +1,98 @@
+"""What calibration would do to new patients: every validated case calibrated by a map that knows nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nnunet_mgcl.data.splits import Split
+from nnunet_mgcl.evaluation.bootstrap import Draw
+from nnunet_mgcl.evaluation.calibration import SMALLEST, Calibration, fit_calibration
+from nnunet_mgcl.evaluation.case_scores import CaseScores
+from nnunet_mgcl.evaluation.out_of_fold import NOTHING, training_predictions
+from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities, expected_calibration_error
+from nnunet_mgcl.evaluation.reliability import reliability
+from nnunet_mgcl.evaluation.tss_cases import TSSCases
+
+MEASURES = ("Brier", "ECE", "log_loss")
+
+FoldMaps = Mapping[int, Calibration | str]
+"""The map for each fold's validation cases, or why there is none."""
+
+
+def cross_fit(
+    cases: Sequence[CaseScores], splits: Sequence[Split], folds: Sequence[int]
+) -> dict[int, Calibration | str]:
+    """Fits a map for each fold on the out-of-fold predictions of the fold's training cases.
+
+    Args:
+        cases: Every validated case.
+        splits: Training and validation cases of every fold of the dataset.
+        folds: The evaluated folds.
+    """
+    probabilities, actual = TSSCases.of(cases).by_case()
+    maps: dict[int, Calibration | str] = {}
+    for fold in folds:
+        p, y = training_predictions(splits[fold]["train"], splits[fold]["val"], probabilities, actual)
+        maps[fold] = fit_calibration(p, y) if len(y) else NOTHING
+    return maps
+
+
+def calibrated_cases(cases: Sequence[CaseScores], maps: FoldMaps) -> list[CaseScores]:
+    """The cases with their cross-fitted probabilities, which stay None where their fold has no map."""
+
+    def calibrated(case: CaseScores) -> CaseScores:
+        own = maps[case.fold]
+        if case.probability is None or isinstance(own, str):
+            return case
+        return replace(case, calibrated_probability=own.apply(case.probability))
+
+    return [calibrated(case) for case in cases]
+
+
+def summarise_calibration(data: TSSCases, maps: FoldMaps) -> dict[str, Any]:
+    """The map of all cases, and how well raw and cross-fitted probabilities agree with what happened.
+
+    Args:
+        data: The cases, with their cross-fitted probabilities.
+        maps: What these come from.
+
+    Returns:
+        `method`, `parameters`, `cases`, `positive` and `reason` of the map of all cases, and of each fold's in
+        `per_fold`; measures and points of the reliability diagram of the `raw` and `calibrated` probabilities of the
+        same cases (of all cases, where none is calibrated).
+    """
+    is_calibrated = ~np.isnan(data.calibrated)
+    compared = is_calibrated if is_calibrated.any() else np.ones_like(is_calibrated)
+    kinds = {"raw": (data.probabilities, compared), "calibrated": (data.calibrated, is_calibrated)}
+    return {
+        **_described(fit_calibration(data.probabilities, data.actual)),
+        "per_fold": {str(fold): _described(own) for fold, own in maps.items()},
+        "measures": {
+            kind: data.summarise(list(maps), MEASURES, partial(_measures, p, data.actual), judged)
+            for kind, (p, judged) in kinds.items()
+        },
+        "reliability": {kind: reliability(p[judged], data.actual[judged]) for kind, (p, judged) in kinds.items()},
+    }
+
+
+def _described(calibration: Calibration | str) -> dict[str, Any]:
+    if isinstance(calibration, str):
+        return dict.fromkeys(Calibration.model_fields) | {"reason": calibration}
+    return calibration.model_dump() | {"reason": None}
+
+
+def _measures(probabilities: Probabilities, actual: Classes, indices: Draw) -> dict[str, float | None]:
+    """`MEASURES` of the cases with these indices; None where there is no case."""
+    if not len(indices):
+        return dict.fromkeys(MEASURES)
+    p, y = probabilities[indices], actual[indices]
+    return {
+        "Brier": float(np.mean((p - y) ** 2)),
+        "ECE": expected_calibration_error(p, y),
+        "log_loss": float(-np.mean(np.log(np.clip(np.where(y, p, 1 - p), SMALLEST, 1)))),
+    }

@@ -1,0 +1,102 @@
+"""The cases that TSS numbers are computed from, and the one way to sum them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nnunet_mgcl.evaluation.averages import mean_sd
+from nnunet_mgcl.evaluation.bootstrap import Draw, draws, interval
+from nnunet_mgcl.evaluation.case_scores import CaseScores
+from nnunet_mgcl.evaluation.metrics import missing_class
+from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities
+
+
+@dataclass(frozen=True)
+class TSSCases:
+    """The cases with a probability and a known TSS, as arrays `(N,)`.
+
+    Attributes:
+        names: Of the cases.
+        folds: That validated them.
+        patients: Whose they are.
+        probabilities: Of TSS < 4.5 h.
+        calibrated: The cross-fitted probabilities; NaN where there is none.
+        actual: Whether the TSS is < 4.5 h.
+    """
+
+    names: list[str]
+    folds: np.ndarray
+    patients: list[str]
+    probabilities: Probabilities
+    calibrated: Probabilities
+    actual: Classes
+
+    @classmethod
+    def of(cls, cases: Sequence[CaseScores]) -> TSSCases:
+        """Leaves out cases without a known TSS."""
+        known = [case for case in cases if case.probability is not None and case.tss_class is not None]
+        return cls(
+            names=[case.case for case in known],
+            folds=np.array([case.fold for case in known], dtype=int),
+            patients=[case.patient for case in known],
+            probabilities=np.array([case.probability for case in known], dtype=float),
+            calibrated=np.array([case.calibrated_probability for case in known], dtype=float),
+            actual=np.array([case.tss_class == 1 for case in known], dtype=bool),
+        )
+
+    def by_case(self) -> tuple[dict[str, float], dict[str, bool]]:
+        """Probability and class of each case."""
+        probabilities, actual = self.probabilities.tolist(), self.actual.tolist()
+        return dict(zip(self.names, probabilities, strict=True)), dict(zip(self.names, actual, strict=True))
+
+    def summarise(
+        self,
+        folds: Sequence[int],
+        names: Sequence[str],
+        measure: Callable[[np.ndarray], dict[str, Any]],
+        judged: Classes | None = None,
+    ) -> dict[str, Any]:
+        """Measures for each fold, over the folds and pooled.
+
+        Args:
+            folds: The evaluated folds.
+            names: Of the measures.
+            measure: Takes indices of cases.
+            judged: `(N,)`, which cases count; None: all.
+        """
+        judged = np.ones(len(self.names), dtype=bool) if judged is None else judged
+        per_fold = {}
+        for fold in folds:
+            own = np.flatnonzero((self.folds == fold) & judged)
+            values = measure(own)
+            per_fold[str(fold)] = {"cases": len(own), "reason": self._reason(own)} | {n: values[n] for n in names}
+        everyone = np.flatnonzero(judged)
+        pooled, samples = measure(everyone), [measure(draw) for draw in self._draws(everyone)]
+        intervals = {
+            name: interval([sample[name] for sample in samples]) if samples and pooled[name] is not None else None
+            for name in names
+        }
+        return {
+            "per_fold": per_fold,
+            "folds": {name: mean_sd([fold[name] for fold in per_fold.values()], "fold") for name in names},
+            "pooled": {
+                "cases": len(everyone),
+                "reason": self._reason(everyone),
+                **{name: {"value": pooled[name], "ci95": intervals[name]} for name in names},
+            },
+        }
+
+    def _draws(self, indices: Draw) -> list[Draw]:
+        """Resamples of some cases, stratified by class."""
+        classes = [bool(self.actual[i]) for i in indices]
+        return [indices[draw] for draw in draws([self.patients[i] for i in indices], classes)]
+
+    def _reason(self, indices: Draw) -> str | None:
+        """Why something about these cases is undefined."""
+        if len(indices):
+            return missing_class(self.actual[indices])
+        return "no case with a known TSS and a threshold or calibration"
