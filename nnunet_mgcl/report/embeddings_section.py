@@ -78,7 +78,7 @@ def _introduction(fold: TrainedFold) -> tuple[str, str]:
         f"was trained, with their true masks, cut to {size} voxels around the middle and not augmented. "
         f"A {'slab' if fold.is_3d else 'slice'} {depth}has a lesion where any voxel is lesion; a patch of "
         f"{config.patch_size} x {config.patch_size} voxels where at least {config.area_threshold:g} of it is. Samples "
-        "without an image are left out.",
+        "that lie outside of the image are left out.",
         f"kNN: each sample is judged by the {NEIGHBOURS} samples of other patients that are nearest by angle. Balanced "
         "accuracy is the mean of sensitivity and specificity where a lesion is seen as soon as lesions are more "
         "frequent among the neighbours than at large; 0.5 is chance. Accuracy is of the majority of the neighbours; "
