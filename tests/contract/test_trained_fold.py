@@ -13,6 +13,7 @@ from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.network.branch import decoder_state, encoder_state
 from nnunet_mgcl.phases import contrast
 from nnunet_mgcl.phases.curves import Curves
+from nnunet_mgcl.report.embeddings_section import embeddings_section
 from nnunet_mgcl.report.trained_fold import TrainedFold
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
@@ -23,7 +24,10 @@ BLOCK = {
     "segment": {"epochs": 1, "iterations": 1, "val_iterations": 1},
     "tss": {"enabled": False},
 }
-SPLITS = [{"train": ["case_0"], "val": ["case_1"]}, {"train": [f"case_{n}" for n in range(5)], "val": ["case_5"]}]
+SPLITS = [
+    {"train": ["case_0"], "val": ["case_1"]},
+    {"train": [f"case_{n}" for n in range(4)], "val": ["case_4", "case_5"]},
+]
 FOLD = 1
 KERNEL = {"coarse": "0.convs.0.conv.weight", "fine": "convs.0.conv.weight"}
 
@@ -92,3 +96,12 @@ def test_final_network_may_be_changed_at_will(trained) -> None:
         assert_same(final.state_dict(), kept)
         torch.nn.init.zeros_(final.decoder.seg_layers[-1].weight)
         assert kept["decoder.seg_layers.1.weight"].any()
+
+
+def test_its_representations_are_shown_before_and_after_each_phase(trained) -> None:
+    fold, _ = trained
+    section = embeddings_section(fold)
+    for phase, table, samples in (("coarse", section.tables[0], 12), ("fine", section.tables[1], 48)):
+        stages = ["before", f"after {phase}", "after segment"]
+        assert [row[:2] for row in table.rows] == [(name, stage) for name in ("DWI", "others") for stage in stages]
+        assert {row[5] for row in table.rows} == {str(samples)} and {row[7] for row in table.rows} == {"2"}
