@@ -18,7 +18,7 @@ from nnunet_mgcl.phases.context import Branch
 from nnunet_mgcl.phases.fine import FineModel
 from nnunet_mgcl.report.trained_fold import TrainedFold
 
-MAX_SLICES, MAX_VOLUMES = 300, 20
+MAX_SLICES, MAX_VOLUMES = 200, 20
 """What passes a network at most, in 2d and 3d: a CPU has to bear it."""
 MAX_POINTS = 600
 """Samples a cloud: t-SNE takes the square of it in time."""
