@@ -24,10 +24,12 @@ class SliceProjection(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Projects `(B, C, X, Y)` to `(B, D)`, and `(B, C, Z, X, Y)` to `(B * Z, D)`, sample by sample."""
+        return _in_full_precision(self.out, F.relu(self.hidden(self.pooled(features))))
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """What the layers see, and what is left when they are thrown away: `(B, C)`, or `(B * Z, C)`."""
         pooled = features.mean(dim=(-2, -1))
-        if pooled.ndim == 3:
-            pooled = pooled.transpose(1, 2).flatten(0, 1)
-        return _in_full_precision(self.out, F.relu(self.hidden(pooled)))
+        return pooled.transpose(1, 2).flatten(0, 1) if pooled.ndim == 3 else pooled
 
 
 class PatchProjection(nn.Module):
@@ -53,11 +55,21 @@ class PatchProjection(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Projects `(B, C, [Z,] X, Y)` to `(B * P, D)`, sample by sample, P the patches of a sample."""
+        return _samples(_in_full_precision(self.out, F.relu(self.hidden(self._grid(features)))))
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """What the layers see, and what is left when they are thrown away: `(B * P, C)`."""
+        return _samples(self._grid(features))
+
+    def _grid(self, features: Tensor) -> Tensor:
         planes = features.flatten(1, -3)
         pooled = F.avg_pool2d(planes, self.patch_size, ceil_mode=True, count_include_pad=False)
-        pooled = pooled.unflatten(1, features.shape[1:-2])
-        embeddings = _in_full_precision(self.out, F.relu(self.hidden(pooled)))
-        return embeddings.flatten(2).transpose(1, 2).flatten(0, 1)
+        return pooled.unflatten(1, features.shape[1:-2])
+
+
+def _samples(grid: Tensor) -> Tensor:
+    """`(B, C, [Z,] X, Y)` as `(B * P, C)`."""
+    return grid.flatten(2).transpose(1, 2).flatten(0, 1)
 
 
 def _in_full_precision(layer: nn.Linear | nn.Conv2d | nn.Conv3d, inputs: Tensor) -> Tensor:

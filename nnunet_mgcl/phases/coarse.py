@@ -61,9 +61,15 @@ class CoarseModel(nn.Module):
 
     def forward(self, data: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings and labels, one a slice `(B,)` in 2d, one a z-position of the deepest map `(B * z,)` in 3d."""
-        deepest = self.encoder(data)[-1]
-        if data.ndim == 4:
-            labels = slice_labels(mask, self.ignore_label)
-        else:
-            labels = slab_labels(mask, deepest.shape[2], self.ignore_label).flatten()
-        return self.projection(deepest), labels
+        features = self.features(data)
+        return self.projection(features), self.labels(mask, features)
+
+    def features(self, data: Tensor) -> Tensor:
+        """The encoder's deepest map."""
+        return self.encoder(data)[-1]
+
+    def labels(self, mask: Tensor, features: Tensor) -> Tensor:
+        """Labels of the samples that the features stand for."""
+        if mask.ndim == 4:
+            return slice_labels(mask, self.ignore_label)
+        return slab_labels(mask, features.shape[2], self.ignore_label).flatten()

@@ -76,7 +76,15 @@ class FineModel(nn.Module):
 
     def forward(self, data: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings `(B * P, D)` and labels `(B * P,)`, one a patch of the grid."""
+        features = self.features(data)
+        return self.projection(features), self.labels(mask, features)
+
+    def features(self, data: Tensor) -> Tensor:
+        """The decoder's features at full resolution."""
         with torch.no_grad():
             skips = self.encoder(data)
-        labels = patch_labels(mask, self.patch_size, self.threshold, self.ignore_label)
-        return self.projection(self.decoder(skips)), labels.flatten()
+        return self.decoder(skips)
+
+    def labels(self, mask: Tensor, _: Tensor) -> Tensor:
+        """Labels of the patches, whose grid the mask alone decides."""
+        return patch_labels(mask, self.patch_size, self.threshold, self.ignore_label).flatten()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +95,10 @@ class TrainedFold:
         load = load_encoder if phase == "coarse" else load_decoder
         load(unet, self._weights(phase, branch))
         return unet.eval()
+
+    def final(self, branch: Branch) -> UNet:
+        """The branch's U-Net at the end of training, to be changed at will."""
+        return deepcopy(self.network.branches[self.branches.index(branch)])
 
     def why_not(self, branch: Branch, phase: str) -> str | None:
         """Why there is no before and after of a phase, in words; None where there is."""

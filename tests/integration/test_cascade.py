@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from nnunet_mgcl import cli
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.report.embeddings_section import embeddings_section
+from nnunet_mgcl.report.trained_fold import TrainedFold
 
 MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
 PREDICTION = ("-f", 0, "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
@@ -103,6 +108,20 @@ def test_evaluation_agrees_with_the_summaries_of_training(trained, monkeypatch):
     assert content["tss"]["cases"] == tss["cases"] and content["tss"]["positive"] == tss["positive"]
     assert content["tss"]["operating_points"]["0.5"]["pooled"]["ACC"]["value"] == tss["ACC"]
     assert content["tss"]["measures"]["pooled"]["AUROC"]["value"] == tss["AUROC"]
+
+
+def test_contrast_s_representations_are_shown_before_and_after_it(trained):
+    layout = DatasetLayout("Dataset501_Phantom", None, trained / "pre" / "Dataset501_Phantom")
+    run = ValidatedRun.find(layout, fold(trained).parent, ["0"])
+    section = embeddings_section(TrainedFold(run, 0, torch.device("cpu")))
+    shown = {(table.caption.split(":")[0].lower(), row[0]): row for table in section.tables for row in table.rows}
+    log = (trained / "log.txt").read_text()
+    for phase in ("coarse", "fine"):
+        for modality in ("DWI", "FLAIR", "PWI"):
+            skipped = f"{phase} {modality}: skipped" in log
+            assert ((phase, modality) in shown) != skipped
+            assert any(text.startswith(f"{modality}: {phase} was skipped") for text in section.text) == skipped
+    assert all(row[1] == "after segment" and row[-1] == "2" for row in shown.values())
 
 
 def test_validation_with_the_best_checkpoint_has_no_tss(trained, call):

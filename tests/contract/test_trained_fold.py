@@ -1,0 +1,107 @@
+"""`TrainedFold` finds again what a real training began its phases with, and what they left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from copy import deepcopy
+
+import pytest
+import torch
+
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.network.branch import decoder_state, encoder_state
+from nnunet_mgcl.phases import contrast
+from nnunet_mgcl.phases.curves import Curves
+from nnunet_mgcl.report.embeddings_section import embeddings_section
+from nnunet_mgcl.report.trained_fold import TrainedFold
+from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+
+BLOCK = {
+    "modalities": {"DWI": [0], "others": [1, 2]},
+    "random_seed": 7,
+    **{phase: {"epochs": 1, "batch_size": 12, "embedding_dim": 8, "lr": 0.01} for phase in ("coarse", "fine")},
+    "segment": {"epochs": 1, "iterations": 1, "val_iterations": 1},
+    "tss": {"enabled": False},
+}
+SPLITS = [
+    {"train": ["case_0"], "val": ["case_1"]},
+    {"train": [f"case_{n}" for n in range(4)], "val": ["case_4", "case_5"]},
+]
+FOLD = 1
+KERNEL = {"coarse": "0.convs.0.conv.weight", "fine": "convs.0.conv.weight"}
+
+
+def assert_same(found, expected) -> None:
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def weights(model, phase="fine"):
+    """The parts of a U-Net, or of a phase's model, that take part in a phase."""
+    state = {f"encoder.{name}": value for name, value in encoder_state(model).items()}
+    if phase == "fine" and hasattr(model, "decoder"):
+        state |= {f"decoder.{name}": value for name, value in decoder_state(model).items()}
+    return deepcopy(state)
+
+
+@pytest.fixture
+def trained(tiny_dataset, plans, masks_json, workspace, monkeypatch):
+    """A fold trained in all phases, and the weights that each contrastive phase had before its first step and after."""
+    shutil.rmtree(tiny_dataset.raw / "imagesUn")  # the labelled cases, which hold both classes, are contrasted
+    del masks_json["mgcl"]
+    tiny_dataset.splits.write_text(json.dumps(SPLITS))
+    (tiny_dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
+    for path in (tiny_dataset.dataset_json, tiny_dataset.raw / "dataset.json"):
+        path.write_text(json.dumps(masks_json))
+    monkeypatch.setenv("nnUNet_raw", str(tiny_dataset.raw.parent))
+    monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
+    seen = {}
+
+    def spy(context, phase, branch, dataset, module, config) -> None:
+        seen["before", phase, branch.name] = weights(module)
+        train(context, phase, branch, dataset, module, config)
+        seen["after", phase, branch.name] = weights(module)
+
+    train = contrast.contrast
+    monkeypatch.setattr(contrast, "contrast", spy)
+    monkeypatch.setattr(Curves, "_draw", lambda *_: None)  # half a second each
+    own = deepcopy(plans) | {"continue_training": False}
+    own["configurations"]["2d"] |= {"mgcl": BLOCK, "batch_size": 3}
+    trainer = MGCLTrainer(own, "2d", FOLD, masks_json, torch.device("cpu"))
+    trainer.logger.plot_progress_png = lambda *_: None
+    trainer.run_training()
+    model = workspace / "results" / tiny_dataset.name / "MGCLTrainer__nnUNetPlans__2d"
+    run = ValidatedRun(tiny_dataset, model, SPLITS, [FOLD])
+    return TrainedFold(run, FOLD, torch.device("cpu")), seen
+
+
+def test_networks_before_and_after_each_phase_are_those_of_the_training(trained) -> None:
+    fold, seen = trained
+    assert len(seen) == 8
+    for branch in fold.branches:
+        for phase in ("coarse", "fine"):
+            assert fold.why_not(branch, phase) is None
+            for moment, unet in (("before", fold.initial(branch, phase)), ("after", fold.pretrained(branch, phase))):
+                assert_same(weights(unet, phase), seen[moment, phase, branch.name])
+            name = f"{'encoder' if phase == 'coarse' else 'decoder'}.stages.0.{KERNEL[phase]}"
+            assert not torch.equal(*(seen[moment, phase, branch.name][name] for moment in ("before", "after")))
+
+
+def test_final_network_may_be_changed_at_will(trained) -> None:
+    fold, _ = trained
+    for index, branch in enumerate(fold.branches):
+        kept = fold.network.branches[index].state_dict()
+        final = fold.final(branch)
+        assert_same(final.state_dict(), kept)
+        torch.nn.init.zeros_(final.decoder.seg_layers[-1].weight)
+        assert kept["decoder.seg_layers.1.weight"].any()
+
+
+def test_its_representations_are_shown_before_and_after_each_phase(trained) -> None:
+    fold, _ = trained
+    section = embeddings_section(fold)
+    for phase, table, samples in (("coarse", section.tables[0], 12), ("fine", section.tables[1], 48)):
+        stages = ["before", f"after {phase}", "after segment"]
+        assert [row[:2] for row in table.rows] == [(name, stage) for name in ("DWI", "others") for stage in stages]
+        assert {row[5] for row in table.rows} == {str(samples)} and {row[7] for row in table.rows} == {"2"}

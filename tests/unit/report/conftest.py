@@ -1,0 +1,76 @@
+"""A trained fold without its training: random weights where the phases would have left theirs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.network.branch import decoder_state, encoder_state
+from nnunet_mgcl.network.build import build_network
+from nnunet_mgcl.plans import resolve_block
+from nnunet_mgcl.report.trained_fold import TrainedFold
+
+VALIDATED = ("case_0", "case_2", "case_5")
+
+
+@pytest.fixture
+def make_fold(
+    tiny_dataset: DatasetLayout, plans: dict[str, Any], masks_json: dict[str, Any]
+) -> Callable[..., TrainedFold]:
+    def make(
+        dimensions: int = 2,
+        *,
+        cases: Sequence[str] = VALIDATED,
+        labels: dict[str, Any] | None = None,
+        patch_size: Sequence[int] | None = None,
+        phases: Sequence[str] = ("coarse", "fine"),
+        skipped: Sequence[str] = (),
+        patients: dict[str, str] | None = None,
+    ) -> TrainedFold:
+        """`labels`: other content of dataset.json; `skipped`: e.g. `coarse/DWI`; `patients`: those of tss.csv."""
+        own, name = deepcopy(plans), {2: "2d", 3: "3d_fullres"}[dimensions]
+        json_content = {**masks_json, **(labels or {})}
+        if dimensions == 3:  # of the same spacing
+            shutil.copytree(*(tiny_dataset.preprocessed / f"nnUNetPlans_{c}" for c in ("2d", name)))
+        own["configurations"][name] |= {"patch_size": list(patch_size or (6, 32, 32)[-dimensions:])}
+        own["configurations"][name]["mgcl"] = {"tss": {"enabled": False}}
+        block = resolve_block(own, name, json_content, tss_known=False)
+        own["configurations"][name]["mgcl"] = block.model_dump(mode="json")
+        model = tiny_dataset.preprocessed.parent / f"MGCLTrainer__nnUNetPlans__{name}"
+        (model / "fold_0" / "phases").mkdir(parents=True)
+        (model / "plans.json").write_text(json.dumps(own))
+        (model / "dataset.json").write_text(json.dumps(json_content))
+        if patients:
+            rows = [f"{case},1,{patient}" for case, patient in patients.items()]
+            tiny_dataset.tss.write_text("\n".join(["case,tss_class,patient", *rows, ""]))
+        splits = [{"train": [f"case_{n}" for n in range(6) if f"case_{n}" not in cases], "val": list(cases)}]
+        fold = TrainedFold(ValidatedRun(tiny_dataset, model, splits, [0]), 0, torch.device("cpu"))
+        _leave(fold, phases, skipped)
+        torch.manual_seed(2)
+        configuration = fold.run.plans.get_configuration(name)
+        heads = fold.run.plans.get_label_manager(json_content).num_segmentation_heads
+        fold.__dict__["network"] = build_network(configuration, heads, deep_supervision=False).eval()
+        return fold
+
+    return make
+
+
+def _leave(fold: TrainedFold, phases: Sequence[str], skipped: Sequence[str]) -> None:
+    """Writes what the phases hand on, and their state."""
+    torch.manual_seed(1)
+    for phase in phases:
+        for branch in fold.branches:
+            path = fold.layout.phase(phase, branch.name) / "network.pth"
+            path.parent.mkdir(parents=True)
+            state = encoder_state if phase == "coarse" else decoder_state
+            torch.save(state(branch.build_unet()), path)
+    content = {"done": [], "skipped": list(skipped), "current": None}
+    fold.layout.state.write_text(json.dumps(content))
