@@ -35,20 +35,19 @@ def attention_section(fold: TrainedFold) -> Section:
     """MRFF's attention in one validation case, drawn, and its mean over all that have a TSS."""
     if reason := _why_not(fold):
         return Section(TITLE, (reason,))
-    chosen = choose_case(fold)
-    picture = _picture(fold, chosen, _attention(fold, chosen))
-    table = fold.run.tss_table
+    chosen, table = choose_case(fold), fold.run.tss_table
     known = [case for case in fold.cases if table is not None and table.positive(case) is not None]
-    method = (
+    cases = known + [chosen] * (chosen not in known)
+    measured = {case: _attention(fold, case) for case in track(cases, "Attention", transient=True)}
+    text = [
         "The TSS head splits the slices into sub-regions and lets the slices of all modalities attend to each other "
         "within each. A share says how much of what one modality's slices take in comes from another's. It says where "
         "the head looks, not what it concludes."
-    )
+    ]
     if not known:
-        without = f"No validation case of fold {fold.fold} has a known TSS, so there is no mean over cases."
-        return Section(TITLE, (method, without), pictures=(picture,))
-    measured = [_attention(fold, case) for case in track(known, "Attention", transient=True)]
-    return Section(TITLE, (method,), (_table(fold, measured),), (picture,))
+        text.append(f"No validation case of fold {fold.fold} has a known TSS, so there is no mean over cases.")
+    tables = (_table(fold, [measured[case] for case in known]),) if known else ()
+    return Section(TITLE, tuple(text), tables, (_picture(fold, chosen, measured[chosen]),))
 
 
 def _why_not(fold: TrainedFold) -> str | None:

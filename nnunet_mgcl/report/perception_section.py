@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -144,10 +145,11 @@ def _left_out(fold: TrainedFold, scores: Sequence[dict[str, list[list[float]]]])
                 f"{branch.name}: {without} of {len(fold.cases)} validation cases have no lesion in this modality, or "
                 "nothing but it, and so no AUROC."
             )
-    reasons = [fold.why_not(branch, "coarse") for branch in fold.branches]
-    if any(reasons):
-        lines.append(f"There is no encoder “{COARSE}” for " + "; ".join(filter(None, reasons)) + ".")
-    return lines
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for branch in fold.branches:
+        if why := fold.why_not(branch, "coarse"):
+            reasons[why.removeprefix(f"{branch.name}: ")].append(branch.name)
+    return lines + [f"No encoder “{COARSE}” for {', '.join(names)}: {why}." for why, names in reasons.items()]
 
 
 def _picture(fold: TrainedFold, perceived: Perceived) -> Picture:

@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from nnunet_mgcl import cli
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.report.attention_section import attention_section
+from nnunet_mgcl.report.perception_section import perception_section
+from nnunet_mgcl.report.trained_fold import TrainedFold
+from nnunet_mgcl.resources import trainers_dir
 
 MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
 PREDICTION = ("-f", 0, "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
@@ -103,6 +110,20 @@ def test_evaluation_agrees_with_the_summaries_of_training(trained, monkeypatch):
     assert content["tss"]["cases"] == tss["cases"] and content["tss"]["positive"] == tss["positive"]
     assert content["tss"]["operating_points"]["0.5"]["pooled"]["ACC"]["value"] == tss["ACC"]
     assert content["tss"]["measures"]["pooled"]["AUROC"]["value"] == tss["AUROC"]
+
+
+def test_trained_fold_shows_what_it_perceives_and_attends_to(trained, monkeypatch):
+    for name, folder in {"raw": "raw", "preprocessed": "pre", "results": "res"}.items():
+        monkeypatch.setenv(f"nnUNet_{name}", str(trained / folder))
+    monkeypatch.setenv("nnUNet_extTrainer", str(trainers_dir()))
+    run = ValidatedRun.find(DatasetLayout.find(501), fold(trained).parent, ["0"])
+    own = TrainedFold(run, 0, torch.device("cpu"))
+    (table,) = perception_section(own).tables
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["DWI, randomly initialised"] != rows["DWI, after coarse"] != rows["DWI, trained"]
+    (shares,) = attention_section(own).tables
+    for row in shares.rows:
+        assert sum(float(cell.split(" ± ")[0]) for cell in row[1:]) == pytest.approx(1, abs=2e-3)
 
 
 def test_validation_with_the_best_checkpoint_has_no_tss(trained, call):
