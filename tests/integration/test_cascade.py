@@ -120,7 +120,9 @@ def test_trained_fold_shows_what_it_perceives_and_attends_to(trained, monkeypatc
     own = TrainedFold(run, 0, torch.device("cpu"))
     (table,) = perception_section(own).tables
     rows = {row[0]: row[1:] for row in table.rows}
-    assert rows["DWI, randomly initialised"] != rows["DWI, after coarse"] != rows["DWI, trained"]
+    for branch in own.branches:
+        assert rows[f"{branch.name}, randomly initialised"] != rows[f"{branch.name}, trained"]
+        assert (f"{branch.name}, after coarse" in rows) == (own.why_not(branch, "coarse") is None)
     (shares,) = attention_section(own).tables
     for row in shares.rows:
         assert sum(float(cell.split(" ± ")[0]) for cell in row[1:]) == pytest.approx(1, abs=2e-3)

@@ -248,10 +248,7 @@ class TestCase:
     @pytest.mark.parametrize(("labels", "label"), [("regions", 1), ("regions", 2), ("masks", 3), ("shared", 1)])
     def test_every_foreground_label_of_the_branch_is_lesion(self, make_fold, labels, label):
         case = FoldCase.load(make_fold(labels, cases={"case_0": label}), "case_0")
-        assert [int(lesion.sum()) for lesion in case.lesions] == [
-            48,
-            48,
-        ]  # 4 x 4 x 3 voxels have their middle in a cube of three a side
+        assert [int(lesion.sum()) for lesion in case.lesions] == [64, 64]
 
     @pytest.mark.parametrize(("name", "expected"), [("2d", (5.0, 3.0, 2.0)), ("3d_fullres", (6.0, 3.0, 2.0))])
     def test_spacing_has_the_network_s_axes(self, plans, name, expected):
