@@ -23,7 +23,7 @@ def test_shares_are_sums_over_the_attended_and_means_over_the_attending_slices()
     modalities, slices = 3, 4
     head, features, valid = head_and_features(modalities, slices)
     weights = head.attention(head.regions(features, valid), valid).detach()
-    shares = modality_attention(head, features, valid, modalities)
+    shares = modality_attention(head, features, valid, modalities).detach()
     assert shares.shape == (2, 4, modalities, modalities)
     for case, region, attending, attended in np.ndindex(*shares.shape):
         of_heads = []
