@@ -12,7 +12,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from rich.progress import track
 
@@ -20,7 +19,7 @@ from nnunet_mgcl.data.volumes import fit_volume, load_volume
 from nnunet_mgcl.network.mrff import MRFF
 from nnunet_mgcl.phases.tss import encoder_chunk, volume_geometry
 from nnunet_mgcl.report.attention import modality_attention, region_numbers
-from nnunet_mgcl.report.brain_panel import draw_map, draw_outline, draw_slice, explain_outline, name_sides
+from nnunet_mgcl.report.brain_panel import draw_map, draw_outline, draw_slice, explain_outline, name_sides, write_value
 from nnunet_mgcl.report.fold_case import FoldCase, choose_case, describe_choice, largest_slice
 from nnunet_mgcl.report.section import Picture, Section, Table
 from nnunet_mgcl.report.style import WIDTH, figure_style
@@ -183,7 +182,7 @@ def _picture(fold: TrainedFold, name: str, attention: np.ndarray) -> Picture:
         bar.ax.axvline(even, color="white", linewidth=3)
         bar.ax.axvline(even, color="black", linewidth=1.2)
         bar.ax.set_title(f"even share {even:.2f}", fontsize="small")
-        explain_outline(figure)
+        explain_outline(figure, fitted.lesions)
     return Picture(
         "attention",
         figure,
@@ -205,6 +204,5 @@ def _draw_panel(axis: Axes, fitted: _Fitted, modality: int, shares: np.ndarray, 
         corner = (columns.min() - 0.5, rows.min() - 0.5)
         width, height = float(np.ptp(columns)) + 1, float(np.ptp(rows)) + 1
         axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="white", linewidth=0.4, alpha=0.7))
-        text = axis.text(columns.mean(), rows.mean(), f"{shares[region]:.2f}", ha="center", va="center", fontsize=6)
-        text.set(color="white", path_effects=[withStroke(linewidth=1, foreground="#222222")])
+        write_value(axis, fitted.regions == region, f"{shares[region]:.2f}")
     draw_outline(axis, fitted.lesions[modality])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 
 from nnunet_mgcl.evaluation.overlay import REFERENCE_COLOUR
 
@@ -48,10 +52,24 @@ def name_sides(axis: Axes, sides: tuple[str, str] | None) -> None:
     """Writes what is left and right into a slice; nothing where it is not known."""
     for side, at in zip(sides or (), (0.03, 0.97), strict=False):
         align = "left" if at < 0.5 else "right"
-        axis.text(at, 0.97, side, transform=axis.transAxes, color="white", ha=align, va="top", fontsize=7)
+        text = axis.text(at, 0.97, side, transform=axis.transAxes, ha=align, va="top", fontsize=7)
+        _lighten(text)
 
 
-def explain_outline(figure: Figure) -> None:
-    """Adds the legend of `draw_outline`."""
+def write_value(axis: Axes, mask: np.ndarray, value: str) -> None:
+    """Writes a value into the middle of a part `(rows, columns)` bool of a slice."""
+    row, column = np.argwhere(mask).mean(axis=0)
+    _lighten(axis.text(column, row, value, ha="center", va="center", fontsize=6))
+
+
+def explain_outline(figure: Figure, lesions: Sequence[np.ndarray]) -> None:
+    """Adds the legend of `draw_outline`, if any of the shown lesions `(rows, columns)` bool has an outline."""
+    if not any(lesion.any() for lesion in lesions):
+        return
     handle = Line2D([], [], color=REFERENCE_COLOUR, linewidth=1.1, label="outline of the reference lesion")
     figure.legend(handles=[handle], loc="outside lower center", fontsize="small")
+
+
+def _lighten(text: Text) -> None:
+    """White letters, readable on every ground."""
+    text.set(color="white", path_effects=[withStroke(linewidth=1, foreground="#222222")])

@@ -178,7 +178,7 @@ def _picture(fold: TrainedFold, perceived: Perceived) -> Picture:
             axis.set_title(title, fontsize="small")
         label = "perception, each map from its lowest to its highest value"
         figure.colorbar(scale, ax=axes, location="bottom", shrink=0.5, aspect=40, label=label)
-        explain_outline(figure)
+        explain_outline(figure, [lesion[at] for lesion in lesions])
     return Picture(
         "perception",
         figure,

@@ -197,6 +197,7 @@ def test_lesion_perception_and_attention_turn_together_to_the_right_side(make_fo
     fold = make_fold(direction=DIRECTIONS[direction], transpose=transpose, cases={"case_0": 1}, size=4)
     let_see(fold)
     perception, attention = perception_section(fold), attention_section(fold)
+    assert len(perception.pictures[0].figure.legends) == len(attention.pictures[0].figure.legends) == 1
     panels = perception.pictures[0].figure.axes[:10]  # of two branches: the input, the random encoder and three stages
     shape = panels[0].images[0].get_array().shape
     letters = [text.get_text() for text in panels[0].texts]
@@ -283,7 +284,7 @@ class TestPerceptionSection:
 
     def test_without_any_lesion_there_is_a_picture_and_no_number(self, make_fold):
         section = perception_section(make_fold(cases={"case_0": 0}))
-        assert not section.tables
+        assert not section.tables and not section.pictures[0].figure.legends
         assert "no validation case has a lesion" in draw(section)
 
     def test_lesion_everywhere_has_no_number(self, make_fold):
