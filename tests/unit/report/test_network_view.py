@@ -52,9 +52,9 @@ def test_rows_go_down_or_back_and_columns_to_the_patient_s_left_or_back(name, tr
     assert view.sides == (("R", "L") if growing[2] == "L" else ("A", "P"))
 
 
-def test_spacing_follows_the_axes():
+@pytest.mark.parametrize("transpose", list(itertools.permutations(range(3))), ids=str)
+def test_spacing_follows_the_axes(transpose):
     _, properties = read(CORONAL)
-    transpose = (1, 2, 0)
     view = NetworkView.of(properties, np.argsort(transpose))
     for axis in range(3):
         thick = [1.0, 1.0, 1.0]
