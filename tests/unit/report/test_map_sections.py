@@ -218,6 +218,8 @@ def test_lesion_perception_and_attention_turn_together_to_the_right_side(make_fo
     assert (region.min(axis=0) <= (row, column)).all() and (region.max(axis=0) >= (row, column)).all()
     shape = panels[0].images[0].get_array().shape
     assert len(region) < np.prod(shape) / 2
+    uneven = [len(np.unique(panel.images[1].get_array().reshape(-1, 4), axis=0)) > 1 for panel in panels]
+    assert uneven == [True, True, False, False]  # B, which sees nothing, attends to both alike
     assert [text.get_text() for text in panels[0].texts[-2:]] == letters
 
 
@@ -293,6 +295,14 @@ class TestPerceptionSection:
             section
         )
 
+    def test_what_is_outside_the_head_does_not_count(self, make_fold, monkeypatch):
+        fold = make_fold(cases={"case_0": 1})
+        before = perception_section(fold).tables[0].rows
+        half = np.arange(28)[None, None, :25] < 16
+        head = FoldCase.head
+        monkeypatch.setattr(FoldCase, "head", lambda case, branch: (head(case, branch) & half) | case.lesions[branch])
+        assert perception_section(fold).tables[0].rows[0][2:] != before[0][2:]
+
     @pytest.mark.parametrize("patch", [16, 32])
     def test_3d_encoders(self, make_fold, patch):
         fold = make_fold(dimensions=3, patch=patch, cases={"case_0": 1})
@@ -351,6 +361,10 @@ class TestAttentionSection:
         region = hottest(panel)
         assert panel.images[0].get_array().shape == (16, 16)
         assert (region.min(axis=0) <= (row, column)).all() and (region.max(axis=0) >= (row, column)).all()
+
+    def test_lesion_that_scaling_makes_faint_is_outlined_all_the_same(self, make_fold):
+        fold = make_fold(cases={"case_0": 1}, tss={"size": [16, 16], "slices": 4}, size=1)
+        assert attention_section(fold).pictures[0].figure.axes[0].collections
 
     @pytest.mark.parametrize(
         ("options", "reason"),
