@@ -54,20 +54,32 @@ class MRFF(nn.Module):
 
     def fuse(self, features: Tensor, valid: Tensor) -> Tensor:
         """Eq. 11-15: the fusion feature `(B, m T, n)`, sub-region by sub-region; arguments as in `forward`."""
-        features = features.masked_fill(~valid[:, :, None, None], 0)
-        regions = split_regions(F.adaptive_avg_pool2d(features, self.pooled_size), self.grid)
+        regions = self.regions(features, valid)
         fused = self.attend(regions, valid) + regions
         return fused.masked_fill(~valid[:, None, :, None], 0).flatten(1, 2)
 
+    def regions(self, features: Tensor, valid: Tensor) -> Tensor:
+        """Eq. 11: the tokens' sub-regions `(B, m, T, n)`, zero where padded; arguments as in `forward`."""
+        features = features.masked_fill(~valid[:, :, None, None], 0)
+        return split_regions(F.adaptive_avg_pool2d(features, self.pooled_size), self.grid)
+
     def attend(self, regions: Tensor, valid: Tensor) -> Tensor:
         """Eq. 12-14 up to the residual, all m encoders at once: `(B, m, T, n)` to the same shape."""
-        query, key, value = (
-            torch.einsum("bmtn,mknd->bmktd", regions, weight) for weight in (self.query, self.key, self.value)
-        )
+        value = torch.einsum("bmtn,mknd->bmktd", regions, self.value)
+        heads = self.attention(regions, valid) @ value
+        return torch.einsum("bmtc,mcn->bmtn", heads.transpose(2, 3).flatten(3), self.out)
+
+    def attention(self, regions: Tensor, valid: Tensor) -> Tensor:
+        """The softmax of Eq. 12, `(B, m, k, T, T)`: how much each token (row) takes of each other; rows sum to 1.
+
+        Args:
+            regions: From `regions`.
+            valid: `(B, T)` bool; nothing is taken of a padded token. The rows of padded tokens have no meaning.
+        """
+        query, key = (torch.einsum("bmtn,mknd->bmktd", regions, weight) for weight in (self.query, self.key))
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
         scores = scores.masked_fill(~valid[:, None, None, None, :], torch.finfo(scores.dtype).min)
-        heads = scores.softmax(dim=-1) @ value
-        return torch.einsum("bmtc,mcn->bmtn", heads.transpose(2, 3).flatten(3), self.out)
+        return scores.softmax(dim=-1)
 
 
 class MaskedLayerNorm(nn.Module):

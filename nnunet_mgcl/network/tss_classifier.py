@@ -33,5 +33,9 @@ class TSSClassifier(nn.Module):
             features: `(B, M * p, h, w)`, the mean over channels of each modality's map at each z-position.
             valid: `(B, b)` bool, False for padded slices. A position is padded where all its slices are.
         """
+        return self.head(features, self.valid_tokens(valid))
+
+    def valid_tokens(self, valid: Tensor) -> Tensor:
+        """`(B, M * p)` bool: which tokens stand for a real slice; `valid` as in `forward`."""
         positions = F.adaptive_max_pool1d(valid.float()[:, None], self.positions)[:, 0] > 0
-        return self.head(features, positions.repeat(1, self.num_modalities))
+        return positions.repeat(1, self.num_modalities)

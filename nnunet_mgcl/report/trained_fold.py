@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from nnunet_mgcl.data.modality_dataset import ModalityDataset, labelled_sources
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
-from nnunet_mgcl.network.branch import UNet, load_decoder, load_encoder
+from nnunet_mgcl.network.branch import UNet, load_decoder, load_encoder, unwrap
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.phases.branches import build_branches
@@ -113,7 +114,7 @@ class TrainedFold:
         """The whole network of `checkpoint_final.pth`, in eval mode."""
         predictor = MGCLPredictor(device=self.device, perform_everything_on_device=self.device.type == "cuda")
         predictor.initialize_from_trained_model_folder(str(self.run.model), [self.fold])
-        network: MGCLNetwork = predictor.network
+        network: Any = unwrap(predictor.network)  # nnU-Net compiles it where nnUNet_compile says so
         network.load_state_dict(predictor.list_of_parameters[0])
         return network.to(self.device).eval()
 

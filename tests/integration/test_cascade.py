@@ -14,8 +14,11 @@ import torch
 from nnunet_mgcl import cli
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.report.attention_section import attention_section
 from nnunet_mgcl.report.embeddings_section import embeddings_section
+from nnunet_mgcl.report.perception_section import perception_section
 from nnunet_mgcl.report.trained_fold import TrainedFold
+from nnunet_mgcl.resources import trainers_dir
 
 MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
 PREDICTION = ("-f", 0, "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
@@ -110,10 +113,17 @@ def test_evaluation_agrees_with_the_summaries_of_training(trained, monkeypatch):
     assert content["tss"]["measures"]["pooled"]["AUROC"]["value"] == tss["AUROC"]
 
 
-def test_contrast_s_representations_are_shown_before_and_after_it(trained):
-    layout = DatasetLayout("Dataset501_Phantom", None, trained / "pre" / "Dataset501_Phantom")
-    run = ValidatedRun.find(layout, fold(trained).parent, ["0"])
-    section = embeddings_section(TrainedFold(run, 0, torch.device("cpu")))
+@pytest.fixture
+def taken_apart(trained, monkeypatch) -> TrainedFold:
+    for name, folder in {"raw": "raw", "preprocessed": "pre", "results": "res"}.items():
+        monkeypatch.setenv(f"nnUNet_{name}", str(trained / folder))
+    monkeypatch.setenv("nnUNet_extTrainer", str(trainers_dir()))
+    run = ValidatedRun.find(DatasetLayout.find(501), fold(trained).parent, ["0"])
+    return TrainedFold(run, 0, torch.device("cpu"))
+
+
+def test_contrast_s_representations_are_shown_before_and_after_it(trained, taken_apart):
+    section = embeddings_section(taken_apart)
     shown = {(table.caption.split(":")[0].lower(), row[0]): row for table in section.tables for row in table.rows}
     log = (trained / "log.txt").read_text()
     for phase in ("coarse", "fine"):
@@ -122,6 +132,17 @@ def test_contrast_s_representations_are_shown_before_and_after_it(trained):
             assert ((phase, modality) in shown) != skipped
             assert any(text.startswith(f"{modality}: {phase} was skipped") for text in section.text) == skipped
     assert all(row[1] == "after segment" and row[-1] == "2" for row in shown.values())
+
+
+def test_trained_fold_shows_what_it_perceives_and_attends_to(taken_apart):
+    (table,) = perception_section(taken_apart).tables
+    rows = {row[0]: row[1:] for row in table.rows}
+    for branch in taken_apart.branches:
+        assert rows[f"{branch.name}, randomly initialised"] != rows[f"{branch.name}, trained"]
+        assert (f"{branch.name}, after coarse" in rows) == (taken_apart.why_not(branch, "coarse") is None)
+    (shares,) = attention_section(taken_apart).tables
+    for row in shares.rows:
+        assert sum(float(cell.split(" ± ")[0]) for cell in row[1:]) == pytest.approx(1, abs=2e-3)
 
 
 def test_validation_with_the_best_checkpoint_has_no_tss(trained, call):

@@ -20,17 +20,21 @@ def times(a: Matrix, b: Matrix) -> Matrix:
     return [[sum(a[r][i] * b[i][c] for i in range(len(b))) for c in range(len(b[0]))] for r in range(len(a))]
 
 
-def attention(query: Matrix, key: Matrix, value: Matrix, valid: list[bool]) -> Matrix:
-    """Eq. 12, with the softmax over valid keys only."""
+def attention_weights(query: Matrix, key: Matrix, valid: list[bool]) -> Matrix:
+    """The softmax of Eq. 12, over valid keys only."""
     rows = []
     for q in query:
         exponentials = [
             math.exp(sum(a * b for a, b in zip(q, k, strict=True)) / math.sqrt(len(q))) if v else 0.0
             for k, v in zip(key, valid, strict=True)
         ]
-        weights = [e / sum(exponentials) for e in exponentials]
-        rows += times([weights], value)
+        rows.append([e / sum(exponentials) for e in exponentials])
     return rows
+
+
+def attention(query: Matrix, key: Matrix, value: Matrix, valid: list[bool]) -> Matrix:
+    """Eq. 12."""
+    return times(attention_weights(query, key, valid), value)
 
 
 def sub_region(maps: list[Matrix], row: int, column: int, height: int, width: int) -> Matrix:
@@ -95,6 +99,37 @@ def test_logit_is_eq_10_to_16(height: int, width: int, grid: int, heads: int) ->
     torch.testing.assert_close(head.fuse(features, valid), fused, rtol=1e-10, atol=1e-12)
     expected = [mrff(*case, head, grid, heads) for case in cases]
     assert head(features, valid).tolist() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(("height", "width", "grid", "heads"), [(8, 8, 4, 4), (4, 8, 2, 3), (2, 2, 1, 2)])
+def test_attention_is_the_softmax_of_eq_12_and_13(height: int, width: int, grid: int, heads: int) -> None:
+    tokens = 6
+    head = random_head(tokens, height, width, grid, heads)
+    features = torch.randn(2, tokens, height, width, dtype=torch.float64)
+    valid = torch.tensor([[True] * 6, [True, True, False] * 2])
+    regions = [
+        [sub_region(case, i // grid, i % grid, height // grid, width // grid) for i in range(grid * grid)]
+        for case in features.tolist()
+    ]
+    expected = [
+        [
+            [
+                attention_weights(times(region, query), times(region, key), own)
+                for query, key in zip(*weights, strict=True)
+            ]
+            for region, *weights in zip(case, head.query.tolist(), head.key.tolist(), strict=True)
+        ]
+        for case, own in zip(regions, valid.tolist(), strict=True)
+    ]
+    features[1, [2, 5]] = torch.nan
+    attention = head.attention(head.regions(features, valid), valid)
+    assert attention.shape == (2, grid * grid, heads, tokens, tokens)
+    real = valid[:, None, None, :, None].expand_as(attention)  # the rows of padded tokens have no meaning
+    torch.testing.assert_close(
+        attention[real], torch.tensor(expected, dtype=torch.float64)[real], rtol=1e-10, atol=1e-14
+    )
+    assert (attention.sum(dim=-1) - 1).abs().max() < 1e-12
+    assert (attention[1, :, :, :, [2, 5]] == 0).all()
 
 
 @pytest.mark.parametrize(("size", "pooled"), [((9, 11), (8, 8)), ((3, 5), (4, 4)), ((8, 12), (8, 12))])
