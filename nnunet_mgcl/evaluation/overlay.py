@@ -132,14 +132,16 @@ def overlay_figure(cases: Sequence[CasePanels], width: float) -> Figure:
     for case in cases:
         lines = 1 + max(panel.title.count("\n") for panel in case.panels)
         one = _aspect(case) * width / columns + lines * LINE_INCHES
-        heights += [TITLE_INCHES, *[one] * math.ceil(len(case.panels) / columns)]
+        heights += [TITLE_INCHES + LINE_INCHES * case.title.count("\n"), *[one] * math.ceil(len(case.panels) / columns)]
     figure = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
     grid, row = GridSpec(len(heights), columns, figure, height_ratios=heights), 0
     for case in cases:
         at, reason = largest_slice(case)
         heading = figure.add_subplot(grid[row, :])
-        heading.text(0, 0, f"{case.title} · {name_slice(case, at)} ({reason})", weight="bold", va="bottom")
+        first, *others = case.title.split("\n")
+        title = "\n".join([f"{first} · {name_slice(case, at)} ({reason})", *others])
+        heading.text(0, 0, title, weight="bold", va="bottom", fontsize="medium")
         heading.axis("off")
         for number, panel in enumerate(case.panels):
             axis = figure.add_subplot(grid[row + 1 + number // columns, number % columns])
@@ -156,6 +158,37 @@ def add_legend(figure: Figure, cases: Sequence[CasePanels]) -> None:
     if any(panel.references for case in cases for panel in case.panels):
         handles.insert(0, Line2D([], [], color=REFERENCE_COLOUR, label="reference"))
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+
+
+def montage_figure(case: CasePanels, slices: Sequence[int], width: float) -> Figure:
+    """A picture with a row a panel and a column a slice; arguments as above."""
+    side = width / max(len(slices), 3)
+    size = (side * len(slices) + 0.3, side * _aspect(case) * len(case.panels) + 0.7)
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
+    axes = figure.subplots(len(case.panels), len(slices), squeeze=False)
+    for row, panel in zip(axes, case.panels, strict=True):
+        for axis, at in zip(row, slices, strict=True):
+            draw_slice(axis, case, panel, at)
+        row[0].set_ylabel(panel.title)
+    for axis, at in zip(axes[0], slices, strict=True):
+        axis.set_title(name_slice(case, at), fontsize="small")
+    add_legend(figure, [case])
+    return figure
+
+
+def montage_slices(case: CasePanels, most: int = 5) -> list[int]:
+    """Slices evenly through the lesion, with the largest one; without a lesion through the middle half."""
+    lesion = case.lesion(predicted=False) + case.lesion(predicted=True)
+    there = np.flatnonzero(lesion)
+    if not len(there):
+        there = np.arange(case.slices // 4, max(case.slices // 4 + 1, case.slices - case.slices // 4))
+    chosen = {int(there[round(i)]) for i in np.linspace(0, len(there) - 1, min(most, len(there)))}
+    largest = largest_slice(case)[0]
+    if lesion.any() and largest not in chosen:
+        chosen.remove(min(chosen, key=lambda at: abs(at - largest)))
+        chosen.add(largest)
+    return sorted(chosen)
 
 
 def draw_slice(axis: Axes, case: CasePanels, panel: Panel, at: int) -> None:
