@@ -178,12 +178,15 @@ def montage_figure(case: CasePanels, slices: Sequence[int], width: float) -> Fig
 
 
 def montage_slices(case: CasePanels, most: int = 5) -> list[int]:
-    """Slices evenly through the lesion, with the largest one; without a lesion through the middle half."""
+    """Slices evenly through the lesion, with the largest one; without a lesion through the middle half.
+
+    Slices with less than a tenth of the largest one's lesion are left out: specks would take the lesion's place.
+    """
     lesion = case.lesion(predicted=False) + case.lesion(predicted=True)
-    there = np.flatnonzero(lesion)
+    there = np.flatnonzero((lesion > 0) & (lesion >= 0.1 * lesion.max()))
     if not len(there):
         there = np.arange(case.slices // 4, max(case.slices // 4 + 1, case.slices - case.slices // 4))
-    chosen = {int(there[round(i)]) for i in np.linspace(0, len(there) - 1, min(most, len(there)))}
+    chosen = {int(there[int(i)]) for i in np.linspace(0, len(there) - 1, min(most, len(there)))}
     largest = largest_slice(case)[0]
     if lesion.any() and largest not in chosen:
         chosen.remove(min(chosen, key=lambda at: abs(at - largest)))
