@@ -50,9 +50,9 @@ class CaseImages:
             UserError: A file cannot be read, or is of another shape.
         """
         reader = run.plans.image_reader_writer_class()
-        for path in (*images, prediction, *([reference] if reference else [])):
-            if not path.is_file():
-                raise UserError(path, "no such file", "an image", "check the folder")
+        for needed in (*images, prediction, *([reference] if reference else [])):
+            if not needed.is_file():
+                raise UserError(needed, "no such file", "an image", "check the folder")
         channels, properties = _read(lambda: reader.read_images([str(path) for path in images]), images[0])
         if len(channels) != len(channel_names(run.dataset_json)):
             found = f"{len(channels)} channels"
