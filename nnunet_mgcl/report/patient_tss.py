@@ -57,7 +57,8 @@ def _scale(tss: PatientTSS) -> Figure:
         if large:
             right = value < 0.85
             axis.annotate(f"{value:.2f}", (value, row), (9 if right else -9, 0), textcoords="offset points",
-                          ha="left" if right else "right", va="center", weight="bold")  # fmt: skip
+                          ha="left" if right else "right", va="center", weight="bold",
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
     axis.axvline(0.5, color="black", linestyle="--", linewidth=0.8)
     axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)), yticklabels=[row[0] for row in rows])
     axis.set_xlabel("probability of TSS < 4.5 h")
