@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     summary = summarise_fold(layout, model, args.f)
     validation = FoldLayout(model / f"fold_{args.f}").validation
     picture = args.o or validation / "overlay.png"
-    draw_fold(layout, model, args.c, args.f, picture)
+    draw_fold(layout, model, args.f, picture)
 
     table = Table(title=f"{layout.name}, {args.tr}, {args.p}, {args.c}, fold {args.f}: validation")
     table.add_column("measure")

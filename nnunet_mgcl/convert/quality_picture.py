@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from nnunet_mgcl.convert.grid import same_grid
 from nnunet_mgcl.files import replacing
+from nnunet_mgcl.grey_window import grey_window, tissue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +121,7 @@ def draw_case(
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
     axes = figure.subplots(len(heights), len(views), squeeze=False, gridspec_kw={"height_ratios": heights})
     for column, (channel, view) in zip(axes.T, views.items(), strict=True):
-        window = _window(view.values)
+        window = grey_window(view.values)
         for axis, (plane, at) in zip(column, view.cuts(), strict=True):
             _draw_panel(axis, view, plane, at, window)
         column[0].set_title(channel, fontsize=10, fontweight="bold")
@@ -145,7 +146,7 @@ def _views(images: dict[str, sitk.Image], masks: dict[str, sitk.Image], referenc
             image.GetSpacing()[::-1],
             tuple(_mask(mask, image) for mask in outlined),
             anchor if shared and channel != reference else None,
-            _head(anchor),
+            tissue(anchor),
         )
     return views
 
@@ -153,11 +154,6 @@ def _views(images: dict[str, sitk.Image], masks: dict[str, sitk.Image], referenc
 def _mask(mask: sitk.Image, image: sitk.Image) -> np.ndarray:
     """Nothing where the channel has a grid of its own."""
     return sitk.GetArrayFromImage(mask if same_grid(mask, image) else sitk.Image(image.GetSize(), sitk.sitkUInt8)) > 0
-
-
-def _head(values: np.ndarray) -> np.ndarray:
-    """The voxels brighter than the mean, to which a few very bright ones add no more than others."""
-    return values > np.minimum(values, np.percentile(values[:, ::2, ::2], 98)).mean()
 
 
 def _profile(volume: np.ndarray, axis: int) -> np.ndarray:
@@ -182,14 +178,6 @@ def _heights(views: list[View]) -> list[float]:
         sides = [[np.ptp(view.frame(axis)) for axis in view.cuts()[row][0].others] for view in views]
         heights.append(float(max(rows / columns for rows, columns in sides)))
     return heights
-
-
-def _window(values: np.ndarray) -> tuple[float, float]:
-    """What is black and what is white: a few very bright voxels do not count, nor does the amount of air."""
-    sparse = values[:, ::2, ::2]
-    head = sparse[_head(sparse)]
-    low, high = float(np.percentile(sparse, 1)), float(np.percentile(head, 99)) if head.size else 0.0
-    return low, max(high, low + 1e-6)
 
 
 def _draw_panel(axis: Axes, view: View, plane: Plane, at: int, window: tuple[float, float]) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation.overlay import Panel, draw_overlay
+from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
+from nnunet_mgcl.evaluation.overlay import CasePanels, draw_overlay
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
 
 
@@ -54,7 +53,7 @@ def _key(label: int | list[int]) -> str:
     return str(tuple(label)) if isinstance(label, list) else str(label)
 
 
-def draw_fold(layout: DatasetLayout, model: Path, configuration: str, fold: str, path: Path, cases: int = 3) -> None:
+def draw_fold(layout: DatasetLayout, model: Path, fold: str, path: Path, cases: int = 3) -> None:
     """Draws validation cases with small, medium and large lesions.
 
     Raises:
@@ -64,35 +63,20 @@ def draw_fold(layout: DatasetLayout, model: Path, configuration: str, fold: str,
         raise UserError(
             "nnUNet_raw", "not set or without this dataset", "the raw dataset", "export nnUNet_raw=<folder>"
         )
-    dataset_json, plans = read_json(model / "dataset.json"), PlansManager(read_json(model / "plans.json"))
-    config = MGCLConfig.model_validate(plans.get_configuration(configuration).configuration["mgcl"])
-    reader, ending = plans.image_reader_writer_class(), dataset_json["file_ending"]
-    validation = FoldLayout(model / f"fold_{fold}").validation
+    run = ValidatedRun(layout, model, [], [])
+    reader, ending = run.plans.image_reader_writer_class(), run.dataset_json["file_ending"]
+    validation, references = FoldLayout(model / f"fold_{fold}").validation, layout.raw / "labelsTr"
     names = [path.name.removesuffix(ending) for path in sorted(validation.glob(f"*{ending}"))]
-    references = {name: reader.read_seg(str(layout.raw / "labelsTr" / f"{name}{ending}"))[0][0] for name in names}
-    by_size = sorted(names, key=lambda name: int((references[name] > 0).sum()))
+    sizes = {name: int((reader.read_seg(str(references / f"{name}{ending}"))[0] > 0).sum()) for name in names}
+    by_size = sorted(names, key=sizes.__getitem__)
     chosen = [by_size[int(i)] for i in np.unique(np.linspace(0, len(by_size) - 1, cases).round())]
     rows = []
     for name in chosen:
-        prediction = reader.read_seg(str(validation / f"{name}{ending}"))[0][0]
-        rows.append((name, _panels(layout.raw, name, ending, reader, config, references[name], prediction)))
+        files = channel_files(layout.raw / "imagesTr", name, run.dataset_json)
+        case = CaseImages.read(run, files, validation / f"{name}{ending}", references / f"{name}{ending}")
+        panels = [
+            case.panel(modality, channels[0], own_targets(run, modality))
+            for modality, channels in run.modalities.items()
+        ]
+        rows.append(CasePanels(name, panels, case.spacing, case.sides))
     draw_overlay(path, rows, f"{layout.name}, fold {fold}: validation cases")
-
-
-def _panels(
-    raw: Path,
-    case: str,
-    ending: str,
-    reader: BaseReaderWriter,
-    config: MGCLConfig,
-    reference: np.ndarray,
-    prediction: np.ndarray,
-) -> list[Panel]:
-    assert config.modalities is not None
-    panels = []
-    for modality, channels in config.modalities.items():
-        image = reader.read_images([str(raw / "imagesTr" / f"{case}_{channels[0]:04d}{ending}")])[0][0]
-        lesion = config.lesion_labels[modality] if config.lesion_labels else None
-        masks = [np.isin(m, lesion) if lesion else m > 0 for m in (reference, prediction)]
-        panels.append(Panel(modality, image, *masks))
-    return panels

@@ -1,7 +1,12 @@
-"""Image, reference and prediction side by side, for people to look at."""
+"""Images with the outlines of reference and prediction, for people to look at.
+
+Volumes are drawn as radiologists see them where their direction is known: axial slices from below, the patient's front
+on top and their right side left, with voxels as large as they are.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,73 +14,214 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
 from nnunet_mgcl.files import replacing
+from nnunet_mgcl.grey_window import grey_window, tissue
 
 REFERENCE_COLOUR, PREDICTION_COLOUR = "#00a8ff", "#ff8c00"  # blue and orange: told apart by colour-blind people
+MARGIN_MM = 8.0
+"""Around the head; what is beyond is not shown."""
+HEADROOM = 0.2
+"""Kept above the brightest healthy tissue, as a share of the window: a lesion is brighter."""
+TITLE_INCHES, LINE_INCHES = 0.24, 0.155
+"""Height of a case's title, and of a line above a panel."""
+COLUMNS = 4
+"""Panels of a case in a row, at most: what is smaller nobody can read."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One modality of one case.
+    """One image of a case.
 
     Attributes:
         title: What is shown.
         image: `(Z, Y, X)`.
-        reference: `(Z, Y, X)` bool.
-        prediction: `(Z, Y, X)` bool.
+        references: `(Z, Y, X)` bool, one a target; none where no reference is known.
+        predictions: `(Z, Y, X)` bool, one a target.
     """
 
     title: str
     image: np.ndarray
-    reference: np.ndarray
-    prediction: np.ndarray
+    references: Sequence[np.ndarray]
+    predictions: Sequence[np.ndarray]
 
 
-def draw_overlay(path: Path, rows: Sequence[tuple[str, Sequence[Panel]]], title: str) -> None:
-    """Draws a picture with a row a case and a column a modality.
+@dataclass(frozen=True)
+class CasePanels:
+    """What is drawn of one case.
 
-    Each panel shows the slice with the largest reference (of any modality of the case, so that the panels of a row
-    show the same slice), with both outlines.
+    Attributes:
+        title: Its name, and what there is to say about it.
+        panels: Its images, on one grid.
+        spacing: Of a voxel, `(z, y, x)` in mm.
+        sides: What is left and right in a slice (`AnatomicalView.sides`); None where it is not known.
     """
-    columns = max(len(panels) for _, panels in rows)
-    figure = Figure(figsize=(3.4 * columns, 3.6 * len(rows) + 0.8), layout="constrained")
-    axes = np.array(figure.subplots(len(rows), columns, squeeze=False))
-    for row, (case, panels) in zip(axes, rows, strict=True):
-        at = largest_slice(panels)
-        for axis, panel in zip(row, panels, strict=False):
-            _draw_panel(axis, panel, at)
-        row[0].set_ylabel(f"{case}\nslice {at + 1}", fontsize="small")
+
+    title: str
+    panels: Sequence[Panel]
+    spacing: tuple[float, ...]
+    sides: tuple[str, str] | None
+
+    @property
+    def slices(self) -> int:
+        """How many there are."""
+        return len(self.panels[0].image)
+
+    def lesion(self, *, predicted: bool) -> np.ndarray:
+        """Lesion voxels of each slice, of all panels together."""
+        masks = [m for panel in self.panels for m in (panel.predictions if predicted else panel.references)]
+        return np.sum([mask.sum(axis=(1, 2)) for mask in masks], axis=0) if masks else np.zeros(self.slices, int)
+
+    def frame(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The part of the rows and of the columns that is shown, in mm from the first voxel's edge: head and lesions.
+
+        Pictures of unknown sides may show anything; they are shown whole.
+        """
+        (low_row, high_row), (low_column, high_column) = (self._extent(axis) for axis in (1, 2))
+        return (low_row, high_row), (low_column, high_column)
+
+    def _extent(self, axis: int) -> tuple[float, float]:
+        size, voxels = self.spacing[axis], self.panels[0].image.shape[axis]
+        if self.sides is None:
+            return 0.0, voxels * size
+        others = tuple({0, 1, 2} - {axis})
+        shown = np.zeros(voxels, bool)
+        for panel in self.panels:
+            profile = tissue(panel.image).sum(axis=others)
+            shown |= profile > 0.1 * profile.max()
+            for mask in (*panel.references, *panel.predictions):
+                shown |= mask.any(axis=others)
+        where = np.flatnonzero(shown) if shown.any() else np.arange(voxels)
+        return max(where[0] * size - MARGIN_MM, 0.0), min((where[-1] + 1) * size + MARGIN_MM, voxels * size)
+
+
+def largest_slice(case: CasePanels) -> tuple[int, str]:
+    """The slice with most reference voxels, else with most predicted ones, else the middle; and which it is."""
+    for predicted, reason in ((False, "largest reference"), (True, "no reference, largest prediction")):
+        if (voxels := case.lesion(predicted=predicted)).any():
+            return int(voxels.argmax()), reason
+    return case.slices // 2, "no lesion, middle"
+
+
+def name_slice(case: CasePanels, at: int) -> str:
+    """How a slice is called; radiologists' slices are counted from below."""
+    return f"slice {at + 1} of {case.slices}"
+
+
+def draw_overlay(path: Path, cases: Sequence[CasePanels], title: str) -> None:
+    """Draws `overlay_figure` into a file."""
+    figure = overlay_figure(cases, width=3.2 * min(COLUMNS, max(len(case.panels) for case in cases)))
     figure.suptitle(title)
-    handles = [
-        Line2D([], [], color=REFERENCE_COLOUR, label="reference"),
-        Line2D([], [], color=PREDICTION_COLOUR, linestyle="--", label="prediction"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 
-def largest_slice(panels: Sequence[Panel]) -> int:
-    """The slice with most reference voxels; where there is no reference, with most predicted ones."""
-    for masks in ([panel.reference for panel in panels], [panel.prediction for panel in panels]):
-        voxels = sum(mask.sum(axis=(1, 2)) for mask in masks)
-        if voxels.any():
-            return int(voxels.argmax())
-    return len(panels[0].image) // 2
+def overlay_figure(cases: Sequence[CasePanels], width: float) -> Figure:
+    """A picture with a row a case, and a panel a modality.
+
+    The panels of a case show the same slice (`largest_slice`).
+
+    Args:
+        cases: What to draw.
+        width: Of the figure, in inches.
+    """
+    columns = min(COLUMNS, max(len(case.panels) for case in cases))
+    heights: list[float] = []
+    for case in cases:
+        lines = 1 + max(panel.title.count("\n") for panel in case.panels)
+        one = _aspect(case) * width / columns + lines * LINE_INCHES
+        heights += [TITLE_INCHES + LINE_INCHES * case.title.count("\n"), *[one] * math.ceil(len(case.panels) / columns)]
+    figure = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
+    grid, row = GridSpec(len(heights), columns, figure, height_ratios=heights), 0
+    for case in cases:
+        at, reason = largest_slice(case)
+        heading = figure.add_subplot(grid[row, :])
+        first, *others = case.title.split("\n")
+        title = "\n".join([f"{first} · {name_slice(case, at)} ({reason})", *others])
+        heading.text(0, 0, title, weight="bold", va="bottom", fontsize="medium")
+        heading.axis("off")
+        for number, panel in enumerate(case.panels):
+            axis = figure.add_subplot(grid[row + 1 + number // columns, number % columns])
+            draw_slice(axis, case, panel, at)
+            axis.set_title(panel.title, fontsize="small")
+        row += 1 + math.ceil(len(case.panels) / columns)
+    add_legend(figure, cases)
+    return figure
 
 
-def _draw_panel(axis: Axes, panel: Panel, at: int) -> None:
-    image = panel.image[at]
-    low, high = np.percentile(image, (1, 99.5))
-    axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
-    for mask, colour, style in (
-        (panel.reference[at], REFERENCE_COLOUR, "solid"),
-        (panel.prediction[at], PREDICTION_COLOUR, "dashed"),
+def add_legend(figure: Figure, cases: Sequence[CasePanels]) -> None:
+    """Says what the outlines are."""
+    handles = [Line2D([], [], color=PREDICTION_COLOUR, linestyle="--", label="prediction")]
+    if any(panel.references for case in cases for panel in case.panels):
+        handles.insert(0, Line2D([], [], color=REFERENCE_COLOUR, label="reference"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+
+
+def montage_figure(case: CasePanels, slices: Sequence[int], width: float) -> Figure:
+    """A picture with a row a panel and a column a slice; arguments as above."""
+    side = width / max(len(slices), 3)
+    size = (side * len(slices) + 0.3, side * _aspect(case) * len(case.panels) + 0.7)
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
+    axes = figure.subplots(len(case.panels), len(slices), squeeze=False)
+    for row, panel in zip(axes, case.panels, strict=True):
+        for axis, at in zip(row, slices, strict=True):
+            draw_slice(axis, case, panel, at)
+        row[0].set_ylabel(panel.title)
+    for axis, at in zip(axes[0], slices, strict=True):
+        axis.set_title(name_slice(case, at), fontsize="small")
+    add_legend(figure, [case])
+    return figure
+
+
+def montage_slices(case: CasePanels, most: int = 5) -> list[int]:
+    """Slices evenly through the lesion, with the largest one; without a lesion through the middle half.
+
+    Slices with less than a tenth of the largest one's lesion are left out: specks would take the lesion's place.
+    """
+    lesion = case.lesion(predicted=False) + case.lesion(predicted=True)
+    there = np.flatnonzero((lesion > 0) & (lesion >= 0.1 * lesion.max()))
+    if not len(there):
+        there = np.arange(case.slices // 4, max(case.slices // 4 + 1, case.slices - case.slices // 4))
+    chosen = {int(there[int(i)]) for i in np.linspace(0, len(there) - 1, min(most, len(there)))}
+    largest = largest_slice(case)[0]
+    if lesion.any() and largest not in chosen:
+        chosen.remove(min(chosen, key=lambda at: abs(at - largest)))
+        chosen.add(largest)
+    return sorted(chosen)
+
+
+def draw_slice(axis: Axes, case: CasePanels, panel: Panel, at: int) -> None:
+    """Draws a slice of a panel with its outlines, and the letters of the sides where they are known."""
+    image, (height, width) = panel.image[at], case.spacing[1:]
+    low, high = grey_window(panel.image)
+    high += HEADROOM * (high - low)
+    extent = (0, image.shape[1] * width, image.shape[0] * height, 0)
+    axis.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
+    for masks, colour, style in (
+        (panel.references, REFERENCE_COLOUR, "solid"),
+        (panel.predictions, PREDICTION_COLOUR, "dashed"),
     ):
-        if mask.any():
-            axis.contour(mask, levels=[0.5], colors=colour, linestyles=style, linewidths=1.4)
-    axis.set_title(panel.title, fontsize="small")
-    axis.set_xticks([])
-    axis.set_yticks([])
+        for mask in masks:
+            _outline(axis, mask[at], (height, width), colour, style)
+    for side, place, align in zip(case.sides or (), (0.02, 0.98), ("left", "right"), strict=False):
+        axis.text(place, 0.5, side, transform=axis.transAxes, ha=align, va="center", color="white", fontsize="small")
+    rows, columns = case.frame()
+    axis.set(xlim=columns, ylim=rows[::-1], xticks=[], yticks=[], facecolor="black")
+
+
+def _outline(axis: Axes, mask: np.ndarray, size: tuple[float, float], colour: str, style: str) -> None:
+    if not mask.any():
+        return
+    padded = np.pad(mask, 1)  # closes what ends at the image's edge
+    y, x = ((np.arange(n) - 0.5) * mm for n, mm in zip(padded.shape, size, strict=True))
+    axis.contour(x, y, padded, levels=[0.5], colors=colour, linestyles=style, linewidths=1.1)
+
+
+def _aspect(case: CasePanels) -> float:
+    """Height of a slice over its width."""
+    rows, columns = case.frame()
+    return (rows[1] - rows[0]) / (columns[1] - columns[0])

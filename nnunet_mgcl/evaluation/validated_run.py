@@ -20,6 +20,7 @@ from nnunet_mgcl.errors import UserError, reason, some
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
 from nnunet_mgcl.files import read_json
+from nnunet_mgcl.plans import channel_names
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,20 @@ class ValidatedRun:
     @cached_property
     def targets(self) -> dict[str, list[int]]:
         """The labels that make up each target: a modality's lesion, or a label or region of the dataset."""
-        block = self.plans.get_configuration(self.configuration).configuration.get("mgcl", {})
-        lesion_labels = block.get("lesion_labels") or self.dataset_json.get("mgcl", {}).get("lesion_labels")
-        if lesion_labels:
-            return lesion_labels
+        if self.lesion_labels:
+            return self.lesion_labels
         labels = {n: v for n, v in self.dataset_json["labels"].items() if n not in ("background", "ignore")}
         return {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
+
+    @property
+    def lesion_labels(self) -> dict[str, list[int]] | None:
+        """The labels of each modality's own lesion; None where the modalities share the dataset's labels."""
+        return self._block("lesion_labels") or None
+
+    @property
+    def modalities(self) -> dict[str, list[int]]:
+        """The channels of each modality; where nothing groups them, each is one."""
+        return self._block("modalities") or {name: [n] for n, name in channel_names(self.dataset_json).items()}
 
     @property
     def configuration(self) -> str:
@@ -155,6 +164,11 @@ class ValidatedRun:
     def validation(self, fold: int) -> Path:
         """nnU-Net's folder of a fold's predicted validation cases."""
         return FoldLayout(self.model / f"fold_{fold}").validation
+
+    def _block(self, key: str) -> Any:
+        """From the `mgcl` block of the plan; a stock trainer has none, but its dataset may."""
+        block = self.plans.get_configuration(self.configuration).configuration.get("mgcl", {})
+        return block.get(key) or self.dataset_json.get("mgcl", {}).get(key)
 
     def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
         file = f"{case}{self.dataset_json['file_ending']}"

@@ -28,7 +28,7 @@ def make_fold(tmp_path, plans, dataset_json):
 
     def make(labels=None, mean=None, by_modality=None, tss=None, mgcl=None):
         layout = DatasetLayout(plans["dataset_name"], tmp_path / "raw", tmp_path / "preprocessed")
-        model = tmp_path / "model"
+        model = tmp_path / "MGCLTrainer__nnUNetPlans__2d"
         validation = model / "fold_0" / "validation"
         json_content = dataset_json | ({"labels": labels} if labels else {}) | ({"mgcl": mgcl} if mgcl else {})
         content = deepcopy(plans)
@@ -87,7 +87,11 @@ class TestPicture:
     def rows(self, monkeypatch):
         """What would be drawn."""
         seen = []
-        monkeypatch.setattr(fold_summary, "draw_overlay", lambda path, rows, title: seen.extend(rows))
+        monkeypatch.setattr(
+            fold_summary,
+            "draw_overlay",
+            lambda path, cases, title: seen.extend((case.title, case.panels) for case in cases),
+        )
         return seen
 
     @pytest.mark.parametrize(
@@ -95,26 +99,26 @@ class TestPicture:
         [(3, ["case_2", "case_0", "case_3"]), (1, ["case_2"]), (9, ["case_2", "case_1", "case_0", "case_3"])],
     )
     def test_cases_are_chosen_from_small_to_large(self, make_fold, rows, tmp_path, cases, expected) -> None:
-        draw_fold(*make_fold(), "2d", "0", tmp_path / "x.png", cases)
+        draw_fold(*make_fold(), "0", tmp_path / "x.png", cases)
         assert [name for name, _ in rows] == expected
 
     def test_panels_show_each_modality_s_first_channel_with_both_masks(self, make_fold, rows, tmp_path) -> None:
-        draw_fold(*make_fold(mgcl={"modalities": {"B": [2, 0], "A": [1]}}), "2d", "0", tmp_path / "x.png")
+        draw_fold(*make_fold(mgcl={"modalities": {"B": [2, 0], "A": [1]}}), "0", tmp_path / "x.png")
         panels = dict(rows)["case_0"]
         assert [(panel.title, panel.image.max()) for panel in panels] == [("B", 3), ("A", 2)]
-        assert all(panel.reference.sum() == panel.prediction.sum() == 30 for panel in panels)
-        assert not np.array_equal(panels[0].reference, panels[0].prediction)
+        assert all(panel.references[0].sum() == panel.predictions[0].sum() == 30 for panel in panels)
+        assert not np.array_equal(panels[0].references[0], panels[0].predictions[0])
 
     def test_panels_show_each_modality_s_own_lesion(self, make_fold, rows, tmp_path) -> None:
         labels = {"background": 0, "A": 1, "B": 2, "A+B": 3}
         mgcl = {"modalities": {"A": [0, 2], "B": [1]}, "lesion_labels": {"A": [1, 3], "B": [2, 3]}}
-        draw_fold(*make_fold(labels=labels, mgcl=mgcl), "2d", "0", tmp_path / "x.png")
+        draw_fold(*make_fold(labels=labels, mgcl=mgcl), "0", tmp_path / "x.png")
         a, b = dict(rows)["case_0"]
-        assert a.reference.sum() == a.prediction.sum() == 30
-        assert b.reference.sum() == b.prediction.sum() == 0
+        assert a.references[0].sum() == a.predictions[0].sum() == 30
+        assert b.references[0].sum() == b.predictions[0].sum() == 0
 
     def test_without_the_raw_dataset_there_is_nothing_to_draw(self, make_fold, tmp_path) -> None:
         layout, model = make_fold()
         elsewhere = DatasetLayout(layout.name, None, layout.preprocessed)
         with pytest.raises(UserError, match="nnUNet_raw"):
-            draw_fold(elsewhere, model, "2d", "0", tmp_path / "x.png")
+            draw_fold(elsewhere, model, "0", tmp_path / "x.png")

@@ -3,8 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunet_mgcl.evaluation import overlay
-from nnunet_mgcl.evaluation.overlay import Panel, draw_overlay, largest_slice
+from nnunet_mgcl.evaluation.overlay import (
+    CasePanels,
+    Panel,
+    draw_overlay,
+    largest_slice,
+    montage_figure,
+    montage_slices,
+    overlay_figure,
+)
 
 SHAPE = (5, 16, 16)
 
@@ -19,55 +26,115 @@ def mask(slices: dict[int, int]) -> np.ndarray:
 
 def panel(reference=None, prediction=None, title="DWI") -> Panel:
     image = np.random.default_rng(0).normal(size=SHAPE)
-    return Panel(title, image, mask(reference or {}), mask(prediction or {}))
+    return Panel(title, image, [mask(reference or {})], [mask(prediction or {})])
+
+
+def case(*panels: Panel, title="case_1", spacing=(5.0, 1.0, 1.0), sides=None) -> CasePanels:
+    return CasePanels(title, panels, spacing, sides)
 
 
 @pytest.mark.parametrize(
-    ("panels", "expected"),
+    ("panels", "expected", "reason"),
     [
-        ([panel({1: 3, 3: 9}, {4: 100})], 3),
-        ([panel({1: 5, 3: 4}), panel({3: 4, 4: 6})], 3),  # the panels of a case share a slice
-        ([panel({}, {1: 2, 4: 3})], 4),
-        ([panel(), panel()], 2),  # nothing to show: the middle
+        ([panel({1: 3, 3: 9}, {4: 100})], 3, "largest reference"),
+        ([panel({1: 5, 3: 4}), panel({3: 4, 4: 6})], 3, "largest reference"),  # the panels of a case share a slice
+        ([panel({}, {1: 2, 4: 3})], 4, "no reference, largest prediction"),
+        ([panel(), panel()], 2, "no lesion, middle"),
     ],
 )
-def test_slice_with_the_largest_reference_else_prediction_else_the_middle(panels, expected) -> None:
-    assert largest_slice(panels) == expected
+def test_slice_with_the_largest_reference_else_prediction_else_the_middle(panels, expected, reason) -> None:
+    assert largest_slice(case(*panels)) == (expected, reason)
 
 
 @pytest.fixture
-def drawn(tmp_path, monkeypatch):
-    """Draws two cases, of which the second has one modality only; returns the figure."""
-    figures = []
-    monkeypatch.setattr(overlay.Figure, "savefig", lambda figure, path, dpi: (figures.append(figure), path.touch()))
+def drawn():
+    """Two cases, of which the second has one modality only."""
     cases = [
-        ("case_1", [panel({1: 20}, {1: 10}), panel({1: 5}, title="PWI")]),
-        ("case_2", [panel({}, {4: 30})]),
+        case(panel({1: 20}, {1: 10}), panel({1: 5}, title="PWI")),
+        case(panel({}, {4: 30}), title="case_2"),
     ]
-    draw_overlay(tmp_path / "overlay.png", cases, "Phantom")
-    return figures[0]
+    return overlay_figure(cases, width=6)
+
+
+def panels_of(figure):
+    return [axis for axis in figure.axes if axis.images]
 
 
 def test_a_row_a_case_and_a_column_a_modality(drawn) -> None:
-    axes = np.reshape(drawn.axes, (2, 2))
-    assert [axis.get_title() for axis in axes[0]] == ["DWI", "PWI"]
-    assert [axis.get_ylabel() for axis in axes[:, 0]] == ["case_1\nslice 2", "case_2\nslice 5"]
-    assert drawn.get_suptitle() == "Phantom"
+    axes = panels_of(drawn)
+    assert [axis.get_title() for axis in axes] == ["DWI", "PWI", "DWI"]
+    rows = [axis.get_subplotspec().rowspan.start for axis in axes]
+    assert rows[0] == rows[1] < rows[2]
+    headings = [axis.texts[0].get_text() for axis in drawn.axes if not axis.images]
+    assert headings == [
+        "case_1 · slice 2 of 5 (largest reference)",
+        "case_2 · slice 5 of 5 (no reference, largest prediction)",
+    ]
 
 
 def test_both_outlines_are_drawn_where_there_is_something(drawn) -> None:
-    outlines = [len(axis.collections) for axis in drawn.axes]
-    assert outlines == [2, 1, 1, 0]
+    assert [len(axis.collections) for axis in panels_of(drawn)] == [2, 1, 1]
     assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["reference", "prediction"]
 
 
+def test_without_a_reference_the_legend_names_none() -> None:
+    one = Panel("DWI", np.zeros(SHAPE), [], [mask({1: 3})])
+    figure = overlay_figure([case(one)], width=3)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["prediction"]
+
+
+def test_voxels_are_as_large_as_they_are() -> None:
+    axis = panels_of(overlay_figure([case(panel(), spacing=(5.0, 2.0, 0.5))], width=3))[0]
+    assert axis.images[0].get_extent() == [0, 8, 32, 0]
+    assert axis.get_aspect() == 1
+    assert (axis.get_xlim(), axis.get_ylim()) == ((0, 8), (32, 0))
+
+
+def test_more_modalities_than_a_row_holds_go_to_the_next() -> None:
+    axes = panels_of(overlay_figure([case(*[panel(title=str(n)) for n in range(5)])], width=3))
+    rows = [axis.get_subplotspec().rowspan.start for axis in axes]
+    assert rows == [1, 1, 1, 1, 2]
+
+
+def test_the_head_is_cut_out_but_no_lesion_is_cut_off() -> None:
+    image = np.zeros((3, 60, 60))
+    image[:, 20:40, 20:40] = 1
+    lesion = np.zeros(image.shape, bool)
+    lesion[1, 30, 55] = True
+    (top, bottom), (left, right) = case(Panel("", image, [lesion], []), sides=("R", "L")).frame()
+    assert (top, bottom) == (12, 48)
+    assert (left, right) == (12, 60)
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction", "expected"),
+    [({1: 20, 3: 30}, {2: 20}, [1, 2, 3]), ({0: 1, 2: 50}, {3: 40}, [2, 3]), ({}, {}, [1, 2, 3])],
+)
+def test_montage_goes_through_the_lesion(reference, prediction, expected) -> None:
+    assert montage_slices(case(panel(reference, prediction))) == expected
+
+
+def test_montage_has_the_largest_slice() -> None:
+    image, lesion = np.zeros((20, 8, 8)), np.zeros((20, 8, 8), bool)
+    lesion[2:18, 0, :2] = lesion[4, 0, :] = True
+    slices = montage_slices(case(Panel("", image, [lesion], [])))
+    assert 4 in slices and len(slices) == 5
+
+
+def test_montage_has_a_row_a_panel_and_a_column_a_slice() -> None:
+    figure = montage_figure(case(panel({1: 9}), panel(title="PWI")), [1, 2, 3], width=6)
+    axes = np.reshape(figure.axes, (2, 3))
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == ["DWI", "PWI"]
+    assert [axis.get_title() for axis in axes[0]] == ["slice 2 of 5", "slice 3 of 5", "slice 4 of 5"]
+
+
 def test_picture_is_written_whole(tmp_path) -> None:
-    draw_overlay(tmp_path / "overlay.png", [("case_1", [panel({1: 20}, {1: 10})])], "Phantom")
+    draw_overlay(tmp_path / "overlay.png", [case(panel({1: 20}, {1: 10}))], "Phantom")
     assert [path.name for path in tmp_path.iterdir()] == ["overlay.png"]
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_constant_image_can_be_drawn(tmp_path) -> None:
-    constant = Panel("DWI", np.zeros(SHAPE), mask({1: 3}), mask({}))
-    draw_overlay(tmp_path / "overlay.png", [("case_1", [constant])], "Phantom")
+    constant = Panel("DWI", np.zeros(SHAPE), [mask({1: 3})], [mask({})])
+    draw_overlay(tmp_path / "overlay.png", [case(constant, sides=("R", "L"))], "Phantom")
     assert (tmp_path / "overlay.png").stat().st_size > 1000

@@ -1,0 +1,109 @@
+"""Reads what is drawn of a case: its channels and label maps, turned to the radiological view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_mgcl.errors import UserError, reason
+from nnunet_mgcl.evaluation.anatomical_view import AnatomicalView
+from nnunet_mgcl.evaluation.overlay import Panel
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.plans import channel_names
+
+
+@dataclass(frozen=True)
+class CaseImages:
+    """A case as it is drawn, all arrays on one grid.
+
+    Attributes:
+        run: The model, which says what channels and labels are.
+        channels: `(C, Z, Y, X)`; what is no number is 0.
+        reference: Label map `(Z, Y, X)`; None where none is known.
+        prediction: Label map `(Z, Y, X)`.
+        spacing: Of a voxel, `(z, y, x)` in mm.
+        sides: As `AnatomicalView.sides`.
+    """
+
+    run: ValidatedRun
+    channels: np.ndarray
+    reference: np.ndarray | None
+    prediction: np.ndarray
+    spacing: tuple[float, ...]
+    sides: tuple[str, str] | None
+
+    @classmethod
+    def read(cls, run: ValidatedRun, images: Sequence[Path], prediction: Path, reference: Path | None) -> CaseImages:
+        """Reads a case with the reader of the plan.
+
+        Args:
+            run: The model.
+            images: Files of its channels (`channel_files`).
+            prediction: Its label map.
+            reference: The true one, if it is known.
+
+        Raises:
+            UserError: A file cannot be read, or is of another shape.
+        """
+        reader = run.plans.image_reader_writer_class()
+        for needed in (*images, prediction, *([reference] if reference else [])):
+            if not needed.is_file():
+                raise UserError(needed, "no such file", "an image", "check the folder")
+        channels, properties = _read(lambda: reader.read_images([str(path) for path in images]), images[0])
+        if len(channels) != len(channel_names(run.dataset_json)):
+            found = f"{len(channels)} channels"
+            raise UserError(images[0], found, f"{channel_names(run.dataset_json)}", "check the folder")
+        maps: list[np.ndarray | None] = [None, None]
+        for number, path in enumerate((prediction, reference)):
+            if path is not None:
+                maps[number] = _read(lambda path=path: reader.read_seg(str(path)), path)[0][0]  # type: ignore[misc]
+                _require_shape(path, maps[number], channels[0])
+        view = AnatomicalView.of(properties)
+        turned = [None if array is None else view.turn(array) for array in maps]
+        assert turned[0] is not None
+        channels = np.stack([view.turn(np.nan_to_num(c, nan=0.0, posinf=0.0, neginf=0.0)) for c in channels])
+        return cls(run, channels, turned[1], turned[0], view.turn_spacing(properties["spacing"]), view.sides)
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether voxels have a volume: nnU-Net's readers give a single slice a thickness of 999 times its pixels."""
+        return self.spacing[0] < 900 * max(self.spacing[1:])
+
+    def panel(self, title: str, channel: int, targets: Mapping[str, list[int]]) -> Panel:
+        """One channel with the outlines of some targets; voxels of nnU-Net's ignore label do not count."""
+        ignore = self.run.dataset_json["labels"].get("ignore")
+        counted = np.ones(self.prediction.shape, bool)
+        references = []
+        if self.reference is not None:
+            references = [np.isin(self.reference, labels) for labels in targets.values()]
+            counted = self.reference != ignore if ignore is not None else counted
+        predictions = [np.isin(self.prediction, labels) & counted for labels in targets.values()]
+        return Panel(title, self.channels[channel], references, predictions)
+
+
+def channel_files(folder: Path, case: str, dataset_json: Mapping[str, Any]) -> list[Path]:
+    """The files of a case's channels, whether they are there or not; of a picture with all in one, that one."""
+    files = [folder / f"{case}_{n:04d}{dataset_json['file_ending']}" for n in channel_names(dict(dataset_json))]
+    return files if any(path.is_file() for path in files[1:]) else files[:1] if files[0].is_file() else files
+
+
+def own_targets(run: ValidatedRun, modality: str) -> dict[str, list[int]]:
+    """The targets that are outlined on a modality: its own lesion, or all where the modalities share them."""
+    return {modality: run.targets[modality]} if run.lesion_labels and modality in run.targets else run.targets
+
+
+def _read(read: Callable[[], tuple[np.ndarray, dict[str, Any]]], path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    try:
+        return read()
+    except Exception as error:  # the readers' libraries have errors of their own
+        raise UserError(path, f"cannot be read ({reason(error)})", "an image", "check the file") from None
+
+
+def _require_shape(path: Path, label_map: np.ndarray | None, image: np.ndarray) -> None:
+    assert label_map is not None
+    if label_map.shape != image.shape:
+        raise UserError(path, f"shape {label_map.shape}", f"{image.shape}, as the images", "check the folder")

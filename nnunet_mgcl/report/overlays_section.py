@@ -1,0 +1,103 @@
+"""The best, the median and the worst case: what a Dice looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
+from nnunet_mgcl.evaluation.overlay import CasePanels, overlay_figure
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.report.section import Picture, Section
+from nnunet_mgcl.report.style import WIDTH, figure_style
+
+TITLE = "Best, median and worst case"
+
+
+def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
+    """Draws three validated cases.
+
+    Args:
+        run: The evaluated folds.
+        content: Of their `evaluation.json`.
+    """
+    ranked = ranked_cases(content["cases"])
+    if not ranked:
+        return Section(TITLE, ("No case has a Dice: neither a reference nor a prediction holds a lesion.",))
+    rule = (
+        f"Ranked by Dice, averaged over a case's targets where it is defined; {len(ranked)} of {len(content['cases'])} "
+        "validated cases have one. Of two middle cases the worse one is the median."
+    )
+    chosen = chosen_cases(ranked)
+    try:
+        drawn = [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]
+    except UserError as error:
+        names = ", ".join(f"{name} {case['case']} ({mean:.3f})" for name, (mean, case) in chosen.items())
+        return Section(TITLE, (rule, f"{names}. No pictures: {error.where}: {error.found}."))
+    with figure_style():
+        figure = overlay_figure(drawn, WIDTH)
+    names = ", ".join(f"{name} {case['case']}" for name, (_, case) in chosen.items())
+    return Section(TITLE, (rule,), pictures=(Picture("cases", figure, _caption(drawn), f"Cases: {names}.", False),))
+
+
+def ranked_cases(cases: Sequence[Mapping[str, Any]]) -> list[tuple[float, Mapping[str, Any]]]:
+    """The cases that have a mean Dice, with it, the worst first."""
+    ranked = []
+    for case in cases:
+        values = [scores["dice"] for scores in case["targets"].values() if scores["dice"] is not None]
+        if values:
+            ranked.append((float(np.mean(values)), case))
+    return sorted(ranked, key=lambda pair: (pair[0], pair[1]["case"]))
+
+
+def chosen_cases(ranked: Sequence[tuple[float, Mapping[str, Any]]]) -> dict[str, tuple[float, Mapping[str, Any]]]:
+    """Best, median and worst; of fewer than three cases, what is there."""
+    if len(ranked) == 1:
+        return {"only case": ranked[0]}
+    median = {"median": ranked[(len(ranked) - 1) // 2]} if len(ranked) > 2 else {}
+    return {"best": ranked[-1], **median, "worst": ranked[0]}
+
+
+def score_text(scores: Mapping[str, Any], *, ml: bool = True) -> str:
+    """Dice and volumes of a target."""
+    dice = "Dice undefined" if scores["dice"] is None else f"Dice {scores['dice']:.3f}"
+    volumes = f"{scores['volume_ml']:.1f} ml, predicted {scores['predicted_volume_ml']:.1f} ml"
+    return f"{dice}\n{volumes}" if ml else dice
+
+
+def _panels(run: ValidatedRun, name: str, mean: float, case: Mapping[str, Any]) -> CasePanels:
+    if run.layout.raw is None:
+        raise UserError("nnUNet_raw", "not set, and the images are there", "a folder", "export nnUNet_raw=<folder>")
+    file = f"{case['case']}{run.dataset_json['file_ending']}"
+    images = CaseImages.read(
+        run,
+        channel_files(run.layout.raw / "imagesTr", case["case"], run.dataset_json),
+        run.validation(case["fold"]) / file,
+        run.layout.preprocessed / "gt_segmentations" / file,
+    )
+    panels = []
+    for modality, channels in run.modalities.items():
+        own = own_targets(run, modality) if run.lesion_labels else {}
+        scores = "".join(f"\n{score_text(case['targets'][target], ml=images.has_volume)}" for target in own)
+        panels.append(images.panel(f"{modality}{scores}", channels[0], own_targets(run, modality)))
+    shared = "" if run.lesion_labels else _shared(case["targets"], ml=images.has_volume)
+    title = f"{name}: {case['case']}, fold {case['fold']}, mean Dice {mean:.3f}{shared}"
+    return CasePanels(title, panels, images.spacing, images.sides)
+
+
+def _shared(targets: Mapping[str, Any], *, ml: bool) -> str:
+    lines = [f"{name}: {score_text(s, ml=ml)}".replace("\n", ", ") for name, s in list(targets.items())[:4]]
+    return "".join(f"\n{line}" for line in lines)
+
+
+def _caption(cases: Sequence[CasePanels]) -> str:
+    view = (
+        "Axial, seen from below: R is the patient's right side."
+        if cases[0].sides
+        else "The files do not say which side is which: shown as they lie."
+    )
+    outlines = "Solid blue: reference; dashed orange: prediction."
+    return f"The first channel of each modality. {outlines} {view} Slices are counted from the first one."

@@ -1,0 +1,110 @@
+"""One patient's page: images with outlines, volumes, mismatch and TSS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
+from nnunet_mgcl.evaluation.overlay import CasePanels, montage_figure, montage_slices
+from nnunet_mgcl.evaluation.tables import number
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.plans import channel_names
+from nnunet_mgcl.report.patient import RESEARCH, Patient, new_patient, validated_patient
+from nnunet_mgcl.report.patient_mismatch import mismatch_section
+from nnunet_mgcl.report.patient_tss import tss_section
+from nnunet_mgcl.report.section import Picture, Section, Table
+from nnunet_mgcl.report.style import WIDTH, figure_style
+
+
+def patient_sections(
+    run: ValidatedRun, content: Mapping[str, Any], case: str, images: Path | None, predictions: Path | None
+) -> list[Section]:
+    """The page's sections.
+
+    Args:
+        run: The evaluated folds.
+        content: Of their `evaluation.json`.
+        case: The patient's case.
+        images: Folder of the images of a new patient; None: a validated case.
+        predictions: What `mgcl predict` wrote for them.
+
+    Raises:
+        UserError: There is no such case, or an image of a new patient is missing.
+    """
+    new = images is not None and predictions is not None
+    patient = new_patient(run, case, images, predictions) if new else validated_patient(run, content, case)  # type: ignore[arg-type]
+    return [
+        Section("Patient", (patient.about, RESEARCH)),
+        tss_section(patient),
+        images_section(run, patient),
+        _volumes(run, patient),
+        mismatch_section(run, patient),
+    ]
+
+
+def images_section(run: ValidatedRun, patient: Patient) -> Section:
+    """Every channel on some slices through the lesion, with outlines."""
+    title = "Images"
+    if patient.images is None:
+        return Section(title, ("No pictures: nnUNet_raw is not set, and the images are there.",))
+    files = channel_files(patient.images, patient.case, run.dataset_json)
+    try:
+        case = CaseImages.read(run, files, patient.prediction, patient.reference)
+    except UserError as error:
+        if patient.reference is None:
+            raise
+        return Section(title, (f"No pictures: {error.where}: {error.found}.",))
+    names = channel_names(run.dataset_json)
+    owner = {channel: modality for modality, channels in run.modalities.items() for channel in channels}
+    rows = [case.panel(names[n], n, own_targets(run, owner.get(n, ""))) for n in names]
+    panels = CasePanels(patient.case, rows, case.spacing, case.sides)
+    with figure_style():
+        figure = montage_figure(panels, montage_slices(panels), WIDTH)
+    lesion = any(panels.lesion(predicted=p).any() for p in (False, True))
+    where = "Slices through the lesion" if lesion else "No lesion; slices through the middle"
+    view = (
+        "axial, seen from below: R is the patient's right side"
+        if case.sides
+        else "the files do not say which side is which"
+    )
+    outlines = "dashed orange: prediction" + ("" if patient.reference is None else "; solid blue: reference")
+    caption = f"{where}, {view}. Outlines of each channel's own lesion ({outlines})."
+    if not run.lesion_labels:
+        caption = caption.replace("each channel's own lesion", "all targets")
+    picture = Picture(f"case_{patient.case}_images", figure, caption, f"{len(rows)} channels of {patient.case}.", False)
+    return Section(title, pictures=(picture,))
+
+
+def _volumes(run: ValidatedRun, patient: Patient) -> Section:
+    """A row a target."""
+    title = "Volumes"
+    segmentation, properties = run.plans.image_reader_writer_class().read_seg(str(patient.prediction))
+    spacing = properties["spacing"]
+    if spacing[0] >= 900 * max(spacing[1:]):
+        return Section(title, ("The images are single slices without a thickness: there are no volumes.",))
+    if patient.scores is None:
+        ml = float(np.prod(spacing)) / 1000
+        rows = [(name, f"{np.isin(segmentation, labels).sum() * ml:.1f}") for name, labels in run.targets.items()]
+        return Section(title, tables=(Table("Volumes in ml", ("target", "prediction"), tuple(rows)),))
+    columns = ("target", "reference, ml", "prediction, ml", "Dice", "HD95, mm", "lesions", "predicted lesions")
+    scored = [
+        (
+            name,
+            f"{own['volume_ml']:.1f}",
+            f"{own['predicted_volume_ml']:.1f}",
+            number(own["dice"]),
+            number(own["hd95_mm"], "hd95_mm"),
+            str(own["lesions"]),
+            str(own["predicted_lesions"]),
+        )
+        for name, own in patient.scores.items()
+    ]
+    text = (
+        ("Undefined: neither reference nor prediction has a lesion.",) if any("undefined" in r for r in scored) else ()
+    )
+    return Section(title, text, (Table("Volumes and overlap", columns, tuple(scored)),))

@@ -1,0 +1,70 @@
+"""A patient's TSS on a scale from 0 to 1."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from nnunet_mgcl.report.patient import Patient, PatientTSS
+from nnunet_mgcl.report.section import Picture, Section
+from nnunet_mgcl.report.style import BLUE, GREY, VERMILION, WIDTH, figure_style
+
+TITLE = "Time since stroke (TSS)"
+
+
+def tss_section(patient: Patient) -> Section:
+    """The probability of TSS < 4.5 h with that of every fold, or why there is none."""
+    tss = patient.tss
+    truth = [f"The true TSS: {tss.truth}."] if tss.truth else []
+    if tss.probability is None:
+        return Section(TITLE, (f"No probability: {tss.reason}.", *truth))
+    sentence = in_words(tss)
+    with figure_style():
+        figure = _scale(tss)
+    caption = "The probability of TSS < 4.5 h; right of the dashed line, at 0.5, it is the likelier answer."
+    picture = Picture(f"case_{patient.case}_tss", figure, caption, sentence)
+    return Section(TITLE, (sentence, _calibration(tss), *truth), pictures=(picture,))
+
+
+def in_words(tss: PatientTSS) -> str:
+    """The result in one sentence."""
+    values = sorted(tss.folds.values())
+    if len(values) > 1:
+        spread = f"{len(values)} folds: {values[0]:.2f} to {values[-1]:.2f}, uncalibrated"
+    else:
+        spread = f"fold {', '.join(tss.folds)} alone, so no spread" if values else "no fold's own is written"
+    return f"TSS < 4.5 h with probability {tss.probability:.2f} ({spread})."
+
+
+def _calibration(tss: PatientTSS) -> str:
+    if not tss.calibration:
+        return "It is uncalibrated: the network's own probability."
+    return f"It is calibrated ({tss.calibration}); the network's own probability is {tss.raw:.2f}."
+
+
+def _scale(tss: PatientTSS) -> Figure:
+    """A row a fold, then a row for the mean and, where it is another, for the calibrated one."""
+    rows = [(f"fold {fold}", value, "o", BLUE) for fold, value in tss.folds.items()] if len(tss.folds) > 1 else []
+    name = "mean" if len(tss.folds) > 1 else "model"
+    assert tss.raw is not None and tss.probability is not None
+    rows.append((f"{name}, raw", tss.raw, "s", GREY))
+    if tss.calibration:
+        rows.append((f"{name}, calibrated", tss.probability, "D", VERMILION))
+    figure = Figure(figsize=(WIDTH * 0.7, 0.24 * len(rows) + 0.85))
+    axis = figure.add_subplot()
+    for row, (_, value, marker, colour) in enumerate(rows):
+        large = marker != "o"
+        axis.plot(value, row, marker, color=colour, markersize=9 if large else 6, clip_on=False)
+        if large:
+            right = value < 0.85
+            axis.annotate(f"{value:.2f}", (value, row), (9 if right else -9, 0), textcoords="offset points",
+                          ha="left" if right else "right", va="center", weight="bold",
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+    axis.axvline(0.5, color="black", linestyle="--", linewidth=0.8)
+    axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)), yticklabels=[row[0] for row in rows])
+    axis.set_xlabel("probability of TSS < 4.5 h")
+    axis.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.tick_params(axis="y", length=0)
+    axis.set_title("TSS ≥ 4.5 h", loc="left", fontsize="small")
+    axis.set_title("TSS < 4.5 h", loc="right", fontsize="small")
+    return figure

@@ -1,0 +1,238 @@
+"""Pictures and pages of cases whose files lie in several directions."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation import fold_summary
+from nnunet_mgcl.evaluation.fold_summary import draw_fold
+from nnunet_mgcl.evaluation.overlay import overlay_figure
+from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.report.overlays_section import chosen_cases, overlays_section, ranked_cases
+from nnunet_mgcl.report.patient import PatientTSS
+from nnunet_mgcl.report.patient_page import patient_sections
+from nnunet_mgcl.report.patient_tss import in_words
+
+SHAPE, SPACING = (6, 20, 16), (4.0, 3.0, 8.0)
+"""Upright `(Z, Y, X)`, and the voxel's x, y, z in mm."""
+TURN = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
+"""About the axis from foot to head."""
+DIRECTIONS = {"LPS": None, "RAS": None, "PIR": None, "oblique": TURN}
+
+
+def oriented(array: np.ndarray, direction: str) -> sitk.Image:
+    """An upright array as a file of this direction holds it."""
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(SPACING)
+    if turn := DIRECTIONS[direction]:
+        image.SetDirection(turn)
+        return sitk.DICOMOrient(image, "SRA")
+    return sitk.DICOMOrient(image, direction)
+
+
+def volumes() -> tuple[np.ndarray, np.ndarray]:
+    """A head whose brightest part is left, in front and above the middle; and that part."""
+    lesion = np.zeros(SHAPE, np.uint8)
+    lesion[4, 5:8, 11:14] = 1
+    image = np.zeros(SHAPE, np.float32)
+    image[:, 2:-2, 2:-2] = 50
+    return image + 100 * lesion, lesion
+
+
+@pytest.fixture
+def make_run(tmp_path, plans, dataset_json):
+    """A run with a validated case, stored in a direction, and the content of its `evaluation.json`."""
+
+    def make(direction="LPS", png=False, labels=None, tss=None):
+        ending, content = ".png" if png else ".nii.gz", deepcopy(plans)
+        json_content = dataset_json | {"file_ending": ending} | (labels or {})
+        content["image_reader_writer"] = "NaturalImage2DIO" if png else "SimpleITKIO"
+        layout = DatasetLayout("Dataset901_Tiny", tmp_path / "raw", tmp_path / "preprocessed")
+        model = tmp_path / "MGCLTrainer__nnUNetPlans__2d"
+        image, lesion = volumes()
+
+        def write(path, array):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stored = sitk.GetImageFromArray(array[4].astype(np.uint8)) if png else oriented(array, direction)
+            sitk.WriteImage(stored, str(path))
+
+        for folder, name in (("imagesTr", "case_1"), ("imagesTs", "new_1")):
+            for channel in range(3):
+                write(layout.raw / folder / f"{name}_{channel:04}{ending}", image + channel)
+        for folder in (layout.raw / "labelsTr", layout.preprocessed / "gt_segmentations", model / "fold_0/validation"):
+            write(folder / f"case_1{ending}", lesion)
+        write(tmp_path / "predicted" / f"new_1{ending}", lesion)
+        (model / "dataset.json").write_text(json.dumps(json_content))
+        (model / "plans.json").write_text(json.dumps(content))
+        run = ValidatedRun(layout, model, [{"train": [], "val": ["case_1"]}], [0])
+        scores = segmentation_metrics(lesion > 0, lesion > 0, SPACING[::-1], 2.0)
+        case = {"case": "case_1", "fold": 0, "patient": "case_1", "tss_class": None, "probability": None} | (tss or {})
+        return run, {"dataset": "Dataset901_Tiny", "cases": [case | {"targets": dict.fromkeys(run.targets, scores)}]}
+
+    return make
+
+
+def summary_figure(run, content, monkeypatch):
+    figures = []
+    monkeypatch.setattr(fold_summary, "draw_overlay", lambda _, cases, title: figures.append(overlay_figure(cases, 7)))
+    draw_fold(run.layout, run.model, "0", run.model / "x.png")
+    return figures[0]
+
+
+def section_figure(run, content, _):
+    return overlays_section(run, content).pictures[0].figure
+
+
+def patient_figure(run, content, _):
+    return picture(patient_sections(run, content, "case_1", None, None))
+
+
+def new_patient_figure(run, content, _):
+    raw = run.layout.raw
+    return picture(patient_sections(run, content, "new_1", raw / "imagesTs", raw.parent / "predicted"))
+
+
+def picture(sections):
+    return next(s for s in sections if s.title == "Images").pictures[0].figure
+
+
+FIGURES = (summary_figure, section_figure, patient_figure, new_patient_figure)
+
+
+def in_mm(axis):
+    """Where the brightest part of the drawn image is, from its middle: right and down, in mm."""
+    shown, (left, right, bottom, top) = axis.images[0].get_array(), axis.images[0].get_extent()
+    y, x = np.argwhere(shown > 100).mean(axis=0) + 0.5
+    across, down = x / shown.shape[1] * (right - left), y / shown.shape[0] * (bottom - top)
+    return across - (right - left) / 2, down - (bottom - top) / 2
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_what_is_left_in_the_patient_is_right_in_every_picture(make_run, monkeypatch, direction, draw) -> None:
+    figure = draw(*make_run(direction), monkeypatch)
+    axes = [axis for axis in figure.axes if axis.images]
+    assert len(axes) == 3
+    for axis in axes:
+        assert in_mm(axis) == pytest.approx((18, -10.5))  # 4.5 columns of 4 mm to the left, 3.5 rows of 3 mm forward
+        assert axis.get_aspect() == 1
+        letters = {text.get_text(): text.get_position()[0] for text in axis.texts}
+        assert letters["R"] < 0.1 and letters["L"] > 0.9
+        for outline in axis.collections:
+            x, y = outline.get_paths()[0].vertices.mean(axis=0)
+            assert (x - 32, y - 30) == pytest.approx((18, -10.5), abs=1.5)
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_pictures_without_a_direction_have_no_letters_and_lie_as_they_are(make_run, monkeypatch, draw) -> None:
+    figure = draw(*make_run(png=True), monkeypatch)
+    for axis in (axis for axis in figure.axes if axis.images):
+        assert not axis.texts
+        assert in_mm(axis) == pytest.approx((4.5, -3.5))
+
+
+class TestOverlaysSection:
+    def test_png_has_no_millilitres(self, make_run) -> None:
+        figure = section_figure(*make_run(png=True), None)
+        assert not any(" ml" in text.get_text() for axis in figure.axes for text in axis.texts)
+
+    def test_without_nnunet_raw_the_text_says_so_and_names_the_cases(self, make_run) -> None:
+        run, content = make_run()
+        section = overlays_section(replace(run, layout=replace(run.layout, raw=None)), content)
+        assert not section.pictures
+        assert "nnUNet_raw" in section.text[-1] and "case_1 (1.000)" in section.text[-1]
+
+    def test_missing_channel_is_named(self, make_run) -> None:
+        run, content = make_run()
+        (run.layout.raw / "imagesTr" / "case_1_0001.nii.gz").unlink()
+        assert "case_1_0001.nii.gz: no such file" in overlays_section(run, content).text[-1]
+
+    def test_cases_without_any_dice_are_no_candidates(self, make_run) -> None:
+        run, content = make_run()
+        content["cases"][0]["targets"] = {"lesion": {"dice": None}}
+        assert not overlays_section(run, content).pictures
+
+    @pytest.mark.parametrize(
+        ("dice", "expected"),
+        [
+            ([0.2], {"only case": 0}),
+            ([0.2, 0.9], {"best": 1, "worst": 0}),
+            ([0.5, 0.9, 0.1, 0.6], {"best": 1, "median": 0, "worst": 2}),
+            ([0.5, None, 0.1, 0.6], {"best": 3, "median": 0, "worst": 2}),
+        ],
+    )
+    def test_best_median_and_worst(self, dice, expected) -> None:
+        cases = [{"case": n, "targets": {"a": {"dice": d}, "b": {"dice": None}}} for n, d in enumerate(dice)]
+        chosen = chosen_cases(ranked_cases(cases))
+        assert {name: case["case"] for name, (_, case) in chosen.items()} == expected
+
+
+def words(sections) -> str:
+    cells = [str(row) for section in sections for table in section.tables for row in table.rows]
+    return "\n".join([*(text for section in sections for text in section.text), *cells])
+
+
+class TestPatient:
+    def new(self, made, table=None):
+        run, content = made
+        folder = run.layout.raw.parent / "predicted"
+        if table:
+            (folder / "tss.csv").write_text(table)
+        return patient_sections(run, content, "new_1", run.layout.raw / "imagesTs", folder)
+
+    def test_validated_case_has_its_out_of_fold_probability_and_no_spread(self, make_run) -> None:
+        made = make_run(tss={"tss_class": 1, "probability": 0.61, "calibrated_probability": 0.72})
+        text = words(patient_sections(*made, "case_1", None, None))
+        assert "TSS < 4.5 h with probability 0.72 (fold 0 alone, so no spread)" in text
+        assert "own probability is 0.61" in text and "true TSS: less than 4.5 h" in text
+        assert "no honest spread" in text and "no clinical use" in text
+
+    def test_new_patient_has_every_fold_s_probability(self, make_run) -> None:
+        head = "case,probability,probability_raw,calibration,probability_fold_0,probability_fold_3\n"
+        sections = self.new(make_run(), head + "new_1,0.7,0.6,platt,0.5,0.7\n")
+        assert "probability 0.70 (2 folds: 0.50 to 0.70, uncalibrated)" in words(sections)
+        assert "calibrated (platt)" in words(sections)
+        axis = next(s for s in sections if s.title.startswith("Time")).pictures[0].figure.axes[0]
+        rows = ["fold 0", "fold 3", "mean, raw", "mean, calibrated"]
+        assert [label.get_text() for label in axis.get_yticklabels()] == rows
+        marks = [line.get_xdata()[0] for line in axis.lines if line.get_marker() != "None"]
+        assert marks == [0.5, 0.7, 0.6, 0.7]
+
+    def test_volumes_are_in_millilitres(self, make_run) -> None:
+        assert "('lesion', '0.9')" in words(self.new(make_run()))  # 9 voxels of 4 x 3 x 8 mm
+
+    @pytest.mark.parametrize(
+        ("table", "reason"),
+        [(None, "has no tss.csv"), ("case,probability\nother,0.5\n", "no row of new_1")],
+    )
+    def test_without_a_probability_there_is_a_reason(self, make_run, table, reason) -> None:
+        assert reason in words(self.new(make_run(), table))
+
+    def test_foreign_tss_table_is_refused(self, make_run) -> None:
+        with pytest.raises(UserError, match=r"tss\.csv[\s\S]*predict again"):
+            self.new(make_run(), "case,tss_class\nnew_1,1\n")
+
+    def test_missing_channel_of_a_new_patient_is_refused(self, make_run) -> None:
+        made = make_run()
+        (made[0].layout.raw / "imagesTs" / "new_1_0002.nii.gz").unlink()
+        with pytest.raises(UserError, match="new_1_0002"):
+            self.new(made)
+
+    @pytest.mark.parametrize(("case", "near"), [("case_2", "case_1"), ("new_2", "new_1")])
+    def test_unknown_case_is_refused_with_a_near_one(self, make_run, case, near) -> None:
+        run, content = make_run()
+        folders = (None, None) if case == "case_2" else (run.layout.raw, run.layout.raw.parent / "predicted")
+        with pytest.raises(UserError, match=f"did you mean '{near}'"):
+            patient_sections(run, content, case, *folders)
+
+    def test_one_fold_has_no_spread(self) -> None:
+        assert "fold 2 alone" in in_words(PatientTSS(0.4, 0.4, "", {"2": 0.4}))
