@@ -9,7 +9,7 @@ from nnunet_mgcl.evaluation.evaluation_tables import reasons
 from nnunet_mgcl.evaluation.tables import number
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.report.section import Section, Table
-from nnunet_mgcl.report.wording import MEASURES, between, operating_point, spread
+from nnunet_mgcl.report.wording import MEASURES, between, spread
 
 TSS_MEASURES, TSS_RATES = ("AUROC", "Brier"), ("ACC", "SEN", "SPE")
 
@@ -78,12 +78,13 @@ def _headline(content: dict[str, Any], level: str) -> Table:
     if not tss["reason"]:
         rows += [_tss_row(tss["measures"], measure, "") for measure in TSS_MEASURES]
         half = tss["operating_points"]["0.5"]
-        rows += [_tss_row(half, measure, f" at {operating_point('0.5')}") for measure in TSS_RATES]
+        rows += [_tss_row(half, measure, " at 0.5") for measure in TSS_RATES]
     return Table("Headline numbers", ("", "cases", "value", f"{level} interval", "mean ± sd over folds"), tuple(rows))
 
 
 def _tss_row(block: dict[str, Any], measure: str, where: str) -> tuple[str, ...]:
     pooled = block["pooled"]
     return (
-        f"TSS, {MEASURES[measure]}{where}", str(pooled["cases"]), number(pooled[measure]["value"]), between(pooled[measure]["ci95"]), spread(block["folds"][measure]),
+        f"TSS, {MEASURES[measure]}{where}", str(pooled["cases"]), number(pooled[measure]["value"]),
+        between(pooled[measure]["ci95"]), spread(block["folds"][measure]),
     )  # fmt: skip

@@ -27,14 +27,14 @@ section { border-top: 1px solid #ccc; margin-top: 2rem; padding-top: 1.2rem; }
   font-weight: 600; }
 nav ol { columns: 18rem; margin: .3rem 0; padding-left: 1.6rem; }
 a { color: #00548a; }
-.wide { overflow-x: auto; margin: 1rem 0; }
+.wide { overflow-x: auto; margin: 0 0 1rem; }
 .table { background: linear-gradient(90deg, #fff 1.5rem, #fff0) left / 3rem 100% local,
   linear-gradient(-90deg, #fff 1.5rem, #fff0) right / 3rem 100% local,
   linear-gradient(90deg, #0003, #0000) left / .6rem 100% scroll,
   linear-gradient(-90deg, #0003, #0000) right / .6rem 100% scroll;
   background-repeat: no-repeat; } /* a shadow where there is more to scroll to */
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
+h3 { font-size: .95rem; margin: 1.4rem 0 .3rem; }
 th, td { padding: .3rem .7rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd;
   overflow-wrap: normal; }
 th:first-child { padding-left: 0; }
@@ -61,7 +61,7 @@ footer { border-top: 1px solid #ccc; margin-top: 2rem; font-size: .9rem; color: 
   .table { background: none; }
   figure, tr { break-inside: avoid; }
   figure.large img { min-width: 0; }
-  h2, caption { break-after: avoid; }
+  h2, h3 { break-after: avoid; }
   details::details-content { display: block; content-visibility: visible; height: auto; }
   summary { list-style: none; }
 }
@@ -123,10 +123,10 @@ def _table(table: Table) -> str:
     for row in table.rows:
         cells = "".join(f"<td{n}>{escape(cell)}</td>" for cell, n in zip(row[1:], number[1:], strict=True))
         body += f'<tr><th scope="row">{escape(row[0])}</th>{cells}</tr>\n'
-    caption = escape(table.caption)
+    caption = escape(table.caption)  # a heading: a <caption> would be cut off where a wide table scrolls
     return (
-        f'<div class="wide table" tabindex="0" role="region" aria-label="{caption}"><table>'
-        f"<caption>{caption}</caption>\n{head}<tbody>\n{body}</tbody>\n</table></div>\n"
+        f'<h3>{caption}</h3>\n<div class="wide table" tabindex="0" role="region" aria-label="{caption}">'
+        f'<table aria-label="{caption}">\n{head}<tbody>\n{body}</tbody>\n</table></div>\n'
     )
 
 

@@ -73,6 +73,6 @@ def _mark(axes: Axes, tss: dict[str, Any]) -> None:
         colour, marker = MARKS[place % len(MARKS)]
         label = f"{operating_point(name)}: SEN {number(sensitivity)}, SPE {number(specificity)}"
         axes.plot(
-            1 - specificity, sensitivity, marker, color=colour, markersize=9 - place, markeredgecolor="white",
+            1 - specificity, sensitivity, marker, color=colour, markersize=10 - 1.3 * place, markeredgecolor="white",
             linestyle="none", label=label, zorder=5 + place,
         )  # fmt: skip

@@ -93,11 +93,15 @@ def _operating_points(tss: dict[str, Any]) -> Table:
         span = dict.fromkeys(number(value) for value in (min(values), max(values))) if values else {}
         pooled = point["pooled"]
         rows.append(
-            (operating_point(name).capitalize(), " to ".join(span) or "none", str(pooled["cases"]),
+            (_upper(operating_point(name)), " to ".join(span) or "none", str(pooled["cases"]),
              *(with_interval(pooled[rate]) for rate in RATES))
         )  # fmt: skip
-    columns = ("Threshold chosen by", "thresholds", "cases", *(MEASURES[rate] for rate in RATES))
+    columns = ("", "thresholds", "cases", *(MEASURES[rate] for rate in RATES))
     return Table("Operating points, all cases (95 % interval)", columns, tuple(rows))
+
+
+def _upper(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _calibration(measures: dict[str, Any]) -> Table:

@@ -51,7 +51,9 @@ def operating_point(name: str) -> str:
     """An operating point of `evaluation.json` in words."""
     if name.startswith("sensitivity_"):
         return f"sensitivity {name.removeprefix('sensitivity_')} wanted"
-    return {"youden": "Youden's index", "0.5": "0.5", "calibrated_0.5": "0.5, calibrated"}.get(name, name)
+    return {"youden": "Youden's index", "0.5": "threshold 0.5", "calibrated_0.5": "threshold 0.5, calibrated"}.get(
+        name, name
+    )
 
 
 def file_stem(number: int, name: str) -> str:
