@@ -17,7 +17,7 @@ TSS_MEASURES, TSS_RATES = ("AUROC", "Brier"), ("ACC", "SEN", "SPE")
 def overview_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     """Dataset, model, cases and the headline numbers, and why some of them are missing."""
     resampling = content["settings"]["bootstrap"]
-    level = f"{resampling['level']:.0%}".replace("%", " %")
+    level = f"{resampling['level']:.0%}".replace("%", "\u00a0%")
     text = (
         "Every case was predicted by the model of the fold that did not train on it. Intervals hold "
         f"{level} of the results on {resampling['resamples']} resamples of the patients (bootstrap)."

@@ -56,10 +56,13 @@ footer { border-top: 1px solid #ccc; margin-top: 2rem; font-size: .9rem; color: 
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   a { color: inherit; text-decoration: none; }
   .wide { overflow: visible; }
-  table { font-size: 8.5pt; }
+  table { font-size: 8pt; }
+  th, td { min-width: 0; padding: .15rem .35rem; }
+  tbody th { min-width: 4rem; }
   td.number { white-space: normal; }
   .table { background: none; }
   figure, tr { break-inside: avoid; }
+  figure:not(.large) { max-width: 47%; }
   figure.large img { min-width: 0; }
   h2, h3 { break-after: avoid; }
   details::details-content { display: block; content-visibility: visible; height: auto; }
