@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 
@@ -27,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates where that is not done yet, and writes the page and its figures."""
     import torch
 
+    from nnunet_mgcl.commands.env import VARIABLE, extended
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.devices import require_device
@@ -35,7 +37,9 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.evaluation.validated_run import ValidatedRun
     from nnunet_mgcl.report.contents import case_sections, report_sections
     from nnunet_mgcl.report.written_report import report_folder, write_report
+    from nnunet_mgcl.resources import trainers_dir
 
+    os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # looking inside needs no `mgcl env`
     if (args.i is None) != (args.s is None) or (args.i and not args.case):
         raise UserError("-i, -s", "one of --case, -i and -s is missing", "all three for a new patient", "add it")
     device = torch.device(args.device)

@@ -59,11 +59,21 @@ def case_sections(
 
 
 def _analyses(run: ValidatedRun, device: torch.device) -> list[Section]:
+    """What is inside the networks of the first chosen fold, or why nobody can look."""
     fold = run.folds[0]
-    if not FoldLayout(run.model / f"fold_{fold}").phases.is_dir():
-        why = (
-            f"Fold {fold} was not trained by a trainer of this plugin, so there are no phases and no head to look into."
-        )
-        return [Section("Inside the network", (why,))]
+    if why := _why_not(run, fold):
+        return [Section("Inside the network", (f"There are no analysis figures: {why}.",))]
     trained = TrainedFold(run, fold, device)
     return [analysis(trained) for analysis in ANALYSES]
+
+
+def _why_not(run: ValidatedRun, fold: int) -> str | None:
+    layout = FoldLayout(run.model / f"fold_{fold}")
+    identifier = run.plans.get_configuration(run.configuration).data_identifier
+    if not layout.phases.is_dir():
+        return f"fold {fold} was not trained by a trainer of this plugin, so it has no phases and no head"
+    if not (layout.root / "checkpoint_final.pth").is_file():
+        return f"fold {fold} has no checkpoint_final.pth"
+    if not (run.layout.preprocessed / identifier).is_dir():
+        return f"{identifier}, nnU-Net's folder of the preprocessed cases, is not there"
+    return None

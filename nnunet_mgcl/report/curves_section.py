@@ -18,7 +18,7 @@ from nnunet_mgcl.files import read_json
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import CYCLE, GREY, HALF_WIDTH, WIDTH, figure_style
-from nnunet_mgcl.report.wording import counted
+from nnunet_mgcl.report.wording import counted, fold_names
 
 TITLE = "Learning curves"
 LINES = ("-", "--", "-.", ":")
@@ -42,12 +42,14 @@ def curves_section(run: ValidatedRun) -> Section:
         return _stock(folds)
     paths = {fold: layout.phases / "curves.json" for fold, layout in folds.items()}
     curves = {fold: read_json(path) for fold, path in paths.items() if path.is_file()}
-    text = [
-        f"{counted(len(curves), 'fold')}; a line a modality and fold. Losses of different phases are different "
-        "functions and cannot be compared."
-    ]
-    if without := [str(fold) for fold in run.folds if fold not in curves]:
-        text.append(f"No phases/curves.json in fold {', '.join(without)}, so its curves are not drawn.")
+    text = []
+    if curves:
+        text = [
+            f"{counted(len(curves), 'fold')}; a line a modality and fold. Losses of different phases are different "
+            "functions and cannot be compared."
+        ]
+    if without := [fold for fold in run.folds if fold not in curves]:
+        text.append(f"No phases/curves.json in {fold_names(without)}, so its curves are not drawn.")
     text += _skipped(folds)
     phases = list(dict.fromkeys(phase for own in curves.values() for phase in own))
     names = list(dict.fromkeys(name for own in curves.values() for panel in own.values() for name in panel["curves"]))
@@ -72,7 +74,7 @@ def _skipped(folds: Mapping[int, FoldLayout]) -> list[str]:
         state = read_json(layout.state) if layout.state.is_file() else {}
         for part in state.get("skipped", []):
             skipped.setdefault(part, []).append(str(fold))
-    parts = [f"{part.replace('/', ' of ')} (fold {', '.join(own)})" for part, own in skipped.items()]
+    parts = [f"{part.replace('/', ' of ')} ({fold_names(own)})" for part, own in skipped.items()]
     if not parts:
         return []
     return [f"Skipped, because the cases to contrast held a single class: {'; '.join(parts)}."]
@@ -92,11 +94,10 @@ def _picture(
         axes.ticklabel_format(useOffset=False)
         axes.grid(alpha=0.25)
         if limit is not None:
-            axes.axhline(limit, color=GREY, linestyle=(0, (1, 3)), linewidth=1)
+            axes.axhline(limit, color=GREY, linestyle=":", linewidth=1.5)
         handles = [Line2D([], [], color=looks[n][0], linestyle=looks[n][1], label=n) for n in names]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    folds = f"fold {', '.join(map(str, panels))}"
-    caption = f"{measured.capitalize()} over {counting}s, {folds}."
+    caption = f"{measured.capitalize()} over {counting}s, {fold_names(panels)}."
     if counting != "epoch":
         caption += f" The {counting}s are sorted by it."
     if limit is not None:
@@ -125,8 +126,8 @@ def _stock(folds: Mapping[int, FoldLayout]) -> Section:
     paths = {fold: layout.root / "progress.png" for fold, layout in folds.items()}
     there = {fold: path for fold, path in paths.items() if path.is_file()}
     text = ["A stock trainer of nnU-Net has one phase; its own picture of each fold follows."]
-    if missing := [str(fold) for fold in folds if fold not in there]:
-        text.append(f"No progress.png in fold {', '.join(missing)}.")
+    if missing := [fold for fold in folds if fold not in there]:
+        text.append(f"No progress.png in {fold_names(missing)}.")
     pictures = [_own_picture(fold, path) for fold, path in there.items()]
     return Section(TITLE, tuple(text if there else text[1:]), pictures=tuple(pictures), folded=len(pictures) > 1)
 
@@ -135,6 +136,7 @@ def _own_picture(fold: int, path: Path) -> Picture:
     image = imread(path)
     with figure_style():
         figure = Figure(figsize=(WIDTH, WIDTH * image.shape[0] / image.shape[1]))
+        figure.set_layout_engine("none")
         axes = figure.add_axes((0, 0, 1, 1))
         axes.imshow(image, aspect="auto")
         axes.set_axis_off()

@@ -34,7 +34,7 @@ a { color: #00548a; }
   linear-gradient(-90deg, #0003, #0000) right / .6rem 100% scroll;
   background-repeat: no-repeat; } /* a shadow where there is more to scroll to */
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-h3 { font-size: .95rem; margin: 1.4rem 0 .3rem; }
+.caption { font-size: .95rem; margin: 1.4rem 0 .3rem; }
 th, td { padding: .3rem .7rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd;
   overflow-wrap: normal; }
 th:first-child { padding-left: 0; }
@@ -64,7 +64,7 @@ footer { border-top: 1px solid #ccc; margin-top: 2rem; font-size: .9rem; color: 
   figure, tr { break-inside: avoid; }
   figure:not(.large) { max-width: 47%; }
   figure.large img { min-width: 0; }
-  h2, h3 { break-after: avoid; }
+  h2, .caption { break-after: avoid; }
   details::details-content { display: block; content-visibility: visible; height: auto; }
   summary { list-style: none; }
 }
@@ -126,9 +126,11 @@ def _table(table: Table) -> str:
     for row in table.rows:
         cells = "".join(f"<td{n}>{escape(cell)}</td>" for cell, n in zip(row[1:], number[1:], strict=True))
         body += f'<tr><th scope="row">{escape(row[0])}</th>{cells}</tr>\n'
-    caption = escape(table.caption)  # a heading: a <caption> would be cut off where a wide table scrolls
-    return (
-        f'<h3>{caption}</h3>\n<div class="wide table" tabindex="0" role="region" aria-label="{caption}">'
+    caption = escape(table.caption)
+    lead, colon, rest = caption.partition(": ")
+    return (  # no <caption>: it would be cut off where a wide table scrolls
+        f'<p class="caption"><b>{lead}</b>{colon}{rest}</p>\n'
+        f'<div class="wide table" tabindex="0" role="region" aria-label="{caption}">'
         f'<table aria-label="{caption}">\n{head}<tbody>\n{body}</tbody>\n</table></div>\n'
     )
 

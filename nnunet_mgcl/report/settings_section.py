@@ -12,6 +12,7 @@ from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.report.section import Section, Table
+from nnunet_mgcl.report.wording import fold_names
 
 TRAINING = {"torch_version": "torch", "cudnn_version": "cuDNN", "device": "device", "gpu_name": "GPU"}
 """What is taken from nnU-Net's debug.json; most of the rest names folders and the host."""
@@ -36,9 +37,16 @@ def _commands(run: ValidatedRun, content: dict[str, Any]) -> Table:
     model = f"-d {name} -tr {trainer} -p {plans} -c {configuration}"
     chosen = "" if len(run.folds) == len(run.splits) else f" -f {' '.join(map(str, run.folds))}"
     options = f"--tolerance {settings['surface_dice_tolerance_mm']:g} --sensitivity {settings['sensitivity']:g}"
-    rows = [("train", f"nnUNetv2_train {name} {configuration} {fold} -tr {trainer} -p {plans}") for fold in run.folds]
-    rows += [("evaluate", f"mgcl evaluate {model}{chosen} {options}"), ("report", f"mgcl report {model}{chosen}")]
-    return Table("Commands", ("", "command"), tuple(rows))
+    folds = " ".join(map(str, run.folds))
+    rows = (
+        (
+            "train",
+            f"for fold in {folds}; do nnUNetv2_train {name} {configuration} $fold -tr {trainer} -p {plans}; done",
+        ),
+        ("evaluate", f"mgcl evaluate {model}{chosen} {options}"),
+        ("report", f"mgcl report {model}{chosen}"),
+    )
+    return Table("Commands", ("", ""), rows)
 
 
 def _folds(run: ValidatedRun) -> Table:
@@ -48,7 +56,7 @@ def _folds(run: ValidatedRun) -> Table:
         classes = [table.positive(case) if table else None for case in split["val"]]
         counts = (classes.count(value) for value in (True, False, None))
         rows.append((f"Fold {fold}", str(len(split["train"])), str(len(split["val"])), *map(str, counts)))
-    columns = ("", "training cases", "validation cases", "TSS < 4.5 h", "later", "TSS unknown")
+    columns = ("", "training cases", "validation cases", "TSS\u00a0<\u00a04.5\u00a0h", "later", "TSS unknown")
     return Table("Folds; the TSS is of the validation cases", columns, tuple(rows))
 
 
@@ -96,7 +104,7 @@ def _at_training(run: ValidatedRun, key: str) -> str:
             folds.setdefault(value, []).append(str(fold))
     if len(folds) == 1:
         return next(iter(folds))
-    return "; ".join(f"{value} (fold {', '.join(own)})" for value, own in folds.items())
+    return "; ".join(f"{value} ({fold_names(own)})" for value, own in folds.items())
 
 
 def _block(run: ValidatedRun) -> Table:

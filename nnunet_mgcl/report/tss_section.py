@@ -11,7 +11,16 @@ from nnunet_mgcl.report.hours_picture import hours_picture
 from nnunet_mgcl.report.reliability_picture import reliability_picture
 from nnunet_mgcl.report.roc_picture import roc_picture
 from nnunet_mgcl.report.section import Picture, Section, Table
-from nnunet_mgcl.report.wording import MEASURES, between, counted, number, operating_point, spread, with_interval
+from nnunet_mgcl.report.wording import (
+    MEASURES,
+    between,
+    counted,
+    fold_names,
+    number,
+    operating_point,
+    spread,
+    with_interval,
+)
 
 TITLE = "Time since stroke (TSS)"
 
@@ -66,8 +75,8 @@ def _about_calibration(tss: dict[str, Any]) -> list[str]:
         ]
     reasons = {own["reason"] for own in calibration["per_fold"].values() if own["reason"]}
     for reason in sorted(reasons - {calibration["reason"]}):
-        folds = ", ".join(fold for fold, own in calibration["per_fold"].items() if own["reason"] == reason)
-        lines.append(f"The cases of fold {folds} are not calibrated: {reason}.")
+        folds = [fold for fold, own in calibration["per_fold"].items() if own["reason"] == reason]
+        lines.append(f"The cases of {fold_names(folds)} are not calibrated: {reason}.")
     return lines
 
 

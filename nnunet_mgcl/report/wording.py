@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from nnunet_mgcl.evaluation.tables import mean_sd, number
@@ -29,6 +29,12 @@ MEASURES = {
 def counted(count: int, noun: str) -> str:
     """`1 case`, `12 cases`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def fold_names(folds: Iterable[int | str]) -> str:
+    """`fold 0`, `folds 0, 1, 2`."""
+    names = [str(fold) for fold in folds]
+    return f"fold{'' if len(names) == 1 else 's'} {', '.join(names)}"
 
 
 def between(interval: Sequence[float] | None, measure: str = "") -> str:
