@@ -34,7 +34,7 @@ def tss_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
         return Section(TITLE, ("Not evaluated: the TSS of no validated case is known.",))
     text = [
         f"Positive is a TSS < 4.5 h: {tss['positive']} of {counted(tss['cases'], 'case')} with a known TSS"
-        + (f"; {counted(tss['unknown_tss'], 'other case')} without one are left out." if tss["unknown_tss"] else "."),
+        + (f"; left out: {counted(tss['unknown_tss'], 'other case')} without one." if tss["unknown_tss"] else "."),
     ]
     if reason := tss["measures"]["pooled"]["reason"]:
         text.append(f"There is no ROC curve, and AUROC and average precision are undefined: {reason}.")
