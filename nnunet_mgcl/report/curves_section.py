@@ -60,7 +60,7 @@ def curves_section(run: ValidatedRun) -> Section:
             phase,
             {fold: own[phase] for fold, own in curves.items() if phase in own},
             looks,
-            limit if phase.startswith("pseudo_label") else None,
+            limit if phase == "pseudo_label_1" else None,
         )
         for phase in phases
     ]
@@ -99,7 +99,7 @@ def _picture(
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     caption = f"{measured.capitalize()} over {counting}s, {fold_names(panels)}."
     if counting != "epoch":
-        caption += f" The {counting}s are sorted by it."
+        caption += f" The {counting}s in which a lesion was found are sorted by it."
     if limit is not None:
         caption += f" Self-training takes those above the dotted line, {limit:g}."
     last = {n: [p["curves"][n][-1] for p in panels.values() if p["curves"].get(n)] for n in names}

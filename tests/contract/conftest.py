@@ -183,6 +183,7 @@ def _write_phases(fold: Path) -> None:
         "pseudo_label_1": {"axes": confidence, "curves": {"DWI": [0.9, 0.6], "FLAIR": []}},
         "coarse": {"axes": loss, "curves": {"DWI": [3.1]}},
         "segment": {"axes": loss, "curves": {"all branches": [0.5, 0.25]}},
+        "pseudo_label_2": {"axes": confidence, "curves": {"DWI": [0.95]}},
         "tss": {"axes": loss, "curves": {"mrff": [0.7, 0.6]}},
     }
     (fold / "phases" / "curves.json").write_text(json.dumps(curves))

@@ -208,13 +208,14 @@ def test_curves_of_every_phase_branch_and_fold(make_run, sections_of) -> None:
     model = make_run()
     (model / "fold_2" / "phases" / "curves.json").unlink()
     section = sections_of(model)[CURVES]
-    phases = ("seed", "pseudo_label_1", "coarse", "segment", "tss")
+    phases = ("seed", "pseudo_label_1", "coarse", "segment", "pseudo_label_2", "tss")
     assert names(section) == [f"curves_{phase}" for phase in phases]
     seed = section.pictures[0].figure
     assert len(seed.axes[0].get_lines()) == 2 * 2
     assert [text.get_text() for text in seed.legends[0].get_texts()] == ["DWI", "FLAIR"]
     styles = {(line.get_color(), line.get_linestyle()) for line in seed.axes[0].get_lines()}
     assert len(styles) == len({style for _, style in styles}) == 2
+    assert ["0.7" in picture.caption for picture in section.pictures] == [False, True, False, False, False, False]
     text = " ".join(section.text)
     assert "coarse of FLAIR (folds 0, 1, 2)" in text and "No phases/curves.json in fold 2" in text
 
