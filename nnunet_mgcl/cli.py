@@ -15,7 +15,7 @@ from nnunet_mgcl.files import explaining_writes
 # (torch, nnunetv2) belong into `run`.
 COMMANDS = (
     "env", "doctor", "phantom", "convert", "plan", "prepare", "schema", "predict", "summary", "evaluate", "compare",
-    "mismatch",
+    "report", "mismatch",
 )  # fmt: skip
 
 

@@ -24,14 +24,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluates, writes `evaluation.json`, `evaluation_cases.csv` and the model's calibration and prints the tables."""
     from rich.console import Console
-    from rich.progress import track
 
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.evaluation.evaluation import evaluation, evaluation_path, write_evaluation
+    from nnunet_mgcl.evaluation.evaluated import evaluate, own_path
     from nnunet_mgcl.evaluation.evaluation_tables import reasons, segmentation_table, tss_table
-    from nnunet_mgcl.evaluation.stored_calibration import store_calibration
     from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 
     if not args.tolerance >= 0:
@@ -40,18 +38,12 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--sensitivity", str(args.sensitivity), "a number above 0 and up to 1", "change it")
     model = model_folder(args.d, args.tr, args.p, args.c, [], "checkpoint_final.pth")
     validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
+    content, table = evaluate(validated, args.tolerance, args.sensitivity)
     console = Console()
-    progress = track(validated.scores(args.tolerance), "Cases", validated.case_count, transient=True, console=console)
-    content = evaluation(validated, list(progress), args.tolerance, args.sensitivity)
-    all_folds = len(validated.folds) == len(validated.splits)
-    path = evaluation_path(model, validated.folds, all_folds)
-    table = write_evaluation(path, content)
     console.print(segmentation_table(content))
     if not content["tss"]["reason"]:
         console.print(tss_table(content))
     for line in reasons(content):
         print(line)
-    if done := store_calibration(model, content["tss"], validated.folds, all_folds):
-        print(done)
-    print(f"all numbers: {path}\ncases:       {table}")
+    print(f"all numbers: {own_path(validated)}\ncases:       {table}")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.errors import UserError, some
+from nnunet_mgcl.evaluation.evaluated import outdated
 from nnunet_mgcl.evaluation.evaluation import evaluation_path
 from nnunet_mgcl.files import read_json
 
@@ -44,11 +45,8 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(path, "no such file", "an evaluated model", remedy)
     content = read_json(path)
-    for fold in content["folds"]:
-        for name in ("summary.json", "tss.csv"):
-            file = path.parent / f"fold_{fold}" / "validation" / name
-            if file.is_file() and file.stat().st_mtime > path.stat().st_mtime:
-                raise UserError(path, f"older than fold_{fold}/validation/{name}", "a current evaluation", remedy)
+    if why := outdated(path, content["folds"]):
+        raise UserError(path, why, "a current evaluation", remedy)
     return content
 
 

@@ -9,6 +9,8 @@ from matplotlib import style
 
 WIDTH = 7.2
 """Inches of a figure over the whole page."""
+HALF_WIDTH = 4.4
+"""Inches of a figure of which two stand side by side; its letters can be read on a phone."""
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, GREY = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#666666",
 )  # fmt: skip

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
@@ -21,14 +20,12 @@ from nnunet_mgcl.evaluation import bootstrap, calibration
 from nnunet_mgcl.evaluation.calibration import Calibration
 from nnunet_mgcl.evaluation.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.stored_calibration import KEY
-from nnunet_mgcl.plans import resolve_block
 from nnunet_mgcl.training.validation import _tss_csv
 
 NAME = "Dataset901_Tiny"
-SHAPE, SPACING = (4, 12, 10), (1.5, 1.0, 5.0)
+SHAPE = (4, 12, 10)
 CASES = [f"case_{number:02}" for number in range(15)]
 SPLITS = [{"train": CASES[:f] + CASES[f + 5 :], "val": CASES[f : f + 5]} for f in (0, 5, 10)]
-NO_LESION = "case_05"
 SHARED = {"labels": {"background": 0, "lesion": 1}}
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
 IGNORE = {"labels": {"background": 0, "lesion": 1, "ignore": 2}}
@@ -41,62 +38,6 @@ MASKS = {
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch) -> None:
     monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
-
-
-def write_mask(path: Path, array: np.ndarray) -> None:
-    image = sitk.GetImageFromArray(array.astype(np.uint8))
-    image.SetSpacing(SPACING)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(path))
-
-
-def label_map(random: np.random.Generator, highest: int) -> np.ndarray:
-    result = np.zeros(SHAPE, np.uint8)
-    for label in range(1, highest + 1):
-        z, y, x = random.integers((0, 0, 0), (2, 7, 5))
-        result[z : z + 3, y : y + 5, x : x + 4] = label
-    return result
-
-
-@pytest.fixture
-def dataset(workspace: Path) -> Path:
-    """The preprocessed dataset: split, TSS table (`case_14` unknown) and references (`case_05` without lesion)."""
-    preprocessed = workspace / "preprocessed" / NAME
-    (preprocessed / "splits_final.json").write_text(json.dumps(SPLITS))
-    rows = [f"{case},{number % 2},p{number // 2}" for number, case in enumerate(CASES[:-1])]
-    (preprocessed / "tss.csv").write_text("\n".join(["case,tss_class,patient", *rows, ""]))
-    return preprocessed
-
-
-@pytest.fixture
-def make_run(dataset: Path, workspace: Path, plans, dataset_json):
-    """Writes what three trained folds leave, and returns the results folder."""
-
-    def make(trainer="MGCLTrainer", labels=SHARED, seed=0, tss=True, highest=1, folds=(0, 1, 2)) -> Path:
-        model = workspace / "results" / NAME / f"{trainer}__nnUNetPlans__2d"
-        json_content, content = dataset_json | labels, deepcopy(plans)
-        if trainer.startswith("MGCL"):
-            block = resolve_block(content, "2d", json_content, tss_known=tss).model_dump(mode="json")
-            content["configurations"]["2d"]["mgcl"] = block
-        model.mkdir(parents=True)
-        (model / "plans.json").write_text(json.dumps(content))
-        (model / "dataset.json").write_text(json.dumps(json_content))
-        references, predictions = np.random.default_rng(100), np.random.default_rng(seed)
-        table = read_tss_table(dataset / "tss.csv", CASES)
-        for case in CASES:
-            reference = label_map(references, highest) * (case != NO_LESION)
-            write_mask(dataset / "gt_segmentations" / f"{case}.nii.gz", reference)
-        for fold in folds:
-            validation = model / f"fold_{fold}" / "validation"
-            for case in SPLITS[fold]["val"]:
-                write_mask(validation / f"{case}.nii.gz", label_map(predictions, min(highest, 3)))
-            (validation / "summary.json").write_text("{}")
-            if tss:
-                text = _tss_csv({case: float(predictions.random()) for case in SPLITS[fold]["val"]}, table)
-                (validation / "tss.csv").write_text(text)
-        return model
-
-    return make
 
 
 def evaluate(*arguments: str, trainer="MGCLTrainer") -> int:
@@ -160,7 +101,7 @@ class TestEvaluate:
             for case, dice in expected.items():
                 assert {name: own["dice"] for name, own in cases[case].items()} == pytest.approx(dice)
 
-    def test_spacing_is_the_image_s_in_the_order_of_the_axes(self, make_run, dataset) -> None:
+    def test_spacing_is_the_image_s_in_the_order_of_the_axes(self, make_run, dataset, write_mask) -> None:
         model = make_run()
         reference, shifted = np.zeros((2, *SHAPE), np.uint8)
         reference[1:3, 2:5, 2:5] = 1
@@ -359,7 +300,7 @@ class TestEvaluateRefuses:
         (folder / "case_06.nii.gz").write_bytes(b"half")
         assert str(folder / "case_06.nii.gz") in self.refusal()
 
-    def test_a_segmentation_of_another_shape(self, make_run) -> None:
+    def test_a_segmentation_of_another_shape(self, make_run, write_mask) -> None:
         write_mask(make_run() / "fold_1" / "validation" / "case_06.nii.gz", np.zeros((4, 12, 9)))
         assert "case_06.nii.gz" in self.refusal()
 

@@ -1,0 +1,59 @@
+"""`mgcl report`: what a trained model achieved, as one HTML page and single figures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("report", help="one HTML page, and single figures, of an evaluated model or a case")
+    parser.add_argument("-d", required=True, help="dataset name or number")
+    parser.add_argument("-c", required=True, help="configuration, e.g. 2d")
+    parser.add_argument("-tr", default="MGCLTrainer", help="trainer, also a stock one (default: %(default)s)")
+    parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
+    parser.add_argument("-f", nargs="+", help="folds (default: all of the split)")
+    parser.add_argument("--case", metavar="ID", help="the page of one patient instead: a validated case")
+    parser.add_argument("-i", type=Path, metavar="IMAGES", help="with --case: the images of a new patient ...")
+    parser.add_argument("-s", type=Path, metavar="PREDICTIONS", help="... and what mgcl predict wrote for them")
+    parser.add_argument("-o", type=Path, metavar="FOLDER", help="where to (default: report in the results folder)")
+    parser.add_argument(
+        "-device", default="cpu", choices=["cuda", "cpu", "mps"], help="for the analysis figures (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates where that is not done yet, and writes the page and its figures."""
+    import torch
+
+    from nnunet_mgcl.commands.env import VARIABLE, extended
+    from nnunet_mgcl.commands.predict import model_folder
+    from nnunet_mgcl.data.layout import DatasetLayout
+    from nnunet_mgcl.devices import require_device
+    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.evaluation.evaluated import current_evaluation
+    from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+    from nnunet_mgcl.report.contents import case_sections, report_sections
+    from nnunet_mgcl.report.written_report import report_folder, write_report
+    from nnunet_mgcl.resources import trainers_dir
+
+    os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # looking inside needs no `mgcl env`
+    if (args.i is None) != (args.s is None) or (args.i and not args.case):
+        raise UserError("-i, -s", "one of --case, -i and -s is missing", "all three for a new patient", "add it")
+    device = torch.device(args.device)
+    require_device(device)
+    model = model_folder(args.d, args.tr, args.p, args.c, [], "checkpoint_final.pth")
+    validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
+    folder = args.o or report_folder(validated)
+    content = current_evaluation(validated)
+    name = ", ".join([content["dataset"], *content["model"].split("__")])
+    if args.case:
+        sections = case_sections(validated, content, args.case, args.i, args.s)
+        page = write_report(folder / f"case_{args.case}.html", f"{args.case}: {name}", validated, sections)
+    else:
+        sections = report_sections(validated, content, device)
+        page = write_report(folder / "index.html", name, validated, sections)
+    print(f"report:  {page}\nfigures: {folder / 'figures'}")
+    return 0

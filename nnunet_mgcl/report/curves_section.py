@@ -1,0 +1,144 @@
+"""Learning curves: of every phase for a model of this plugin, nnU-Net's own picture for a stock trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.files import read_json
+from nnunet_mgcl.network.build import resolved_config
+from nnunet_mgcl.report.section import Picture, Section
+from nnunet_mgcl.report.style import CYCLE, GREY, HALF_WIDTH, WIDTH, figure_style
+from nnunet_mgcl.report.wording import counted, fold_names
+
+TITLE = "Learning curves"
+LINES = ("-", "--", "-.", ":")
+PHASES = {
+    "seed": "seed: segmentation on the labelled cases",
+    "pseudo_label_1": "pseudo_label_1: confidence in the pool's masks",
+    "self_train": "self_train: segmentation with the pool",
+    "pseudo_label_2": "pseudo_label_2: confidence in the pool's masks",
+    "coarse": "coarse: contrast of slices",
+    "fine": "fine: contrast of patches",
+    "segment": "segment: segmentation of all modalities",
+    "tss": "tss: the TSS head",
+}
+"""What the phases do, in a few words."""
+
+
+def curves_section(run: ValidatedRun) -> Section:
+    """A panel a phase with a line a branch and fold; skipped branches and folds without curves in words."""
+    folds = {fold: FoldLayout(run.model / f"fold_{fold}") for fold in run.folds}
+    if not any(layout.phases.is_dir() for layout in folds.values()):
+        return _stock(folds)
+    paths = {fold: layout.phases / "curves.json" for fold, layout in folds.items()}
+    curves = {fold: read_json(path) for fold, path in paths.items() if path.is_file()}
+    text = []
+    if curves:
+        text = [
+            f"{counted(len(curves), 'fold')}; a line a modality and fold. Losses of different phases are different "
+            "functions and cannot be compared."
+        ]
+    if without := [fold for fold in run.folds if fold not in curves]:
+        text.append(f"No phases/curves.json in {fold_names(without)}, so its curves are not drawn.")
+    text += _skipped(folds)
+    phases = list(dict.fromkeys(phase for own in curves.values() for phase in own))
+    names = list(dict.fromkeys(name for own in curves.values() for panel in own.values() for name in panel["curves"]))
+    looks = {name: (CYCLE[i % len(CYCLE)], LINES[i % len(LINES)]) for i, name in enumerate(names)}
+    limit = resolved_config(run.plans.get_configuration(run.configuration)).pseudo_label.confidence
+    pictures = [
+        _picture(
+            phase,
+            {fold: own[phase] for fold, own in curves.items() if phase in own},
+            looks,
+            limit if phase == "pseudo_label_1" else None,
+        )
+        for phase in phases
+    ]
+    return Section(TITLE, tuple(text), pictures=tuple(pictures))
+
+
+def _skipped(folds: Mapping[int, FoldLayout]) -> list[str]:
+    """Branches that had nothing to learn from in a phase, with the folds."""
+    skipped: dict[str, list[str]] = {}
+    for fold, layout in folds.items():
+        state = read_json(layout.state) if layout.state.is_file() else {}
+        for part in state.get("skipped", []):
+            skipped.setdefault(part, []).append(str(fold))
+    parts = [f"{part.replace('/', ' of ')} ({fold_names(own)})" for part, own in skipped.items()]
+    if not parts:
+        return []
+    return [f"Skipped, because the cases to contrast held a single class: {'; '.join(parts)}."]
+
+
+def _picture(
+    phase: str, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, tuple[str, Any]], limit: float | None
+) -> Picture:
+    counting, measured = next(iter(panels.values()))["axes"]
+    with figure_style():
+        figure = Figure(figsize=(HALF_WIDTH, 2.9))
+        axes = figure.add_subplot()
+        names = _draw(axes, panels, looks)
+        axes.set(title=PHASES.get(phase, phase), xlabel=counting, ylabel=measured)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(left=0.5)
+        axes.ticklabel_format(useOffset=False)
+        axes.grid(alpha=0.25)
+        if limit is not None:
+            axes.axhline(limit, color=GREY, linestyle=":", linewidth=1.5)
+        handles = [Line2D([], [], color=looks[n][0], linestyle=looks[n][1], label=n) for n in names]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    caption = f"{measured.capitalize()} over {counting}s, {fold_names(panels)}."
+    if counting != "epoch":
+        caption += f" The {counting}s in which a lesion was found are sorted by it."
+    if limit is not None:
+        caption += f" Self-training takes those above the dotted line, {limit:g}."
+    last = {n: [p["curves"][n][-1] for p in panels.values() if p["curves"].get(n)] for n in names}
+    ends = ", ".join(f"{n} {sum(values) / len(values):.3g}" for n, values in last.items())
+    return Picture(f"curves_{phase}", figure, caption, f"Curves of {phase}; they end, on average, at: {ends}.")
+
+
+def _draw(axes: Axes, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, tuple[str, Any]]) -> list[str]:
+    """Draws every curve; returns the names of those that have a value."""
+    drawn = dict.fromkeys(looks, False)
+    for panel in panels.values():
+        for name, values in panel["curves"].items():
+            drawn[name] |= bool(values)
+            colour, line = looks[name]
+            axes.plot(
+                range(1, len(values) + 1), values, color=colour, linestyle=line, alpha=0.7,
+                linewidth=1.2 if len(panels) > 1 else 1.6, marker="." if len(values) < 15 else None,
+            )  # fmt: skip
+    return [name for name, there in drawn.items() if there]
+
+
+def _stock(folds: Mapping[int, FoldLayout]) -> Section:
+    """nnU-Net's own pictures."""
+    paths = {fold: layout.root / "progress.png" for fold, layout in folds.items()}
+    there = {fold: path for fold, path in paths.items() if path.is_file()}
+    text = ["A stock trainer of nnU-Net has one phase; its own picture of each fold follows."]
+    if missing := [fold for fold in folds if fold not in there]:
+        text.append(f"No progress.png in {fold_names(missing)}.")
+    pictures = [_own_picture(fold, path) for fold, path in there.items()]
+    return Section(TITLE, tuple(text if there else text[1:]), pictures=tuple(pictures), folded=len(pictures) > 1)
+
+
+def _own_picture(fold: int, path: Path) -> Picture:
+    image = imread(path)
+    with figure_style():
+        figure = Figure(figsize=(WIDTH, WIDTH * image.shape[0] / image.shape[1]))
+        figure.set_layout_engine("none")
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.imshow(image, aspect="auto")
+        axes.set_axis_off()
+    caption = f"Fold {fold}: nnU-Net's losses, pseudo Dice, epoch durations and learning rate."
+    return Picture(f"progress_fold_{fold}", figure, caption, caption, drawing=False)

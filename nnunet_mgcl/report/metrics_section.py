@@ -1,0 +1,85 @@
+"""The segmentation measures of each target, over cases, over folds and fold by fold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES as SEGMENTATION
+from nnunet_mgcl.evaluation.tss_summary import RATES
+from nnunet_mgcl.report.section import Section, Table
+from nnunet_mgcl.report.wording import MEASURES, between, number, spread
+
+
+def metrics_section(content: dict[str, Any]) -> Section:
+    """A table a target, and one of the empty masks."""
+    tolerance = content["settings"]["surface_dice_tolerance_mm"]
+    text = [
+        "Dice and surface Dice (surfaces within "
+        f"{tolerance:g} mm) and lesion F1 (whole lesions found) are best at 1; volume difference and HD95 (the 95th "
+        "percentile of the distances between the surfaces) at 0. A case in which one mask is empty counts with the "
+        "worst value, a case in which both are is left out of all but the volumes. docs/evaluation.md defines every "
+        "measure.",
+    ]
+    for target, own in content["segmentation"].items():
+        missing = [measure for measure in SEGMENTATION if own[measure]["cases"]["mean"] is None]
+        if missing:
+            names = ", ".join(MEASURES[measure] for measure in missing)
+            text.append(f"{target}: {names} undefined, because no case has a lesion, neither drawn nor predicted.")
+    tables = [_target(target, own) for target, own in content["segmentation"].items()]
+    return Section("Segmentation", tuple(text), (*tables, _empty_masks(content)))
+
+
+def _target(target: str, own: dict[str, Any]) -> Table:
+    rows = []
+    for measure in SEGMENTATION:
+        cases, folds = own[measure]["cases"], own[measure]["folds"]
+        rows.append(
+            (MEASURES[measure], str(cases["n"]), spread(cases, measure), between(cases["ci95"], measure),
+             spread(folds, measure))
+        )  # fmt: skip
+    columns = ("", "cases", "mean ± sd over cases", "95 % interval of the mean", "mean ± sd over folds")
+    return Table(target, columns, tuple(rows))
+
+
+def _empty_masks(content: dict[str, Any]) -> Table:
+    """How often there was nothing to find, and nothing found."""
+    counts = ("empty_reference", "empty_prediction", "both_empty")
+    rows = [(target, *(str(own[count]) for count in counts)) for target, own in content["segmentation"].items()]
+    return Table("Empty masks", ("", "without lesion", "nothing predicted", "both"), tuple(rows))
+
+
+def folds_section(content: dict[str, Any]) -> Section:
+    """Every fold by itself, folded away."""
+    tables = [_target_by_fold(target, own, content) for target, own in content["segmentation"].items()]
+    text = ["Means ± sd over the fold's cases. A fold validates few cases, so its numbers vary."]
+    if content["tss"]["reason"]:
+        text.append(f"TSS: not evaluated, {content['tss']['reason']}.")
+    else:
+        tables.append(_tss_by_fold(content["tss"]))
+        text += [
+            f"TSS, fold {fold}: {own['reason']}, so not every measure is defined."
+            for fold, own in content["tss"]["measures"]["per_fold"].items()
+            if own["reason"]
+        ]
+    return Section("Fold by fold", tuple(text), tuple(tables), folded=True)
+
+
+def _target_by_fold(target: str, own: dict[str, Any], content: dict[str, Any]) -> Table:
+    rows = []
+    for fold in map(str, content["folds"]):
+        by_measure = [spread(own[measure]["per_fold"][fold], measure) for measure in SEGMENTATION]
+        cases = sum(str(case["fold"]) == fold for case in content["cases"])
+        rows.append((f"Fold {fold}", str(cases), *by_measure))
+    return Table(target, ("", "cases", *(MEASURES[measure] for measure in SEGMENTATION)), tuple(rows))
+
+
+def _tss_by_fold(tss: dict[str, Any]) -> Table:
+    measures = ("AUROC", "AP", "Brier", "ECE")
+    half = tss["operating_points"]["0.5"]["per_fold"]
+    rows = [
+        (f"Fold {fold}", str(own["cases"]), *(number(own[measure]) for measure in measures),
+         *(number(half[fold][rate]) for rate in RATES))
+        for fold, own in tss["measures"]["per_fold"].items()
+    ]  # fmt: skip
+    columns = ("", "cases", *(MEASURES[m] for m in measures), *(f"{MEASURES[rate]} at 0.5" for rate in RATES))
+    return Table("TSS < 4.5 h", columns, tuple(rows))

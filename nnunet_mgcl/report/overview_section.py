@@ -1,0 +1,90 @@
+"""What was evaluated, and the few numbers that matter most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.evaluation.evaluation_tables import reasons
+from nnunet_mgcl.evaluation.tables import number
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.report.section import Section, Table
+from nnunet_mgcl.report.wording import MEASURES, between, spread
+
+TSS_MEASURES, TSS_RATES = ("AUROC", "Brier"), ("ACC", "SEN", "SPE")
+
+
+def overview_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
+    """Dataset, model, cases and the headline numbers, and why some of them are missing."""
+    resampling = content["settings"]["bootstrap"]
+    level = f"{resampling['level']:.0%}".replace("%", "\u00a0%")
+    text = (
+        "Every case was predicted by the model of the fold that did not train on it. Intervals hold "
+        f"{level} of the results on {resampling['resamples']} resamples of the patients (bootstrap)."
+    )
+    notes = [line[0].upper() + line[1:] for line in reasons(content)]
+    if len({case["patient"] for case in content["cases"]}) < 2:
+        notes.append("All cases are of one patient, so there is no interval")
+    tables = [_headline(content, level), _facts(run, content)]
+    if notes:
+        tables.insert(1, Table("What to know about these numbers", ("",), tuple((note,) for note in notes)))
+    return Section("Overview", (text,), tuple(tables))
+
+
+def _facts(run: ValidatedRun, content: dict[str, Any]) -> Table:
+    trainer, plans, configuration = (*content["model"].split("__"), "", "")[:3]
+    labelled = {case for split in run.splits for part in ("train", "val") for case in split[part]}
+    cases = content["cases"]
+    rows = [
+        ("Dataset", content["dataset"]),
+        ("Trainer", trainer),
+        ("Plans, configuration", f"{plans}, {configuration}"),
+        ("Folds", f"{', '.join(map(str, content['folds']))} (of {len(run.splits)})"),
+        ("Cases", f"{len(cases)} validated, of {len(labelled)} labelled"),
+        ("Patients", str(len({case["patient"] for case in cases}))),
+        ("Targets", ", ".join(content["segmentation"])),
+        ("Modalities", _modalities(run)),
+        ("TSS of the cases", _tss(cases)),
+    ]
+    return Table("What was evaluated", ("", ""), tuple(rows))
+
+
+def _modalities(run: ValidatedRun) -> str:
+    """Each branch with its channels; a stock trainer has channels only."""
+    names = run.dataset_json.get("channel_names", run.dataset_json.get("modality", {}))
+    block = run.plans.get_configuration(run.configuration).configuration.get("mgcl", {})
+    modalities = MGCLConfig.model_validate(block).modalities or {}
+    if not modalities:
+        return ", ".join(names.values())
+    own = {name: ", ".join(names[str(channel)] for channel in channels) for name, channels in modalities.items()}
+    return "; ".join(name if name == channels else f"{name} ({channels})" for name, channels in own.items())
+
+
+def _tss(cases: list[dict[str, Any]]) -> str:
+    classes = [case["tss_class"] for case in cases]
+    early, late, unknown = (classes.count(value) for value in (1, 0, None))
+    return "unknown" if unknown == len(cases) else f"{early} < 4.5 h, {late} later, {unknown} unknown"
+
+
+def _headline(content: dict[str, Any], level: str) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for target, own in content["segmentation"].items():
+        dice = own["dice"]["cases"]
+        rows.append(
+            (f"Dice, {target}", str(dice["n"]), number(dice["mean"]), between(dice["ci95"]),
+             spread(own["dice"]["folds"]))
+        )  # fmt: skip
+    tss = content["tss"]
+    if not tss["reason"]:
+        rows += [_tss_row(tss["measures"], measure, "") for measure in TSS_MEASURES]
+        half = tss["operating_points"]["0.5"]
+        rows += [_tss_row(half, measure, " at 0.5") for measure in TSS_RATES]
+    return Table("Headline numbers", ("", "cases", "value", f"{level} interval", "mean ± sd over folds"), tuple(rows))
+
+
+def _tss_row(block: dict[str, Any], measure: str, where: str) -> tuple[str, ...]:
+    pooled = block["pooled"]
+    return (
+        f"TSS, {MEASURES[measure]}{where}", str(pooled["cases"]), number(pooled[measure]["value"]),
+        between(pooled[measure]["ci95"]), spread(block["folds"][measure]),
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""What the model was trained with: plan, settings of the phases, versions, seeds, folds and commands."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+from nnunet_mgcl import __version__
+from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.files import read_json
+from nnunet_mgcl.report.section import Section, Table
+from nnunet_mgcl.report.wording import fold_names
+
+TRAINING = {"torch_version": "torch", "cudnn_version": "cuDNN", "device": "device", "gpu_name": "GPU"}
+"""What is taken from nnU-Net's debug.json; most of the rest names folders and the host."""
+NOT_NOTED = "not noted"
+
+
+def settings_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
+    """Everything that somebody needs to train the model again, folded away. No path and no host is named."""
+    phases = any(FoldLayout(run.model / f"fold_{fold}").phases.is_dir() for fold in run.folds)
+    text = ["What it takes to train this model again. The plan is plans.json of the results folder."]
+    tables = [_commands(run, content), _folds(run), _plan(run), _versions(run, content)]
+    if phases:
+        tables.append(_block(run))
+    else:
+        text.append("A stock trainer of nnU-Net has no settings of phases, and no random seed of its own.")
+    return Section("Settings", tuple(text), tuple(tables), folded=True)
+
+
+def _commands(run: ValidatedRun, content: dict[str, Any]) -> Table:
+    trainer, plans, configuration = (*run.model.name.split("__"), "", "")[:3]
+    name, settings = run.layout.name, content["settings"]
+    model = f"-d {name} -tr {trainer} -p {plans} -c {configuration}"
+    chosen = "" if len(run.folds) == len(run.splits) else f" -f {' '.join(map(str, run.folds))}"
+    options = f"--tolerance {settings['surface_dice_tolerance_mm']:g} --sensitivity {settings['sensitivity']:g}"
+    folds = " ".join(map(str, run.folds))
+    rows = (
+        (
+            "train",
+            f"for fold in {folds}; do nnUNetv2_train {name} {configuration} $fold -tr {trainer} -p {plans}; done",
+        ),
+        ("evaluate", f"mgcl evaluate {model}{chosen} {options}"),
+        ("report", f"mgcl report {model}{chosen}"),
+    )
+    return Table("Commands", ("", ""), rows)
+
+
+def _folds(run: ValidatedRun) -> Table:
+    rows = []
+    for fold in run.folds:
+        split, table = run.splits[fold], run.tss_table
+        classes = [table.positive(case) if table else None for case in split["val"]]
+        counts = (classes.count(value) for value in (True, False, None))
+        rows.append((f"Fold {fold}", str(len(split["train"])), str(len(split["val"])), *map(str, counts)))
+    columns = ("", "training cases", "validation cases", "TSS\u00a0<\u00a04.5\u00a0h", "later", "TSS unknown")
+    return Table("Folds; the TSS is of the validation cases", columns, tuple(rows))
+
+
+def _plan(run: ValidatedRun) -> Table:
+    plan = run.plans.get_configuration(run.configuration)
+    network = plan.configuration["architecture"]
+    arguments = network["arch_kwargs"]
+    rows = [
+        ("Plans", run.plans.plans_name),
+        ("Configuration", run.configuration),
+        ("Patch size (voxels)", _joined(plan.patch_size, " x ")),
+        ("Batch size", str(plan.batch_size)),
+        ("Spacing (mm)", _joined(plan.spacing, " x ")),
+        ("Median image (voxels)", _joined(plan.configuration["median_image_size_in_voxels"], " x ")),
+        ("Normalisation", ", ".join(dict.fromkeys(plan.normalization_schemes))),
+        ("Network", network["network_class_name"].split(".")[-1]),
+        ("Stages", str(arguments["n_stages"])),
+        ("Features a stage", _joined(arguments["features_per_stage"], ", ")),
+        ("Batch Dice", "yes" if plan.batch_dice else "no"),
+    ]
+    return Table("Plan", ("", "value"), tuple(rows))
+
+
+def _versions(run: ValidatedRun, content: dict[str, Any]) -> Table:
+    """Of this report, and what nnU-Net noted at the training."""
+    now = {name: version(name) for name in ("nnunetv2", "torch", "numpy", "scikit-learn", "monai")}
+    trained = {name: _at_training(run, key) for key, name in TRAINING.items()}
+    rows = [
+        ("nnunet_mgcl", __version__, NOT_NOTED),
+        ("nnunet_mgcl, evaluation", content["nnunet_mgcl"], ""),
+        ("Python", platform.python_version(), NOT_NOTED),
+        *((name, own, trained.get(name) or NOT_NOTED) for name, own in now.items()),
+        *((name, "", own) for name, own in trained.items() if own and name not in now),
+    ]
+    return Table("Versions", ("", "this report", "training"), tuple(rows))
+
+
+def _at_training(run: ValidatedRun, key: str) -> str:
+    """What debug.json of the folds says, with the folds where they differ."""
+    folds: dict[str, list[str]] = {}
+    for fold in run.folds:
+        path = FoldLayout(run.model / f"fold_{fold}").root / "debug.json"
+        value = str(read_json(path).get(key)) if path.is_file() else "None"
+        if value != "None":
+            folds.setdefault(value, []).append(str(fold))
+    if len(folds) == 1:
+        return next(iter(folds))
+    return "; ".join(f"{value} ({fold_names(own)})" for value, own in folds.items())
+
+
+def _block(run: ValidatedRun) -> Table:
+    """The resolved `mgcl` block of the plan."""
+    block = run.plans.get_configuration(run.configuration).configuration.get("mgcl", {})
+    return Table("Settings of the phases (mgcl block of the plan)", ("", "value"), tuple(_flat(block)))
+
+
+def _flat(block: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """`coarse.epochs`, `120`."""
+    for key, value in block.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _joined(value, ", ") if isinstance(value, list) else _word(value)
+
+
+def _joined(values: list[Any], separator: str) -> str:
+    return separator.join(map(_word, values))
+
+
+def _word(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,35 @@
+"""A report on disk: a page and the figures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.files import write_text
+from nnunet_mgcl.report.files import write_pictures
+from nnunet_mgcl.report.page import report_page
+from nnunet_mgcl.report.section import Section
+
+
+def report_folder(run: ValidatedRun) -> Path:
+    """`report` in the results folder, named after the folds where they are not all."""
+    whole = len(run.folds) == len(run.splits)
+    return run.model / ("report" if whole else f"report_folds_{'_'.join(map(str, run.folds))}")
+
+
+def write_report(path: Path, title: str, run: ValidatedRun, sections: Sequence[Section]) -> Path:
+    """Writes the figures and then the page; returns the page.
+
+    Args:
+        path: The page; the figures are written to `figures/` beside it.
+        title: Its heading.
+        run: What it is about.
+        sections: Its content.
+    """
+    notices = ["Research only; no clinical use"]
+    if "phantom" in run.dataset_json:  # mgcl phantom wrote the dataset
+        notices.append("Synthetic data: no patients")
+    images = write_pictures(path.parent, sections)
+    write_text(path, report_page(title, notices, sections, images))
+    return path

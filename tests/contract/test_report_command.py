@@ -1,0 +1,114 @@
+"""`mgcl report` on a results folder as training leaves it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from nnunet_mgcl import cli
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.evaluation import bootstrap
+from nnunet_mgcl.report import contents
+from nnunet_mgcl.report.section import Section
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+
+
+@pytest.fixture
+def without_sections(monkeypatch) -> None:
+    """A report of one word: what is tested is the command."""
+    monkeypatch.setattr("nnunet_mgcl.report.contents.report_sections", lambda *_: [Section("Word", ("word",))])
+
+
+def report(*arguments: str) -> int:
+    return cli.main(["report", "-d", "901", "-c", "2d", *arguments])
+
+
+def test_page_and_figures_are_written_and_say_nothing_about_this_machine(make_run, workspace, capsys) -> None:
+    model = make_run()
+    assert report() == 0
+    page = (model / "report" / "index.html").read_text()
+    figures = {path.name for path in (model / "report" / "figures").iterdir()}
+    assert {"dice_per_volume_1_lesion.png", "dice_per_volume_1_lesion.svg", "tss_roc.svg", "curves_seed.svg"} <= figures
+    assert str(model / "report" / "index.html") in capsys.readouterr().out
+    everything = page + "".join(path.read_text() for path in (model / "report" / "figures").glob("*.svg"))
+    for private in (str(workspace), os.uname().nodename + "<", "secret-host", os.environ.get("USER") or "/home/"):
+        assert private not in everything or private == "root", private
+    assert "Research only; no clinical use" in page and "Synthetic" not in page
+    before = {path: path.read_bytes() for path in (model / "report").rglob("*") if path.is_file()}
+    report()
+    assert {path: path.read_bytes() for path in (model / "report").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("without_sections")
+class TestCommand:
+    def test_some_folds_have_a_folder_of_their_own(self, make_run) -> None:
+        model = make_run(folds=(0, 2))
+        report("-f", "2", "0")
+        assert (model / "report_folds_0_2" / "index.html").is_file()
+        assert (model / "evaluation_folds_0_2.json").is_file()
+
+    def test_another_folder(self, make_run, tmp_path) -> None:
+        make_run()
+        report("-o", str(tmp_path / "elsewhere"))
+        assert (tmp_path / "elsewhere" / "index.html").is_file()
+
+    def test_a_current_evaluation_is_taken_as_it_is(self, make_run, capsys) -> None:
+        model = make_run()
+        report()
+        assert "evaluation.json: there is none; evaluating" in capsys.readouterr().out
+        before = (model / "evaluation.json").stat().st_mtime_ns
+        report()
+        assert "evaluating" not in capsys.readouterr().out
+        assert (model / "evaluation.json").stat().st_mtime_ns == before
+
+    @pytest.mark.parametrize("newer", ["validation", "table", "split"])
+    def test_an_outdated_evaluation_is_done_again_with_its_settings(self, make_run, dataset, newer, capsys) -> None:
+        model = make_run()
+        cli.main(["evaluate", "-d", "901", "-c", "2d", "--tolerance", "1", "--sensitivity", "0.8"])
+        path = {
+            "validation": model / "fold_1" / "validation" / "summary.json",
+            "table": dataset / "tss.csv",
+            "split": dataset / "splits_final.json",
+        }[newer]
+        later = (model / "evaluation.json").stat().st_mtime + 10
+        os.utime(path, (later, later))
+        capsys.readouterr()
+        report()
+        assert "evaluation.json: older than" in capsys.readouterr().out
+        settings = json.loads((model / "evaluation.json").read_text())["settings"]
+        assert (settings["surface_dice_tolerance_mm"], settings["sensitivity"]) == (1, 0.8)
+
+    def test_a_phantom_is_called_synthetic(self, make_run) -> None:
+        model = make_run(labels={"phantom": {"cases": 15}})
+        report()
+        assert "Synthetic data: no patients" in (model / "report" / "index.html").read_text()
+
+
+class TestRefuses:
+    @pytest.mark.parametrize("arguments", ["-i a -s b", "--case x -i a", "--case x -s b"])
+    def test_a_new_patient_that_is_half_named(self, make_run, arguments) -> None:
+        make_run()
+        with pytest.raises(UserError, match="--case, -i and -s"):
+            report(*arguments.split())
+
+    def test_a_model_that_is_not_validated(self, make_run) -> None:
+        make_run(folds=(0,))
+        with pytest.raises(UserError, match="-f 0"):
+            report()
+
+
+def test_case_pages_are_made_of_the_case_s_sections(make_run, monkeypatch) -> None:
+    model, seen = make_run(), []
+    monkeypatch.setattr(contents, "case_sections", lambda *given: seen.append(given[2:]) or [Section("Mine")])
+    report("--case", "case_03")
+    assert seen == [("case_03", None, None)]
+    assert "case_03: Dataset901_Tiny" in (model / "report" / "case_case_03.html").read_text()
+    report("--case", "new", "-i", "images", "-s", "predictions")
+    assert seen[1:] == [("new", Path("images"), Path("predictions"))]

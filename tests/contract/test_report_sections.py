@@ -1,0 +1,286 @@
+"""The report's sections on everything that a results folder may lack: a reason in words, never a NaN or a crash."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import astuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.evaluation import bootstrap, calibration
+from nnunet_mgcl.evaluation.evaluated import current_evaluation
+from nnunet_mgcl.evaluation.stored_calibration import KEY
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.report import contents
+from nnunet_mgcl.report.contents import report_sections
+from nnunet_mgcl.report.curves_section import TITLE as CURVES
+from nnunet_mgcl.report.section import Section
+from nnunet_mgcl.report.style import figure_style
+from nnunet_mgcl.report.tss_section import TITLE as TSS
+
+NAME = "Dataset901_Tiny"
+MASKS = {
+    "labels": {"background": 0, "A": 1, "B": 2, "A+B": 3},
+    "mgcl": {"modalities": {"A": [0, 2], "B": [1]}, "lesion_labels": {"A": [1, 3], "B": [2, 3]}},
+}
+REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
+IGNORE = {"labels": {"background": 0, "lesion": 1, "ignore": 2}}
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+
+
+@pytest.fixture(autouse=True)
+def no_networks(monkeypatch) -> None:
+    """These runs have none to look into."""
+    monkeypatch.setattr(contents, "ANALYSES", ())
+
+
+@pytest.fixture
+def sections_of(dataset) -> Callable[..., dict[str, Section]]:
+    """The sections by title, after a look at every word and figure."""
+
+    def sections(model: Path, *folds: str) -> dict[str, Section]:
+        run = ValidatedRun.find(DatasetLayout.find("901"), model, folds or None)
+        with_titles = {s.title: s for s in report_sections(run, current_evaluation(run), torch.device("cpu"))}
+        for section in with_titles.values():
+            require_words(section)
+        return with_titles
+
+    return sections
+
+
+def require_words(section: Section) -> None:
+    """Draws the figures and refuses what is no word and no number."""
+    texts = [section.title, *section.text]
+    for table in section.tables:
+        texts += [table.caption, *table.columns, *(cell for row in table.rows for cell in row)]
+        assert all(len(row) == len(table.columns) for row in table.rows)
+    for picture in section.pictures:
+        texts += [picture.caption, picture.alt]
+        with figure_style():
+            picture.figure.draw_without_rendering()
+        texts += [text.get_text() for text in picture.figure.findobj(match=lambda artist: hasattr(artist, "get_text"))]
+        for axes in picture.figure.axes:
+            assert axes.has_data(), f"{picture.name}: an empty axis"
+    for text in texts:
+        assert not re.search(r"\b(nan|inf|None|null)\b|\{|\}", text), f"{section.title}: {text}"
+    assert section.text or section.tables or section.pictures
+
+
+def names(section: Section) -> list[str]:
+    return [picture.name for picture in section.pictures]
+
+
+@pytest.mark.parametrize(
+    ("labels", "highest", "targets"),
+    [
+        ({}, 1, ["lesion"]),
+        (REGIONS, 2, ["whole", "core"]),
+        (IGNORE, 2, ["lesion"]),
+        (MASKS, 3, ["A", "B"]),
+        ({"channel_names": {"0": "DWI"}, "mgcl": {"modalities": {"DWI": [0]}}}, 1, ["lesion"]),
+    ],
+    ids=["label", "regions", "ignore", "masks", "one modality"],
+)
+def test_every_kind_of_labels(make_run, sections_of, labels, highest, targets) -> None:
+    sections = sections_of(make_run(labels=labels, highest=highest))
+    assert [table.caption for table in sections["Segmentation"].tables] == [*targets, "Empty masks"]
+    assert names(sections["Dice per lesion volume"]) == [f"dice_per_volume_{i}_{t}" for i, t in enumerate(targets, 1)]
+    assert sections["Dice per lesion volume"].text  # case_05 has no lesion
+    assert "tss_roc" in names(sections[TSS])
+
+
+def test_one_fold(make_run, sections_of) -> None:
+    sections = sections_of(make_run(folds=(1,)), "1")
+    notes = str(astuple(sections["Overview"].tables[1]))
+    assert "One fold only" in notes and "none for fold 1" in notes
+    assert ("Youden's index", "none", "0", "undefined", "undefined", "undefined") in sections[TSS].tables[1].rows
+
+
+def test_a_fold_of_one_class(make_run, sections_of, dataset) -> None:
+    rows = [f"case_{i:02},{int(i < 5)}" for i in range(15)]
+    (dataset / "tss.csv").write_text("\n".join(["case,tss_class", *rows, ""]))
+    model = make_run()
+    assert "no negative cases" in str(sections_of(model)["Fold by fold"].text)
+    tss = sections_of(model, "0")[TSS]
+    assert "AUROC and average precision are undefined: no negative cases" in str(tss.text)
+    assert "tss_roc" not in names(tss)
+
+
+def test_raw_and_calibrated_probabilities_are_compared(make_run, sections_of, monkeypatch) -> None:
+    model = make_run()
+    raw = sections_of(model)[TSS]
+    assert "The probabilities are not calibrated: 7 positive and 7 negative cases" in str(raw.text)
+    assert "tss_reliability" in names(raw) and len(raw.tables) == 2
+    monkeypatch.setattr(calibration, "CASES_OF_A_CLASS", 3)
+    for path in model.glob("fold_*/validation/tss.csv"):
+        header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+        for row in rows:  # better than chance
+            own = header.index("probability")
+            row[own] = str(float(row[own]) / 2 + (0.3 if int(row[0][-2:]) % 2 else 0))
+        path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+    (model / "evaluation.json").unlink()
+    calibrated = sections_of(model)[TSS]
+    assert "mgcl predict calibrates by Platt scaling" in str(calibrated.text)
+    assert [row[0] for row in calibrated.tables[2].rows] == ["Raw", "Calibrated"]
+    (picture,) = (p for p in calibrated.pictures if p.name == "tss_reliability")
+    assert "14 raw and 14 calibrated" in picture.caption
+    assert json.loads((model / "plans.json").read_text())[KEY]  # as mgcl evaluate leaves it
+
+
+def test_hours_are_drawn_where_they_are_known(make_run, sections_of, dataset) -> None:
+    model = make_run()
+    assert "tss_hours" not in names(sections_of(model)[TSS])
+    rows = [f"case_{i:02},{i % 2 * 9}" for i in range(14)]
+    (dataset / "tss.csv").write_text("\n".join(["case,tss_hours", *rows, ""]))
+    tss = sections_of(model)[TSS]
+    assert "tss_hours" in names(tss)
+    assert "1 other case without one" in tss.text[0]
+
+
+@pytest.mark.parametrize("lost", ["head", "table", "cases"])
+def test_without_a_tss_the_reason_is_told(make_run, sections_of, dataset, lost) -> None:
+    if lost == "cases":
+        (dataset / "tss.csv").write_text("case,tss_class\ncase_14,1\n")
+    model = make_run(tss=lost != "head")
+    if lost == "table":
+        (dataset / "tss.csv").unlink()
+    folds = ["0"] if lost == "cases" else []
+    section = sections_of(model, *folds)[TSS]
+    reasons = {"head": "no trained TSS head", "table": "no tss.csv", "cases": "the TSS of no validated case is known"}
+    assert reasons[lost] in section.text[0]
+    assert not section.tables and not section.pictures
+
+
+def test_a_stock_trainer_has_nnunet_s_own_curves_and_no_phases(make_run, sections_of) -> None:
+    from matplotlib.figure import Figure
+
+    model = make_run("nnUNetTrainer", tss=False)
+    for fold in (0, 1):
+        Figure(figsize=(3, 5)).savefig(model / f"fold_{fold}" / "progress.png")
+    sections = sections_of(model)
+    assert names(sections[CURVES]) == ["progress_fold_0", "progress_fold_1"]
+    assert "No progress.png in fold 2" in str(sections[CURVES].text)
+    assert "was not trained by a trainer of this plugin" in sections["Inside the network"].text[0]
+    assert "random_seed" not in str(sections["Settings"].tables)
+
+
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        ("phases", "was not trained by a trainer of this plugin"),
+        ("checkpoint_final.pth", "no checkpoint_final.pth"),
+        ("preprocessed", "nnUNetPlans_2d, nnU-Net's folder"),
+        ("nothing", None),
+    ],
+)
+def test_networks_are_looked_into_where_there_is_all_it_takes(
+    make_run, sections_of, dataset, monkeypatch, lost, why
+) -> None:
+    seen = []
+    monkeypatch.setattr(contents, "ANALYSES", (lambda fold: seen.append(fold) or Section("Mine", ("text",)),))
+    model = make_run()
+    (model / "fold_0" / "checkpoint_final.pth").touch()
+    if lost == "phases":
+        shutil.rmtree(model / "fold_0" / "phases")
+    elif lost == "preprocessed":
+        shutil.rmtree(dataset / "nnUNetPlans_2d")
+    elif lost != "nothing":
+        (model / "fold_0" / lost).unlink()
+    sections = sections_of(model)
+    if why:
+        assert why in sections["Inside the network"].text[0] and not seen
+    else:
+        assert "Mine" in sections and seen[0].fold == 0
+    assert not any(str(dataset.parent) in text for section in sections.values() for text in section.text)
+
+
+def test_curves_of_every_phase_branch_and_fold(make_run, sections_of) -> None:
+    model = make_run()
+    (model / "fold_2" / "phases" / "curves.json").unlink()
+    section = sections_of(model)[CURVES]
+    phases = ("seed", "pseudo_label_1", "coarse", "segment", "pseudo_label_2", "tss")
+    assert names(section) == [f"curves_{phase}" for phase in phases]
+    seed = section.pictures[0].figure
+    assert len(seed.axes[0].get_lines()) == 2 * 2
+    assert [text.get_text() for text in seed.legends[0].get_texts()] == ["DWI", "FLAIR"]
+    styles = {(line.get_color(), line.get_linestyle()) for line in seed.axes[0].get_lines()}
+    assert len(styles) == len({style for _, style in styles}) == 2
+    assert ["0.7" in picture.caption for picture in section.pictures] == [False, True, False, False, False, False]
+    text = " ".join(section.text)
+    assert "coarse of FLAIR (folds 0, 1, 2)" in text and "No phases/curves.json in fold 2" in text
+
+
+def test_without_any_curves_the_reason_is_told(make_run, sections_of) -> None:
+    model = make_run(folds=(0,))
+    (model / "fold_0" / "phases" / "curves.json").unlink()
+    assert sections_of(model, "0")[CURVES].text[0].startswith("No phases/curves.json in fold 0")
+
+
+def test_settings_name_neither_folders_nor_hosts(make_run, sections_of, workspace) -> None:
+    tables = {table.caption: table for table in sections_of(make_run())["Settings"].tables}
+    text = str([astuple(table) for table in tables.values()])
+    assert str(workspace) not in text and "secret-host" not in text
+    rows = {row[0]: row[1:] for row in tables["Versions"].rows}
+    assert rows["torch"][1] == "2.9.9+fake" and rows["GPU"] == ("", "A GPU") and "cuDNN" not in rows
+    assert ("random_seed", "12345") in tables["Settings of the phases (mgcl block of the plan)"].rows
+    train = "for fold in 0 1 2; do nnUNetv2_train Dataset901_Tiny 2d $fold -tr MGCLTrainer -p nnUNetPlans; done"
+    assert tables["Commands"].rows[0] == ("train", train)
+    assert tables["Folds; the TSS is of the validation cases"].rows[2] == ("Fold 2", "10", "5", "2", "2", "1")
+
+
+def test_versions_that_differ_between_folds_are_told_by_fold(make_run, sections_of) -> None:
+    model = make_run()
+    (model / "fold_1" / "debug.json").write_text(json.dumps({"torch_version": "2.8"}))
+    (model / "fold_2" / "debug.json").unlink()
+    tables = {table.caption: table for table in sections_of(model)["Settings"].tables}
+    rows = {row[0]: row[1:] for row in tables["Versions"].rows}
+    assert rows["torch"][1] == "2.9.9+fake (fold 0); 2.8 (fold 1)"
+
+
+def test_a_3d_model(make_run, sections_of) -> None:
+    tables = {t.caption: t for t in sections_of(make_run(configuration="3d_fullres"))["Settings"].tables}
+    assert ("Patch size (voxels)", "6 x 32 x 32") in tables["Plan"].rows
+
+
+def test_a_dataset_without_any_lesion(make_run, sections_of, dataset, write_mask) -> None:
+    model = make_run()
+    for path in [*(dataset / "gt_segmentations").iterdir(), *model.glob("fold_*/validation/*.nii.gz")]:
+        write_mask(path, torch.zeros(4, 12, 10).numpy())
+    sections = sections_of(model)
+    assert "undefined" in str(sections["Segmentation"].text)
+    assert not sections["Dice per lesion volume"].pictures
+
+
+def test_cases_of_a_single_patient_have_no_interval(make_run, sections_of, dataset) -> None:
+    rows = [f"case_{i:02},{i % 2},p" for i in range(15)]
+    (dataset / "tss.csv").write_text("\n".join(["case,tss_class,patient", *rows, ""]))
+    sections = sections_of(make_run())
+    assert "All cases are of one patient" in str(sections["Overview"].tables[1])
+    assert sections["Overview"].tables[0].rows[0][3] == "undefined"
+
+
+def test_numbers_are_those_of_the_evaluation(make_run, sections_of) -> None:
+    model = make_run()
+    sections = sections_of(model)
+    content = json.loads((model / "evaluation.json").read_text())
+    dice = content["segmentation"]["lesion"]["dice"]
+    headline = {row[0]: row[1:] for row in sections["Overview"].tables[0].rows}
+    assert headline["Dice, lesion"] == (
+        str(dice["cases"]["n"]), f"{dice['cases']['mean']:.3f}", "{:.3f} to {:.3f}".format(*dice["cases"]["ci95"]),
+        f"{dice['folds']['mean']:.3f} ± {dice['folds']['sd']:.3f}",
+    )  # fmt: skip
+    sensitivity = content["tss"]["operating_points"]["0.5"]["pooled"]["SEN"]
+    assert headline["TSS, Sensitivity at 0.5"][1] == f"{sensitivity['value']:.3f}"
+    fold = {row[0]: row[1:] for row in sections["Fold by fold"].tables[0].rows}["Fold 2"]
+    own = dice["per_fold"]["2"]
+    assert fold[1] == f"{own['mean']:.3f} ± {own['sd']:.3f}"
