@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.errors import UserError
     from nnunet_mgcl.evaluation.evaluated import current_evaluation
     from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-    from nnunet_mgcl.report.contents import case_sections, report_sections
+    from nnunet_mgcl.report.contents import report_sections
+    from nnunet_mgcl.report.patient_page import patient_sections
     from nnunet_mgcl.report.written_report import report_folder, write_report
     from nnunet_mgcl.resources import trainers_dir
 
@@ -45,12 +46,17 @@ def run(args: argparse.Namespace) -> int:
     device = torch.device(args.device)
     require_device(device)
     model = model_folder(args.d, args.tr, args.p, args.c, [], "checkpoint_final.pth")
-    validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
+    if args.i:
+        if args.f:
+            raise UserError("-f", "folds", "none for a new patient: -s says which were used", "leave -f out")
+        validated, content = ValidatedRun.of_model(model), {}
+    else:
+        validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
+        content = current_evaluation(validated)
     folder = args.o or report_folder(validated)
-    content = current_evaluation(validated)
-    name = ", ".join([content["dataset"], *content["model"].split("__")])
+    name = ", ".join([model.parent.name, *model.name.split("__")])
     if args.case:
-        sections = case_sections(validated, content, args.case, args.i, args.s)
+        sections = patient_sections(validated, content, args.case, args.i, args.s)
         page = write_report(folder / f"case_{args.case}.html", f"{args.case}: {name}", validated, sections)
     else:
         sections = report_sections(validated, content, device)

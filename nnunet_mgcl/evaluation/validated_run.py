@@ -67,6 +67,11 @@ class ValidatedRun:
             run._require_cases(fold)
         return run
 
+    @classmethod
+    def of_model(cls, model: Path) -> ValidatedRun:
+        """A model without any fold's validation: as it travels to where new patients are predicted."""
+        return cls(DatasetLayout(model.parent.name, None, Path()), model, [], [])
+
     def scores(self, tolerance: float) -> Iterator[CaseScores]:
         """Measures one case after the other.
 
