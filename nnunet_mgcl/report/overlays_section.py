@@ -13,6 +13,7 @@ from nnunet_mgcl.evaluation.overlay import CasePanels, overlay_figure
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import WIDTH, figure_style
+from nnunet_mgcl.report.wording import without_folders
 
 TITLE = "Best, median and worst case"
 
@@ -36,7 +37,7 @@ def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
         drawn = [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]
     except UserError as error:
         names = ", ".join(f"{name} {case['case']} ({mean:.3f})" for name, (mean, case) in chosen.items())
-        return Section(TITLE, (rule, f"{names}. No pictures: {error.where}: {error.found}."))
+        return Section(TITLE, (rule, f"{names}. No pictures: {without_folders(error)}."))
     with figure_style():
         figure = overlay_figure(drawn, WIDTH)
     names = ", ".join(f"{name} {case['case']}" for name, (_, case) in chosen.items())

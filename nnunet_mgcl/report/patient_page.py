@@ -19,6 +19,7 @@ from nnunet_mgcl.report.patient_mismatch import mismatch_section
 from nnunet_mgcl.report.patient_tss import tss_section
 from nnunet_mgcl.report.section import Picture, Section, Table
 from nnunet_mgcl.report.style import WIDTH, figure_style
+from nnunet_mgcl.report.wording import without_folders
 
 
 def patient_sections(
@@ -58,7 +59,7 @@ def images_section(run: ValidatedRun, patient: Patient) -> Section:
     except UserError as error:
         if patient.reference is None:
             raise
-        return Section(title, (f"No pictures: {error.where}: {error.found}.",))
+        return Section(title, (f"No pictures: {without_folders(error)}.",))
     names = channel_names(run.dataset_json)
     owner = {channel: modality for modality, channels in run.modalities.items() for channel in channels}
     rows = [case.panel(names[n], n, own_targets(run, owner.get(n, ""))) for n in names]

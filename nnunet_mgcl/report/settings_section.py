@@ -73,8 +73,8 @@ def _plan(run: ValidatedRun) -> Table:
         ("Median image (voxels)", _joined(plan.configuration["median_image_size_in_voxels"], " x ")),
         ("Normalisation", ", ".join(dict.fromkeys(plan.normalization_schemes))),
         ("Network", network["network_class_name"].split(".")[-1]),
-        ("Stages", str(arguments["n_stages"])),
-        ("Features a stage", _joined(arguments["features_per_stage"], ", ")),
+        ("Stages", str(arguments.get("n_stages", NOT_NOTED))),
+        ("Features a stage", _joined(arguments.get("features_per_stage", [NOT_NOTED]), ", ")),
         ("Batch Dice", "yes" if plan.batch_dice else "no"),
     ]
     return Table("Plan", ("", "value"), tuple(rows))

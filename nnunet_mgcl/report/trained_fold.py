@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,7 +115,8 @@ class TrainedFold:
     def network(self) -> MGCLNetwork:
         """The whole network of `checkpoint_final.pth`, in eval mode."""
         predictor = MGCLPredictor(device=self.device, perform_everything_on_device=self.device.type == "cuda")
-        predictor.initialize_from_trained_model_folder(str(self.run.model), [self.fold])
+        with redirect_stdout(io.StringIO()):  # nnU-Net tells where it looked for the trainer
+            predictor.initialize_from_trained_model_folder(str(self.run.model), [self.fold])
         network: Any = unwrap(predictor.network)  # nnU-Net compiles it where nnUNet_compile says so
         network.load_state_dict(predictor.list_of_parameters[0])
         return network.to(self.device).eval()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.tables import mean_sd, number
 
 MEASURES = {
@@ -60,6 +62,12 @@ def operating_point(name: str) -> str:
     return {"youden": "Youden's index", "0.5": "threshold 0.5", "calibrated_0.5": "threshold 0.5, calibrated"}.get(
         name, name
     )
+
+
+def without_folders(error: UserError) -> str:
+    """What is wrong with a file, for a page that is passed on: its name alone."""
+    path = Path(error.where)
+    return f"{path.name}: {error.found.replace(f'{path.parent}/', '')}"
 
 
 def file_stem(number: int, name: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from nnunet_mgcl import cli
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation import bootstrap
-from nnunet_mgcl.report import contents
+from nnunet_mgcl.report import patient_page
 from nnunet_mgcl.report.section import Section
 
 
@@ -106,9 +106,18 @@ class TestRefuses:
 
 def test_case_pages_are_made_of_the_case_s_sections(make_run, monkeypatch) -> None:
     model, seen = make_run(), []
-    monkeypatch.setattr(contents, "case_sections", lambda *given: seen.append(given[2:]) or [Section("Mine")])
+    monkeypatch.setattr(patient_page, "patient_sections", lambda *given: seen.append(given) or [Section("Mine")])
     report("--case", "case_03")
-    assert seen == [("case_03", None, None)]
+    assert seen[0][0].folds == [0, 1, 2] and seen[0][2:] == ("case_03", None, None)
     assert "case_03: Dataset901_Tiny" in (model / "report" / "case_case_03.html").read_text()
+
+
+def test_a_new_patient_needs_the_model_and_no_validation(make_run, dataset, monkeypatch) -> None:
+    model, seen = make_run(folds=()), []
+    monkeypatch.setattr(patient_page, "patient_sections", lambda *given: seen.append(given) or [Section("Mine")])
     report("--case", "new", "-i", "images", "-s", "predictions")
-    assert seen[1:] == [("new", Path("images"), Path("predictions"))]
+    assert seen[0][1:] == ({}, "new", Path("images"), Path("predictions"))
+    assert "new: Dataset901_Tiny" in (model / "report" / "case_new.html").read_text()
+    assert not (model / "evaluation.json").exists()
+    with pytest.raises(UserError, match="leave -f out"):
+        report("--case", "new", "-i", "images", "-s", "predictions", "-f", "0")
