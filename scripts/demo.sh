@@ -29,6 +29,8 @@ step nnUNetv2_train 501 2d 0 -tr MGCLTrainer -p MGCLPlans_demo -device "$device"
 step mgcl predict -i "$nnUNet_raw"/Dataset501_Phantom/imagesTs -o "$folder"/prediction -d 501 -c 2d \
     -p MGCLPlans_demo -f 0 -device "$device" -npp 0 -nps 0 --disable_progress_bar
 step mgcl summary -d 501 -c 2d -p MGCLPlans_demo -f 0
+step mgcl report -d 501 -c 2d -p MGCLPlans_demo -f 0 -device "$device"
 printf '\nPredicted test cases: %s\nTime since stroke:    %s\n' "$folder/prediction" "$folder/prediction/tss.csv"
+printf 'Report:               %s\n' "$nnUNet_results"/Dataset501_Phantom/MGCLTrainer__MGCLPlans_demo__2d/report_folds_0/index.html
 printf 'Learning curves:      %s\n' "$nnUNet_results"/Dataset501_Phantom/MGCLTrainer__MGCLPlans_demo__2d/fold_0/phases/progress.png
 printf 'These are phantom results: synthetic images, nothing clinical.\nDone after %d s.\n' $SECONDS

@@ -115,6 +115,11 @@ class FoldLayout:
         return self.phases / "inputs.json"
 
     @property
+    def versions(self) -> Path:
+        """The versions that it was trained with, one entry where they never changed."""
+        return self.phases / "versions.json"
+
+    @property
     def progress(self) -> Path:
         """The phases' curves as one picture."""
         return self.phases / "progress.png"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterator
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nnunet_mgcl import __version__
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.report.section import Section, Table
 from nnunet_mgcl.report.wording import fold_names
+from nnunet_mgcl.versions import installed_versions
 
 TRAINING = {"torch_version": "torch", "cudnn_version": "cuDNN", "device": "device", "gpu_name": "GPU"}
 """What is taken from nnU-Net's debug.json; most of the rest names folders and the host."""
@@ -81,30 +79,34 @@ def _plan(run: ValidatedRun) -> Table:
 
 
 def _versions(run: ValidatedRun, content: dict[str, Any]) -> Table:
-    """Of this report, and what nnU-Net noted at the training."""
-    now = {name: version(name) for name in ("nnunetv2", "torch", "numpy", "scikit-learn", "monai")}
-    trained = {name: _at_training(run, key) for key, name in TRAINING.items()}
-    rows = [
-        ("nnunet_mgcl", __version__, NOT_NOTED),
-        ("nnunet_mgcl, evaluation", content["nnunet_mgcl"], ""),
-        ("Python", platform.python_version(), NOT_NOTED),
-        *((name, own, trained.get(name) or NOT_NOTED) for name, own in now.items()),
-        *((name, "", own) for name, own in trained.items() if own and name not in now),
-    ]
-    return Table("Versions", ("", "this report", "training"), tuple(rows))
+    """Of this report, and what was noted at the training."""
+    now = installed_versions()
+    noted = {fold: _noted(FoldLayout(run.model / f"fold_{fold}")) for fold in run.folds}
+    names = dict.fromkeys([*now, *(name for own in noted.values() for name in own)])
+    rows = [(name, now.get(name, ""), _of_folds(noted, name)) for name in names]
+    evaluated = ("nnunet_mgcl, evaluation", content["nnunet_mgcl"], "")
+    return Table("Versions", ("", "this report", "training"), (*rows, evaluated))
 
 
-def _at_training(run: ValidatedRun, key: str) -> str:
-    """What debug.json of the folds says, with the folds where they differ."""
-    folds: dict[str, list[str]] = {}
-    for fold in run.folds:
-        path = FoldLayout(run.model / f"fold_{fold}").root / "debug.json"
-        value = str(read_json(path).get(key)) if path.is_file() else "None"
-        if value != "None":
-            folds.setdefault(value, []).append(str(fold))
+def _noted(layout: FoldLayout) -> dict[str, str]:
+    """What a fold's versions.json and nnU-Net's debug.json say, the latter with the build."""
+    debug = layout.root / "debug.json"
+    runs = read_json(layout.versions) if layout.versions.is_file() else []
+    names = dict.fromkeys(name for versions in runs for name in versions)
+    noted = {name: ", then ".join(dict.fromkeys(run[name] for run in runs if name in run)) for name in names}
+    said = read_json(debug) if debug.is_file() else {}
+    return noted | {name: said[key] for key, name in TRAINING.items() if said.get(key) not in (None, "None")}
+
+
+def _of_folds(noted: Mapping[int, Mapping[str, str]], name: str) -> str:
+    """What was noted, with the folds where they differ."""
+    folds: dict[str, list[int]] = {}
+    for fold, own in noted.items():
+        if name in own:
+            folds.setdefault(str(own[name]), []).append(fold)
     if len(folds) == 1:
         return next(iter(folds))
-    return "; ".join(f"{value} ({fold_names(own)})" for value, own in folds.items())
+    return "; ".join(f"{value} ({fold_names(own)})" for value, own in folds.items()) or NOT_NOTED
 
 
 def _block(run: ValidatedRun) -> Table:

@@ -53,6 +53,7 @@ from nnunet_mgcl.training.results_folder import (
 )
 from nnunet_mgcl.training.run_inputs import check_run_inputs
 from nnunet_mgcl.training.validation import write_validation_extras
+from nnunet_mgcl.versions import note_versions
 
 
 class MGCLTrainer(nnUNetTrainer):
@@ -186,6 +187,7 @@ class MGCLTrainer(nnUNetTrainer):
         check_run_inputs(self, pretrained)
         if self.local_rank == 0:
             write_shared_plans(self)
+            note_versions(self.fold_layout.versions)
         self.context = build_context(self, prepared)
         self._log_decisions()
         if self.checkpoint_loaded:

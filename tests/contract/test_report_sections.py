@@ -247,6 +247,17 @@ def test_versions_that_differ_between_folds_are_told_by_fold(make_run, sections_
     assert rows["torch"][1] == "2.9.9+fake (fold 0); 2.8 (fold 1)"
 
 
+def test_versions_that_a_training_noted_are_told_with_their_changes(make_run, sections_of) -> None:
+    model = make_run()
+    for fold, releases in enumerate((["0.1.0"], ["0.1.0", "0.2.0"], ["0.1.0"])):
+        noted = [{"nnunet_mgcl": release, "Python": "3.11.7"} for release in releases]
+        (model / f"fold_{fold}" / "phases" / "versions.json").write_text(json.dumps(noted))
+    tables = {table.caption: table for table in sections_of(model)["Settings"].tables}
+    rows = {row[0]: row[1:] for row in tables["Versions"].rows}
+    assert rows["nnunet_mgcl"][1] == "0.1.0 (folds 0, 2); 0.1.0, then 0.2.0 (fold 1)"
+    assert rows["Python"][1] == "3.11.7" and rows["nnunetv2"][1] == "not noted"
+
+
 def test_a_3d_model(make_run, sections_of) -> None:
     tables = {t.caption: t for t in sections_of(make_run(configuration="3d_fullres"))["Settings"].tables}
     assert ("Patch size (voxels)", "6 x 32 x 32") in tables["Plan"].rows

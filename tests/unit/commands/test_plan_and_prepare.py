@@ -87,6 +87,11 @@ class TestPlan:
         assert new["2d"]["mgcl"] == {"coarse": {"epochs": 7}}
         assert new["2d"]["batch_size"] == 12
 
+    def test_set_may_be_given_twice(self, layout):
+        main(["plan", "-d", "901", "--set", "coarse.epochs=7", "--set", "fine.epochs=3", "seed.epochs=2"])
+        block = json.loads(layout.plans("MGCLPlans").read_text())["configurations"]["2d"]["mgcl"]
+        assert block == {"coarse": {"epochs": 7}, "fine": {"epochs": 3}, "seed": {"epochs": 2}}
+
     def test_changed_preprocessing_is_mentioned(self, layout, capsys):
         main(["plan", "-d", "901", "-c", "2d", "--preset", "short", "--set", "configuration.spacing=[1.0, 1.0]"])
         expected = "nnUNetv2_preprocess -d 901 -plans_name MGCLPlans_short -c 2d"

@@ -1,0 +1,28 @@
+"""What a result depends on besides the plan: the releases that computed it."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from nnunet_mgcl import __version__
+from nnunet_mgcl.files import read_json, write_json
+
+PACKAGES = ("nnunetv2", "torch", "numpy", "scikit-learn", "monai")
+
+
+def installed_versions() -> dict[str, str]:
+    """Of this package, Python and the packages that compute."""
+    return {
+        "nnunet_mgcl": __version__,
+        "Python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def note_versions(path: Path) -> None:
+    """Adds the present versions to those that a training ran with, where they are others than the last ones."""
+    noted = read_json(path) if path.is_file() else []
+    if not noted or noted[-1] != installed_versions():
+        write_json(path, [*noted, installed_versions()])

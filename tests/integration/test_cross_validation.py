@@ -1,0 +1,106 @@
+"""Five folds of a tiny phantom and everything that reads them, by the commands a user types."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+NAME = "Dataset501_Phantom"
+FOLDS = ("0", "1", "2", "3", "4")
+MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
+TRAINERS = ("MGCLTrainer", "MGCLTrainerRandomInit")
+TINY = [
+    *(f"{phase}.epochs=1" for phase in ("seed", "self_train", "fine")), "coarse.epochs=2", "coarse.batch_size=16",
+    "segment.epochs=2", "segment.iterations=6", "segment.val_iterations=1", "tss.epochs=4",
+    "configuration.batch_size=4",
+]  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory, call) -> Path:
+    """30 patients, each validated by one of five folds, of the method and of its baseline."""
+    root = tmp_path_factory.mktemp("cross_validation")
+    numbers = ("--cases", 30, "--unlabelled", 8, "--test", 2, "--matrix", 32, "--slices", 6)
+    call(root, "mgcl", "phantom", "-o", root / "raw", *numbers)
+    call(root, "nnUNetv2_plan_and_preprocess", "-d", 501, "-c", "2d", "-np", 1, "-npfp", 1)
+    call(root, "mgcl", "plan", "-d", 501, "-c", "2d", "--preset", "demo", "--set", *TINY)
+    for trainer in TRAINERS:
+        for fold in FOLDS:
+            call(root, "nnUNetv2_train", 501, "2d", fold, "-tr", trainer, "-p", "MGCLPlans_demo", "-device", "cpu",
+                 nnUNet_n_proc_DA="0")  # fmt: skip
+        call(root, "mgcl", "evaluate", *MODEL, "-tr", trainer)
+    return root
+
+
+def model(root: Path, trainer: str = "MGCLTrainer") -> Path:
+    return root / "res" / NAME / f"{trainer}__MGCLPlans_demo__2d"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_case_is_evaluated_once(validated):
+    content = json.loads((model(validated) / "evaluation.json").read_text())
+    raw = validated / "raw" / NAME
+    assert sorted(case["case"] for case in content["cases"]) == sorted(row["case"] for row in rows(raw / "tss.csv"))
+    assert content["folds"] == [0, 1, 2, 3, 4] and content["tss"]["cases"] == 30
+
+
+def test_trainers_are_compared(validated, call):
+    printed = call(validated, "mgcl", "compare", "-d", 501, *(model(validated, trainer).name for trainer in TRAINERS))
+    assert "30 cases" in printed
+    comparisons = json.loads((model(validated).parent / "comparison.json").read_text())["comparisons"]
+    assert {"DWI", "FLAIR", "PWI", "TSS"} == {each["target"] for each in comparisons}
+
+
+def test_prediction_uses_the_calibration_that_evaluation_stored(validated, call):
+    images = validated / "raw" / NAME / "imagesTs"
+    call(validated, "mgcl", "predict", "-i", images, "-o", validated / "predicted", *MODEL, "-device", "cpu",
+         "-npp", 0, "-nps", 0, "--disable_progress_bar")  # fmt: skip
+    stored = json.loads((model(validated) / "plans.json").read_text()).get("mgcl_calibration")
+    content = json.loads((model(validated) / "evaluation.json").read_text())
+    assert (stored is None) == (content["tss"]["calibration"]["reason"] is not None)
+    for row in rows(validated / "predicted" / "tss.csv"):
+        raw = [float(row[f"probability_fold_{fold}"]) for fold in FOLDS]
+        assert float(row["probability_raw"]) == pytest.approx(sum(raw) / 5, abs=1e-5)
+        assert row["calibration"] == (stored["method"] if stored else "none")
+
+
+def test_mismatch_of_the_predictions(validated, call):
+    call(validated, "mgcl", "mismatch", "-d", 501, "-o", validated / "mismatch")
+    assert len(rows(validated / "mismatch" / "mismatch.csv")) == 30
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_report_has_every_section_and_no_number_that_is_none(validated, call, trainer):
+    call(validated, "mgcl", "report", *MODEL, "-tr", trainer)
+    page = (model(validated, trainer) / "report" / "index.html").read_text()
+    text = visible(page)
+    assert not re.search(r"\b(nan|None|inf)\b", text)
+    assert "http" not in re.sub(r'xmlns="[^"]*"', "", re.sub(r'"data:[^"]*"', "", page))
+    assert str(validated) not in text
+
+
+def test_pages_of_a_validated_and_of_a_new_patient(validated, call):
+    case = json.loads((model(validated) / "evaluation.json").read_text())["cases"][0]["case"]
+    call(validated, "mgcl", "report", *MODEL, "--case", case)
+    assert case in visible((model(validated) / "report" / f"case_{case}.html").read_text())
+    images, predicted = validated / "raw" / NAME / "imagesTs", validated / "predicted"
+    new = rows(predicted / "tss.csv")[0]["case"]
+    call(validated, "mgcl", "report", *MODEL, "--case", new, "-i", images, "-s", predicted)
+    page = visible((model(validated) / "report" / f"case_{new}.html").read_text())
+    assert new in page and not re.search(r"\b(nan|None|inf)\b", page)
+
+
+def visible(page: str) -> str:
+    """What a reader of the page sees."""
+    return html.unescape(re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<style>.*?</style>", "", page)))
