@@ -98,7 +98,12 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
         help="labels and their values in the masks (default: lesion=1)",
     )  # fmt: skip
     group.add_argument(
-        "--suffix", nargs="+", action="extend", default=[], metavar="CHANNEL=SUFFIX", help="with --bids: suffixes of the channels"
+        "--suffix",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CHANNEL=SUFFIX",
+        help="with --bids: suffixes of the channels",
     )
 
 
@@ -106,7 +111,9 @@ def _add_checks(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("checks of the registration")
     group.add_argument("--max-shift", type=float, default=25, metavar="MM", help="default: %(default)s")
     group.add_argument("--max-rotation", type=float, default=20, metavar="DEGREES", help="default: %(default)s")
-    group.add_argument("--accept", nargs="+", action="extend", default=[], metavar="CASE", help="looked at and found good")
+    group.add_argument(
+        "--accept", nargs="+", action="extend", default=[], metavar="CASE", help="looked at and found good"
+    )
 
 
 def _volume(text: str) -> str | int:

@@ -34,8 +34,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--adc-core", action="store_true", help="core: the DWI mask where ADC < 620 x 10^-6 mm^2/s")
     parser.add_argument("--tmax", action="store_true", help="hypoperfusion: Tmax > 6 s, though there is a PWI mask")
-    parser.add_argument("--channels", nargs="+", action="extend", default=[], metavar="ROLE=NAME", help="what is ADC, FLAIR or Tmax")
-    parser.add_argument("--masks", nargs="+", action="extend", default=[], metavar="ROLE=NAME", help="what is the DWI, FLAIR, PWI mask")
+    parser.add_argument(
+        "--channels", nargs="+", action="extend", default=[], metavar="ROLE=NAME", help="what is ADC, FLAIR or Tmax"
+    )
+    parser.add_argument(
+        "--masks", nargs="+", action="extend", default=[], metavar="ROLE=NAME", help="what is the DWI, FLAIR, PWI mask"
+    )
     parser.add_argument("-np", dest="processes", type=int, help="processes (as many as nnU-Net would take)")
 
 

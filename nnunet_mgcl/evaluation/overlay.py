@@ -74,6 +74,14 @@ class CasePanels:
         masks = [m for panel in self.panels for m in (panel.predictions if predicted else panel.references)]
         return np.sum([mask.sum(axis=(1, 2)) for mask in masks], axis=0) if masks else np.zeros(self.slices, int)
 
+    def lesion_share(self, *, predicted: bool) -> np.ndarray:
+        """The share of each panel's lesion that lies in each slice, summed over the panels: small lesions count too."""
+        shares = np.zeros(self.slices)
+        for panel in self.panels:
+            voxels = sum(m.sum(axis=(1, 2)) for m in (panel.predictions if predicted else panel.references))
+            shares += voxels / max(np.sum(voxels), 1)
+        return shares
+
     def frame(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """The part of the rows and of the columns that is shown, in mm from the first voxel's edge: head and lesions.
 
@@ -178,20 +186,27 @@ def montage_figure(case: CasePanels, slices: Sequence[int], width: float) -> Fig
 
 
 def montage_slices(case: CasePanels, most: int = 5) -> list[int]:
-    """Slices evenly through the lesion, with the largest one; without a lesion through the middle half.
+    """Slices evenly through the reference lesion (without one, the predicted lesion), with the largest one.
 
-    Slices with less than a tenth of the largest one's lesion are left out: specks would take the lesion's place.
+    Slices with less than a quarter of the largest one's lesion are left out: specks would take the lesion's place.
+    Where places are left, slices with most prediction follow. Without any lesion: the middle half.
     """
-    lesion = case.lesion(predicted=False) + case.lesion(predicted=True)
-    there = np.flatnonzero((lesion > 0) & (lesion >= 0.1 * lesion.max()))
-    if not len(there):
+    reference, prediction = case.lesion_share(predicted=False), case.lesion_share(predicted=True)
+    lesion = reference if reference.any() else prediction
+    if not lesion.any():
         there = np.arange(case.slices // 4, max(case.slices // 4 + 1, case.slices - case.slices // 4))
-    chosen = {int(there[int(i)]) for i in np.linspace(0, len(there) - 1, min(most, len(there)))}
-    largest = largest_slice(case)[0]
-    if lesion.any() and largest not in chosen:
+        return _evenly(there, most)
+    chosen = set(_evenly(np.flatnonzero(lesion >= lesion.max() / 4), most))
+    largest = int(lesion.argmax())
+    if largest not in chosen:
         chosen.remove(min(chosen, key=lambda at: abs(at - largest)))
         chosen.add(largest)
-    return sorted(chosen)
+    others = [int(at) for at in np.argsort(-prediction, kind="stable") if prediction[at] and at not in chosen]
+    return sorted([*chosen, *others[: most - len(chosen)]])
+
+
+def _evenly(slices: np.ndarray, most: int) -> list[int]:
+    return sorted({int(slices[int(i)]) for i in np.linspace(0, len(slices) - 1, min(most, len(slices)))})
 
 
 def draw_slice(axis: Axes, case: CasePanels, panel: Panel, at: int) -> None:

@@ -9,8 +9,8 @@ from html import escape
 from nnunet_mgcl import __version__
 from nnunet_mgcl.report.section import Picture, Section, Table
 
-NARROW = 5.0
-"""Inches: a wider picture is not shrunk to a phone, where nobody could read it, but scrolls in its box."""
+NARROW = 32 * 16 / 96
+"""Inches (32rem): a wider picture is not shrunk to a phone, where nobody could read it, but scrolls in its box."""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """What the page may load: nothing but the pictures it holds."""
 STYLE = """
@@ -98,7 +98,7 @@ def report_page(title: str, notices: Sequence[str], sections: Sequence[Section],
 </header>
 <main>
 {"".join(_section(f"s{i}", section, images) for i, section in enumerate(sections, start=1))}</main>
-<footer><p>Written by mgcl report, nnunet_mgcl {escape(__version__)}. {escape(" ".join(notices))}</p></footer>
+<footer><p>Written by mgcl report, nnunet_mgcl {escape(__version__)}. {escape(". ".join(notices))}.</p></footer>
 </body>
 </html>
 """

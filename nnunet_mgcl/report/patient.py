@@ -11,8 +11,6 @@ from nnunet_mgcl.errors import UserError, suggestion
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.inference.tss_report import read_rows
 
-RESEARCH = "Research only, no clinical use."
-
 
 @dataclass(frozen=True)
 class PatientTSS:

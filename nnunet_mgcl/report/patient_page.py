@@ -14,7 +14,7 @@ from nnunet_mgcl.evaluation.overlay import CasePanels, montage_figure, montage_s
 from nnunet_mgcl.evaluation.tables import number
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.plans import channel_names
-from nnunet_mgcl.report.patient import RESEARCH, Patient, new_patient, validated_patient
+from nnunet_mgcl.report.patient import Patient, new_patient, validated_patient
 from nnunet_mgcl.report.patient_mismatch import mismatch_section
 from nnunet_mgcl.report.patient_tss import tss_section
 from nnunet_mgcl.report.section import Picture, Section, Table
@@ -40,7 +40,7 @@ def patient_sections(
     new = images is not None and predictions is not None
     patient = new_patient(run, case, images, predictions) if new else validated_patient(run, content, case)  # type: ignore[arg-type]
     return [
-        Section("Patient", (patient.about, RESEARCH)),
+        Section("Patient", (patient.about,)),
         tss_section(patient),
         images_section(run, patient),
         _volumes(run, patient),

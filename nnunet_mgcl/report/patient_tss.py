@@ -38,7 +38,8 @@ def in_words(tss: PatientTSS) -> str:
 def _calibration(tss: PatientTSS) -> str:
     if not tss.calibration:
         return "It is uncalibrated: the network's own probability."
-    return f"It is calibrated ({tss.calibration}); the network's own probability is {tss.raw:.2f}."
+    how = {"platt": "by Platt scaling", "isotonic": "by isotonic regression"}.get(tss.calibration, tss.calibration)
+    return f"It is calibrated {how}; the network's own probability is {tss.raw:.2f}."
 
 
 def _scale(tss: PatientTSS) -> Figure:

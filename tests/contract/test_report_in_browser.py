@@ -59,6 +59,9 @@ def test_it_opens_alone_and_fits_every_width(browser, report) -> None:
             "e => e.getBoundingClientRect().right > innerWidth && !e.closest('.wide')).map(e => e.outerHTML)"
         )
         assert not outside
+        if width == DESKTOP:
+            boxes = "[...document.querySelectorAll('.wide')]"
+            assert not page.evaluate(f"{boxes}.filter(e => e.scrollWidth > e.clientWidth).map(e => e.outerHTML)")
         page.close()
 
 

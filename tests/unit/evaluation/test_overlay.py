@@ -114,6 +114,14 @@ def test_montage_goes_through_the_lesion(reference, prediction, expected) -> Non
     assert montage_slices(case(panel(reference, prediction))) == expected
 
 
+def test_specks_of_one_channel_do_not_take_the_place_of_another_one_s_lesion() -> None:
+    lesion, specks = np.zeros((20, 9, 9), bool), np.zeros((20, 9, 9), bool)
+    lesion[2:4, 0, :3] = True
+    specks[:, 0, :] = True
+    panels = [Panel("DWI", np.zeros(lesion.shape), [], [lesion]), Panel("Tmax", np.zeros(lesion.shape), [], [specks])]
+    assert {2, 3} <= set(montage_slices(case(*panels)))
+
+
 def test_montage_has_the_largest_slice() -> None:
     image, lesion = np.zeros((20, 8, 8)), np.zeros((20, 8, 8), bool)
     lesion[2:18, 0, :2] = lesion[4, 0, :] = True

@@ -194,13 +194,13 @@ class TestPatient:
         text = words(patient_sections(*made, "case_1", None, None))
         assert "TSS < 4.5 h with probability 0.72 (fold 0 alone, so no spread)" in text
         assert "own probability is 0.61" in text and "true TSS: less than 4.5 h" in text
-        assert "no honest spread" in text and "no clinical use" in text
+        assert "no honest spread" in text
 
     def test_new_patient_has_every_fold_s_probability(self, make_run) -> None:
         head = "case,probability,probability_raw,calibration,probability_fold_0,probability_fold_3\n"
         sections = self.new(make_run(), head + "new_1,0.7,0.6,platt,0.5,0.7\n")
         assert "probability 0.70 (2 folds: 0.50 to 0.70, uncalibrated)" in words(sections)
-        assert "calibrated (platt)" in words(sections)
+        assert "calibrated by Platt scaling" in words(sections)
         axis = next(s for s in sections if s.title.startswith("Time")).pictures[0].figure.axes[0]
         rows = ["fold 0", "fold 3", "mean, raw", "mean, calibrated"]
         assert [label.get_text() for label in axis.get_yticklabels()] == rows
