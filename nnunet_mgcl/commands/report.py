@@ -6,15 +6,13 @@ import argparse
 import os
 from pathlib import Path
 
+from nnunet_mgcl.commands.evaluate import add_validated_model
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("report", help="one HTML page, and single figures, of an evaluated model or a case")
-    parser.add_argument("-d", required=True, help="dataset name or number")
-    parser.add_argument("-c", required=True, help="configuration, e.g. 2d")
-    parser.add_argument("-tr", default="MGCLTrainer", help="trainer, also a stock one (default: %(default)s)")
-    parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
-    parser.add_argument("-f", nargs="+", help="folds (default: all of the split)")
+    add_validated_model(parser)
     parser.add_argument("--case", metavar="ID", help="the page of one patient instead: a validated case")
     parser.add_argument("-i", type=Path, metavar="IMAGES", help="with --case: the images of a new patient ...")
     parser.add_argument("-s", type=Path, metavar="PREDICTIONS", help="... and what mgcl predict wrote for them")
