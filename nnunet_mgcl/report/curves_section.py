@@ -45,8 +45,8 @@ def curves_section(run: ValidatedRun) -> Section:
     text = []
     if curves:
         text = [
-            f"{counted(len(curves), 'fold')}; a line a modality and fold. Losses of different phases are different "
-            "functions and cannot be compared."
+            f"{counted(len(curves), 'fold')}; one line for each modality and fold. Losses of different phases are "
+            "different functions and cannot be compared."
         ]
     if without := [fold for fold in run.folds if fold not in curves]:
         text.append(f"No phases/curves.json in {fold_names(without)}, so its curves are not drawn.")
@@ -110,13 +110,14 @@ def _picture(
 def _draw(axes: Axes, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, tuple[str, Any]]) -> list[str]:
     """Draws every curve; returns the names of those that have a value."""
     drawn = dict.fromkeys(looks, False)
+    longest = max(len(values) for panel in panels.values() for values in panel["curves"].values())
     for panel in panels.values():
         for name, values in panel["curves"].items():
             drawn[name] |= bool(values)
             colour, line = looks[name]
             axes.plot(
                 range(1, len(values) + 1), values, color=colour, linestyle=line, alpha=0.7,
-                linewidth=1.2 if len(panels) > 1 else 1.6, marker="." if len(values) < 15 else None,
+                linewidth=1.2 if len(panels) > 1 else 1.6, marker="." if longest < 15 else None,
             )  # fmt: skip
     return [name for name, there in drawn.items() if there]
 

@@ -29,7 +29,7 @@ def embeddings_section(fold: TrainedFold) -> Section:
         fold: The trained fold; its validation cases are looked at.
     """
     jobs = [(phase, branch) for phase in PHASES for branch in fold.branches]
-    reasons = [reason for phase, branch in jobs if (reason := fold.why_not(branch, phase))]
+    reasons = list(dict.fromkeys(reason for phase, branch in jobs if (reason := fold.why_not(branch, phase))))
     wanted = [(phase, branch) for phase, branch in jobs if not fold.why_not(branch, phase)]
     if not wanted:
         return Section(TITLE, tuple(_sentence(reason) for reason in reasons))
@@ -96,8 +96,8 @@ def _sampled(clouds: Mapping[str, Mapping[str, Cloud]]) -> list[str]:
             if samples > len(cloud.lesion):
                 which = "all" if lesions == cloud.lesion.sum() else f"{cloud.lesion.sum()} of the"
                 lines.append(
-                    f"{name}: of {samples} samples of {phase}, {which} {lesions} with lesion and as many others as "
-                    f"make {MAX_POINTS} were drawn at random."
+                    f"{name}: of {samples} samples of {phase}, {which} {lesions} with lesion were taken, and others at "
+                    f"random up to {MAX_POINTS}."
                 )
     return lines
 

@@ -50,7 +50,8 @@ def hours_picture(cases: list[dict[str, Any]], hours: Mapping[str, float | None]
         figure.legend(loc="outside lower center", ncols=2)
     caption = (
         f"Raw out-of-fold probability of {counted(len(drawn), 'case')} whose hours are known. Dashed: 4.5 h; dotted: "
-        "the threshold 0.5. A perfect model has its circles above and its triangles below the dotted line."
+        "the threshold 0.5. The hours are spaced by their square root. "
+        "A perfect model has its circles above and its triangles below the dotted line."
     )
     right = sum((case["probability"] >= 0.5) == (case["tss_class"] == 1) for case in drawn)
     alt = f"Scatter plot: {right} of {counted(len(drawn), 'case')} lie on the right side of the threshold 0.5."

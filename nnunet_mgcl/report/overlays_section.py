@@ -96,9 +96,9 @@ def _shared(targets: Mapping[str, Any], *, ml: bool) -> str:
 
 def _caption(cases: Sequence[CasePanels]) -> str:
     view = (
-        "Axial, seen from below: R is the patient's right side."
+        "Axial, seen from below: R is the patient's right side, slice 1 the lowest."
         if cases[0].sides
         else "The files do not say which side is which: shown as they lie."
     )
     outlines = "Solid blue: reference; dashed orange: prediction."
-    return f"The first channel of each modality. {outlines} {view} Slices are counted from the first one."
+    return f"The first channel of each modality. {outlines} {view}"

@@ -148,7 +148,7 @@ def _left_out(fold: TrainedFold, scores: Sequence[dict[str, list[list[float]]]])
     reasons: dict[str, list[str]] = defaultdict(list)
     for branch in fold.branches:
         if why := fold.why_not(branch, "coarse"):
-            reasons[why.removeprefix(f"{branch.name}: ")].append(branch.name)
+            reasons[why.split(": ", 1)[1]].append(branch.name)
     return lines + [f"No encoder “{COARSE}” for {', '.join(names)}: {why}." for why, names in reasons.items()]
 
 

@@ -11,10 +11,10 @@ from sklearn.metrics import roc_curve
 
 from nnunet_mgcl.evaluation.metrics import missing_class
 from nnunet_mgcl.report.section import Picture
-from nnunet_mgcl.report.style import BLUE, GREEN, GREY, HALF_WIDTH, ORANGE, PINK, VERMILION, figure_style
+from nnunet_mgcl.report.style import BLACK, BLUE, GREEN, GREY, HALF_WIDTH, ORANGE, VERMILION, figure_style
 from nnunet_mgcl.report.wording import counted, number, operating_point, with_interval
 
-MARKS = ((VERMILION, "o"), (GREEN, "D"), (ORANGE, "s"), (PINK, "^"))
+MARKS = ((VERMILION, "o"), (GREEN, "D"), (ORANGE, "s"), (BLACK, "^"))
 """Colour and marker of the operating points."""
 
 
@@ -73,6 +73,6 @@ def _mark(axes: Axes, tss: dict[str, Any]) -> None:
         colour, marker = MARKS[place % len(MARKS)]
         label = f"{operating_point(name)}: SEN {number(sensitivity)}, SPE {number(specificity)}"
         axes.plot(
-            1 - specificity, sensitivity, marker, color=colour, markersize=10 - 1.3 * place, markeredgecolor="white",
+            1 - specificity, sensitivity, marker, color=colour, markersize=10, markeredgecolor="white",
             linestyle="none", label=label, zorder=5 + place,
         )  # fmt: skip

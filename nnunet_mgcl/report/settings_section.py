@@ -20,7 +20,11 @@ NOT_NOTED = "not noted"
 def settings_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     """Everything that somebody needs to train the model again, folded away. No path and no host is named."""
     phases = any(FoldLayout(run.model / f"fold_{fold}").phases.is_dir() for fold in run.folds)
-    text = ["What it takes to train this model again. The plan is plans.json of the results folder."]
+    text = [
+        "What it takes to train this model again: the dataset as it was, and the plan. That is plans.json of the "
+        "results folder; copy it into the dataset's folder in nnUNet_preprocessed, named as the plans. First mgcl env; "
+        "where there is no GPU, -device cpu."
+    ]
     tables = [_commands(run, content), _folds(run), _plan(run), _versions(run, content)]
     if phases:
         tables.append(_block(run))
@@ -68,11 +72,12 @@ def _plan(run: ValidatedRun) -> Table:
         ("Patch size (voxels)", _joined(plan.patch_size, " x ")),
         ("Batch size", str(plan.batch_size)),
         ("Spacing (mm)", _joined(plan.spacing, " x ")),
-        ("Median image (voxels)", _joined(plan.configuration["median_image_size_in_voxels"], " x ")),
+        ("Median spacing of the images (mm)", _joined(run.plans.plans["original_median_spacing_after_transp"], " x ")),
+        ("Median size of the images (voxels)", _joined(run.plans.plans["original_median_shape_after_transp"], " x ")),
         ("Normalisation", ", ".join(dict.fromkeys(plan.normalization_schemes))),
         ("Network", network["network_class_name"].split(".")[-1]),
         ("Stages", str(arguments.get("n_stages", NOT_NOTED))),
-        ("Features a stage", _joined(arguments.get("features_per_stage", [NOT_NOTED]), ", ")),
+        ("Features of each stage", _joined(arguments.get("features_per_stage", [NOT_NOTED]), ", ")),
         ("Batch Dice", "yes" if plan.batch_dice else "no"),
     ]
     return Table("Plan", ("", "value"), tuple(rows))

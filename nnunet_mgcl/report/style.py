@@ -15,6 +15,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, GREY = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#666666",
 )  # fmt: skip
 """After Okabe and Ito."""
+BLACK = "#000000"
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, GREY)
 POSITIVE, NEGATIVE = VERMILION, BLUE
 """Lesion, or TSS < 4.5 h; no lesion, or a later one. Always with another marker too."""

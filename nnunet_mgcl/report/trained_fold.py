@@ -105,8 +105,10 @@ class TrainedFold:
 
     def why_not(self, branch: Branch, phase: str) -> str | None:
         """Why there is no before and after of a phase, in words; None where there is."""
+        if not self.layout.phase(phase).is_dir():
+            return f"{phase}: this trainer does not run it, or phases/{phase} was removed"
         if not (self.layout.phase(phase, branch.name) / "network.pth").is_file():
-            return f"{branch.name}: this trainer does not run {phase}, or its weights are no longer in phases/"
+            return f"{branch.name}: the weights of {phase} are no longer in phases/"
         if PhaseState(self.layout.state, writes=False).is_skipped(phase, branch.name):
             return f"{branch.name}: {phase} was skipped, its cases held a single class; nothing was trained"
         return None

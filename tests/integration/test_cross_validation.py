@@ -56,10 +56,10 @@ def test_every_case_is_evaluated_once(validated):
 
 
 def test_trainers_are_compared(validated, call):
-    printed = call(validated, "mgcl", "compare", "-d", 501, *(model(validated, trainer).name for trainer in TRAINERS))
-    assert "30 cases" in printed
-    comparisons = json.loads((model(validated).parent / "comparison.json").read_text())["comparisons"]
-    assert {"DWI", "FLAIR", "PWI", "TSS"} == {each["target"] for each in comparisons}
+    call(validated, "mgcl", "compare", "-d", 501, *(model(validated, trainer).name for trainer in TRAINERS))
+    content = json.loads((model(validated).parent / "comparison.json").read_text())
+    assert content["cases"] == 30
+    assert {"DWI", "FLAIR", "PWI", "TSS"} == {each["target"] for each in content["comparisons"]}
 
 
 def test_prediction_uses_the_calibration_that_evaluation_stored(validated, call):
@@ -86,7 +86,7 @@ def test_report_has_every_section_and_no_number_that_is_none(validated, call, tr
     page = (model(validated, trainer) / "report" / "index.html").read_text()
     text = visible(page)
     assert not re.search(r"\b(nan|None|inf)\b", text)
-    assert "http" not in re.sub(r'xmlns="[^"]*"', "", re.sub(r'"data:[^"]*"', "", page))
+    assert "://" not in re.sub(r'"data:[^"]*"', "", page)
     assert str(validated) not in text
 
 
