@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
 from nnunet_mgcl import __version__
+from nnunet_mgcl.errors import INTERRUPTED
 from nnunet_mgcl.files import explaining_writes
 
 # In the order of the help text. Each is a module of `nnunet_mgcl.commands` with `add_parser(subparsers)`,
@@ -33,8 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     modules = _modules()
     args = _parser(modules).parse_args(arguments)
-    with explaining_writes():
-        return modules[args.command].run(args)
+    try:
+        with explaining_writes():
+            return modules[args.command].run(args)
+    except KeyboardInterrupt:
+        print(f"\nmgcl {args.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _modules() -> dict[str, ModuleType]:

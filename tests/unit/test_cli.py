@@ -41,3 +41,12 @@ def test_a_user_error_is_a_message_without_a_traceback(tmp_path):
 def test_the_help_needs_no_torch():
     code = "import sys, nnunet_mgcl.cli as cli; cli._parser(cli._modules()); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_ctrl_c_is_a_line_and_the_shell_s_status(monkeypatch, capsys):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nnunet_mgcl.commands.schema.run", interrupted)
+    assert cli.main(["schema"]) == 130
+    assert capsys.readouterr().err == "\nmgcl schema: interrupted\n"
