@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.evaluation.evaluated import current_evaluation
     from nnunet_mgcl.evaluation.validated_run import ValidatedRun
     from nnunet_mgcl.report.contents import report_sections
+    from nnunet_mgcl.report.patient import require_validated
     from nnunet_mgcl.report.patient_page import patient_sections
     from nnunet_mgcl.report.written_report import report_folder, write_report
     from nnunet_mgcl.resources import trainers_dir
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
         validated, content = ValidatedRun.of_model(model), {}
     else:
         validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
+        if args.case:
+            require_validated(validated, args.case)
         content = current_evaluation(validated)
     folder = args.o or report_folder(validated)
     name = ", ".join([model.parent.name, *model.name.split("__")])

@@ -62,22 +62,35 @@ def summarise_calibration(data: TSSCases, maps: FoldMaps) -> dict[str, Any]:
         maps: What these come from.
 
     Returns:
-        `method`, `parameters`, `cases`, `positive` and `reason` of the map of all cases, and of each fold's in
+        `method`, `parameters`, `cases`, `positive` and `reason` of the map of all cases (none where the cross-fitted
+        probabilities have no lower log loss than the raw ones), and of each fold's in
         `per_fold`; measures and points of the reliability diagram of the `raw` and `calibrated` probabilities of the
         same cases (of all cases, where none is calibrated).
     """
     is_calibrated = ~np.isnan(data.calibrated)
     compared = is_calibrated if is_calibrated.any() else np.ones_like(is_calibrated)
+    own = fit_calibration(data.probabilities, data.actual)
     kinds = {"raw": (data.probabilities, compared), "calibrated": (data.calibrated, is_calibrated)}
+    measures = {
+        kind: data.summarise(list(maps), MEASURES, partial(_measures, p, data.actual), judged)
+        for kind, (p, judged) in kinds.items()
+    }
     return {
-        **_described(fit_calibration(data.probabilities, data.actual)),
+        **_described(own if isinstance(own, str) else _would_not_help(measures) or own),
         "per_fold": {str(fold): _described(own) for fold, own in maps.items()},
-        "measures": {
-            kind: data.summarise(list(maps), MEASURES, partial(_measures, p, data.actual), judged)
-            for kind, (p, judged) in kinds.items()
-        },
+        "measures": measures,
         "reliability": {kind: reliability(p[judged], data.actual[judged]) for kind, (p, judged) in kinds.items()},
     }
+
+
+def _would_not_help(measures: dict[str, Any]) -> str | None:
+    """Why the map of all cases is not worth having; None where cross-fitting lowers the log loss."""
+    raw, calibrated = (measures[kind]["pooled"]["log_loss"]["value"] for kind in ("raw", "calibrated"))
+    if calibrated is None:
+        return "whether calibration would help cannot be told: no fold's cases could be calibrated by the others"
+    if calibrated < raw:
+        return None
+    return f"calibration would not help: cross-fitted log loss {calibrated:.3f}, raw {raw:.3f}"
 
 
 def _described(calibration: Calibration | str) -> dict[str, Any]:

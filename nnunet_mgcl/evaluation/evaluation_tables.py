@@ -74,7 +74,9 @@ def reasons(content: dict[str, Any]) -> list[str]:
         for reason in sorted({own["reason"] for own in point["thresholds"].values()} - {None}):
             folds = ", ".join(fold for fold, own in point["thresholds"].items() if own["reason"] == reason)
             lines.append(f"TSS, threshold {name}: none for fold {folds}, {reason}")
-    before, after = (own["pooled"]["log_loss"]["value"] for own in tss["calibration"]["measures"].values())
-    if after is not None and after > before:
-        lines.append(f"TSS: calibration did not help these cases, their log loss is {after:.3f}, not {before:.3f}")
+    calibrated = [case.get("calibrated_probability") for case in content["cases"]]
+    called = {p >= 0.5 for p in calibrated if p is not None}
+    if len(called) == 1:
+        sign = "<" if called == {True} else "≥"
+        lines.append(f"TSS, threshold calibrated_0.5: every case is called {sign} 4.5 h")
     return lines

@@ -24,6 +24,9 @@ from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.phases.tss import tss_probability
 
+MODEL_KEY = "mgcl_model"
+"""Where the plans.json beside the predictions names the model's folder: two trainers may share a plan."""
+
 
 class MGCLPredictor(nnUNetPredictor):
     """Writes what `nnUNetv2_predict` writes, and `tss.csv`."""
@@ -45,6 +48,7 @@ class MGCLPredictor(nnUNetPredictor):
         self.calibration: StoredCalibration | None = None
         if self.no_tss_reason is None:
             self.calibration = stored_calibration(self.plans_manager.plans, self.model / "plans.json")
+        self.plans_manager.plans[MODEL_KEY] = self.model.resolve().name
         self._part = (0, 1)
         self._probabilities: list[float] = []
         self._cases: Iterator[str] = iter(())
@@ -124,9 +128,12 @@ class MGCLPredictor(nnUNetPredictor):
         command = f"mgcl evaluate -d {self.plans_manager.dataset_name} {model}"
         if self.calibration is None:
             return f"uncalibrated. After all folds, this calibrates the model or says why not: {command}"
-        told = f"calibrated ({self.calibration.method}, from {self.calibration.cases} cases)"
+        told = (
+            f"calibrated ({self.calibration.method}, from {self.calibration.cases} cases); "
+            "probability_raw and probability_fold_* are not"
+        )
         if changed := changed_folds(self.calibration, self.model):
-            return f"{told}, but fold {', '.join(map(str, changed))} has been validated again since: run {command}"
+            return f"{told}. But fold {', '.join(map(str, changed))} has been validated again since: run {command}"
         return told
 
     def _add_mismatch(self, report: TSSReport, images: Path, folder: Path, processes: int) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.errors import UserError, suggestion
+from nnunet_mgcl.errors import UserError, some, suggestion
+from nnunet_mgcl.evaluation.stored_calibration import KEY, stored_calibration
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.files import read_json
 from nnunet_mgcl.inference.tss_report import read_rows
+from nnunet_mgcl.report.predicted_folder import require_new, require_same_model
 
 
 @dataclass(frozen=True)
@@ -19,10 +23,11 @@ class PatientTSS:
     Attributes:
         probability: Of TSS < 4.5 h, calibrated where `calibration` names how; None where `reason` says why.
         raw: The same, uncalibrated.
-        calibration: How it was calibrated; empty where it was not.
-        folds: The raw probability of each fold's model, by its number.
+        calibration: How it was calibrated: a method of `Calibration`, or words; empty where it was not.
+        folds: The probability of each fold's model by its number, calibrated as `probability` is; empty where that
+            is not known.
         truth: The known TSS in words.
-        reason: Why there is no probability, or what the numbers are.
+        reason: Why there is no probability, or why it is not calibrated.
     """
 
     probability: float | None = None
@@ -62,58 +67,79 @@ def validated_patient(run: ValidatedRun, content: Mapping[str, Any], name: str) 
     Raises:
         UserError: There is no such case.
     """
-    cases = {case["case"]: case for case in content["cases"]}
-    if name not in cases:
-        folds = ", ".join(map(str, run.folds))
-        raise UserError(
-            f"--case {name}", f"no validated case of fold {folds}", "one of their cases", suggestion(name, cases)
-        )
-    case, file = cases[name], f"{name}{run.dataset_json['file_ending']}"
+    require_validated(run, name)
+    case = next(case for case in content["cases"] if case["case"] == name)
+    file = f"{name}{run.dataset_json['file_ending']}"
     return Patient(
         name,
         f"{name} is a labelled case of {content['dataset']}, predicted by fold {case['fold']}, which did not train on "
-        "it. The other folds did: there is no honest spread over folds.",
+        "it. The other folds did, and their answers would look better than they are: they are left out.",
         run.layout.raw / "imagesTr" if run.layout.raw else None,
         run.validation(case["fold"]) / file,
         run.layout.preprocessed / "gt_segmentations" / file,
         case["targets"],
-        _validated_tss(run, case),
+        _validated_tss(run, content, case),
     )
 
 
-def _validated_tss(run: ValidatedRun, case: Mapping[str, Any]) -> PatientTSS:
+def require_validated(run: ValidatedRun, name: str) -> None:
+    """Checks that one of the chosen folds validates a case.
+
+    Raises:
+        UserError: None does.
+    """
+    where, own = f"--case {name}", [fold for fold, split in enumerate(run.splits) if name in split["val"]]
+    if set(own) & set(run.folds):
+        return
+    folds = f"fold {', '.join(map(str, run.folds))}"
+    if own:
+        raise UserError(where, f"a case of fold {own[0]}", f"one of {folds}", f"-f {own[0]}, or leave -f out")
+    known = sorted(case for fold in run.folds for case in run.splits[fold]["val"])
+    raise UserError(where, f"no validated case of {folds}", "one of their cases", _near(name, known))
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return suggestion(name, close) if close else f"use one of {some(known)}"
+
+
+def _validated_tss(run: ValidatedRun, content: Mapping[str, Any], case: Mapping[str, Any]) -> PatientTSS:
     hours = run.tss_table.hours(case["case"]) if run.tss_table else None
     truth = {None: "", 0: "not less than 4.5 h", 1: "less than 4.5 h"}[case["tss_class"]]
     truth = f"{hours:g} h, {truth}" if hours is not None else truth
     raw, calibrated = case["probability"], case.get("calibrated_probability")
+    model = content.get("tss", {}).get("calibration", {})
+    if model.get("reason"):  # mgcl predict writes the raw one
+        calibrated = None
     if raw is None:
         return PatientTSS(truth=truth, reason=run.no_tss or "this case has no probability")
-    return PatientTSS(
-        raw if calibrated is None else calibrated,
-        raw,
-        "" if calibrated is None else "without any validation case of its fold",
-        {str(case["fold"]): raw},
-        truth,
-    )
+    shown = raw if calibrated is None else calibrated
+    how = "" if calibrated is None else f"by a map that was fitted without the cases of fold {case['fold']}"
+    known = "the map that mgcl predict uses is not used here, as it was fitted on this case too"
+    reason = known if calibrated is None and KEY in run.plans.plans else ""
+    return PatientTSS(shown, raw, how, {str(case["fold"]): shown}, truth, reason)
 
 
 def new_patient(run: ValidatedRun, name: str, images: Path, predictions: Path) -> Patient:
     """A patient whom `mgcl predict` has predicted.
 
     Raises:
-        UserError: There is no prediction of the case.
+        UserError: There is no prediction of the case, another model's, or the case is not new.
     """
+    require_new(run, name)
     ending = run.dataset_json["file_ending"]
     prediction = predictions / f"{name}{ending}"
     if not prediction.is_file():
         there = sorted(path.name.removesuffix(ending) for path in predictions.glob(f"*{ending}"))
-        remedy = suggestion(name, there) if there else "run mgcl predict, or check -s"
+        remedy = _near(name, there) if there else "run mgcl predict, or check -s"
         raise UserError(f"--case {name}", f"no {prediction.name} in {predictions}", "a predicted case", remedy)
+    if unknown := require_same_model(run, predictions):
+        print(unknown)
     about = f"{name} is a new patient, predicted from {images.name}; no reference is known."
-    return Patient(name, about, images, prediction, None, None, _predicted_tss(predictions / "tss.csv", name))
+    return Patient(name, about, images, prediction, None, None, _predicted_tss(run, predictions / "tss.csv", name))
 
 
-def _predicted_tss(table: Path, name: str) -> PatientTSS:
+def _predicted_tss(run: ValidatedRun, table: Path, name: str) -> PatientTSS:
     if not table.is_file():
         return PatientTSS(
             reason=f"{table.parent.name} has no tss.csv: the model has no trained TSS head, or another command "
@@ -129,4 +155,16 @@ def _predicted_tss(table: Path, name: str) -> PatientTSS:
     except (KeyError, ValueError) as error:
         raise UserError(table, f"{error} in the row of {name}", "what mgcl predict wrote", "predict again") from None
     method = row.get("calibration") or "none"
-    return PatientTSS(probability, raw, "" if method == "none" else method, folds)
+    if method == "none":
+        return PatientTSS(probability, raw, "", folds)
+    return PatientTSS(probability, raw, method, _calibrated_folds(folds, probability, [table.parent, run.model]))
+
+
+def _calibrated_folds(raw: Mapping[str, float], mean: float, models: Sequence[Path]) -> dict[str, float]:
+    """Each fold's probability by the map that gave their calibrated mean; nothing where no plans.json has it."""
+    for path in (folder / "plans.json" for folder in models):
+        own = stored_calibration(read_json(path), path) if path.is_file() else None
+        folds = {fold: own.apply(value) for fold, value in raw.items()} if own else {}
+        if folds and abs(sum(folds.values()) / len(folds) - mean) < 1e-5:
+            return folds
+    return {}

@@ -22,8 +22,8 @@ TITLE = "Mismatch"
 NAMES = {
     "lesions": "DWI lesions of at least 0.5 ml",
     "flair_ratio": "FLAIR ratio, lesion over mirror region",
-    "flair_positive": "visible in FLAIR (ratio of 1.15 or more)",
-    "flair_lesion_ml": "FLAIR lesion, ml",
+    "flair_positive": "DWI lesion visible in FLAIR (intensity ratio of 1.15 or more)",
+    "flair_lesion_ml": "FLAIR mask, ml",
     "core_ml": "core (DWI), ml",
     "hypoperfused_ml": "hypoperfused, ml",
     "mismatch_ml": "mismatch, ml",
@@ -36,6 +36,10 @@ _MEANING = (
     "A DWI lesion that FLAIR does not show speaks for a TSS below 4.5 h (DWI-FLAIR mismatch). EXTEND (Ma et al., 2019) "
     "and DEFUSE 3 (Albers et al., 2018) are trials; yes means that the volumes meet their rule, which is only a part "
     "of their criteria. docs/mismatch.md defines every number."
+)
+_TWO_WAYS = (
+    "Visible in FLAIR is measured on the FLAIR intensities inside the DWI lesion; the FLAIR mask is what the network, "
+    "or the reference, has outlined. They are two findings, and may disagree."
 )
 
 
@@ -60,8 +64,9 @@ def mismatch_section(run: ValidatedRun, patient: Patient) -> Section:
     if lesions:
         heading = ("of", "lesion", "side", "volume, ml", "centre x, y, z (RAS), mm", "FLAIR ratio", "visible in FLAIR")
         tables.append(Table("DWI lesions, the largest first", heading, tuple(lesions)))
+    meaning = [_MEANING, _TWO_WAYS] if "flair_lesion_ml" in columns else [_MEANING]
     reasons = [f"Not measured on the {name}: {c.row[REASON]}." for name, c in found.items() if c.row[REASON]]
-    return Section(TITLE, (_MEANING, *reasons), tuple(tables))
+    return Section(TITLE, (*meaning, *reasons), tuple(tables))
 
 
 def _cell(column: str, row: Row) -> str:

@@ -21,6 +21,8 @@ def tss_section(patient: Patient) -> Section:
     with figure_style():
         figure = _scale(tss)
     caption = "The probability of TSS < 4.5 h; right of the dashed line, at 0.5, it is the likelier answer."
+    if tss.calibration and len(tss.folds) > 1:
+        caption += " Each fold's is calibrated as the mean is; the square is the mean of the raw ones."
     picture = Picture(f"case_{patient.case}_tss", figure, caption, sentence)
     return Section(TITLE, (sentence, _calibration(tss), *truth), pictures=(picture,))
 
@@ -29,27 +31,36 @@ def in_words(tss: PatientTSS) -> str:
     """The result in one sentence."""
     values = sorted(tss.folds.values())
     if len(values) > 1:
-        spread = f"{len(values)} folds: {values[0]:.2f} to {values[-1]:.2f}, uncalibrated"
+        spread = f"{len(values)} folds: {values[0]:.2f} to {values[-1]:.2f}"
+    elif tss.calibration and not values:
+        spread = "each fold's cannot be calibrated: no plans.json has the map"
     else:
         spread = f"fold {', '.join(tss.folds)} alone, so no spread" if values else "no fold's own is written"
-    return f"TSS < 4.5 h with probability {tss.probability:.2f} ({spread})."
+    kind = "calibrated probability" if tss.calibration else "probability"
+    return f"TSS < 4.5 h with {kind} {tss.probability:.2f} ({spread})."
 
 
 def _calibration(tss: PatientTSS) -> str:
     if not tss.calibration:
-        return "It is uncalibrated: the network's own probability."
+        return f"It is uncalibrated: the network's own probability{tss.reason and '; '}{tss.reason}."
     how = {"platt": "by Platt scaling", "isotonic": "by isotonic regression"}.get(tss.calibration, tss.calibration)
-    return f"It is calibrated {how}; the network's own probability is {tss.raw:.2f}."
+    assert tss.raw is not None and tss.probability is not None
+    text = f"It is calibrated {how}; the network's own (raw) probability is {tss.raw:.2f}."
+    if (tss.raw >= 0.5) == (tss.probability >= 0.5):
+        return text
+    classes = ("TSS < 4.5 h", "TSS ≥ 4.5 h")
+    calibrated, raw = classes if tss.probability >= 0.5 else classes[::-1]
+    return f"{text} They call different classes: the calibrated one {calibrated}, the raw one {raw}."
 
 
 def _scale(tss: PatientTSS) -> Figure:
-    """A row a fold, then a row for the mean and, where it is another, for the calibrated one."""
+    """A row a fold, then a row for their mean, all on one scale; the raw mean below, where that is another."""
     rows = [(f"fold {fold}", value, "o", BLUE) for fold, value in tss.folds.items()] if len(tss.folds) > 1 else []
-    name = "mean" if len(tss.folds) > 1 else "model"
+    name = "model" if len(tss.folds) == 1 else "mean"
     assert tss.raw is not None and tss.probability is not None
-    rows.append((f"{name}, raw", tss.raw, "s", GREY))
     if tss.calibration:
         rows.append((f"{name}, calibrated", tss.probability, "D", VERMILION))
+    rows.append((f"{name}, raw", tss.raw, "s", GREY))
     figure = Figure(figsize=(WIDTH * 0.7, 0.24 * len(rows) + 0.85))
     axis = figure.add_subplot()
     for row, (_, value, marker, colour) in enumerate(rows):

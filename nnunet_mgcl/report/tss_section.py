@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnunet_mgcl.evaluation.probability_metrics import MEASURES as THRESHOLD_FREE
+from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.report.hours_picture import hours_picture
@@ -38,7 +39,7 @@ def tss_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     ]
     if reason := tss["measures"]["pooled"]["reason"]:
         text.append(f"There is no ROC curve, and AUROC and average precision are undefined: {reason}.")
-    text += _about_calibration(tss)
+    text += _about_calibration(run, tss)
     tables = [_threshold_free(tss), _operating_points(tss)]
     if "calibration" in tss and tss["calibration"]["measures"]["calibrated"]["pooled"]["cases"]:
         tables.append(_calibration(tss["calibration"]["measures"]))
@@ -60,12 +61,17 @@ def _pictures(run: ValidatedRun, content: dict[str, Any]) -> tuple[Picture, ...]
     return tuple(pictures)
 
 
-def _about_calibration(tss: dict[str, Any]) -> list[str]:
+def _about_calibration(run: ValidatedRun, tss: dict[str, Any]) -> list[str]:
     """What was calibrated, and why something was not."""
     if "calibration" not in tss:
         return ["There is no reliability diagram: an older version wrote evaluation.json; run mgcl evaluate again."]
     calibration = tss["calibration"]
-    if calibration["reason"]:
+    if len(run.folds) < len(run.splits) and KEY in run.plans.plans:
+        lines = [
+            "mgcl predict calibrates by the map in the model's plans.json, fitted on the predictions of all folds. "
+            "That map is not evaluated here: leave -f out for that."
+        ]
+    elif calibration["reason"]:
         lines = [f"The probabilities are not calibrated: {calibration['reason']}."]
     else:
         lines = [

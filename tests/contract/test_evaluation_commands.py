@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from scipy.special import expit, logit
 
 from nnunet_mgcl import cli
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation import bootstrap, calibration
-from nnunet_mgcl.evaluation.calibration import Calibration
+from nnunet_mgcl.evaluation.calibration import Calibration, Platt
 from nnunet_mgcl.evaluation.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.training.validation import _tss_csv
@@ -170,7 +171,9 @@ class TestCalibration:
         model = make_run()
         table, random = read_tss_table(dataset / "tss.csv", CASES), np.random.default_rng(0)
         for fold, split in enumerate(SPLITS):
-            probabilities = {case: 0.5 * random.random() + 0.3 * bool(table.positive(case)) for case in split["val"]}
+            probabilities = {
+                case: 0.05 + 0.1 * random.random() + 0.1 * bool(table.positive(case)) for case in split["val"]
+            }
             (model / f"fold_{fold}" / "validation" / "tss.csv").write_text(_tss_csv(probabilities, table))
         return model
 
@@ -221,17 +224,30 @@ class TestCalibration:
         printed = capsys.readouterr().out
         assert f"calibration: none, so that mgcl predict writes raw probabilities ({reason}); removed" in printed
 
-    @pytest.mark.parametrize(("negative", "positive", "said"), [(0.01, 0.99, True), (0.05, 0.3, False)])
-    def test_calibration_that_did_not_help_is_not_hidden(
-        self, model, dataset, capsys, negative, positive, said
+    @pytest.mark.parametrize(("negative", "positive", "helps"), [(0.01, 0.99, False), (0.05, 0.3, True)])
+    def test_calibration_that_would_not_help_is_not_stored(
+        self, model, dataset, capsys, negative, positive, helps
     ) -> None:
         """Perfect ranking, which a few cases cannot prove to be certain."""
+        evaluate()
+        assert self.stored(model)
         table = read_tss_table(dataset / "tss.csv", CASES)
         for fold, split in enumerate(SPLITS):
             probabilities = {case: positive if table.positive(case) else negative for case in split["val"]}
             (model / f"fold_{fold}" / "validation" / "tss.csv").write_text(_tss_csv(probabilities, table))
         evaluate()
-        assert ("calibration did not help these cases, their log loss is" in capsys.readouterr().out) == said
+        assert bool(self.stored(model)) == helps
+        assert ("calibration would not help: cross-fitted log loss" in capsys.readouterr().out) != helps
+        assert read(model / "evaluation.json")["cases"][0]["calibrated_probability"], "shown all the same"
+
+    @pytest.mark.parametrize(("shift", "said"), [(-8.0, "≥ 4.5 h"), (8.0, "< 4.5 h"), (0.0, None)])
+    def test_a_threshold_that_calls_all_cases_the_same_is_named(self, model, monkeypatch, capsys, shift, said) -> None:
+        value = Platt.value
+        monkeypatch.setattr(Platt, "value", lambda own, p: float(expit(logit(value(own, p)) + shift)))
+        evaluate()
+        printed = capsys.readouterr().out
+        assert ("threshold calibrated_0.5: every case is called" in printed) == (said is not None)
+        assert said is None or f"every case is called {said}" in printed
 
     def test_some_folds_do_not_touch_it(self, model, capsys) -> None:
         evaluate()

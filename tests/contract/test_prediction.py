@@ -221,9 +221,14 @@ class TestCalibration:
         printed = capsys.readouterr().out
         assert "uncalibrated" in printed
         assert "mgcl evaluate -d Dataset901_Tiny -tr MGCLTrainer -p nnUNetPlans -c 2d" in printed
+        beside = json.loads((tmp_path / "raw" / "plans.json").read_text())
+        assert beside == json.loads((Path(model) / "plans.json").read_text()) | {"mgcl_model": Path(model).name}
         own = self.store(model)
         _, table = predict(model, images, tmp_path / "calibrated")
-        assert "TSS probabilities: calibrated (platt, from 40 cases)\n" in capsys.readouterr().out
+        assert (
+            "calibrated (platt, from 40 cases); probability_raw and probability_fold_* are not\n"
+            in capsys.readouterr().out
+        )
         for case, row in rows(table).items():
             self.assert_calibrated(row, own)
             assert raw[case]["probability"] == raw[case]["probability_raw"] == row["probability_raw"]
@@ -274,7 +279,7 @@ class TestCalibration:
         validation.mkdir()
         (validation / "tss.csv").write_text("case,probability\n")
         predict(model, images, tmp_path / "out")
-        assert "but fold 1 has been validated again since: run mgcl evaluate" in capsys.readouterr().out
+        assert "But fold 1 has been validated again since: run mgcl evaluate" in capsys.readouterr().out
 
     def test_broken_calibration_is_refused_before_anything_is_predicted(self, model) -> None:
         self.store(model)

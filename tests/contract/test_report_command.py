@@ -98,6 +98,13 @@ class TestRefuses:
         with pytest.raises(UserError, match="--case, -i and -s"):
             report(*arguments.split())
 
+    @pytest.mark.parametrize(("case", "remedy"), [("case_03", "-f 0"), ("nosuch", "use one of case_05, case_06")])
+    def test_a_case_that_these_folds_do_not_validate_before_they_are_evaluated(self, make_run, case, remedy) -> None:
+        model = make_run()
+        with pytest.raises(UserError, match=remedy):
+            report("-f", "1", "--case", case)
+        assert not list(model.glob("evaluation*"))
+
     def test_a_model_that_is_not_validated(self, make_run) -> None:
         make_run(folds=(0,))
         with pytest.raises(UserError, match="-f 0"):

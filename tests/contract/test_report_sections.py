@@ -126,7 +126,7 @@ def test_raw_and_calibrated_probabilities_are_compared(make_run, sections_of, mo
         header, *rows = [line.split(",") for line in path.read_text().splitlines()]
         for row in rows:  # better than chance
             own = header.index("probability")
-            row[own] = str(float(row[own]) / 2 + (0.3 if int(row[0][-2:]) % 2 else 0))
+            row[own] = str(0.05 + float(row[own]) / 10 + (0.1 if int(row[0][-2:]) % 2 else 0))
         path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
     (model / "evaluation.json").unlink()
     calibrated = sections_of(model)[TSS]
@@ -135,6 +135,9 @@ def test_raw_and_calibrated_probabilities_are_compared(make_run, sections_of, mo
     (picture,) = (p for p in calibrated.pictures if p.name == "tss_reliability")
     assert "14 raw and 14 calibrated" in picture.caption
     assert json.loads((model / "plans.json").read_text())[KEY]  # as mgcl evaluate leaves it
+    some = str(sections_of(model, "0")[TSS].text)
+    assert "in the model's plans.json, fitted on the predictions of all folds" in some
+    assert "The probabilities are not calibrated" not in some
 
 
 def test_hours_are_drawn_where_they_are_known(make_run, sections_of, dataset) -> None:

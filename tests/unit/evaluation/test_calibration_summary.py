@@ -94,6 +94,32 @@ def test_the_map_for_new_patients_is_fitted_on_all_cases() -> None:
     assert result["cases"] == 60 and result["positive"] == 30 and result["reason"] is None
 
 
+def test_a_map_that_raises_the_cross_fitted_log_loss_is_none() -> None:
+    """Raw probabilities that are right already."""
+    rng, cases = np.random.default_rng(1), make_cases()
+    p = rng.uniform(0.1, 0.9, len(cases))
+    cases = [replace(c, probability=q, tss_class=int(rng.random() < q)) for c, q in zip(cases, p.tolist(), strict=True)]
+    result = summarise(cases)
+    raw, fitted = (result["measures"][kind]["pooled"]["log_loss"]["value"] for kind in ("raw", "calibrated"))
+    assert fitted > raw
+    assert result["reason"] == f"calibration would not help: cross-fitted log loss {fitted:.3f}, raw {raw:.3f}"
+    assert result["method"] is None and result["parameters"] is None
+    assert all(own["method"] == "platt" for own in result["per_fold"].values())
+
+
+def test_the_rule_is_about_the_log_loss_of_all_folds_together() -> None:
+    """One fold's map hurts, and the others help more."""
+    cases = [replace(c, probability=0.4) if c.fold == 0 else c for c in make_cases()]
+    result = summarise(cases)
+    raw, fitted = (result["measures"][kind]["per_fold"]["0"]["log_loss"] for kind in ("raw", "calibrated"))
+    assert fitted > raw and result["reason"] is None and result["method"] == "platt"
+
+
+def test_a_map_whose_use_cannot_be_told_is_none() -> None:
+    result = summarise([replace(case, fold=1) for case in make_cases()], folds=[1])
+    assert result["method"] is None and "cannot be told" in result["reason"]
+
+
 def test_one_fold_has_no_cross_fitted_probabilities_and_says_so() -> None:
     cases = [case for case in make_cases() if case.fold == 1]
     result = summarise(cases, folds=[1])

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.special import expit
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.errors import UserError
@@ -16,12 +17,23 @@ from nnunet_mgcl.evaluation import fold_summary
 from nnunet_mgcl.evaluation.fold_summary import draw_fold
 from nnunet_mgcl.evaluation.overlay import overlay_figure
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
+from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.report.overlays_section import chosen_cases, overlays_section, ranked_cases
 from nnunet_mgcl.report.patient import PatientTSS
 from nnunet_mgcl.report.patient_page import patient_sections
 from nnunet_mgcl.report.patient_tss import in_words
 
+HEAD = "case,probability,probability_raw,calibration,probability_fold_0,probability_fold_3\n"
+MAP = {
+    "method": "platt",
+    "parameters": {"slope": 1.0, "intercept": 1.0},
+    "cases": 40,
+    "positive": 20,
+    "folds": [0],
+    "validation_sha256": {},
+    "reliability": {},
+}
 SHAPE, SPACING = (6, 20, 16), (4.0, 3.0, 8.0)
 """Upright `(Z, Y, X)`, and the voxel's x, y, z in mm."""
 TURN = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
@@ -182,30 +194,119 @@ def words(sections) -> str:
 
 
 class TestPatient:
-    def new(self, made, table=None):
+    def new(self, made, table=None, beside=None):
         run, content = made
         folder = run.layout.raw.parent / "predicted"
         if table:
             (folder / "tss.csv").write_text(table)
+        if beside is not None:
+            own = json.loads((run.model / "plans.json").read_text())
+            (folder / "plans.json").write_text(json.dumps(own | beside))
         return patient_sections(run, content, "new_1", run.layout.raw / "imagesTs", folder)
 
     def test_validated_case_has_its_out_of_fold_probability_and_no_spread(self, make_run) -> None:
         made = make_run(tss={"tss_class": 1, "probability": 0.61, "calibrated_probability": 0.72})
         text = words(patient_sections(*made, "case_1", None, None))
-        assert "TSS < 4.5 h with probability 0.72 (fold 0 alone, so no spread)" in text
-        assert "own probability is 0.61" in text and "true TSS: less than 4.5 h" in text
-        assert "no honest spread" in text
+        assert "TSS < 4.5 h with calibrated probability 0.72 (fold 0 alone, so no spread)" in text
+        assert "own (raw) probability is 0.61" in text and "true TSS: less than 4.5 h" in text
+        assert "The other folds did" in text and "different classes" not in text
 
-    def test_new_patient_has_every_fold_s_probability(self, make_run) -> None:
-        head = "case,probability,probability_raw,calibration,probability_fold_0,probability_fold_3\n"
-        sections = self.new(make_run(), head + "new_1,0.7,0.6,platt,0.5,0.7\n")
-        assert "probability 0.70 (2 folds: 0.50 to 0.70, uncalibrated)" in words(sections)
-        assert "calibrated by Platt scaling" in words(sections)
+    def test_validated_case_is_shown_raw_where_the_model_is_not_calibrated(self, make_run) -> None:
+        run, content = make_run(tss={"tss_class": 1, "probability": 0.61, "calibrated_probability": 0.42})
+        content["tss"] = {"calibration": {"reason": None}}
+        assert "calibrated one TSS ≥ 4.5 h, the raw one TSS < 4.5 h" in words(
+            patient_sections(run, content, "case_1", None, None)
+        )
+        content["tss"] = {"calibration": {"reason": "calibration would not help"}}
+        text = words(patient_sections(run, content, "case_1", None, None))
+        assert "with probability 0.61 (" in text and "0.42" not in text and "mgcl predict" not in text
+        path = run.model / "plans.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {KEY: MAP}))
+        run.__dict__.pop("plans")
+        text = words(patient_sections(run, content, "case_1", None, None))
+        assert "the map that mgcl predict uses is not used here" in text
+
+    def test_every_fold_of_a_new_patient_is_on_the_scale_of_the_headline(self, make_run) -> None:
+        """By the map beside the predictions; it adds 1 to a logit."""
+        raw, folds = expit([-0.5, 0.2]), expit([0.5, 1.2])
+        row = f"new_1,{folds.mean():.6f},{raw.mean():.6f},platt,{raw[0]:.6f},{raw[1]:.6f}\n"
+        sections = self.new(make_run(), HEAD + row, {KEY: MAP})
+        text = words(sections)
+        assert f"calibrated probability {folds.mean():.2f} (2 folds: {folds[0]:.2f} to {folds[1]:.2f})" in text
+        assert "calibrated by Platt scaling" in text
+        assert "They call different classes: the calibrated one TSS < 4.5 h, the raw one TSS ≥ 4.5 h" in text
         axis = next(s for s in sections if s.title.startswith("Time")).pictures[0].figure.axes[0]
-        rows = ["fold 0", "fold 3", "mean, raw", "mean, calibrated"]
+        rows = ["fold 0", "fold 3", "mean, calibrated", "mean, raw"]
         assert [label.get_text() for label in axis.get_yticklabels()] == rows
         marks = [line.get_xdata()[0] for line in axis.lines if line.get_marker() != "None"]
-        assert marks == [0.5, 0.7, 0.6, 0.7]
+        assert marks == pytest.approx([*folds, folds.mean(), raw.mean()], abs=2e-6)
+
+    @pytest.mark.parametrize("beside", [None, {}, {KEY: MAP | {"parameters": {"slope": 2.0, "intercept": 1.0}}}])
+    def test_folds_are_not_shown_on_another_scale_than_their_mean(self, make_run, beside) -> None:
+        sections = self.new(make_run(), HEAD + "new_1,0.7,0.6,platt,0.5,0.7\n", beside)
+        assert "calibrated probability 0.70 (each fold's cannot be calibrated" in words(sections)
+        axis = next(s for s in sections if s.title.startswith("Time")).pictures[0].figure.axes[0]
+        assert [label.get_text() for label in axis.get_yticklabels()] == ["mean, calibrated", "mean, raw"]
+
+    def test_uncalibrated_new_patient_has_the_raw_folds(self, make_run) -> None:
+        sections = self.new(make_run(), HEAD + "new_1,0.6,0.6,none,0.5,0.7\n", {KEY: MAP})
+        assert "with probability 0.60 (2 folds: 0.50 to 0.70)" in words(sections)
+
+    @pytest.mark.parametrize(
+        "beside",
+        [
+            {"dataset_name": "Dataset902_Other"},
+            {"plans_name": "OtherPlans"},
+            {"mgcl_model": "MGCLTrainerRandomInit__nnUNetPlans__2d"},
+            {KEY: MAP | {"validation_sha256": {"0": "a"}}},
+        ],
+    )
+    def test_predictions_of_another_model_are_refused(self, make_run, beside) -> None:
+        run, content = make_run()
+        path = run.model / "plans.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {KEY: MAP}))
+        run.__dict__.pop("plans")
+        with pytest.raises(UserError, match="name the model that wrote the predictions"):
+            self.new((run, content), None, beside)
+
+    @pytest.mark.parametrize(
+        ("beside", "said"),
+        [
+            (None, "has no plans.json"),
+            ({}, "does not name the trainer"),
+            ({"mgcl_model": "MGCLTrainer__nnUNetPlans__2d"}, ""),
+            ({"mgcl_model": "my_model"}, ""),
+        ],
+    )
+    def test_where_it_cannot_be_told_whose_predictions_they_are_a_line_says_so(
+        self, make_run, capsys, beside, said
+    ) -> None:
+        self.new(make_run(), None, beside)
+        printed = capsys.readouterr().out
+        assert said in printed and bool(printed) == bool(said)
+
+    def test_labelled_case_is_no_new_patient(self, make_run, tmp_path, monkeypatch) -> None:
+        monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))
+        made = make_run()
+        splits = tmp_path / "preprocessed" / made[0].layout.name / "splits_final.json"
+        splits.parent.mkdir(parents=True)
+        splits.write_text(json.dumps([{"train": ["case_2"], "val": ["case_1"]}]))
+        self.new(made)
+        splits.write_text(json.dumps([{"train": ["new_1"], "val": ["case_1"]}]))
+        with pytest.raises(UserError, match="leave -i and -s out"):
+            self.new(made)
+
+    def test_case_of_another_fold_is_refused_with_its_fold(self, make_run) -> None:
+        run, content = make_run()
+        run = replace(run, splits=[*run.splits, {"train": [], "val": ["case_2"]}])
+        with pytest.raises(UserError, match=r"a case of fold 1[\s\S]*-f 1, or leave -f out"):
+            patient_sections(run, content, "case_2", None, None)
+
+    def test_unlike_names_get_few_candidates_in_order(self, make_run) -> None:
+        run, content = make_run()
+        run = replace(run, splits=[{"train": [], "val": [f"case_{n}" for n in (3, 1, 2, 5, 4)]}])
+        with pytest.raises(UserError, match="use one of case_1, case_2, case_3 and 2 more"):
+            patient_sections(run, content, "nobody", None, None)
 
     def test_volumes_are_in_millilitres(self, make_run) -> None:
         assert "('lesion', '0.9')" in words(self.new(make_run()))  # 9 voxels of 4 x 3 x 8 mm
