@@ -21,6 +21,13 @@ _REMEDIES = {
     errno.EPERM: "make it writable, or name another folder (nnUNet_results, nnUNet_preprocessed)",
 }
 """What the user can do about the errors that a write may end with through no fault of the program."""
+_PATHS = {
+    errno.EEXIST: "name another folder: what should be one, on the way, is a file",
+    errno.ENOTDIR: "name another folder: what should be one, on the way, is a file",
+    errno.EISDIR: "name a file: this is a folder",
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
+"""The same for a path that cannot be one; without a path, the error may be of a file that is read."""
 
 
 @contextmanager
@@ -35,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
     try:
         with explaining_writes(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path.parent)
             try:
                 yield temporary
             except RuntimeError:  # torch and blosc2 report a failed write without the system's reason
@@ -51,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def explaining_writes(path: Path | None = None) -> Iterator[None]:
-    """Turns a full disk or a missing permission into one message.
+    """Turns a full disk, a missing permission or an impossible path into one message.
 
     Args:
         path: What is written; None: the file that the system names.
@@ -62,11 +69,12 @@ def explaining_writes(path: Path | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _REMEDIES:
+        remedies = _REMEDIES | (_PATHS if path else {})
+        if error.errno not in remedies:
             raise
         found = f"cannot be written ({error.strerror})"
         where = path or error.filename or "a file"
-        raise UserError(where, found, "room and permission to write", _REMEDIES[error.errno]) from None
+        raise UserError(where, found, "room and permission to write", remedies[error.errno]) from None
 
 
 def require_writable(folder: Path) -> None:
@@ -109,6 +117,13 @@ def read_json(path: Path) -> Any:
         raise UserError(path, "no such file", "a JSON file", "check the path and the nnUNet_* variables") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"not valid JSON ({error})", "a JSON file", "mend or regenerate the file") from None
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # as in /proc; from a block of `replacing` it would be about a file to read
+        raise UserError(folder, f"cannot be made ({error.strerror})", "a folder", "name another one") from None
 
 
 def _try_to_write(path: Path) -> None:

@@ -18,6 +18,8 @@ FOLDS = 5
 SEED = 12345
 """nnU-Net's seed of its splits."""
 
+REMEDY = "mend the file, or remove it and train again: it is then written anew"
+
 Split = dict[str, list[str]]
 """One fold: cases under `train` and `val`."""
 
@@ -49,7 +51,7 @@ def ensure_splits(
         UserError: The split lacks cases, knows others, divides a patient or has a one-class training fold.
     """
     if layout.splits.exists():
-        splits = read_json(layout.splits)
+        splits = read_splits(layout)
         _check_cases(layout, splits, cases)
         _check_patients_and_classes(layout, str(layout.splits), splits, table, both_classes, fold)
         return splits
@@ -68,6 +70,31 @@ def ensure_splits(
     kind = "grouped by patient, stratified by TSS" if table else "nnU-Net's own"
     log(f"Wrote {layout.splits} ({folds} folds, {kind})")
     return splits
+
+
+def read_splits(layout: DatasetLayout) -> list[Split]:
+    """Reads `splits_final.json`.
+
+    Raises:
+        UserError: It is no list of folds with two lists of names each, or a case is on both sides of a fold.
+    """
+    splits = read_json(layout.splits)
+    expected = "a list of folds, each with the lists train and val of case names"
+    if not isinstance(splits, list) or not splits:
+        raise UserError(layout.splits, "no list of folds", expected, REMEDY)
+    for fold, split in enumerate(splits):
+        where = f"{layout.splits}, fold {fold}"
+        if not isinstance(split, dict) or not all(_are_names(split.get(part)) for part in ("train", "val")):
+            raise UserError(where, "not the lists train and val of names", expected, REMEDY)
+        if both := sorted(set(split["train"]) & set(split["val"])):
+            raise UserError(where, f"{some(both)} in train and val", "every case once", REMEDY)
+    return splits
+
+
+def divided_patients(split: Split, table: TSSTable) -> list[str]:
+    """The patients with cases under train and under val."""
+    train, val = ({table.patient(case) for case in split[part]} for part in ("train", "val"))
+    return sorted(train & val)
 
 
 def fold_cases(splits: list[Split], fold: int) -> tuple[list[str], list[str]]:
@@ -103,28 +130,20 @@ def _grouped_split(cases: list[str], table: TSSTable, folds: int) -> list[Split]
     ]
 
 
-def _check_cases(layout: DatasetLayout, splits: Any, cases: Collection[str]) -> None:
-    remedy = "mend the file, or remove it and train again: it is then written anew"
-    expected = "a list of folds, each with the lists train and val of case names"
-    if not isinstance(splits, list) or not splits:
-        raise UserError(layout.splits, "no list of folds", expected, remedy)
+def _check_cases(layout: DatasetLayout, splits: list[Split], cases: Collection[str]) -> None:
     for fold, split in enumerate(splits):
         where = f"{layout.splits}, fold {fold}"
-        if not isinstance(split, dict) or not all(_are_names(split.get(part)) for part in ("train", "val")):
-            raise UserError(where, "not the lists train and val of names", expected, remedy)
         if unknown := sorted({*split["train"], *split["val"]} - set(cases)):
-            raise UserError(where, f"unknown cases {some(unknown)}", "preprocessed cases", remedy)
-        if both := sorted(set(split["train"]) & set(split["val"])):
-            raise UserError(where, f"{some(both)} in train and val", "every case once", remedy)
+            raise UserError(where, f"unknown cases {some(unknown)}", "preprocessed cases", REMEDY)
         for part, name in (("train", "training"), ("val", "validation")):
             if not split[part]:
-                raise UserError(where, f"no {name} case", "one at least", remedy)
+                raise UserError(where, f"no {name} case", "one at least", REMEDY)
             counts: Counter[str] = Counter(split[part])
             if twice := sorted(case for case, count in counts.items() if count > 1):
-                raise UserError(where, f"{some(twice)} twice in {part}", "every case once", remedy)
+                raise UserError(where, f"{some(twice)} twice in {part}", "every case once", REMEDY)
     used = {case for split in splits for part in ("train", "val") for case in split[part]}
     if missing := sorted(set(cases) - used):
-        raise UserError(layout.splits, f"{some(missing)} in no fold", "all preprocessed cases", remedy)
+        raise UserError(layout.splits, f"{some(missing)} in no fold", "all preprocessed cases", REMEDY)
 
 
 def _check_patients_and_classes(
@@ -141,13 +160,12 @@ def _check_patients_and_classes(
         _require_both_classes(layout, f"{layout.tss}, fold all", table.cases, table)
     for fold, split in enumerate(splits):
         where = f"{source}, fold {fold}"
-        train, val = ({table.patient(case) for case in split[part]} for part in ("train", "val"))
-        if divided := sorted(train & val):
+        if divided := divided_patients(split, table):
             raise UserError(
                 where,
                 f"patients {some(divided)} in train and val",
                 "a patient on one side",
-                "mend the file, or remove it and train again: it is then written anew, by patient",
+                f"{REMEDY}, by patient",
             )
         if both_classes and wanted != "all":
             _require_both_classes(layout, where, split["train"], table)

@@ -11,6 +11,24 @@ import numpy as np
 import SimpleITK as sitk
 
 
+def same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two images lie alike in space, up to the rounding of their headers.
+
+    Args:
+        one: The properties that one of nnU-Net's readers returned with an image.
+        other: Those of another one of the same shape, by the same reader.
+    """
+    a, b = ([np.ravel(part) for part in _geometry(properties)] for properties in (one, other))
+    return all(np.shape(x) == np.shape(y) and np.allclose(x, y, atol=1e-2) for x, y in zip(a, b, strict=True))
+
+
+def _geometry(properties: Mapping[str, Any]) -> list[Any]:
+    """Spacing and, where the file says it, place and direction; of nibabel's affines, that of the array."""
+    sitk_stuff, nibabel_stuff = properties.get("sitk_stuff", {}), properties.get("nibabel_stuff", {})
+    affine = nibabel_stuff.get("reoriented_affine", nibabel_stuff.get("original_affine", ()))
+    return [properties["spacing"], sitk_stuff.get("origin", ()), sitk_stuff.get("direction", ()), affine]
+
+
 @dataclass(frozen=True)
 class AnatomicalView:
     """How arrays of one image are turned.

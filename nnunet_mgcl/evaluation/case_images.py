@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_mgcl.errors import UserError, reason
-from nnunet_mgcl.evaluation.anatomical_view import AnatomicalView
+from nnunet_mgcl.evaluation.anatomical_view import AnatomicalView, same_place
 from nnunet_mgcl.evaluation.overlay import Panel
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.plans import channel_names
@@ -47,7 +47,8 @@ class CaseImages:
             reference: The true one, if it is known.
 
         Raises:
-            UserError: A file cannot be read, or is of another shape.
+            UserError: A file cannot be read, or is of another shape; or the prediction lies elsewhere in space. (Of the
+                reference nnU-Net looks at the voxels alone, in training and here.)
         """
         reader = run.plans.image_reader_writer_class()
         for needed in (*images, prediction, *([reference] if reference else [])):
@@ -60,8 +61,14 @@ class CaseImages:
         maps: list[np.ndarray | None] = [None, None]
         for number, path in enumerate((prediction, reference)):
             if path is not None:
-                maps[number] = _read(lambda path=path: reader.read_seg(str(path)), path)[0][0]  # type: ignore[misc]
-                _require_shape(path, maps[number], channels[0])
+                label_map, own = _read(lambda path=path: reader.read_seg(str(path)), path)  # type: ignore[misc]
+                _require_shape(path, label_map[0], channels[0])
+                maps[number] = label_map[0]
+                if path == prediction and not same_place(properties, own):
+                    raise UserError(
+                        path, f"another direction, origin or spacing than {images[0].name}", "those of the images",
+                        "name the images that were predicted, or predict them again",
+                    )  # fmt: skip
         view = AnatomicalView.of(properties)
         turned = [None if array is None else view.turn(array) for array in maps]
         assert turned[0] is not None
@@ -103,7 +110,6 @@ def _read(read: Callable[[], tuple[np.ndarray, dict[str, Any]]], path: Path) -> 
         raise UserError(path, f"cannot be read ({reason(error)})", "an image", "check the file") from None
 
 
-def _require_shape(path: Path, label_map: np.ndarray | None, image: np.ndarray) -> None:
-    assert label_map is not None
+def _require_shape(path: Path, label_map: np.ndarray, image: np.ndarray) -> None:
     if label_map.shape != image.shape:
         raise UserError(path, f"shape {label_map.shape}", f"{image.shape}, as the images", "check the folder")

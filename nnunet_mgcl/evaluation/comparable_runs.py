@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.errors import UserError, some
-from nnunet_mgcl.evaluation.evaluated import outdated
 from nnunet_mgcl.evaluation.evaluation import evaluation_path
-from nnunet_mgcl.files import read_json
+from nnunet_mgcl.evaluation.written_evaluation import read_evaluation
 
 
 def read_comparable(models: Sequence[Path], folds: Sequence[int] | None) -> list[dict[str, Any]]:
@@ -20,8 +19,8 @@ def read_comparable(models: Sequence[Path], folds: Sequence[int] | None) -> list
         folds: Those that were evaluated; None: all.
 
     Raises:
-        UserError: A model is named twice or not evaluated, has been validated again since, or differs from the first
-            one in dataset, folds, settings, cases, targets or references.
+        UserError: A model is named twice or not evaluated by this version, has been validated again since, or differs
+            from the first one in dataset, folds, settings, cases, targets or references.
     """
     if len({model.resolve() for model in models}) < len(models):
         raise UserError("models", "one of them twice", "different models", "name each once")
@@ -35,7 +34,8 @@ def read_comparable(models: Sequence[Path], folds: Sequence[int] | None) -> list
 def _path(model: Path, folds: Sequence[int] | None) -> Path:
     """The evaluation of these folds; they may be all folds of the split without being called so."""
     whole = evaluation_path(model, [], True)
-    if folds is None or (whole.is_file() and read_json(whole)["folds"] == list(folds)):
+    content, _ = read_evaluation(whole)
+    if folds is None or (isinstance(content, dict) and content.get("folds") == list(folds)):
         return whole
     return evaluation_path(model, folds, False)
 
@@ -44,8 +44,8 @@ def _read(path: Path) -> dict[str, Any]:
     remedy = "run mgcl evaluate with the -d, -tr, -p and -c of this folder, and the same -f"
     if not path.is_file():
         raise UserError(path, "no such file", "an evaluated model", remedy)
-    content = read_json(path)
-    if why := outdated(path, content["folds"]):
+    content, why = read_evaluation(path)
+    if why:
         raise UserError(path, why, "a current evaluation", remedy)
     return content
 

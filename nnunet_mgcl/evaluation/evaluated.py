@@ -7,9 +7,11 @@ from typing import Any
 
 from rich.progress import track
 
+from nnunet_mgcl.evaluation.calibration import Calibration
 from nnunet_mgcl.evaluation.evaluation import evaluation, evaluation_path, write_evaluation
-from nnunet_mgcl.evaluation.stored_calibration import store_calibration
+from nnunet_mgcl.evaluation.stored_calibration import KEY, store_calibration
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.written_evaluation import newer, read_evaluation
 from nnunet_mgcl.files import read_json
 
 TOLERANCE, SENSITIVITY = 2.0, 0.9
@@ -41,35 +43,49 @@ def evaluate(run: ValidatedRun, tolerance: float, sensitivity: float) -> tuple[d
 
 
 def current_evaluation(run: ValidatedRun) -> dict[str, Any]:
-    """The content of `evaluation.json`; where it is missing or outdated the run is evaluated first, in one line.
+    """The content of `evaluation.json`; where it is of no use the run is evaluated first, and one line says why.
 
-    An outdated one keeps its settings.
+    An outdated one keeps its settings. A calibration that is missing in plans.json is put there again.
     """
     path = own_path(run)
-    content = read_json(path) if path.is_file() else None
-    why = outdated(path, content["folds"]) if content else "there is none"
-    if content and not why and max(file.stat().st_mtime for file in _of_the_dataset(run)) > path.stat().st_mtime:
-        why = "older than the split or the TSS table"
-    if content and not why:
-        return content
-    print(f"{path.name}: {why}; evaluating")
-    settings = content["settings"] if content else {}
-    return evaluate(
-        run,
-        settings.get("surface_dice_tolerance_mm", TOLERANCE),
-        settings.get("sensitivity", SENSITIVITY),
-    )[0]
+    content, why = read_evaluation(path)
+    if why := why or _why_not_of(run, content, path):
+        print(f"{path.name}: {why}; evaluating")
+        return evaluate(run, *_settings(content))[0]
+    if len(run.folds) == len(run.splits) and not _is_stored(run, content["tss"]):
+        print(store_calibration(run.model, content["tss"], run.folds, True))
+    return content
 
 
-def outdated(path: Path, folds: list[int]) -> str | None:
-    """Which validation is newer than an `evaluation.json` of these folds, in words; None where none is."""
-    for fold in folds:
-        for name in ("summary.json", "tss.csv"):
-            file = path.parent / f"fold_{fold}" / "validation" / name
-            if file.is_file() and file.stat().st_mtime > path.stat().st_mtime:
-                return f"older than fold_{fold}/validation/{name}"
-    return None
+def _why_not_of(run: ValidatedRun, content: dict[str, Any], path: Path) -> str | None:
+    """Why the numbers are not those of this run, in words; None where they are."""
+    own = {"dataset": run.layout.name, "model": run.model.name, "folds": run.folds}
+    for key, value in own.items():
+        if content[key] != value:
+            return f"of {key} {content[key]}, not {value}"
+    if bool(run.no_tss) != bool(content["tss"]["reason"]):
+        return f"older than what is said about the TSS now ({run.no_tss or 'it can be evaluated'})"
+    ending, references = run.dataset_json["file_ending"], run.layout.preprocessed / "gt_segmentations"
+    cases = [references / f"{case}{ending}" for fold in run.folds for case in run.splits[fold]["val"]]
+    file = newer([run.layout.splits, run.layout.tss, *cases], path)
+    return f"older than {file.name} of the dataset" if file else None
 
 
-def _of_the_dataset(run: ValidatedRun) -> list[Path]:
-    return [run.layout.splits, *([run.layout.tss] if run.layout.tss.is_file() else [])]
+def _is_stored(run: ValidatedRun, tss: dict[str, Any]) -> bool:
+    """Whether plans.json holds the map of these numbers: a training takes it out, a killed evaluation leaves it."""
+    own = None if tss["reason"] or tss["calibration"]["reason"] else tss["calibration"]
+    stored = read_json(run.model / "plans.json").get(KEY)
+    if own is None or not isinstance(stored, dict):
+        return own is stored
+    return all(stored.get(key) == own[key] for key in (*Calibration.model_fields, "reliability"))
+
+
+def _settings(content: Any) -> tuple[float, float]:
+    """Tolerance and sensitivity of an earlier evaluation, whoever wrote it, or the defaults."""
+    settings = content.get("settings") if isinstance(content, dict) else None
+    earlier = settings if isinstance(settings, dict) else {}
+    tolerance, sensitivity = earlier.get("surface_dice_tolerance_mm"), earlier.get("sensitivity")
+    return (
+        tolerance if isinstance(tolerance, int | float) and tolerance >= 0 else TOLERANCE,
+        sensitivity if isinstance(sensitivity, int | float) and 0 < sensitivity <= 1 else SENSITIVITY,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,13 @@ from typing import Any
 import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
-from nnunet_mgcl.data.splits import Split, fold_cases
+from nnunet_mgcl.data.splits import Split, divided_patients, fold_cases, read_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.errors import UserError, reason, some
 from nnunet_mgcl.evaluation.case_scores import CaseScores
+from nnunet_mgcl.evaluation.fold_probabilities import read_probabilities
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.plans import channel_names
@@ -51,7 +52,7 @@ class ValidatedRun:
         Raises:
             UserError: A fold or case is missing, or is there twice; or a folder belongs to another split.
         """
-        splits: list[Split] = read_json(layout.splits)
+        splits = read_splits(layout)
         numbers = list(range(len(splits))) if folds is None else sorted({_number(fold) for fold in folds})
         cases = Counter(case for fold in numbers for case in fold_cases(splits, fold)[1])
         if twice := sorted(case for case, count in cases.items() if count > 1):
@@ -65,6 +66,7 @@ class ValidatedRun:
         run._require_folds()
         for fold in numbers:
             run._require_cases(fold)
+        run._warn_of_divided_patients()
         return run
 
     @classmethod
@@ -113,8 +115,7 @@ class ValidatedRun:
         result: dict[str, float] = {}
         for fold in self.folds:
             path = self.validation(fold) / "tss.csv"
-            with path.open(encoding="utf-8", newline="") as file:
-                own = {row["case"]: float(row["probability"]) for row in csv.DictReader(file)}
+            own = read_probabilities(path)
             if own.keys() != set(self.splits[fold]["val"]):
                 other = sorted(own.keys() ^ set(self.splits[fold]["val"]))
                 raise UserError(
@@ -166,14 +167,24 @@ class ValidatedRun:
         """The plan that the model was trained with."""
         return PlansManager(read_json(self.model / "plans.json"))
 
+    @cached_property
+    def is_stock(self) -> bool:
+        """Whether no trainer of this plugin trained it: these write the whole `mgcl` block, plans only parts of it."""
+        if any(FoldLayout(self.model / f"fold_{fold}").phases.is_dir() for fold in self.folds):
+            return False  # also a model of an earlier version, whose block is smaller
+        return not MGCLConfig.model_fields.keys() <= self._plan_block.keys()
+
     def validation(self, fold: int) -> Path:
         """nnU-Net's folder of a fold's predicted validation cases."""
         return FoldLayout(self.model / f"fold_{fold}").validation
 
+    @property
+    def _plan_block(self) -> dict[str, Any]:
+        return self.plans.get_configuration(self.configuration).configuration.get("mgcl", {})
+
     def _block(self, key: str) -> Any:
         """From the `mgcl` block of the plan; a stock trainer has none, but its dataset may."""
-        block = self.plans.get_configuration(self.configuration).configuration.get("mgcl", {})
-        return block.get(key) or self.dataset_json.get("mgcl", {}).get(key)
+        return self._plan_block.get(key) or self.dataset_json.get("mgcl", {}).get(key)
 
     def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
         file = f"{case}{self.dataset_json['file_ending']}"
@@ -213,6 +224,18 @@ class ValidatedRun:
                 f"the validated folds {', '.join(map(str, self.folds))}",
                 "train the fold, or validate it with --val"
                 + (f"; or choose what is there: -f {' '.join(map(str, there))}" if there else ""),
+            )
+
+    def _warn_of_divided_patients(self) -> None:
+        """Training refuses such a split; nnU-Net's own trainers, and a table that came later, do not."""
+        if not self.tss_table:
+            return
+        divided = {fold: divided_patients(self.splits[fold], self.tss_table) for fold in self.folds}
+        folds = [str(fold) for fold, patients in divided.items() if patients]
+        if patients := sorted({patient for own in divided.values() for patient in own}):
+            print(
+                f"{self.layout.splits.name}: patients with cases in train and val of fold {', '.join(folds)}: "
+                f"{some(patients)}. The model has seen them, so its numbers are too good."
             )
 
     def _require_cases(self, fold: int) -> None:

@@ -8,26 +8,27 @@ from typing import Any
 import torch
 
 from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.report.attention_section import attention_section
+from nnunet_mgcl.report import attention_section as attention
+from nnunet_mgcl.report import embeddings_section as embeddings
+from nnunet_mgcl.report import perception_section as perception
 from nnunet_mgcl.report.curves_section import curves_section
-from nnunet_mgcl.report.embeddings_section import embeddings_section
 from nnunet_mgcl.report.metrics_section import folds_section, metrics_section
 from nnunet_mgcl.report.overlays_section import overlays_section
 from nnunet_mgcl.report.overview_section import overview_section
-from nnunet_mgcl.report.perception_section import perception_section
 from nnunet_mgcl.report.section import Section
 from nnunet_mgcl.report.settings_section import settings_section
 from nnunet_mgcl.report.trained_fold import TrainedFold
 from nnunet_mgcl.report.tss_section import tss_section
 from nnunet_mgcl.report.volume_section import volume_section
 
-ANALYSES: tuple[Callable[[TrainedFold], Section], ...] = (
-    embeddings_section,
-    perception_section,
-    attention_section,
+ANALYSES: tuple[tuple[str, Callable[[TrainedFold], Section]], ...] = (
+    (embeddings.TITLE, embeddings.embeddings_section),
+    (perception.TITLE, perception.perception_section),
+    (attention.TITLE, attention.attention_section),
 )
-"""The paper's analysis figures, of the first chosen fold."""
+"""Titles and makers of the paper's analysis figures, of the first chosen fold."""
 
 
 def report_sections(run: ValidatedRun, content: dict[str, Any], device: torch.device) -> list[Section]:
@@ -57,13 +58,27 @@ def _analyses(run: ValidatedRun, device: torch.device) -> list[Section]:
     if why := _why_not(run, fold):
         return [Section("Inside the network", (f"There are no analysis figures: {why}.",))]
     trained = TrainedFold(run, fold, device)
-    return [analysis(trained) for analysis in ANALYSES]
+    return [_analysis(title, make, trained) for title, make in ANALYSES]
+
+
+def _analysis(title: str, make: Callable[[TrainedFold], Section], fold: TrainedFold) -> Section:
+    """One section; a file that is of no use costs this one and not the report."""
+    try:
+        return make(fold)
+    except UserError as error:
+        why = f"{error.where}: {error.found}"
+    except Exception as error:  # torch, blosc2 and nnU-Net, which read the files, have errors of their own
+        why = f"{type(error).__name__}: {reason(error)}"
+    print(f"report: “{title}” is left out ({why})")
+    for folder in (fold.run.model, fold.run.layout.preprocessed):
+        why = why.replace(f"{folder.parent}/", "")  # no path of this machine on the page
+    return Section(title, (f"This section could not be made for fold {fold.fold}. {why}.",))
 
 
 def _why_not(run: ValidatedRun, fold: int) -> str | None:
     layout = FoldLayout(run.model / f"fold_{fold}")
     identifier = run.plans.get_configuration(run.configuration).data_identifier
-    if not layout.phases.is_dir():
+    if run.is_stock:
         return f"fold {fold} was not trained by a trainer of this plugin, so it has no phases and no head"
     if not (layout.root / "checkpoint_final.pth").is_file():
         return f"fold {fold} has no checkpoint_final.pth"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.network.build import resolved_config
@@ -38,19 +40,22 @@ PHASES = {
 def curves_section(run: ValidatedRun) -> Section:
     """A panel a phase with a line a branch and fold; skipped branches and folds without curves in words."""
     folds = {fold: FoldLayout(run.model / f"fold_{fold}") for fold in run.folds}
-    if not any(layout.phases.is_dir() for layout in folds.values()):
+    if run.is_stock:
         return _stock(folds)
     paths = {fold: layout.phases / "curves.json" for fold, layout in folds.items()}
-    curves = {fold: read_json(path) for fold, path in paths.items() if path.is_file()}
-    text = []
+    there = {fold: _noted(path, _are_curves) for fold, path in paths.items() if path.is_file()}
+    curves = {fold: own for fold, own in there.items() if own is not None}
+    text: list[str] = []
     if curves:
         text = [
             f"{counted(len(curves), 'fold')}; one line for each modality and fold. Losses of different phases are "
             "different functions and cannot be compared."
         ]
-    if without := [fold for fold in run.folds if fold not in curves]:
+    if broken := [fold for fold, own in there.items() if own is None]:
+        text.append(f"phases/curves.json of {fold_names(broken)} cannot be read, so its curves are not drawn.")
+    if without := [fold for fold in run.folds if fold not in there]:
         text.append(f"No phases/curves.json in {fold_names(without)}, so its curves are not drawn.")
-    text += _skipped(folds)
+    text += [*_gaps(curves), *_skipped(folds)]
     phases = list(dict.fromkeys(phase for own in curves.values() for phase in own))
     names = list(dict.fromkeys(name for own in curves.values() for panel in own.values() for name in panel["curves"]))
     looks = {name: (CYCLE[i % len(CYCLE)], LINES[i % len(LINES)]) for i, name in enumerate(names)}
@@ -70,14 +75,52 @@ def curves_section(run: ValidatedRun) -> Section:
 def _skipped(folds: Mapping[int, FoldLayout]) -> list[str]:
     """Branches that had nothing to learn from in a phase, with the folds."""
     skipped: dict[str, list[str]] = {}
+    broken = []
     for fold, layout in folds.items():
-        state = read_json(layout.state) if layout.state.is_file() else {}
-        for part in state.get("skipped", []):
+        state = _noted(layout.state, _is_state) if layout.state.is_file() else {"skipped": []}
+        if state is None:
+            broken.append(f"phases/state.json of fold {fold} cannot be read: what it skipped is not known.")
+            continue
+        for part in state["skipped"]:
             skipped.setdefault(part, []).append(str(fold))
     parts = [f"{part.replace('/', ' of ')} ({fold_names(own)})" for part, own in skipped.items()]
     if not parts:
-        return []
-    return [f"Skipped, because the cases to contrast held a single class: {'; '.join(parts)}."]
+        return broken
+    return [*broken, f"Skipped, because the cases to contrast held a single class: {'; '.join(parts)}."]
+
+
+def _noted(path: Path, is_valid: Callable[[Any], bool]) -> Any:
+    """What the training noted; None where it is half a file, or something else."""
+    try:
+        content = read_json(path)
+        return content if is_valid(content) else None
+    except (UserError, AttributeError, KeyError, TypeError):
+        return None
+
+
+def _is_state(content: Any) -> bool:
+    return all(isinstance(part, str) for part in content["skipped"])
+
+
+def _are_curves(content: Any) -> bool:
+    return all(
+        len(panel["axes"]) == 2
+        and panel["curves"]
+        and all(isinstance(value, int | float) for values in panel["curves"].values() for value in values)
+        for panel in content.values()
+    )
+
+
+def _gaps(curves: Mapping[int, dict[str, Any]]) -> list[str]:
+    """Where a loss was no number: a line cannot show it."""
+    gaps: dict[str, list[str]] = {}
+    for fold, own in curves.items():
+        for phase, panel in own.items():
+            for name, values in panel["curves"].items():
+                if not all(map(isfinite, values)):
+                    gaps.setdefault(f"{phase} of {name}", []).append(str(fold))
+    parts = [f"{part} ({fold_names(own)})" for part, own in gaps.items()]
+    return [f"Gaps are values that were no number: {'; '.join(parts)}."] if parts else []
 
 
 def _picture(
@@ -102,9 +145,11 @@ def _picture(
         caption += f" The {counting}s in which a lesion was found are sorted by it."
     if limit is not None:
         caption += f" Self-training takes those above the dotted line, {limit:g}."
-    last = {n: [p["curves"][n][-1] for p in panels.values() if p["curves"].get(n)] for n in names}
-    ends = ", ".join(f"{n} {sum(values) / len(values):.3g}" for n, values in last.items())
-    return Picture(f"curves_{phase}", figure, caption, f"Curves of {phase}; they end, on average, at: {ends}.")
+    last = {n: [v for p in panels.values() for v in p["curves"].get(n, [])[-1:] if isfinite(v)] for n in names}
+    ends = ", ".join(f"{n} {sum(values) / len(values):.3g}" for n, values in last.items() if values)
+    return Picture(
+        f"curves_{phase}", figure, caption, f"Curves of {phase}; they end, on average, at: {ends or 'no number'}."
+    )
 
 
 def _draw(axes: Axes, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, tuple[str, Any]]) -> list[str]:
@@ -113,7 +158,7 @@ def _draw(axes: Axes, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, 
     longest = max(len(values) for panel in panels.values() for values in panel["curves"].values())
     for panel in panels.values():
         for name, values in panel["curves"].items():
-            drawn[name] |= bool(values)
+            drawn[name] |= any(map(isfinite, values))
             colour, line = looks[name]
             axes.plot(
                 range(1, len(values) + 1), values, color=colour, linestyle=line, alpha=0.7,

@@ -22,6 +22,7 @@ from nnunet_mgcl.report.section import Picture, Section, Table
 from nnunet_mgcl.report.style import WIDTH, figure_style
 from nnunet_mgcl.report.trained_fold import TrainedFold
 
+TITLE = "What the encoders perceive"
 RANDOM, COARSE, TRAINED = "randomly initialised", "after coarse", "trained"
 Maps = list[np.ndarray]
 """One map a stage."""
@@ -64,7 +65,7 @@ def perception_section(fold: TrainedFold) -> Section:
             for network, row in perceived.aurocs(branch).items():
                 own[network].append(row)
     return Section(
-        "What the encoders perceive",
+        TITLE,
         (_method(fold), *_left_out(fold, scores)),
         (_table(fold, scores),) if any(own[TRAINED] for own in scores) else (),
         (picture,),

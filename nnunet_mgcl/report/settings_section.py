@@ -19,14 +19,13 @@ NOT_NOTED = "not noted"
 
 def settings_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     """Everything that somebody needs to train the model again, folded away. No path and no host is named."""
-    phases = any(FoldLayout(run.model / f"fold_{fold}").phases.is_dir() for fold in run.folds)
     text = [
         "What it takes to train this model again: the dataset as it was, and the plan. That is plans.json of the "
         "results folder; copy it into the dataset's folder in nnUNet_preprocessed, named as the plans. First mgcl env; "
         "where there is no GPU, -device cpu."
     ]
     tables = [_commands(run, content), _folds(run), _plan(run), _versions(run, content)]
-    if phases:
+    if not run.is_stock:
         tables.append(_block(run))
     else:
         text.append("A stock trainer of nnU-Net has no settings of phases, and no random seed of its own.")

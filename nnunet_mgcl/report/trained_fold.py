@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
@@ -107,8 +108,9 @@ class TrainedFold:
         """Why there is no before and after of a phase, in words; None where there is."""
         if not self.layout.phase(phase).is_dir():
             return f"{phase}: this trainer does not run it, or phases/{phase} was removed"
-        if not (self.layout.phase(phase, branch.name) / "network.pth").is_file():
-            return f"{branch.name}: the weights of {phase} are no longer in phases/"
+        needed = ("coarse", "fine") if phase == "fine" else ("coarse",)  # fine goes on with coarse's encoder
+        if any(not self._path(part, branch).is_file() for part in needed):
+            return f"{branch.name}: the weights of {' and '.join(needed)} are no longer all in phases/"
         if PhaseState(self.layout.state, writes=False).is_skipped(phase, branch.name):
             return f"{branch.name}: {phase} was skipped, its cases held a single class; nothing was trained"
         return None
@@ -120,6 +122,7 @@ class TrainedFold:
         with redirect_stdout(io.StringIO()):  # nnU-Net tells where it looked for the trainer
             predictor.initialize_from_trained_model_folder(str(self.run.model), [self.fold])
         network: Any = unwrap(predictor.network)  # nnU-Net compiles it where nnUNet_compile says so
+        _require_numbers(self.layout.root / "checkpoint_final.pth", predictor.list_of_parameters[0])
         network.load_state_dict(predictor.list_of_parameters[0])
         return network.to(self.device).eval()
 
@@ -129,5 +132,14 @@ class TrainedFold:
         return FoldLayout(self.run.model / f"fold_{self.fold}")
 
     def _weights(self, phase: str, branch: Branch) -> dict[str, torch.Tensor]:
-        path = self.layout.phase(phase, branch.name) / "network.pth"
-        return torch.load(path, map_location="cpu", weights_only=True)
+        weights = torch.load(self._path(phase, branch), map_location="cpu", weights_only=True)
+        _require_numbers(self._path(phase, branch), weights)
+        return weights
+
+    def _path(self, phase: str, branch: Branch) -> Path:
+        return self.layout.phase(phase, branch.name) / "network.pth"
+
+
+def _require_numbers(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    if not all(bool(own.isfinite().all()) for own in weights.values()):
+        raise UserError(path, "weights that are no numbers", "those of a training that went well", "train it again")

@@ -153,6 +153,15 @@ class TestEvaluate:
         for text in ("Dice", "HD95 mm", " A ", " B ", "AUROC", "youden", "sensitivity_0.8", "evaluation.json"):
             assert text in printed
 
+    def test_patients_on_both_sides_of_a_fold_are_named(self, make_run, dataset, capsys) -> None:
+        make_run()
+        evaluate()
+        assert "patients with cases in train and val of fold 0, 1: p2. " in capsys.readouterr().out
+        rows = [f"{case},{number % 2},p{number}" for number, case in enumerate(CASES)]
+        (dataset / "tss.csv").write_text("\n".join(["case,tss_class,patient", *rows, ""]))
+        evaluate()
+        assert "patients with cases in train" not in capsys.readouterr().out
+
     def test_labelled_cases_of_no_fold_are_named(self, make_run, dataset) -> None:
         model = make_run()
         splits = deepcopy(SPLITS)
@@ -284,6 +293,27 @@ class TestEvaluateRefuses:
         make_run(folds=(1,))
         message = self.refusal()
         assert "fold 0, 2" in message and "-f 1" in message
+
+    @pytest.mark.parametrize(
+        ("splits", "message"),
+        [
+            ("[{", "not valid JSON"),
+            ("{}", "no list of folds"),
+            ("[]", "no list of folds"),
+            ('[{"train": []}]', "not the lists train and val"),
+            ('[{"train": ["case_00", "case_01"], "val": ["case_01"]}]', "case_01 in train and val"),
+        ],
+    )
+    def test_a_split_that_is_none(self, make_run, dataset, splits, message) -> None:
+        make_run()
+        (dataset / "splits_final.json").write_text(splits)
+        refusal = self.refusal()
+        assert message in refusal and str(dataset / "splits_final.json") in refusal
+
+    def test_a_tss_table_of_a_fold_that_is_none(self, make_run) -> None:
+        path = make_run() / "fold_1" / "validation" / "tss.csv"
+        path.write_text(path.read_text() + "case_05,nan\n")
+        assert str(path) in self.refusal()
 
     def test_a_model_that_is_not_there(self, make_run) -> None:
         assert "no validation/summary.json" in self.refusal("-p", "Other")

@@ -10,7 +10,8 @@ import pytest
 
 from nnunet_mgcl import cli
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation import bootstrap
+from nnunet_mgcl.evaluation import bootstrap, calibration
+from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.report import patient_page
 from nnunet_mgcl.report.section import Section
 
@@ -68,12 +69,14 @@ class TestCommand:
         assert "evaluating" not in capsys.readouterr().out
         assert (model / "evaluation.json").stat().st_mtime_ns == before
 
-    @pytest.mark.parametrize("newer", ["validation", "table", "split"])
+    @pytest.mark.parametrize("newer", ["validation", "segmentation", "reference", "table", "split"])
     def test_an_outdated_evaluation_is_done_again_with_its_settings(self, make_run, dataset, newer, capsys) -> None:
         model = make_run()
         cli.main(["evaluate", "-d", "901", "-c", "2d", "--tolerance", "1", "--sensitivity", "0.8"])
         path = {
             "validation": model / "fold_1" / "validation" / "summary.json",
+            "segmentation": model / "fold_1" / "validation" / "case_06.nii.gz",
+            "reference": dataset / "gt_segmentations" / "case_06.nii.gz",
             "table": dataset / "tss.csv",
             "split": dataset / "splits_final.json",
         }[newer]
@@ -84,6 +87,60 @@ class TestCommand:
         assert "evaluation.json: older than" in capsys.readouterr().out
         settings = json.loads((model / "evaluation.json").read_text())["settings"]
         assert (settings["surface_dice_tolerance_mm"], settings["sensitivity"]) == (1, 0.8)
+
+    @pytest.mark.parametrize(
+        ("change", "why"),
+        [
+            (lambda c: [], "not the content that this version writes"),
+            (lambda c: "half", "not valid JSON"),
+            (lambda c: c | {"nnunet_mgcl": "0.0.1"}, "of nnunet_mgcl 0.0.1"),
+            (lambda c: c | {"folds": [0, 1]}, "of folds [0, 1], not [0, 1, 2]"),
+            (lambda c: c | {"model": "Other__p__2d"}, "of model Other__p__2d"),
+            (lambda c: c | {"dataset": "Dataset999_Other"}, "of dataset Dataset999_Other"),
+            (lambda c: c | {"tss": {"reason": None}}, "not the content that this version writes"),
+            (lambda c: c | {"settings": 7}, "not the content that this version writes"),
+        ],
+    )
+    def test_an_evaluation_that_is_of_no_use_is_done_again(self, make_run, change, why, capsys) -> None:
+        model = make_run()
+        report()
+        path = model / "evaluation.json"
+        good = path.read_text()
+        text = json.dumps(change(json.loads(good)))
+        path.write_text(good[:100] if text == '"half"' else text)
+        capsys.readouterr()
+        report()
+        assert f"evaluation.json: {why}" in capsys.readouterr().out
+        assert path.read_text() == good
+
+    @pytest.mark.parametrize("gone", ["table", "head"])
+    def test_a_tss_that_is_gone_is_not_reported(self, make_run, dataset, gone) -> None:
+        model = make_run()
+        report()
+        for path in [dataset / "tss.csv"] if gone == "table" else model.glob("fold_*/validation/tss.csv"):
+            path.unlink()
+        report()
+        reason = json.loads((model / "evaluation.json").read_text())["tss"]["reason"]
+        assert {"table": "no tss.csv in", "head": "no trained TSS head"}[gone] in reason
+
+    def test_calibration_that_a_training_removed_is_stored_again(self, make_run, monkeypatch, capsys) -> None:
+        monkeypatch.setattr(calibration, "CASES_OF_A_CLASS", 3)
+        model = make_run()
+        for path in model.glob("fold_*/validation/tss.csv"):  # better than chance
+            header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+            at = header.index("probability")
+            rows = [[*row[:at], f"0.{3 + 2 * (int(row[0][-2:]) % 2)}{n}", *row[at + 1 :]] for n, row in enumerate(rows)]
+            path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+        report()
+        before = (model / "plans.json").read_bytes()
+        plans = json.loads(before)
+        assert plans.pop(KEY)
+        (model / "plans.json").write_text(json.dumps(plans))
+        capsys.readouterr()
+        report()
+        assert "calibration: platt" in capsys.readouterr().out and (model / "plans.json").read_bytes() == before
+        report()
+        assert "calibration: " not in capsys.readouterr().out
 
     def test_a_phantom_is_called_synthetic(self, make_run) -> None:
         model = make_run(labels={"phantom": {"cases": 15}})
@@ -104,6 +161,12 @@ class TestRefuses:
         with pytest.raises(UserError, match=remedy):
             report("-f", "1", "--case", case)
         assert not list(model.glob("evaluation*"))
+
+    @pytest.mark.parametrize("folder", ["{file}", "{file}/x", "/dev/null/x", "/proc/x/y", "x" * 300])
+    def test_a_folder_that_cannot_be_one(self, make_run, folder) -> None:
+        model = make_run()
+        with pytest.raises(UserError, match=r"cannot be (written|made)"):
+            report("-o", folder.format(file=model / "plans.json"))
 
     def test_a_model_that_is_not_validated(self, make_run) -> None:
         make_run(folds=(0,))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation import bootstrap, calibration
 from nnunet_mgcl.evaluation.evaluated import current_evaluation
 from nnunet_mgcl.evaluation.stored_calibration import KEY
@@ -180,7 +181,8 @@ def test_a_stock_trainer_has_nnunet_s_own_curves_and_no_phases(make_run, section
 @pytest.mark.parametrize(
     ("lost", "why"),
     [
-        ("phases", "was not trained by a trainer of this plugin"),
+        ("trainer", "was not trained by a trainer of this plugin"),
+        ("phases", None),
         ("checkpoint_final.pth", "no checkpoint_final.pth"),
         ("preprocessed", "nnUNetPlans_2d, nnU-Net's folder"),
         ("nothing", None),
@@ -190,14 +192,15 @@ def test_networks_are_looked_into_where_there_is_all_it_takes(
     make_run, sections_of, dataset, monkeypatch, lost, why
 ) -> None:
     seen = []
-    monkeypatch.setattr(contents, "ANALYSES", (lambda fold: seen.append(fold) or Section("Mine", ("text",)),))
-    model = make_run()
+    monkeypatch.setattr(contents, "ANALYSES", (("Mine", lambda fold: seen.append(fold) or Section("Mine", ("text",))),))
+    model = make_run("nnUNetTrainer" if lost == "trainer" else "MGCLTrainer")
     (model / "fold_0" / "checkpoint_final.pth").touch()
     if lost == "phases":
-        shutil.rmtree(model / "fold_0" / "phases")
+        for phases in model.glob("fold_*/phases"):
+            shutil.rmtree(phases)
     elif lost == "preprocessed":
         shutil.rmtree(dataset / "nnUNetPlans_2d")
-    elif lost != "nothing":
+    elif lost == "checkpoint_final.pth":
         (model / "fold_0" / lost).unlink()
     sections = sections_of(model)
     if why:
@@ -205,6 +208,67 @@ def test_networks_are_looked_into_where_there_is_all_it_takes(
     else:
         assert "Mine" in sections and seen[0].fold == 0
     assert not any(str(dataset.parent) in text for section in sections.values() for text in section.text)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (lambda path: RuntimeError(f"junk\nno archive in {path}"), "RuntimeError: no archive in {model}/x.pth"),
+        (lambda path: FileNotFoundError(2, "No such file", str(path)), "No such file: '{model}/x.pth'"),
+        (lambda path: UserError(path, "half a file", "a file", "mend it"), "{model}/x.pth: half a file"),
+    ],
+    ids=["other", "system", "user"],
+)
+def test_an_analysis_that_fails_costs_its_own_section_alone(
+    make_run, sections_of, monkeypatch, capsys, error, words
+) -> None:
+    model = make_run()
+
+    def fail(_):
+        raise error(model / "x.pth")
+
+    monkeypatch.setattr(contents, "ANALYSES", (("Bad", fail), ("Good", lambda _: Section("Good", ("text",)))))
+    (model / "fold_0" / "checkpoint_final.pth").touch()
+    sections = sections_of(model)
+    assert words.format(model=model.name) in sections["Bad"].text[0] and sections["Good"].text == ("text",)
+    assert str(model.parent) not in sections["Bad"].text[0]
+    assert "“Bad” is left out" in capsys.readouterr().out
+
+
+def test_an_interrupted_analysis_ends_the_report(make_run, sections_of, monkeypatch) -> None:
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(contents, "ANALYSES", (("Mine", interrupted),))
+    model = make_run()
+    (model / "fold_0" / "checkpoint_final.pth").touch()
+    with pytest.raises(KeyboardInterrupt):
+        sections_of(model)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"seed"', '{"seed": {}}', '{"seed": {"axes": ["a", "b"], "curves": {}}}', "7"])
+def test_broken_notes_of_the_training_are_named(make_run, sections_of, text) -> None:
+    model = make_run()
+    for name in ("curves.json", "state.json"):
+        (model / "fold_1" / "phases" / name).write_text(text)
+    section = sections_of(model)[CURVES]
+    assert "phases/curves.json of fold 1 cannot be read" in str(section.text)
+    assert "phases/state.json of fold 1 cannot be read" in str(section.text)
+    assert "coarse of FLAIR (folds 0, 2)" in str(section.text)
+    assert len(section.pictures[0].figure.axes[0].get_lines()) == 2 * 2
+
+
+def test_losses_that_are_no_numbers_are_gaps(make_run, sections_of) -> None:
+    model = make_run()
+    for fold in range(3):
+        path = model / f"fold_{fold}" / "phases" / "curves.json"
+        curves = json.loads(path.read_text())
+        curves["seed"]["curves"]["DWI"][2] = float("nan")
+        curves["tss"]["curves"]["mrff"] = [float("nan"), float("inf")]
+        path.write_text(json.dumps(curves))
+    section = sections_of(model)[CURVES]
+    assert "seed of DWI (folds 0, 1, 2); tss of mrff (folds 0, 1, 2)" in str(section.text)
+    assert section.pictures[0].alt.endswith("FLAIR 0.6.")
 
 
 def test_curves_of_every_phase_branch_and_fold(make_run, sections_of) -> None:

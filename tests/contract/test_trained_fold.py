@@ -9,10 +9,14 @@ from copy import deepcopy
 import pytest
 import torch
 
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.network.branch import decoder_state, encoder_state
 from nnunet_mgcl.phases import contrast
 from nnunet_mgcl.phases.curves import Curves
+from nnunet_mgcl.report import embeddings_section as embeddings
+from nnunet_mgcl.report import perception_section as perception
+from nnunet_mgcl.report.contents import _analyses
 from nnunet_mgcl.report.embeddings_section import embeddings_section
 from nnunet_mgcl.report.trained_fold import TrainedFold
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -105,3 +109,45 @@ def test_its_representations_are_shown_before_and_after_each_phase(trained) -> N
         stages = ["before", f"after {phase}", "after segment"]
         assert [row[:2] for row in table.rows] == [(name, stage) for name in ("DWI", "others") for stage in stages]
         assert {row[5] for row in table.rows} == {str(samples)} and {row[7] for row in table.rows} == {"2"}
+
+
+def test_a_phase_without_its_weights_is_told_by_its_reason(trained) -> None:
+    fold, _ = trained
+    branch = fold.branches[0]
+    (fold.layout.phase("coarse", branch.name) / "network.pth").unlink()
+    assert "the weights of coarse are no longer" in fold.why_not(branch, "coarse")
+    assert "the weights of coarse and fine are no longer" in fold.why_not(branch, "fine")
+    assert len(embeddings_section(fold).tables) == 2  # of the other branch
+
+
+def test_weights_that_are_no_numbers_are_not_looked_into(trained) -> None:
+    fold, _ = trained
+    branch = fold.branches[0]
+    files = [fold.layout.phase("coarse", branch.name) / "network.pth", fold.layout.root / "checkpoint_final.pth"]
+    for path in files:
+        content = torch.load(path, weights_only=False)
+        weights = content.get("network_weights", content)
+        next(iter(weights.values())).view(-1)[0] = torch.nan
+        torch.save(content, path)
+    for path, look in zip(files, (lambda: fold.pretrained(branch, "coarse"), lambda: fold.network), strict=True):
+        with pytest.raises(UserError, match="no numbers") as error:
+            look()
+        assert str(path) in str(error.value)
+
+
+def test_half_a_file_costs_the_sections_that_read_it_alone(trained, capsys) -> None:
+    fold, _ = trained
+    path = fold.layout.phase("coarse", "DWI") / "network.pth"
+    path.write_bytes(path.read_bytes()[:100])
+    sections = {section.title: section for section in _analyses(fold.run, fold.device)}
+    assert [title for title, section in sections.items() if "could not be made" in section.text[0]] == [
+        embeddings.TITLE, perception.TITLE,
+    ]  # fmt: skip
+    assert capsys.readouterr().out.count("is left out") == 2
+
+
+def test_a_final_network_needs_no_phases(trained) -> None:
+    fold, _ = trained
+    shutil.rmtree(fold.layout.phases)
+    sections = {section.title: section for section in _analyses(fold.run, fold.device)}
+    assert sections[perception.TITLE].tables and "phases/coarse was removed" in str(sections[embeddings.TITLE].text)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -128,3 +129,21 @@ def test_json_comes_back_and_half_a_file_is_refused_by_name(tmp_path) -> None:
     (tmp_path / "a.json").write_text('{"a": [1')
     with pytest.raises(UserError, match=r"a\.json[\s\S]*not valid JSON"):
         read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("file/x", "is a file"), ("file/x/y", "is a file"), ("folder", "this is a folder"), ("x" * 300, "shorter")],
+)
+def test_path_that_cannot_be_one_is_one_message(tmp_path, name, remedy) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=remedy):
+        write_text(tmp_path / name, "text")
+
+
+def test_error_about_a_path_without_a_written_file_passes() -> None:
+    with pytest.raises(NotADirectoryError), explaining_writes():
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
+    with pytest.raises(FileNotFoundError), replacing(Path("x")):
+        raise FileNotFoundError(errno.ENOENT, "No such file")

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_mgcl import __version__
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.comparable_runs import read_comparable
 
 CONTENT = {
+    "nnunet_mgcl": __version__,
     "dataset": "D",
+    "model": "M",
     "folds": [0, 1],
-    "settings": {"surface_dice_tolerance_mm": 2.0},
+    "settings": {"surface_dice_tolerance_mm": 2.0, "sensitivity": 0.9},
+    "segmentation": {},
+    "tss": {"reason": None, "cases": 4, "measures": {}, "operating_points": {"calibrated_0.5": {}}, "calibration": {}},
     "cases": [
         {
             "case": f"case_{number}",
@@ -21,6 +26,7 @@ CONTENT = {
             "patient": f"p{number}",
             "tss_class": 0,
             "probability": 0.5,
+            "calibrated_probability": None,
             "targets": {name: {"volume_ml": 2.5, "dice": 0.5} for name in "AB"},
         }
         for number in range(4)
@@ -32,8 +38,9 @@ CONTENT = {
 def models(tmp_path) -> list[Path]:
     models = [tmp_path / name for name in ("first", "second", "third")]
     for model in models:
-        (model / "fold_1" / "validation").mkdir(parents=True)
-        (model / "fold_1" / "validation" / "tss.csv").touch()
+        for fold in (0, 1):
+            (model / f"fold_{fold}" / "validation").mkdir(parents=True)
+            (model / f"fold_{fold}" / "validation" / "tss.csv").touch()
         (model / "evaluation.json").write_text(json.dumps(CONTENT))
     return models
 
@@ -96,3 +103,34 @@ def test_all_folds_may_be_named(models) -> None:
 
 def test_a_model_named_twice_is_refused(models) -> None:
     assert "twice" in refusal([models[0], models[1], models[0] / ".." / "second"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(nnunet_mgcl="0.0.1"), "of nnunet_mgcl 0.0.1"),
+        (lambda c: c.pop("segmentation"), "not the content"),
+        (lambda c: c.update(folds=None), "not the content"),
+        (lambda c: c["settings"].pop("sensitivity"), "not the content"),
+        (lambda c: c["tss"].pop("reason"), "not the content"),
+        (lambda c: c["tss"].pop("calibration"), "not the content"),
+        (lambda c: c["tss"]["operating_points"].pop("calibrated_0.5"), "not the content"),
+        (lambda c: c["cases"][1].pop("calibrated_probability"), "not the content"),
+    ],
+)
+def test_an_evaluation_of_another_version_is_refused(models, change, message) -> None:
+    content = deepcopy(CONTENT)
+    change(content)
+    (models[1] / "evaluation.json").write_text(json.dumps(content))
+    assert message in refusal(models) and "mgcl evaluate" in refusal(models)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"folds": [', "null"])
+def test_what_is_no_evaluation_is_refused(models, text) -> None:
+    (models[1] / "evaluation.json").write_text(text)
+    assert "mgcl evaluate" in refusal(models) and str(models[1]) in refusal(models)
+
+
+def test_an_evaluation_whose_tss_is_gone_is_refused(models) -> None:
+    (models[1] / "fold_0" / "validation" / "tss.csv").unlink()
+    assert "fold_0/validation/tss.csv is no longer there" in refusal(models)

@@ -337,3 +337,30 @@ class TestPatient:
 
     def test_one_fold_has_no_spread(self) -> None:
         assert "fold 2 alone" in in_words(PatientTSS(0.4, 0.4, "", {"2": 0.4}))
+
+
+@pytest.mark.parametrize("change", ["direction", "origin", "spacing"])
+def test_images_that_lie_elsewhere_than_the_prediction_are_refused(make_run, change) -> None:
+    run, content = make_run()
+    raw, predicted = run.layout.raw / "imagesTs", run.layout.raw.parent / "predicted"
+    for path in raw.iterdir():
+        image = sitk.ReadImage(str(path))
+        if change == "direction":
+            image.SetDirection((-1, 0, 0, 0, 1, 0, 0, 0, 1))
+        elif change == "origin":
+            image.SetOrigin((0, 0, 3))
+        else:
+            image.SetSpacing((4.0, 3.5, 8.0))
+        sitk.WriteImage(image, str(path))
+    with pytest.raises(UserError, match="another direction, origin or spacing than new_1_0000"):
+        patient_sections(run, content, "new_1", raw, predicted)
+
+
+def test_headers_that_differ_by_rounding_are_the_same(make_run) -> None:
+    run, content = make_run("oblique")
+    raw, predicted = run.layout.raw / "imagesTs", run.layout.raw.parent / "predicted"
+    for path in raw.iterdir():
+        image = sitk.ReadImage(str(path))
+        image.SetOrigin([side + 1e-4 for side in image.GetOrigin()])
+        sitk.WriteImage(image, str(path))
+    assert patient_sections(run, content, "new_1", raw, predicted)
