@@ -131,7 +131,7 @@ def test_raw_and_calibrated_probabilities_are_compared(make_run, sections_of, mo
     (model / "evaluation.json").unlink()
     calibrated = sections_of(model)[TSS]
     assert "mgcl predict calibrates by Platt scaling" in str(calibrated.text)
-    assert [row[0] for row in calibrated.tables[2].rows] == ["Raw", "Calibrated"]
+    assert [row[0] for row in calibrated.tables[2].rows] == ["Raw", "Calibrated", "No skill"]
     (picture,) = (p for p in calibrated.pictures if p.name == "tss_reliability")
     assert "14 raw and 14 calibrated" in picture.caption
     assert json.loads((model / "plans.json").read_text())[KEY]  # as mgcl evaluate leaves it
@@ -280,8 +280,9 @@ def test_cases_of_a_single_patient_have_no_interval(make_run, sections_of, datas
     assert sections["Overview"].tables[0].rows[0][3] == "undefined"
 
 
-def test_numbers_are_those_of_the_evaluation(make_run, sections_of) -> None:
+def test_numbers_are_those_of_the_evaluation(make_run, sections_of, write_mask) -> None:
     model = make_run()
+    write_mask(model / "fold_1" / "validation" / "case_05.nii.gz", torch.zeros(4, 12, 10).numpy())  # has no lesion
     sections = sections_of(model)
     content = json.loads((model / "evaluation.json").read_text())
     dice = content["segmentation"]["lesion"]["dice"]
@@ -292,6 +293,13 @@ def test_numbers_are_those_of_the_evaluation(make_run, sections_of) -> None:
     )  # fmt: skip
     sensitivity = content["tss"]["operating_points"]["0.5"]["pooled"]["SEN"]
     assert headline["TSS, Sensitivity at 0.5"][1] == f"{sensitivity['value']:.3f}"
-    fold = {row[0]: row[1:] for row in sections["Fold by fold"].tables[0].rows}["Fold 2"]
-    own = dice["per_fold"]["2"]
+    fold = {row[0]: row[1:] for row in sections["Fold by fold"].tables[0].rows}["Fold 1"]
+    own = dice["per_fold"]["1"]
+    assert fold[0] == "4" == str(own["n"])
+    assert headline["TSS, Sensitivity at 0.5"][0] == "7" and headline["TSS, Accuracy at 0.5"][0] == "14"
+    segmentation = {row[0]: row[1:] for row in sections["Segmentation"].tables[0].rows}
+    distance = content["segmentation"]["lesion"]["hd95_mm"]["cases"]
+    assert segmentation["HD95 (mm)"][3] == f"{distance['median']:.1f}"
+    brier = content["tss"]["measures"]["pooled"]["Brier"]
+    assert {row[0]: row[1:] for row in sections[TSS].tables[0].rows}["Brier score"][2] == f"{brier['no_skill']:.3f}"
     assert fold[1] == f"{own['mean']:.3f} ± {own['sd']:.3f}"
