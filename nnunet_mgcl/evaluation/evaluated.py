@@ -50,6 +50,8 @@ def current_evaluation(run: ValidatedRun) -> dict[str, Any]:
     why = outdated(path, content["folds"]) if content else "there is none"
     if content and not why and max(file.stat().st_mtime for file in _of_the_dataset(run)) > path.stat().st_mtime:
         why = "older than the split or the TSS table"
+    if content and "smallest_voxel_side_mm" not in content:
+        why = "of an older version"
     if content and not why:
         return content
     print(f"{path.name}: {why}; evaluating")

@@ -99,6 +99,17 @@ def test_every_kind_of_labels(make_run, sections_of, labels, highest, targets) -
     assert "tss_roc" in names(sections[TSS])
 
 
+def test_numbers_of_an_older_version_are_computed_again(make_run, sections_of, capsys) -> None:
+    path = make_run() / "evaluation.json"
+    sections_of(path.parent)
+    content = json.loads(path.read_text())
+    del content["smallest_voxel_side_mm"]
+    path.write_text(json.dumps(content))
+    sections_of(path.parent)
+    assert "evaluation.json: of an older version; evaluating" in capsys.readouterr().out
+    assert "smallest_voxel_side_mm" in json.loads(path.read_text())
+
+
 def test_one_fold(make_run, sections_of) -> None:
     sections = sections_of(make_run(folds=(1,)), "1")
     notes = str(astuple(sections["Overview"].tables[1]))
