@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ import numpy.typing as npt
 RESAMPLES = 2000
 SEED = 12345
 LEVEL = 0.95
+
+ALL_ALIKE = "every resample gives the same value"
+NO_INTERVAL: dict[str, Any] = dict.fromkeys(("ci95", "ci_method", "ci_reason"))
 
 Draw = npt.NDArray[np.int64]
 """Indices of the cases of one resample; how many there are may vary with the patients' cases."""
@@ -44,7 +48,16 @@ def draws(patients: Sequence[str], strata: Sequence[Hashable] | None = None) -> 
     return resamples
 
 
-def interval(values: Sequence[float]) -> list[float]:
-    """Percentile interval of a statistic, from its values on the resamples."""
+def interval(values: Sequence[float]) -> dict[str, Any]:
+    """Percentile interval of a statistic, from its values on the resamples.
+
+    Returns:
+        `ci95`, its `ci_method` and the `ci_reason` where there is none: resamples that all agree tell nothing about
+        other patients, so they give no interval of no width.
+    """
+    if not len(values):
+        return NO_INTERVAL | {"ci_reason": "fewer than two patients"}
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return [float(low), float(high)]
+    if high - low <= 1e-12 * max(abs(low), abs(high)):  # means of one value differ by rounding
+        return NO_INTERVAL | {"ci_reason": ALL_ALIKE}
+    return {"ci95": [float(low), float(high)], "ci_method": "bootstrap", "ci_reason": None}

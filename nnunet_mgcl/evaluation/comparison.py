@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.bootstrap import draws, interval
+from nnunet_mgcl.evaluation.bootstrap import NO_INTERVAL, draws, interval
 from nnunet_mgcl.evaluation.delong import delong_test
 from nnunet_mgcl.evaluation.paired_tests import holm, paired_tests
 from nnunet_mgcl.evaluation.probability_metrics import auroc
@@ -94,7 +94,7 @@ def _counted(right: np.ndarray, counted: np.ndarray) -> list[float | None]:
 def _areas(a: np.ndarray, b: np.ndarray, actual: np.ndarray, patients: list[str]) -> dict[str, Any]:
     result: dict[str, Any] = {"n": len(actual), "left_out": 0}
     if min(actual.sum(), (~actual).sum()) < 2:
-        undefined = dict.fromkeys(("mean_first", "mean_second", "difference", "ci95"))
+        undefined = dict.fromkeys(("mean_first", "mean_second", "difference")) | NO_INTERVAL
         return result | undefined | {"delong": {"z": None, "p": None, "reason": "fewer than two cases of a class"}}
     samples = [auroc(a[d], actual[d]) - auroc(b[d], actual[d]) for d in draws(patients, actual.tolist())]
     test = delong_test(a, b, actual)
@@ -102,7 +102,7 @@ def _areas(a: np.ndarray, b: np.ndarray, actual: np.ndarray, patients: list[str]
         "mean_first": auroc(a, actual),
         "mean_second": auroc(b, actual),
         "difference": test.pop("difference"),
-        "ci95": interval(samples) if samples else None,
+        **interval(samples),
         "delong": test,
     }
 

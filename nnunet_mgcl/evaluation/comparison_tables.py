@@ -15,11 +15,10 @@ from nnunet_mgcl.evaluation.tables import NAMES, interval, number, plain_table
 def comparison_tables(content: dict[str, Any]) -> list[Table]:
     """A table for each model that the first one is compared with; p values are Holm's."""
     tables = []
-    tests = [test for test in TESTS if any(test in entry for entry in content["comparisons"])]
-    headings = {"t_test": "t-test", "wilcoxon": "Wilcoxon", "delong": "DeLong"}
+    t_test = "t-test\nDeLong" if any("delong" in entry for entry in content["comparisons"]) else "t-test"
     for model in content["models"][1:]:
         title = f"{content['dataset']}: {content['models'][0]} minus {model}"
-        columns = ("target", "measure", "n", "diff.", "95 % interval", *(headings[test] for test in tests))
+        columns = ("", "measure", "n", "first", "second", "diff.", "95 % interval", t_test, "Wil-\ncoxon")
         table = plain_table(title, columns, 2)
         before = None
         for entry in content["comparisons"]:
@@ -27,9 +26,10 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
                 continue
             measure, target = entry["measure"], entry["target"]
             table.add_row(
-                "" if target == before else escape(target), NAMES.get(measure, measure), str(entry["n"]),
-                number(entry["difference"], measure), interval(entry["ci95"], measure),
-                *(_p_value(entry.get(test)) for test in tests),
+                "" if target == before else escape(target), NAMES.get(measure, measure), _differing(entry),
+                *(number(entry[which], measure) for which in ("mean_first", "mean_second", "difference")),
+                interval(entry["ci95"], measure),
+                _p_value(entry.get("t_test", entry.get("delong"))), _p_value(entry.get("wilcoxon")),
             )  # fmt: skip
             before = target
         tables.append(table)
@@ -39,8 +39,9 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
 def reasons(content: dict[str, Any]) -> list[str]:
     """What to know about the numbers, a line each."""
     lines = [
-        "first minus second; less is better in vol. diff., HD95 and Brier",
-        "p values: adjusted by Holm's method over the targets and models of a measure",
+        "n: cases with a difference / cases compared, where not all differ; first, second: means over these cases",
+        "diff.: first minus second; less is better in vol. diff., HD95 and Brier",
+        "p values: adjusted by Holm's method over the targets and models of a measure; of AUROC DeLong's",
     ]
     if content["patients"] < content["cases"]:
         lines.append(
@@ -49,13 +50,21 @@ def reasons(content: dict[str, Any]) -> list[str]:
         )
     if content["tss_reason"]:
         lines.append(f"TSS: {content['tss_reason']}")
+    alike = Counter(filter(None, (entry["ci_reason"] for entry in content["comparisons"])))
+    lines += [f"no interval, {count} times: {reason}" for reason, count in alike.items()]
     found = (own["reason"] for entry in content["comparisons"] for test in TESTS if (own := entry.get(test)))
     lines += [f"no p value, {count} times: {reason}" for reason, count in Counter(filter(None, found)).items()]
     return lines
+
+
+def _differing(entry: dict[str, Any]) -> str:
+    """`33/40` where 7 of 40 cases have the same value in both models; AUROC has none a case."""
+    n, differing = entry["n"], entry.get("differing", entry["n"])
+    return str(n) if differing == n else f"{differing}/{n}"
 
 
 def _p_value(test: dict[str, Any] | None) -> str:
     if test is None:
         return ""
     p = test["p_holm"]
-    return "none" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "none" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -23,8 +23,9 @@ def paired_tests(
         patients: The patient of each case.
 
     Returns:
-        `n` pairs, `left_out` (undefined in a model), the means, their `difference` (first minus second) with `ci95`,
-        and `t_test` and `wilcoxon`, each with `statistic`, `p` and the `reason` where there is none.
+        `n` pairs, how many of them are `differing`, `left_out` (undefined in a model), the means, their `difference`
+        (first minus second) with `ci95` (see `interval`), and `t_test` and `wilcoxon`, each with `statistic`, `p` and
+        the `reason` where there is none.
     """
     kept = [i for i, pair in enumerate(zip(first, second, strict=True)) if None not in pair]
     a, b = (np.array([values[i] for i in kept], dtype=float) for values in (first, second))
@@ -32,11 +33,12 @@ def paired_tests(
     samples = [float(differences[draw].mean()) for draw in draws([patients[i] for i in kept])]
     return {
         "n": len(kept),
+        "differing": int(np.count_nonzero(differences)),
         "left_out": len(first) - len(kept),
         "mean_first": float(a.mean()) if kept else None,
         "mean_second": float(b.mean()) if kept else None,
         "difference": float(differences.mean()) if kept else None,
-        "ci95": interval(samples) if samples else None,
+        **interval(samples),
         "t_test": _t_test(differences),
         "wilcoxon": _wilcoxon(differences),
     }
@@ -69,7 +71,7 @@ def _wilcoxon(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
         return _none("fewer than two pairs")
     if not differences.any():
         return _none("no case differs")
-    result = stats.wilcoxon(differences)  # leaves cases without a difference out
+    result = stats.wilcoxon(differences[differences != 0])  # given them, SciPy would not test exactly
     return {"statistic": float(result.statistic), "p": float(result.pvalue), "reason": None}
 
 

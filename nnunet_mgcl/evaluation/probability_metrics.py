@@ -29,6 +29,15 @@ def probability_metrics(probabilities: Probabilities, actual: Classes) -> dict[s
     }
 
 
+def no_skill(actual: Classes) -> dict[str, float]:
+    """What always predicting the frequency of positive cases would reach; empty without both classes."""
+    if missing_class(actual):
+        return {}
+    p = float(actual.mean())
+    log_loss = float(-(p * np.log(p) + (1 - p) * np.log(1 - p)))
+    return {"AUROC": 0.5, "AP": p, "Brier": p * (1 - p), "ECE": 0.0, "log_loss": log_loss}
+
+
 def auroc(probabilities: Probabilities, actual: Classes) -> float:
     """Area under the ROC curve: how often a positive case ranks above a negative one, ties counting half."""
     positive = int(actual.sum())

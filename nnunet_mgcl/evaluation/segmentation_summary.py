@@ -17,8 +17,9 @@ def summarise_segmentation(cases: Sequence[CaseScores], folds: Sequence[int]) ->
     """Every measure of every target.
 
     Returns:
-        By target: how many cases have an empty reference, an empty prediction or both, and by measure `cases` (mean
-        and sd over the cases, with the interval of the mean), `per_fold` (over the cases of a fold) and `folds` (mean
+        By target: how many cases have an empty reference, an empty prediction, both or one of them (`one_empty`, which
+        counts with the worst value), and by measure `cases` (mean, sd and `median` over the cases, with the interval
+        of the mean), `per_fold` (over the cases of a fold) and `folds` (mean
         and sd of the folds' means, the paper's form).
     """
     return {target: _target(target, cases, folds) for target in cases[0].targets}
@@ -31,6 +32,7 @@ def _target(target: str, cases: Sequence[CaseScores], folds: Sequence[int]) -> d
         "empty_reference": int(empty[:, 0].sum()),
         "empty_prediction": int(empty[:, 1].sum()),
         "both_empty": int(empty.all(axis=1).sum()),
+        "one_empty": int((empty[:, 0] != empty[:, 1]).sum()),
     }
     return counts | {measure: _measure(target, measure, cases, folds) for measure in MEASURES}
 
@@ -41,8 +43,9 @@ def _measure(target: str, measure: str, cases: Sequence[CaseScores], folds: Sequ
     defined = [case for case in cases if values[case.case] is not None]
     numbers = np.array([values[case.case] for case in defined], dtype=float)
     samples = [float(numbers[draw].mean()) for draw in draws([case.patient for case in defined])]
+    median = float(np.median(numbers)) if defined else None
     return {
-        "cases": mean_sd(values.values(), "case") | {"ci95": interval(samples) if samples else None},
+        "cases": mean_sd(values.values(), "case") | {"median": median} | interval(samples),
         "folds": mean_sd([fold["mean"] for fold in per_fold.values()], "fold"),
         "per_fold": {str(fold): value for fold, value in per_fold.items()},
     }

@@ -31,13 +31,13 @@ def plain_table(title: str, columns: Sequence[str], names: int) -> Table:
     """
     table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < names else "right")
+        table.add_column(column, justify="left" if i < names else "right", no_wrap=i >= names)
     return table
 
 
 def number(value: float | None, measure: str = "") -> str:
     """A value with as many decimals as its measure needs."""
-    return "undefined" if value is None else f"{value:.{_DECIMALS.get(measure, 3)}f}"
+    return "undefined" if value is None else f"{value:z.{_DECIMALS.get(measure, 3)}f}"
 
 
 def mean_sd(value: dict[str, Any], measure: str = "") -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from nnunet_mgcl.evaluation.averages import mean_sd
-from nnunet_mgcl.evaluation.bootstrap import Draw, draws, interval
+from nnunet_mgcl.evaluation.bootstrap import NO_INTERVAL, Draw, draws, interval
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.metrics import missing_class
-from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities
+from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities, no_skill
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ class TSSCases:
             names: Of the measures.
             measure: Takes indices of cases.
             judged: `(N,)`, which cases count; None: all.
+
+        Returns:
+            `per_fold`, `folds` and `pooled`: of each measure its `value`, `ci95` (see `interval`) and, where the
+            measure has one, what predicting the frequency of positives would reach (`no_skill`).
         """
         judged = np.ones(len(self.names), dtype=bool) if judged is None else judged
         per_fold = {}
@@ -77,16 +81,17 @@ class TSSCases:
         everyone = np.flatnonzero(judged)
         pooled, samples = measure(everyone), [measure(draw) for draw in self._draws(everyone)]
         intervals = {
-            name: interval([sample[name] for sample in samples]) if samples and pooled[name] is not None else None
+            name: NO_INTERVAL if pooled[name] is None else interval([sample[name] for sample in samples])
             for name in names
         }
+        reference = {name: {"no_skill": value} for name, value in no_skill(self.actual[everyone]).items()}
         return {
             "per_fold": per_fold,
             "folds": {name: mean_sd([fold[name] for fold in per_fold.values()], "fold") for name in names},
             "pooled": {
                 "cases": len(everyone),
                 "reason": self._reason(everyone),
-                **{name: {"value": pooled[name], "ci95": intervals[name]} for name in names},
+                **{name: {"value": pooled[name]} | intervals[name] | reference.get(name, {}) for name in names},
             },
         }
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from nnunet_mgcl.data.splits import Split
+from nnunet_mgcl.evaluation.bootstrap import ALL_ALIKE, LEVEL
 from nnunet_mgcl.evaluation.calibration_summary import FoldMaps, summarise_calibration
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.metrics import rates
@@ -68,5 +70,15 @@ def _operating_point(data: TSSCases, probabilities: Probabilities, chosen: Thres
     limits = np.array([np.nan if chosen[fold][0] is None else chosen[fold][0] for fold in data.folds], dtype=float)
     positive, judged = probabilities >= limits, ~np.isnan(limits)
     summary = data.summarise(list(chosen), RATES, lambda i: rates(positive[i], data.actual[i]), judged)
+    counted = {"ACC": judged, "SEN": judged & data.actual, "SPE": judged & ~data.actual}
+    for rate, which in counted.items():
+        own, n = summary["pooled"][rate], int(which.sum())
+        summary["pooled"][rate] = own | {"n": n} | (_wilson(own["value"], n) if own["ci_reason"] == ALL_ALIKE else {})
     thresholds = {str(fold): {"value": value, "reason": reason} for fold, (value, reason) in chosen.items()}
     return {"thresholds": thresholds, **summary}
+
+
+def _wilson(rate: float, n: int) -> dict[str, Any]:
+    """Interval of a rate where the bootstrap has none: 5 of 5 hits do not prove that every one will be."""
+    low, high = binomtest(round(rate * n), n).proportion_ci(LEVEL, method="wilson")
+    return {"ci95": [float(low), float(high)], "ci_method": "wilson", "ci_reason": None}

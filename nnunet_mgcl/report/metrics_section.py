@@ -17,8 +17,11 @@ def metrics_section(content: dict[str, Any]) -> Section:
         "Dice and surface Dice (surfaces within "
         f"{tolerance:g} mm) and lesion F1 (whole lesions found) are best at 1; volume difference and HD95 (the 95th "
         "percentile of the distances between the surfaces) at 0. A case in which one mask is empty counts with the "
-        "worst value, a case in which both are is left out of all but the volumes. docs/evaluation.md defines every "
-        "measure.",
+        "worst value (HD95: the image diagonal, which can dominate the mean, so look at the median too); a case in "
+        "which both are is left out of all but the volumes. docs/evaluation.md defines every measure.",
+        "So it depends on the model which cases without a lesion have a Dice: one in which it finds none is left out, "
+        "one with a false positive counts 0. Compare models with mgcl compare, which uses the cases that are defined "
+        "in both.",
     ]
     for target, own in content["segmentation"].items():
         missing = [measure for measure in SEGMENTATION if own[measure]["cases"]["mean"] is None]
@@ -35,23 +38,33 @@ def _target(target: str, own: dict[str, Any]) -> Table:
         cases, folds = own[measure]["cases"], own[measure]["folds"]
         rows.append(
             (MEASURES[measure], str(cases["n"]), spread(cases, measure), between(cases["ci95"], measure),
-             spread(folds, measure))
+             number(cases["median"], measure), spread(folds, measure))
         )  # fmt: skip
-    columns = ("", "cases", "mean ± sd over cases", "95 % interval of the mean", "mean ± sd over folds")
+    columns = (
+        "",
+        "cases",
+        "mean ± sd over cases",
+        "95 % interval of the mean",
+        "median",
+        "mean ± sd over folds",
+    )
     return Table(target, columns, tuple(rows))
 
 
 def _empty_masks(content: dict[str, Any]) -> Table:
     """How often there was nothing to find, and nothing found."""
-    counts = ("empty_reference", "empty_prediction", "both_empty")
+    counts = ("empty_reference", "empty_prediction", "both_empty", "one_empty")
     rows = [(target, *(str(own[count]) for count in counts)) for target, own in content["segmentation"].items()]
-    return Table("Empty masks", ("", "without lesion", "nothing predicted", "both"), tuple(rows))
+    return Table("Empty masks", ("", "without lesion", "nothing predicted", "both", "one (worst value)"), tuple(rows))
 
 
 def folds_section(content: dict[str, Any]) -> Section:
     """Every fold by itself, folded away."""
-    tables = [_target_by_fold(target, own, content) for target, own in content["segmentation"].items()]
-    text = ["Means ± sd over the fold's cases. A fold validates few cases, so its numbers vary."]
+    tables = [_target_by_fold(target, own, content["folds"]) for target, own in content["segmentation"].items()]
+    text = [
+        "Means ± sd over the fold's cases with a Dice, of the volume difference over all its cases. A fold validates "
+        "few cases, so its numbers vary."
+    ]
     if content["tss"]["reason"]:
         text.append(f"TSS: not evaluated, {content['tss']['reason']}.")
     else:
@@ -64,13 +77,12 @@ def folds_section(content: dict[str, Any]) -> Section:
     return Section("Fold by fold", tuple(text), tuple(tables), folded=True)
 
 
-def _target_by_fold(target: str, own: dict[str, Any], content: dict[str, Any]) -> Table:
+def _target_by_fold(target: str, own: dict[str, Any], folds: list[int]) -> Table:
     rows = []
-    for fold in map(str, content["folds"]):
+    for fold in map(str, folds):
         by_measure = [spread(own[measure]["per_fold"][fold], measure) for measure in SEGMENTATION]
-        cases = sum(str(case["fold"]) == fold for case in content["cases"])
-        rows.append((f"Fold {fold}", str(cases), *by_measure))
-    return Table(target, ("", "cases", *(MEASURES[measure] for measure in SEGMENTATION)), tuple(rows))
+        rows.append((f"Fold {fold}", str(own["dice"]["per_fold"][fold]["n"]), *by_measure))
+    return Table(target, ("", "cases with a Dice", *(MEASURES[measure] for measure in SEGMENTATION)), tuple(rows))
 
 
 def _tss_by_fold(tss: dict[str, Any]) -> Table:

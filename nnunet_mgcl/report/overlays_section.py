@@ -32,6 +32,8 @@ def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
         f"Ranked by Dice, averaged over a case's targets where it is defined; {len(ranked)} of {len(content['cases'])} "
         "validated cases have one. Of two middle cases the worse one is the median."
     )
+    if len(ranked) > 1 and ranked[0][0] == ranked[-1][0]:
+        rule += " All of them tie, so best and worst only tell the order of their names."
     chosen = chosen_cases(ranked)
     try:
         drawn = [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]

@@ -83,8 +83,8 @@ def _headline(content: dict[str, Any], level: str) -> Table:
 
 
 def _tss_row(block: dict[str, Any], measure: str, where: str) -> tuple[str, ...]:
-    pooled = block["pooled"]
+    own, cases = block["pooled"][measure], block["pooled"]["cases"]
     return (
-        f"TSS, {MEASURES[measure]}{where}", str(pooled["cases"]), number(pooled[measure]["value"]),
-        between(pooled[measure]["ci95"]), spread(block["folds"][measure]),
+        f"TSS, {MEASURES[measure]}{where}", str(own.get("n", cases)), number(own["value"]), between(own["ci95"]),
+        spread(block["folds"][measure]),
     )  # fmt: skip

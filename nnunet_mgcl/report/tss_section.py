@@ -39,6 +39,8 @@ def tss_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     ]
     if reason := tss["measures"]["pooled"]["reason"]:
         text.append(f"There is no ROC curve, and AUROC and average precision are undefined: {reason}.")
+    else:
+        text.append("No skill: what always predicting the frequency of positive cases would reach.")
     text += _about_calibration(run, tss)
     tables = [_threshold_free(tss), _operating_points(tss)]
     if "calibration" in tss and tss["calibration"]["measures"]["calibrated"]["pooled"]["cases"]:
@@ -95,10 +97,14 @@ def _threshold_free(tss: dict[str, Any]) -> Table:
         pooled = tss["measures"]["pooled"]
         rows.append(
             (MEASURES[measure], number(pooled[measure]["value"]), between(pooled[measure]["ci95"]),
-             spread(tss["measures"]["folds"][measure]))
+             _no_skill(pooled[measure]), spread(tss["measures"]["folds"][measure]))
         )  # fmt: skip
-    columns = ("", "all cases", "95 % interval", "mean ± sd over folds")
+    columns = ("", "all cases", "95 % interval", "no skill", "mean ± sd over folds")
     return Table("At no threshold", columns, tuple(rows))
+
+
+def _no_skill(pooled: dict[str, Any]) -> str:
+    return number(pooled.get("no_skill"))
 
 
 def _operating_points(tss: dict[str, Any]) -> Table:
@@ -126,6 +132,8 @@ def _calibration(measures: dict[str, Any]) -> Table:
         (kind.capitalize(), str(own["pooled"]["cases"]), *(with_interval(own["pooled"][name]) for name in names))
         for kind, own in measures.items()
     ]
+    raw = measures["raw"]["pooled"]
+    rows.append(("No skill", str(raw["cases"]), *(_no_skill(raw[name]) for name in names)))
     return Table(
         "Calibration, on the same cases (95 % interval)",
         ("Probabilities", "cases", *(MEASURES[name] for name in names)),

@@ -162,6 +162,35 @@ class TestEvaluate:
         evaluate()
         assert "patients with cases in train" not in capsys.readouterr().out
 
+    def test_every_measure_of_probabilities_stands_there_once_beside_no_skill(self, make_run, capsys) -> None:
+        make_run()
+        evaluate()
+        printed = capsys.readouterr().out
+        assert [printed.count(name) for name in ("AUROC", "Brier", "ECE", "log loss")] == [1, 1, 1, 1]
+        assert "no skill" in printed and "0.250" in printed, "half of the cases are positive"
+
+    @pytest.mark.parametrize(("tolerance", "said"), [("2.9", True), ("3", False)])
+    def test_a_tolerance_below_a_voxel_s_side_is_told(self, make_run, capsys, tolerance, said) -> None:
+        make_run()
+        evaluate("--tolerance", tolerance)
+        assert ("smallest side of a voxel (3 mm)" in capsys.readouterr().out) == said
+
+    def test_what_every_resample_repeats_is_told(self, make_run, dataset, write_mask, capsys) -> None:
+        model = make_run()
+        for path in model.glob("fold_*/validation/*.nii.gz"):
+            write_mask(path, np.zeros(SHAPE))
+            (model / path.parts[-3] / "validation" / "tss.csv").write_text(
+                _tss_csv(
+                    dict.fromkeys(SPLITS[int(path.parts[-3][-1])]["val"], 0.9),
+                    read_tss_table(dataset / "tss.csv", CASES),
+                )
+            )
+        evaluate()
+        printed = capsys.readouterr().out
+        assert "no interval of Dice, lesion F1, HD95 mm, surface Dice, because every resample" in printed
+        assert "14 with only one of the two" in printed
+        assert "Wilson's interval, because every resample gives the same value: ACC at 0.5, SEN at 0.5" in printed
+
     def test_labelled_cases_of_no_fold_are_named(self, make_run, dataset) -> None:
         model = make_run()
         splits = deepcopy(SPLITS)
@@ -381,7 +410,11 @@ class TestCompare:
         content = read(folder / "comparison.json")
         assert content["models"] == models and content["cases"] == 15 and content["patients"] == 8
         assert {e["target"] for e in content["comparisons"]} == {"A", "B", "TSS"}
-        assert "15 cases of 8 patients" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert "15 cases of 8 patients" in printed
+        dice = next(e for e in content["comparisons"] if e["measure"] == "dice")
+        row = next(line for line in printed.splitlines() if " Dice " in line).split()
+        assert row[3:6] == [f"{dice[mean]:.3f}" for mean in ("mean_first", "mean_second", "difference")]
         assert cli.main(["compare", *(str(folder / model) for model in models), "-o", str(tmp_path / "x.json")]) == 0
         assert read(tmp_path / "x.json") == content
 

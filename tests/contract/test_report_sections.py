@@ -100,6 +100,17 @@ def test_every_kind_of_labels(make_run, sections_of, labels, highest, targets) -
     assert "tss_roc" in names(sections[TSS])
 
 
+def test_numbers_of_an_older_version_are_computed_again(make_run, sections_of, capsys) -> None:
+    path = make_run() / "evaluation.json"
+    sections_of(path.parent)
+    content = json.loads(path.read_text())
+    del content["smallest_voxel_side_mm"]
+    path.write_text(json.dumps(content))
+    sections_of(path.parent)
+    assert "evaluation.json: of an older version; evaluating" in capsys.readouterr().out
+    assert "smallest_voxel_side_mm" in json.loads(path.read_text())
+
+
 def test_one_fold(make_run, sections_of) -> None:
     sections = sections_of(make_run(folds=(1,)), "1")
     notes = str(astuple(sections["Overview"].tables[1]))
@@ -132,7 +143,7 @@ def test_raw_and_calibrated_probabilities_are_compared(make_run, sections_of, mo
     (model / "evaluation.json").unlink()
     calibrated = sections_of(model)[TSS]
     assert "mgcl predict calibrates by Platt scaling" in str(calibrated.text)
-    assert [row[0] for row in calibrated.tables[2].rows] == ["Raw", "Calibrated"]
+    assert [row[0] for row in calibrated.tables[2].rows] == ["Raw", "Calibrated", "No skill"]
     (picture,) = (p for p in calibrated.pictures if p.name == "tss_reliability")
     assert "14 raw and 14 calibrated" in picture.caption
     assert json.loads((model / "plans.json").read_text())[KEY]  # as mgcl evaluate leaves it
@@ -347,8 +358,9 @@ def test_cases_of_a_single_patient_have_no_interval(make_run, sections_of, datas
     assert sections["Overview"].tables[0].rows[0][3] == "undefined"
 
 
-def test_numbers_are_those_of_the_evaluation(make_run, sections_of) -> None:
+def test_numbers_are_those_of_the_evaluation(make_run, sections_of, write_mask) -> None:
     model = make_run()
+    write_mask(model / "fold_1" / "validation" / "case_05.nii.gz", torch.zeros(4, 12, 10).numpy())  # has no lesion
     sections = sections_of(model)
     content = json.loads((model / "evaluation.json").read_text())
     dice = content["segmentation"]["lesion"]["dice"]
@@ -359,6 +371,13 @@ def test_numbers_are_those_of_the_evaluation(make_run, sections_of) -> None:
     )  # fmt: skip
     sensitivity = content["tss"]["operating_points"]["0.5"]["pooled"]["SEN"]
     assert headline["TSS, Sensitivity at 0.5"][1] == f"{sensitivity['value']:.3f}"
-    fold = {row[0]: row[1:] for row in sections["Fold by fold"].tables[0].rows}["Fold 2"]
-    own = dice["per_fold"]["2"]
+    fold = {row[0]: row[1:] for row in sections["Fold by fold"].tables[0].rows}["Fold 1"]
+    own = dice["per_fold"]["1"]
+    assert fold[0] == "4" == str(own["n"])
+    assert headline["TSS, Sensitivity at 0.5"][0] == "7" and headline["TSS, Accuracy at 0.5"][0] == "14"
+    segmentation = {row[0]: row[1:] for row in sections["Segmentation"].tables[0].rows}
+    distance = content["segmentation"]["lesion"]["hd95_mm"]["cases"]
+    assert segmentation["HD95 (mm)"][3] == f"{distance['median']:.1f}"
+    brier = content["tss"]["measures"]["pooled"]["Brier"]
+    assert {row[0]: row[1:] for row in sections[TSS].tables[0].rows}["Brier score"][2] == f"{brier['no_skill']:.3f}"
     assert fold[1] == f"{own['mean']:.3f} ± {own['sd']:.3f}"

@@ -125,7 +125,7 @@ def test_one_fold_has_no_cross_fitted_probabilities_and_says_so() -> None:
     result = summarise(cases, folds=[1])
     assert result["per_fold"]["1"]["method"] is None and "evaluate more folds" in result["per_fold"]["1"]["reason"]
     pooled = result["measures"]["calibrated"]["pooled"]
-    assert pooled["Brier"] == {"value": None, "ci95": None} and pooled["reason"]
+    assert pooled["Brier"]["value"] is None and pooled["Brier"]["ci95"] is None and pooled["reason"]
     assert result["measures"]["raw"]["pooled"]["cases"] == 20, "the diagram of the raw ones can be drawn all the same"
 
 

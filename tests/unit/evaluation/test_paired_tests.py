@@ -38,6 +38,39 @@ def test_wilcoxon_agrees_with_all_sign_patterns(seed) -> None:
     assert paired_tests(first, second, names(9))["wilcoxon"]["p"] == pytest.approx((sums >= observed).mean())
 
 
+@pytest.mark.parametrize("unchanged", [1, 6])
+@pytest.mark.parametrize("differing", [1, 2, 9])
+def test_wilcoxon_is_as_exact_where_some_cases_do_not_differ(differing, unchanged) -> None:
+    rng = np.random.default_rng(differing)
+    second = rng.random(differing + unchanged)
+    first = second + rng.permutation([0.0] * unchanged + list(rng.normal(0.1, 0.2, differing)))
+    kept = (first - second)[first != second]
+    ranks = stats.rankdata(np.abs(kept))
+    observed = abs((np.sign(kept) * ranks).sum())
+    sums = np.array([abs(np.dot(signs, ranks)) for signs in product((-1, 1), repeat=differing)])
+    result = paired_tests(first.tolist(), second.tolist(), names(len(first)))
+    assert (result["n"], result["differing"]) == (differing + unchanged, differing)
+    assert result["wilcoxon"]["p"] == pytest.approx((sums >= observed - 1e-9).mean())
+
+
+def test_wilcoxon_is_exact_up_to_50_cases_that_differ() -> None:
+    """Against the distribution of the rank sum, by adding one rank after the other."""
+    differences = 0.001 * np.arange(1, 34) * np.where(np.arange(33) % 5, 1, -1)
+    ways = np.zeros(33 * 34 // 2 + 1)
+    ways[0] = 1
+    for rank in range(1, 34):
+        ways[rank:] = ways[rank:] + ways[:-rank].copy()
+    negative = int(np.arange(1, 34)[differences < 0].sum())
+    first = [*differences.tolist(), *([0.0] * 30)]
+    p = paired_tests(first, [0.0] * 63, names(63))["wilcoxon"]["p"]
+    assert p == pytest.approx(2 * ways[: negative + 1].sum() / 2**33)
+
+
+def test_the_same_difference_in_all_cases_has_no_interval() -> None:
+    result = paired_tests([0.5, 0.25], [0.5, 0.25], names(2))
+    assert result["ci95"] is None and result["ci_reason"] and result["differing"] == 0
+
+
 def test_interval_agrees_with_scipy_s_bootstrap() -> None:
     first, second = values(0, 40)
     expected = stats.bootstrap(

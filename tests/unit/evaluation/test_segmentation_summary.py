@@ -27,7 +27,8 @@ def test_undefined_cases_and_folds_are_left_out_with_a_reason() -> None:
     cases = [case("a", 0, 0.6), case("b", 0, None, 0, 0), case("c", 1, None, 0, 0), case("d", 1, None, 0, 0)]
     lesion = summarise_segmentation(cases, [0, 1])["lesion"]
     assert lesion["dice"]["cases"] == {
-        "n": 1, "mean": 0.6, "sd": None, "reason": "one case only: no standard deviation", "ci95": None
+        "n": 1, "mean": 0.6, "sd": None, "reason": "one case only: no standard deviation",
+        "median": 0.6, "ci95": None, "ci_method": None, "ci_reason": "fewer than two patients",
     }  # fmt: skip
     assert lesion["dice"]["per_fold"]["1"] == {"n": 0, "mean": None, "sd": None, "reason": "defined in no case"}
     assert lesion["dice"]["folds"]["reason"] == "one fold only: no standard deviation"
@@ -37,3 +38,17 @@ def test_empty_masks_are_counted() -> None:
     cases = [case("a", 0, None, 0, 0), case("b", 0, 0, 0, 3), case("c", 0, 0, 2, 0), case("d", 0, 0, 2, 0)]
     lesion = summarise_segmentation(cases, [0])["lesion"]
     assert [lesion[key] for key in ("empty_reference", "empty_prediction", "both_empty")] == [2, 3, 1]
+    assert lesion["one_empty"] == 3
+
+
+def test_the_median_is_not_drawn_by_a_few_worst_values() -> None:
+    cases = [case(name, 0, dice) for name, dice in zip("abcde", (0.8, 0.7, None, 0.75, 0.0), strict=True)]
+    dice = summarise_segmentation(cases, [0])["lesion"]["dice"]["cases"]
+    assert dice["median"] == pytest.approx(0.725)
+    none = summarise_segmentation([case("a", 0, None)], [0])["lesion"]["dice"]["cases"]
+    assert none["median"] is None
+
+
+def test_cases_of_one_value_have_a_reason_for_no_interval() -> None:
+    dice = summarise_segmentation([case(name, 0, 0.0) for name in "abc"], [0])["lesion"]["dice"]["cases"]
+    assert dice["mean"] == 0 and dice["ci95"] is None and dice["ci_reason"] == "every resample gives the same value"

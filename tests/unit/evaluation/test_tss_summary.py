@@ -95,7 +95,8 @@ def test_one_fold_has_no_out_of_fold_threshold_and_says_so() -> None:
     assert youden["thresholds"]["1"]["value"] is None
     assert "evaluate more folds" in youden["thresholds"]["1"]["reason"]
     assert youden["per_fold"]["1"]["ACC"] is None and youden["folds"]["ACC"]["mean"] is None
-    assert youden["pooled"]["ACC"] == {"value": None, "ci95": None} and youden["pooled"]["reason"]
+    accuracy = youden["pooled"]["ACC"]
+    assert accuracy["value"] is None and accuracy["ci95"] is None and accuracy["n"] == 0 and youden["pooled"]["reason"]
     assert result["measures"]["folds"]["AUROC"]["reason"] == "one fold only: no standard deviation"
     assert result["operating_points"]["0.5"]["pooled"]["ACC"]["value"] is not None
 
@@ -125,7 +126,8 @@ def test_cases_without_a_known_tss_are_left_out_and_counted() -> None:
 def test_no_known_tss_at_all_is_undefined_with_a_reason() -> None:
     result = summarise([replace(case, tss_class=None) for case in make_cases()])
     assert result["cases"] == 0
-    assert result["measures"]["pooled"]["AUROC"] == {"value": None, "ci95": None}
+    area = result["measures"]["pooled"]["AUROC"]
+    assert area["value"] is None and area["ci95"] is None and "no_skill" not in area
     assert result["measures"]["pooled"]["reason"]
 
 
@@ -151,3 +153,46 @@ def test_calibrated_probabilities_are_judged_at_half_where_their_fold_has_a_map(
     assert points["calibrated_0.5"]["pooled"]["cases"] == 32
     assert points["calibrated_0.5"]["pooled"]["ACC"]["value"] == pytest.approx(np.mean(right))
     assert np.mean(right) > 0.5
+
+
+def wilson(hits: int, n: int) -> list[float]:
+    """By its definition: the rates that lie within 1.96 standard errors of their own from the found one."""
+    rates = np.linspace(0, 1, 1_000_001)
+    within = rates[(hits / n - rates) ** 2 <= 1.959964**2 * rates * (1 - rates) / n + 1e-15]
+    return [within.min(), within.max()]
+
+
+def test_rates_that_every_resample_repeats_have_wilson_s_interval() -> None:
+    """All cases are called positive: SEN 1, SPE 0 and ACC the share of positives on every resample."""
+    cases = [replace(case, probability=0.9, tss_class=int(case.case > "c08")) for case in make_cases()]
+    pooled = summarise(cases)["operating_points"]["0.5"]["pooled"]
+    for rate, hits, n in (("ACC", 15, 24), ("SEN", 15, 15), ("SPE", 0, 9)):
+        own = pooled[rate]
+        assert (own["n"], own["ci_method"], own["ci_reason"]) == (n, "wilson", None)
+        assert own["value"] == pytest.approx(hits / n)
+        assert own["ci95"] == pytest.approx(wilson(hits, n), abs=2e-6)
+
+
+def test_rates_that_vary_keep_the_bootstrap_by_patient() -> None:
+    pooled = summarise(make_cases())["operating_points"]["0.5"]["pooled"]
+    assert {pooled[rate]["ci_method"] for rate in ("ACC", "SEN", "SPE")} == {"bootstrap"}
+    assert [pooled[rate]["n"] for rate in ("ACC", "SEN", "SPE")] == [24, 12, 12]
+
+
+def test_a_single_patient_has_no_interval_at_all() -> None:
+    pooled = summarise([replace(case, patient="p", probability=0.9) for case in make_cases()])["operating_points"]
+    assert pooled["0.5"]["pooled"]["SEN"]["ci95"] is None
+    assert pooled["0.5"]["pooled"]["SEN"]["ci_reason"] == "fewer than two patients"
+
+
+def test_no_skill_is_what_the_frequency_of_positives_alone_would_reach() -> None:
+    cases = [replace(case, tss_class=int(case.case > "c08")) for case in make_cases()]
+    result = summarise(cases)
+    constant = summarise([replace(case, probability=15 / 24) for case in cases])
+    for own, reached in (
+        (result["measures"], constant["measures"]),
+        (result["calibration"]["measures"]["raw"], constant["calibration"]["measures"]["raw"]),
+    ):
+        for name in set(own["pooled"]) - {"cases", "reason"}:
+            assert own["pooled"][name]["no_skill"] == pytest.approx(reached["pooled"][name]["value"], abs=1e-12)
+    assert result["measures"]["pooled"]["Brier"]["no_skill"] == pytest.approx(15 / 24 * 9 / 24)

@@ -168,6 +168,13 @@ class TestOverlaysSection:
         (run.layout.raw / "imagesTr" / "case_1_0001.nii.gz").unlink()
         assert "case_1_0001.nii.gz: no such file" in overlays_section(run, content).text[-1]
 
+    @pytest.mark.parametrize(("other", "tie"), [(1.0, True), (0.5, False)])
+    def test_a_tie_of_all_cases_is_told(self, make_run, other, tie) -> None:
+        run, content = make_run()
+        content["cases"].append(content["cases"][0] | {"targets": {"lesion": {"dice": other}}})
+        section = overlays_section(replace(run, layout=replace(run.layout, raw=None)), content)
+        assert ("All of them tie" in section.text[0]) == tie
+
     def test_cases_without_any_dice_are_no_candidates(self, make_run) -> None:
         run, content = make_run()
         content["cases"][0]["targets"] = {"lesion": {"dice": None}}
