@@ -360,6 +360,7 @@ class TestEvaluateRefuses:
         make_run()
         splits = deepcopy(SPLITS)
         splits[1]["val"].append("case_00")
+        splits[1]["train"].remove("case_00")
         (dataset / "splits_final.json").write_text(json.dumps(splits))
         assert "case_00 under val of several folds" in self.refusal()
 
