@@ -52,6 +52,8 @@ def reasons(content: dict[str, Any]) -> list[str]:
     """Why something is missing, a line each, without repetition."""
     lines = []
     for target, own in content["segmentation"].items():
+        if own["volume_difference_ml"]["cases"]["mean"] is None:
+            lines.append(f"{target}: no volumes, {own['volume_difference_ml']['cases']['reason']}")
         if own["empty_reference"] or own["empty_prediction"]:
             none, missed, both = (own[which] for which in ("empty_reference", "empty_prediction", "both_empty"))
             lines.append(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from nnunet_mgcl.evaluation.segmentation_summary import summarise_segmentation
 
 
 def case(name: str, fold: int, dice: float | None, volume=1.0, predicted=1.0) -> CaseScores:
-    scores = dict.fromkeys(MEASURES, 0.0) | {"dice": dice, "volume_ml": volume, "predicted_volume_ml": predicted}
+    counts = {"lesions": int(volume > 0), "predicted_lesions": int(predicted > 0)}
+    scores = dict.fromkeys(MEASURES, 0.0) | counts | {"dice": dice, "volume_ml": volume}
     return CaseScores(name, fold, name, {"lesion": scores}, None, None)
 
 
@@ -37,3 +40,15 @@ def test_empty_masks_are_counted() -> None:
     cases = [case("a", 0, None, 0, 0), case("b", 0, 0, 0, 3), case("c", 0, 0, 2, 0), case("d", 0, 0, 2, 0)]
     lesion = summarise_segmentation(cases, [0])["lesion"]
     assert [lesion[key] for key in ("empty_reference", "empty_prediction", "both_empty")] == [2, 3, 1]
+
+
+def test_single_slices_have_no_volumes_for_a_reason_and_their_empty_masks_count() -> None:
+    flat = {"volume_ml": None, "volume_difference_ml": None}
+    cases = [case("a", 0, 0.5), case("b", 1, None, 0, 0)]
+    cases = [replace(one, targets={"lesion": one.targets["lesion"] | flat}) for one in cases]
+    lesion = summarise_segmentation(cases, [0, 1])["lesion"]
+    volumes = lesion["volume_difference_ml"]
+    averages = [volumes["cases"], volumes["folds"], *volumes["per_fold"].values()]
+    assert [own["mean"] for own in averages] == [None] * 4
+    assert {own["reason"] for own in averages} == {"single slices without a thickness"}
+    assert lesion["both_empty"] == 1 and lesion["dice"]["per_fold"]["1"]["reason"] == "defined in no case"
