@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 from collections.abc import Iterator
@@ -92,6 +93,12 @@ def remove_leftovers(folder: Path) -> None:
     """Removes the temporary files that killed processes left in a folder of which only this process writes files."""
     for path in folder.rglob(".*.part.*"):
         path.unlink(missing_ok=True)
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Removes the temporary files that killed processes left beside a file that only this process writes."""
+    for left in path.parent.glob(f".*.part.{glob.escape(path.name)}"):
+        left.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -111,25 +111,27 @@ def draw_case(
         reference: The channel with the edges; None: the first one.
         title: Above all.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     reference = reference or next(iter(images))
     views = _views(images, masks, reference)
     heights = _heights(list(views.values()))
     size = (PANEL_INCHES * len(views), PANEL_INCHES * sum(heights) + 0.9)
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
-    axes = figure.subplots(len(heights), len(views), squeeze=False, gridspec_kw={"height_ratios": heights})
-    for column, (channel, view) in zip(axes.T, views.items(), strict=True):
-        window = grey_window(view.values)
-        for axis, (plane, at) in zip(column, view.cuts(), strict=True):
-            _draw_panel(axis, view, plane, at, window)
-        column[0].set_title(channel, fontsize=10, fontweight="bold")
-    figure.suptitle(title, fontsize=11)
-    if handles := list(_legend(list(views.values()), masks, reference)):
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI)
+    with rc_context({"text.parse_math": False}):  # a $ in a name is a $
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
+        axes = figure.subplots(len(heights), len(views), squeeze=False, gridspec_kw={"height_ratios": heights})
+        for column, (channel, view) in zip(axes.T, views.items(), strict=True):
+            window = grey_window(view.values)
+            for axis, (plane, at) in zip(column, view.cuts(), strict=True):
+                _draw_panel(axis, view, plane, at, window)
+            column[0].set_title(channel, fontsize=10, fontweight="bold")
+        figure.suptitle(title, fontsize=11)
+        if handles := list(_legend(list(views.values()), masks, reference)):
+            figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=DPI)
 
 
 def _views(images: dict[str, sitk.Image], masks: dict[str, sitk.Image], reference: str) -> dict[str, View]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.pool_duplicates import HeldOut, find_duplicate, held_out_voxels, voxel_hashes
 from nnunet_mgcl.data.pool_manifest import SAVE_EVERY, FileEntry, Manifest, locked
 from nnunet_mgcl.data.pool_scan import scan_pool
+from nnunet_mgcl.data.single_slice import is_single_slice
 from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.plans import merged_configuration, modality_view
@@ -195,7 +196,7 @@ def _preprocess(job: _Job) -> UserError | list[str]:
         return UserError(where, f"cannot be read ({reason(error)})", "an intact image", _REMEDY)
     if mistake := _mistake_in(data, len(job.files)):
         return UserError(where, *mistake, _REMEDY)
-    if _is_2d(properties["spacing"]) and plans.original_median_shape_after_transp[0] > 1:
+    if is_single_slice(properties["spacing"]) and plans.original_median_shape_after_transp[0] > 1:
         return UserError(where, "a 2d image", "a 3d image, as the training images are", _REMEDY)
     voxels = voxel_hashes(data)
     if duplicate := find_duplicate(job.files, voxels, job.held_out):
@@ -230,11 +231,6 @@ def _nifti_mistake(path: Path) -> tuple[str, str] | None:
     if not np.issubdtype(values.dtype, np.number):
         return "colours", "one number a voxel"
     return _mistake_in(values, 1)
-
-
-def _is_2d(spacing: Sequence[float]) -> bool:
-    """Whether nnU-Net's reader made up the slice distance: it gives flat images 999 times that of their pixels."""
-    return spacing[0] > 900 * max(spacing[1:])
 
 
 def _mistake_in(data: np.ndarray, files: int) -> tuple[str, str] | None:

@@ -75,11 +75,6 @@ class CaseImages:
         channels = np.stack([view.turn(np.nan_to_num(c, nan=0.0, posinf=0.0, neginf=0.0)) for c in channels])
         return cls(run, channels, turned[1], turned[0], view.turn_spacing(properties["spacing"]), view.sides)
 
-    @property
-    def has_volume(self) -> bool:
-        """Whether voxels have a volume: nnU-Net's readers give a single slice a thickness of 999 times its pixels."""
-        return self.spacing[0] < 900 * max(self.spacing[1:])
-
     def panel(self, title: str, channel: int, targets: Mapping[str, list[int]]) -> Panel:
         """One channel with the outlines of some targets; voxels of nnU-Net's ignore label do not count."""
         ignore = self.run.dataset_json["labels"].get("ignore")

@@ -71,6 +71,8 @@ def reasons(content: dict[str, Any]) -> list[str]:
     """Why something is missing, a line each, without repetition."""
     lines = []
     for target, own in content["segmentation"].items():
+        if own["volume_difference_ml"]["cases"]["mean"] is None:
+            lines.append(f"{target}: no volumes, {own['volume_difference_ml']['cases']['reason']}")
         if own["empty_reference"] or own["empty_prediction"]:
             counts = ("empty_reference", "empty_prediction", "both_empty", "one_empty")
             none, missed, both, one = (own[which] for which in counts)

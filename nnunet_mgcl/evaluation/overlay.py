@@ -7,11 +7,13 @@ on top and their right side left, with voxels as large as they are.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
@@ -27,6 +29,10 @@ HEADROOM = 0.2
 """Kept above the brightest healthy tissue, as a share of the window: a lesion is brighter."""
 TITLE_INCHES, LINE_INCHES = 0.24, 0.155
 """Height of a case's title, and of a line above a panel."""
+LETTER_INCHES, SMALL_LETTER_INCHES = 0.083, 0.066
+"""Width of a letter, on average: of a heading, and of what stands over a panel."""
+MOST_LINES = 3
+"""That a name may take."""
 COLUMNS = 4
 """Panels of a case in a row, at most: what is smaller nobody can read."""
 
@@ -120,10 +126,11 @@ def name_slice(case: CasePanels, at: int) -> str:
 
 def draw_overlay(path: Path, cases: Sequence[CasePanels], title: str) -> None:
     """Draws `overlay_figure` into a file."""
-    figure = overlay_figure(cases, width=3.2 * min(COLUMNS, max(len(case.panels) for case in cases)))
-    figure.suptitle(title)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with rc_context({"text.parse_math": False}):  # a $ in a name is a $
+        figure = overlay_figure(cases, width=3.2 * min(COLUMNS, max(len(case.panels) for case in cases)))
+        figure.suptitle(title)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=110)
 
 
 def overlay_figure(cases: Sequence[CasePanels], width: float) -> Figure:
@@ -137,27 +144,39 @@ def overlay_figure(cases: Sequence[CasePanels], width: float) -> Figure:
     """
     columns = min(COLUMNS, max(len(case.panels) for case in cases))
     heights: list[float] = []
-    for case in cases:
-        lines = 1 + max(panel.title.count("\n") for panel in case.panels)
-        one = _aspect(case) * width / columns + lines * LINE_INCHES
-        heights += [TITLE_INCHES + LINE_INCHES * case.title.count("\n"), *[one] * math.ceil(len(case.panels) / columns)]
+    headings = [_heading(case, width) for case in cases]
+    titles = [[_wrapped(panel.title, width / columns, SMALL_LETTER_INCHES) for panel in case.panels] for case in cases]
+    for case, heading, own in zip(cases, headings, titles, strict=True):
+        one = _aspect(case) * width / columns + (1 + max(title.count("\n") for title in own)) * LINE_INCHES
+        heights += [TITLE_INCHES + LINE_INCHES * heading.count("\n"), *[one] * math.ceil(len(own) / columns)]
     figure = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
     grid, row = GridSpec(len(heights), columns, figure, height_ratios=heights), 0
-    for case in cases:
-        at, reason = largest_slice(case)
-        heading = figure.add_subplot(grid[row, :])
-        first, *others = case.title.split("\n")
-        title = "\n".join([f"{first} · {name_slice(case, at)} ({reason})", *others])
-        heading.text(0, 0, title, weight="bold", va="bottom", fontsize="medium")
-        heading.axis("off")
-        for number, panel in enumerate(case.panels):
+    for case, heading, own in zip(cases, headings, titles, strict=True):
+        above = figure.add_subplot(grid[row, :])
+        above.text(0, 0, heading, weight="bold", va="bottom", fontsize="medium")
+        above.axis("off")
+        for number, (panel, title) in enumerate(zip(case.panels, own, strict=True)):
             axis = figure.add_subplot(grid[row + 1 + number // columns, number % columns])
-            draw_slice(axis, case, panel, at)
-            axis.set_title(panel.title, fontsize="small")
+            draw_slice(axis, case, panel, largest_slice(case)[0])
+            axis.set_title(title, fontsize="small")
         row += 1 + math.ceil(len(case.panels) / columns)
     add_legend(figure, cases)
     return figure
+
+
+def _heading(case: CasePanels, width: float) -> str:
+    """A case's title with the slice that is shown."""
+    at, reason = largest_slice(case)
+    first, *others = case.title.split("\n")
+    return _wrapped("\n".join([f"{first} · {name_slice(case, at)} ({reason})", *others]), width)
+
+
+def _wrapped(text: str, inches: float, letter: float = LETTER_INCHES) -> str:
+    """Text of lines that are no longer than so many inches; what needs more than `MOST_LINES` lines is cut."""
+    columns = max(int(inches / letter), 4)
+    lines = [textwrap.fill(line, columns, max_lines=MOST_LINES, placeholder=" …") for line in text.split("\n")]
+    return "\n".join(lines)
 
 
 def add_legend(figure: Figure, cases: Sequence[CasePanels]) -> None:
@@ -178,7 +197,7 @@ def montage_figure(case: CasePanels, slices: Sequence[int], width: float) -> Fig
     for row, panel in zip(axes, case.panels, strict=True):
         for axis, at in zip(row, slices, strict=True):
             draw_slice(axis, case, panel, at)
-        row[0].set_ylabel(panel.title)
+        row[0].set_ylabel(_wrapped(panel.title, side * _aspect(case)))
     for axis, at in zip(axes[0], slices, strict=True):
         axis.set_title(name_slice(case, at), fontsize="small")
     add_legend(figure, [case])

@@ -2,6 +2,8 @@
 
 The rule of empty masks: where both are empty every measure but the volumes is undefined (None); where one is, it takes
 its worst value (0, or for HD95 the diagonal of the image, the longest distance that it could have measured).
+
+Single slices without a thickness have no volumes (None), and distances within their plane.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy.typing as npt
 import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
+from nnunet_mgcl.data.single_slice import is_single_slice
 from nnunet_mgcl.evaluation.metrics import dice
 
 Mask = npt.NDArray[np.bool_]
@@ -37,19 +40,19 @@ def segmentation_metrics(
 
     Returns:
         `MEASURES` and what describes the case. Both masks empty: None, but for volumes and counts.
+        A single slice: None for its volumes.
 
     Raises:
         ValueError: The shapes differ.
     """
     overlap = dice(prediction, reference)  # checks the shapes
-    voxel_ml = math.prod(spacing) / 1000
-    volume, predicted = float(reference.sum() * voxel_ml), float(prediction.sum() * voxel_ml)
+    volume, predicted = volume_ml(reference, spacing), volume_ml(prediction, spacing)
     f1, lesions, predicted_lesions = lesion_f1(prediction, reference)
     hd95, surface_dice = surface_metrics(prediction, reference, spacing, tolerance)
     return {
         "dice": None if math.isnan(overlap) else overlap,
         "lesion_f1": f1,
-        "volume_difference_ml": abs(predicted - volume),
+        "volume_difference_ml": None if volume is None or predicted is None else abs(predicted - volume),
         "hd95_mm": hd95,
         "surface_dice": surface_dice,
         "volume_ml": volume,
@@ -57,6 +60,11 @@ def segmentation_metrics(
         "lesions": lesions,
         "predicted_lesions": predicted_lesions,
     }
+
+
+def volume_ml(mask: Mask, spacing: Sequence[float]) -> float | None:
+    """Volume of a mask; None for a single slice."""
+    return None if is_single_slice(spacing) else float(mask.sum() * math.prod(spacing) / 1000)
 
 
 def lesion_f1(prediction: Mask, reference: Mask) -> tuple[float | None, int, int]:
@@ -87,7 +95,8 @@ def surface_metrics(
     if not prediction.any() and not reference.any():
         return None, None
     if not prediction.any() or not reference.any():
-        return math.hypot(*(size * n for size, n in zip(spacing, reference.shape, strict=True))), 0.0
+        sides = [size * n for size, n in zip(spacing, reference.shape, strict=True)]
+        return math.hypot(*(sides[1:] if is_single_slice(spacing) else sides)), 0.0
     kept = [axis for axis, n in enumerate(reference.shape) if n > 1]
     if len(kept) < 2:  # a line or a voxel: MONAI takes planes and volumes
         kept = list(range(len(reference.shape)))[-2:]

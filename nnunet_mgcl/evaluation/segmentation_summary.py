@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_mgcl.data.single_slice import NO_THICKNESS
 from nnunet_mgcl.evaluation.averages import mean_sd
 from nnunet_mgcl.evaluation.bootstrap import draws, interval
 from nnunet_mgcl.evaluation.case_scores import CaseScores
@@ -27,14 +28,19 @@ def summarise_segmentation(cases: Sequence[CaseScores], folds: Sequence[int]) ->
 
 def _target(target: str, cases: Sequence[CaseScores], folds: Sequence[int]) -> dict[str, Any]:
     scores = [case.targets[target] for case in cases]
-    empty = np.array([[s["volume_ml"] == 0, s["predicted_volume_ml"] == 0] for s in scores])
+    empty = np.array([[s["lesions"] == 0, s["predicted_lesions"] == 0] for s in scores])
     counts = {
         "empty_reference": int(empty[:, 0].sum()),
         "empty_prediction": int(empty[:, 1].sum()),
         "both_empty": int(empty.all(axis=1).sum()),
         "one_empty": int((empty[:, 0] != empty[:, 1]).sum()),
     }
-    return counts | {measure: _measure(target, measure, cases, folds) for measure in MEASURES}
+    measures = {measure: _measure(target, measure, cases, folds) for measure in MEASURES}
+    if all(s["volume_ml"] is None for s in scores):
+        volumes = measures["volume_difference_ml"]
+        for average in (volumes["cases"], volumes["folds"], *volumes["per_fold"].values()):
+            average["reason"] = NO_THICKNESS
+    return counts | measures
 
 
 def _measure(target: str, measure: str, cases: Sequence[CaseScores], folds: Sequence[int]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from nnunet_mgcl.files import read_json, replacing, write_json
 
 SECONDS_BETWEEN_DRAWINGS = 30
-STYLE = ("default", "tableau-colorblind10")
-"""nnU-Net's logger sets matplotlib's global style to large fonts for its own picture."""
+STYLE = ("default", "tableau-colorblind10", {"text.parse_math": False})
+"""nnU-Net's logger sets matplotlib's global style to large fonts for its own picture; a $ in a name is a $."""
 
 
 class Curves:

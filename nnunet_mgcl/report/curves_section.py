@@ -19,10 +19,12 @@ from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.report.section import Picture, Section
-from nnunet_mgcl.report.style import CYCLE, GREY, HALF_WIDTH, WIDTH, figure_style
+from nnunet_mgcl.report.style import CYCLE, GREY, HALF_WIDTH, figure_style
 from nnunet_mgcl.report.wording import counted, fold_names
 
 TITLE = "Learning curves"
+STOCK_WIDTH = 5
+"""Inches of nnU-Net's own picture, which is tall."""
 LINES = ("-", "--", "-.", ":")
 PHASES = {
     "seed": "seed: segmentation on the labelled cases",
@@ -181,7 +183,7 @@ def _stock(folds: Mapping[int, FoldLayout]) -> Section:
 def _own_picture(fold: int, path: Path) -> Picture:
     image = imread(path)
     with figure_style():
-        figure = Figure(figsize=(WIDTH, WIDTH * image.shape[0] / image.shape[1]))
+        figure = Figure(figsize=(STOCK_WIDTH, STOCK_WIDTH * image.shape[0] / image.shape[1]))
         figure.set_layout_engine("none")
         axes = figure.add_axes((0, 0, 1, 1))
         axes.imshow(image, aspect="auto")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.progress import track
 
-from nnunet_mgcl.files import replacing
+from nnunet_mgcl.files import remove_leftovers_of, replacing
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import figure_style
 
@@ -35,6 +35,13 @@ def write_pictures(folder: Path, sections: Sequence[Section]) -> dict[str, str]:
     return {picture.name: _write(folder / "figures", picture) for picture in track(pictures, "Figures", transient=True)}
 
 
+def remove_pictures(folder: Path, names: Iterable[str]) -> None:
+    """Removes pictures that `write_pictures` wrote."""
+    for name in names:
+        for ending in ("png", "svg"):
+            (folder / "figures" / f"{Path(name).name}.{ending}").unlink(missing_ok=True)
+
+
 def _write(folder: Path, picture: Picture) -> str:
     """Writes one picture; returns its `data:` URI."""
     png = _save(folder / f"{picture.name}.png", picture, {"Software": None})
@@ -46,6 +53,7 @@ def _write(folder: Path, picture: Picture) -> str:
 
 def _save(path: Path, picture: Picture, metadata: dict[str, None]) -> bytes:
     """Saves without what would differ the next time: dates and versions."""
+    remove_leftovers_of(path)
     with figure_style(), replacing(path) as temporary:
         picture.figure.savefig(temporary, dpi=DPI, metadata=metadata)
     return path.read_bytes()

@@ -25,6 +25,10 @@ def metrics_section(content: dict[str, Any]) -> Section:
     ]
     for target, own in content["segmentation"].items():
         missing = [measure for measure in SEGMENTATION if own[measure]["cases"]["mean"] is None]
+        if "volume_difference_ml" in missing:  # never for want of a lesion
+            missing.remove("volume_difference_ml")
+            reason = own["volume_difference_ml"]["cases"]["reason"]
+            text.append(f"{target}: {MEASURES['volume_difference_ml']} undefined: {reason}.")
         if missing:
             names = ", ".join(MEASURES[measure] for measure in missing)
             text.append(f"{target}: {names} undefined, because no case has a lesion, neither drawn nor predicted.")

@@ -13,9 +13,11 @@ from nnunet_mgcl.evaluation.overlay import CasePanels, overlay_figure
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import WIDTH, figure_style
-from nnunet_mgcl.report.wording import without_folders
+from nnunet_mgcl.report.wording import counted, without_folders
 
 TITLE = "Best, median and worst case"
+MOST_LINES = 4
+"""Scores over a case whose modalities share the targets."""
 
 
 def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
@@ -64,11 +66,12 @@ def chosen_cases(ranked: Sequence[tuple[float, Mapping[str, Any]]]) -> dict[str,
     return {"best": ranked[-1], **median, "worst": ranked[0]}
 
 
-def score_text(scores: Mapping[str, Any], *, ml: bool = True) -> str:
-    """Dice and volumes of a target."""
+def score_text(scores: Mapping[str, Any]) -> str:
+    """Dice of a target, and its volumes where it has them."""
     dice = "Dice undefined" if scores["dice"] is None else f"Dice {scores['dice']:.3f}"
-    volumes = f"{scores['volume_ml']:.1f} ml, predicted {scores['predicted_volume_ml']:.1f} ml"
-    return f"{dice}\n{volumes}" if ml else dice
+    if scores["volume_ml"] is None:
+        return dice
+    return f"{dice}\n{scores['volume_ml']:.1f} ml, predicted {scores['predicted_volume_ml']:.1f} ml"
 
 
 def _panels(run: ValidatedRun, name: str, mean: float, case: Mapping[str, Any]) -> CasePanels:
@@ -84,15 +87,17 @@ def _panels(run: ValidatedRun, name: str, mean: float, case: Mapping[str, Any]) 
     panels = []
     for modality, channels in run.modalities.items():
         own = own_targets(run, modality) if run.lesion_labels else {}
-        scores = "".join(f"\n{score_text(case['targets'][target], ml=images.has_volume)}" for target in own)
+        scores = "".join(f"\n{score_text(case['targets'][target])}" for target in own)
         panels.append(images.panel(f"{modality}{scores}", channels[0], own_targets(run, modality)))
-    shared = "" if run.lesion_labels else _shared(case["targets"], ml=images.has_volume)
+    shared = "" if run.lesion_labels else _shared(case["targets"])
     title = f"{name}: {case['case']}, fold {case['fold']}, mean Dice {mean:.3f}{shared}"
     return CasePanels(title, panels, images.spacing, images.sides)
 
 
-def _shared(targets: Mapping[str, Any], *, ml: bool) -> str:
-    lines = [f"{name}: {score_text(s, ml=ml)}".replace("\n", ", ") for name, s in list(targets.items())[:4]]
+def _shared(targets: Mapping[str, Any]) -> str:
+    lines = [f"{name}: {score_text(s)}".replace("\n", ", ") for name, s in list(targets.items())[:MOST_LINES]]
+    if len(targets) > MOST_LINES:
+        lines.append(f"and {counted(len(targets) - MOST_LINES, 'more target')}")
     return "".join(f"\n{line}" for line in lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape, unescape
 
 from nnunet_mgcl import __version__
 from nnunet_mgcl.report.section import Picture, Section, Table
@@ -52,12 +52,15 @@ figcaption { font-size: .9rem; color: #444; margin-top: .3rem; }
 summary { cursor: pointer; }
 summary h2 { display: inline; }
 footer { border-top: 1px solid #ccc; margin-top: 2rem; font-size: .9rem; color: #444; }
+@media screen and (max-width: 33.99rem) { /* narrower than a large figure and the margins */
+  figure.large figcaption::before { content: "Scroll the figure sideways."; display: block; font-style: italic; }
+}
 @media print {
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   a { color: inherit; text-decoration: none; }
   .wide { overflow: visible; }
   table { font-size: 8pt; }
-  th, td { min-width: 0; padding: .15rem .35rem; }
+  th, td { min-width: 0; padding: .15rem .35rem; overflow-wrap: anywhere; }
   tbody th { min-width: 4rem; }
   td.number { white-space: normal; }
   .table { background: none; }
@@ -104,6 +107,11 @@ def report_page(title: str, notices: Sequence[str], sections: Sequence[Section],
 """
 
 
+def picture_names(page: str) -> set[str]:
+    """Names of the pictures on a page that `report_page` has made."""
+    return {unescape(name) for name in re.findall(r'<img data-name="([^"]+)"', page)}
+
+
 def _section(anchor: str, section: Section, images: Mapping[str, str]) -> str:
     heading = f"<h2>{escape(section.title)}</h2>"
     paragraphs = "".join(f"<p>{escape(text)}</p>\n" for text in section.text)
@@ -147,6 +155,6 @@ def _picture(picture: Picture, uri: str) -> str:
     box = f' tabindex="0" role="region" aria-label="{escape(picture.name)}"' if kind else ""
     return (
         f'<figure{kind} style="width: {width:.2f}in"><div class="wide"{box}>'
-        f'<img src="{uri}" alt="{escape(picture.alt)}"></div>\n'
+        f'<img data-name="{escape(picture.name)}" src="{uri}" alt="{escape(picture.alt)}"></div>\n'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>\n"
     )

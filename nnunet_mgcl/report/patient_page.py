@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_mgcl.data.single_slice import NO_THICKNESS, is_single_slice
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.evaluation.overlay import CasePanels, montage_figure, montage_slices
@@ -86,8 +87,8 @@ def _volumes(run: ValidatedRun, patient: Patient) -> Section:
     title = "Volumes"
     segmentation, properties = run.plans.image_reader_writer_class().read_seg(str(patient.prediction))
     spacing = properties["spacing"]
-    if spacing[0] >= 900 * max(spacing[1:]):
-        return Section(title, ("The images are single slices without a thickness: there are no volumes.",))
+    if is_single_slice(spacing):
+        return Section(title, (f"The images are {NO_THICKNESS}: there are no volumes.",))
     if patient.scores is None:
         ml = float(np.prod(spacing)) / 1000
         rows = [(name, f"{np.isin(segmentation, labels).sum() * ml:.1f}") for name, labels in run.targets.items()]

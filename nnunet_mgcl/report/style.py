@@ -34,6 +34,7 @@ def figure_style() -> AbstractContextManager[None]:
                 "figure.constrained_layout.use": True,
                 "font.size": 9,
                 "legend.frameon": False,
+                "text.parse_math": False,  # a $ in a name is a $
                 "svg.fonttype": "path",  # looks the same everywhere, offline
                 "svg.hashsalt": "nnunet_mgcl",
             },

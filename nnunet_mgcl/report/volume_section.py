@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from nnunet_mgcl.data.single_slice import NO_THICKNESS
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import BLUE, GREY, HALF_WIDTH, VERMILION, figure_style
 from nnunet_mgcl.report.wording import counted, file_stem, number
@@ -22,7 +23,9 @@ def volume_section(content: dict[str, Any]) -> Section:
     """A scatter plot a target; what cannot be on it (cases without lesion) in words."""
     text, pictures = [], []
     for place, target in enumerate(content["segmentation"], start=1):
-        cases = [case["targets"][target] for case in content["cases"]]
+        cases = [own for case in content["cases"] if (own := case["targets"][target])["volume_ml"] is not None]
+        if not cases:
+            text.append(f"{target}: no volumes, the images are {NO_THICKNESS}.")
         drawn = [case for case in cases if case["volume_ml"] > 0]
         if drawn:
             pictures.append(_picture(f"dice_per_volume_{file_stem(place, target)}", target, drawn))

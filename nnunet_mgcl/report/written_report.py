@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import write_text
-from nnunet_mgcl.report.files import write_pictures
-from nnunet_mgcl.report.page import report_page
+from nnunet_mgcl.files import remove_leftovers_of, write_text
+from nnunet_mgcl.report.files import remove_pictures, write_pictures
+from nnunet_mgcl.report.page import picture_names, report_page
 from nnunet_mgcl.report.section import Section
 
 
@@ -21,6 +21,8 @@ def report_folder(run: ValidatedRun) -> Path:
 def write_report(path: Path, title: str, run: ValidatedRun, sections: Sequence[Section]) -> Path:
     """Writes the figures and then the page; returns the page.
 
+    Figures of an earlier page in its place that this one does not have are removed.
+
     Args:
         path: The page; the figures are written to `figures/` beside it.
         title: Its heading.
@@ -31,5 +33,8 @@ def write_report(path: Path, title: str, run: ValidatedRun, sections: Sequence[S
     if "phantom" in run.dataset_json:  # mgcl phantom wrote the dataset
         notices.append("Synthetic data: no patients")
     images = write_pictures(path.parent, sections)
+    if path.is_file():
+        remove_pictures(path.parent, picture_names(path.read_text(encoding="utf-8", errors="replace")) - images.keys())
+    remove_leftovers_of(path)
     write_text(path, report_page(title, notices, sections, images))
     return path

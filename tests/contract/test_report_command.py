@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
+from matplotlib.figure import Figure
 
 from nnunet_mgcl import cli
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation import bootstrap, calibration
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.report import patient_page
-from nnunet_mgcl.report.section import Section
+from nnunet_mgcl.report.section import Picture, Section
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +149,47 @@ class TestCommand:
         model = make_run(labels={"phantom": {"cases": 15}})
         report()
         assert "Synthetic data: no patients" in (model / "report" / "index.html").read_text()
+
+
+def test_figures_that_a_later_report_does_not_have_are_removed_but_no_others(make_run, monkeypatch) -> None:
+    model, sections = make_run(), []
+    monkeypatch.setattr("nnunet_mgcl.report.contents.report_sections", lambda *_: sections)
+    monkeypatch.setattr(patient_page, "patient_sections", lambda *_: [drawn("case_03_images")])
+    sections[:] = [drawn("cases", "tss_roc")]
+    report()
+    report("--case", "case_03")
+    figures = model / "report" / "figures"
+    (figures / "mine.png").touch()
+    (model / "report" / ".99999.part.index.html").touch()
+    sections[:] = [drawn("cases")]
+    report()
+    kept = {f"{name}.{ending}" for name in ("cases", "case_03_images") for ending in ("png", "svg")}
+    assert {path.name for path in figures.iterdir()} == kept | {"mine.png"}
+    assert {path.name for path in figures.parent.iterdir()} == {"figures", "index.html", "case_case_03.html"}
+
+
+def drawn(*names: str) -> Section:
+    return Section("Figures", pictures=tuple(Picture(name, Figure(figsize=(1, 1)), "", "") for name in names))
+
+
+def test_pictures_of_single_slices_have_no_millilitres(make_run, dataset, workspace, capsys) -> None:
+    """nnU-Net's reader gives PNG files a thickness of 999."""
+    model = make_run()
+    for name, change in (("plans", {"image_reader_writer": "NaturalImage2DIO"}), ("dataset", {"file_ending": ".png"})):
+        path = model / f"{name}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    for path in [*model.rglob("case_*.nii.gz"), *dataset.rglob("case_*.nii.gz")]:
+        picture = sitk.GetImageFromArray(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[1])
+        sitk.WriteImage(picture, str(path).replace(".nii.gz", ".png"))
+    report()
+    page = re.sub('src="[^"]*"', "", (model / "report" / "index.html").read_text())
+    assert "volumes, single slices without a thickness" in page
+    assert "Volume difference (ml) undefined: single slices without a thickness" in page
+    assert not re.search(r"\d ml|999|nan|None", page.partition("</style>")[2])
+    cases = json.loads((model / "evaluation.json").read_text())["cases"]
+    assert max(case["targets"]["lesion"]["hd95_mm"] or 0 for case in cases) <= 16  # of 12 x 10 pixels
+    cli.main(["evaluate", "-d", "901", "-c", "2d"])
+    assert "no volumes, single slices without a thickness" in " ".join(capsys.readouterr().out.split())
 
 
 class TestRefuses:

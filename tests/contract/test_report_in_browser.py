@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from nnunet_mgcl import cli
 from nnunet_mgcl.evaluation import bootstrap
+from nnunet_mgcl.report.page import report_page
+from nnunet_mgcl.report.section import Picture, Section, Table
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -74,4 +77,35 @@ def test_paper_shows_what_is_folded_and_wide(browser, report) -> None:
     assert all(folded.nth(i).is_visible() for i in range(folded.count()))
     assert page.evaluate("document.documentElement.scrollWidth") <= 680
     assert page.pdf(format="A4").startswith(b"%PDF")
+    page.close()
+
+
+@pytest.fixture
+def long_names(tmp_path) -> Path:
+    """A page with a table of long names and a figure that a phone does not hold."""
+    table = Table("Table", ("", "n" * 88, "value"), (("row" * 30, "1", "w" * 88),))
+    picture = Picture("wide", Figure(figsize=(7.2, 1)), "Caption", "alt")
+    path = tmp_path / "long.html"
+    pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+    path.write_text(report_page("Title", [], [Section("One", (), (table,), (picture,))], {"wide": pixel}))
+    return path
+
+
+def test_names_without_a_break_fit_on_paper(browser, long_names) -> None:
+    page = browser.new_page(viewport={"width": 680, "height": 960})
+    page.goto(long_names.as_uri())
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 680
+    page.close()
+
+
+@pytest.mark.parametrize("width", [320, PHONE, 542, 546, DESKTOP])
+def test_figures_that_scroll_say_so(browser, long_names, width) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(long_names.as_uri())
+    scrolls = page.evaluate("(box => box.scrollWidth > box.clientWidth)(document.querySelector('figure .wide'))")
+    hint = page.evaluate("getComputedStyle(document.querySelector('figcaption'), '::before').content")
+    assert ("Scroll" in hint) == scrolls == (width < 544)
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.querySelector('figcaption'), '::before').content") == "none"
     page.close()

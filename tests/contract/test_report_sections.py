@@ -184,6 +184,7 @@ def test_a_stock_trainer_has_nnunet_s_own_curves_and_no_phases(make_run, section
         Figure(figsize=(3, 5)).savefig(model / f"fold_{fold}" / "progress.png")
     sections = sections_of(model)
     assert names(sections[CURVES]) == ["progress_fold_0", "progress_fold_1"]
+    assert all(picture.figure.get_figwidth() == 5 for picture in sections[CURVES].pictures)  # they are tall
     assert "No progress.png in fold 2" in str(sections[CURVES].text)
     assert "was not trained by a trainer of this plugin" in sections["Inside the network"].text[0]
     assert "random_seed" not in str(sections["Settings"].tables)

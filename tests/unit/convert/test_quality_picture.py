@@ -51,6 +51,10 @@ def draw(tmp_path):
     return call
 
 
+def test_dollars_in_names_are_dollars(draw) -> None:
+    assert draw({"$\\bad$": image(HEAD)}, {"$\\bad$": image(SPOT.astype(np.uint8))}).shape[0] > 100
+
+
 def like(picture: np.ndarray, colour: str) -> np.ndarray:
     """Pixels of about this colour."""
     return np.abs(picture - to_rgb(colour)).max(axis=-1) < 0.15

@@ -6,20 +6,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from nnunet_mgcl.evaluation import bootstrap
 from nnunet_mgcl.evaluation.calibration import Calibration, fit_calibration
 from nnunet_mgcl.evaluation.calibration_summary import calibrated_cases, cross_fit, summarise_calibration
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.probability_metrics import expected_calibration_error
 from nnunet_mgcl.evaluation.tss_cases import TSSCases
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 FOLDS = 3
 CASES_A_FOLD = 20
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch) -> None:
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
 
 
 def make_cases(seed: int = 0) -> list[CaseScores]:

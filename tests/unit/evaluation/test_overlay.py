@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from nnunet_mgcl.evaluation.overlay import (
     CasePanels,
@@ -12,6 +14,7 @@ from nnunet_mgcl.evaluation.overlay import (
     montage_slices,
     overlay_figure,
 )
+from nnunet_mgcl.report.style import WIDTH, figure_style
 
 SHAPE = (5, 16, 16)
 
@@ -146,3 +149,31 @@ def test_constant_image_can_be_drawn(tmp_path) -> None:
     constant = Panel("DWI", np.zeros(SHAPE), [mask({1: 3})], [mask({})])
     draw_overlay(tmp_path / "overlay.png", [case(constant, sides=("R", "L"))], "Phantom")
     assert (tmp_path / "overlay.png").stat().st_size > 1000
+
+
+def overlapping(boxes) -> list[tuple[int, int]]:
+    return [(i, j) for i, a in enumerate(boxes) for j, b in enumerate(boxes) if i < j and a.overlaps(b)]
+
+
+@pytest.mark.parametrize("name", ["Modality-with-long-name-{}", "Modality_without_a_break_{}", "A name of words " * 9])
+def test_long_names_do_not_run_into_each_other(name) -> None:
+    one = case(*[panel({1: 3}, title=name.format(n)) for n in range(8)], title="case " * 40)
+    with figure_style():
+        montage, rows = montage_figure(one, [0, 1, 2, 3, 4], WIDTH), overlay_figure([one], WIDTH)
+    texts = [axis.yaxis.label for axis in montage.axes[::5]]
+    titles = [axis.title for axis in panels_of(rows)]
+    for figure, own in ((montage, texts), (rows, titles)):
+        figure.draw_without_rendering()
+        assert not overlapping([text.get_window_extent() for text in own])
+        assert not any(text.get_text() == "" for text in own)
+    heading = rows.axes[0].texts[0].get_window_extent()
+    assert heading.x1 <= rows.bbox.x1 and not overlapping([heading, *[title.get_window_extent() for title in titles]])
+
+
+def test_dollars_in_names_are_dollars(tmp_path, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (path.touch(), drawn.append(self)))
+    draw_overlay(tmp_path / "overlay.png", [case(panel(title="T2$_x$"), title="$\\bad$")], "$\\bad$")
+    monkeypatch.undo()
+    assert not any(text.get_parse_math() for text in drawn[0].findobj(Text) if "$" in text.get_text())
+    drawn[0].draw_without_rendering()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from nnunet_mgcl.evaluation.segmentation_summary import summarise_segmentation
 
 
 def case(name: str, fold: int, dice: float | None, volume=1.0, predicted=1.0) -> CaseScores:
-    scores = dict.fromkeys(MEASURES, 0.0) | {"dice": dice, "volume_ml": volume, "predicted_volume_ml": predicted}
+    counts = {"lesions": int(volume > 0), "predicted_lesions": int(predicted > 0)}
+    scores = dict.fromkeys(MEASURES, 0.0) | counts | {"dice": dice, "volume_ml": volume}
     return CaseScores(name, fold, name, {"lesion": scores}, None, None)
 
 
@@ -52,3 +55,15 @@ def test_the_median_is_not_drawn_by_a_few_worst_values() -> None:
 def test_cases_of_one_value_have_a_reason_for_no_interval() -> None:
     dice = summarise_segmentation([case(name, 0, 0.0) for name in "abc"], [0])["lesion"]["dice"]["cases"]
     assert dice["mean"] == 0 and dice["ci95"] is None and dice["ci_reason"] == "every resample gives the same value"
+
+
+def test_single_slices_have_no_volumes_for_a_reason_and_their_empty_masks_count() -> None:
+    flat = {"volume_ml": None, "volume_difference_ml": None}
+    cases = [case("a", 0, 0.5), case("b", 1, None, 0, 0)]
+    cases = [replace(one, targets={"lesion": one.targets["lesion"] | flat}) for one in cases]
+    lesion = summarise_segmentation(cases, [0, 1])["lesion"]
+    volumes = lesion["volume_difference_ml"]
+    averages = [volumes["cases"], volumes["folds"], *volumes["per_fold"].values()]
+    assert [own["mean"] for own in averages] == [None] * 4
+    assert {own["reason"] for own in averages} == {"single slices without a thickness"}
+    assert lesion["both_empty"] == 1 and lesion["dice"]["per_fold"]["1"]["reason"] == "defined in no case"

@@ -6,18 +6,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from nnunet_mgcl.evaluation import bootstrap
 from nnunet_mgcl.evaluation.calibration_summary import calibrated_cases, cross_fit
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.tss_summary import summarise_tss
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 FOLDS = 3
 CASES_A_FOLD = 8
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch) -> None:
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
 
 
 def make_cases(seed: int = 0) -> list[CaseScores]:

@@ -89,3 +89,8 @@ def test_a_panel_names_its_own_axes_also_after_a_restart(path, monkeypatch) -> N
     Curves(path).update("pseudo_label_1", "A", [0.9], finished=False, axes=("pool case", "confidence"))
     Curves(path).update("seed", "A", [1.0], finished=True)
     assert [axis.get_ylabel() for axis in drawn[0].axes] == ["confidence", "training loss"]
+
+
+def test_dollars_in_names_are_dollars(path) -> None:
+    Curves(path).update("seed", "$\\bad$", [3.0], finished=True)
+    assert is_png(path)

@@ -69,3 +69,23 @@ def test_two_pictures_of_one_name_are_a_mistake(tmp_path) -> None:
 def test_png_resolution_is_that_of_print(tmp_path) -> None:
     write_pictures(tmp_path, [make_section("a")])
     assert np.allclose(Image.open(tmp_path / "figures" / "a.png").info["dpi"], 200, atol=0.1)
+
+
+def test_dollars_in_names_are_dollars(tmp_path) -> None:
+    with figure_style():
+        figure = Figure(figsize=(2, 1))
+        figure.add_subplot().plot([1, 2], label="$\\bad$")
+        figure.axes[0].set_title("T2$_x$")
+        figure.legend()
+    section = Section("Title", pictures=(Picture("a", figure, "", ""),))
+    write_pictures(tmp_path, [section])  # mathtext would raise
+    assert figure.axes[0].title.get_parse_math() is False
+
+
+def test_what_a_killed_run_left_of_a_picture_is_removed_and_nothing_else(tmp_path) -> None:
+    (tmp_path / "figures").mkdir()
+    for name in (".99999.part.a.png", ".99999.part.a.svg", ".99999.part.aa.png", "mine.png"):
+        (tmp_path / "figures" / name).touch()
+    write_pictures(tmp_path, [make_section("a")])
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {"a.png", "a.svg", ".99999.part.aa.png", "mine.png"}

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.figure import Figure
 
-from nnunet_mgcl.report.page import report_page
+from nnunet_mgcl.report.page import picture_names, report_page
 from nnunet_mgcl.report.section import Picture, Section, Table
 
 VOID = {"meta", "img", "br", "link"}
@@ -118,3 +118,9 @@ def test_only_wide_pictures_keep_their_size_on_a_phone() -> None:
 def test_a_folded_section_can_be_opened() -> None:
     page = read(Section("One"), Section("Two", ("Text",), folded=True))
     assert len(page.all("details")) == len(page.all("summary")) == 1
+
+
+def test_a_page_knows_its_pictures() -> None:
+    odd = Picture(ODD, Figure(), '<img data-name="other">', '<img data-name="other">')
+    sections = [Section("One", ('<img data-name="other">',), (), (PICTURE, WIDE)), Section("Two", pictures=(odd,))]
+    assert picture_names(report_page("Title", [], sections, IMAGES | {ODD: "data:"})) == {"a_picture", "wide", ODD}

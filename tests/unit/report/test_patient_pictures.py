@@ -86,7 +86,8 @@ def make_run(tmp_path, plans, dataset_json):
         (model / "dataset.json").write_text(json.dumps(json_content))
         (model / "plans.json").write_text(json.dumps(content))
         run = ValidatedRun(layout, model, [{"train": [], "val": ["case_1"]}], [0])
-        scores = segmentation_metrics(lesion > 0, lesion > 0, SPACING[::-1], 2.0)
+        spacing = (999, 1, 1) if png else SPACING[::-1]  # as nnU-Net reads them
+        scores = segmentation_metrics(lesion > 0, lesion > 0, spacing, 2.0)
         case = {"case": "case_1", "fold": 0, "patient": "case_1", "tss_class": None, "probability": None} | (tss or {})
         return run, {"dataset": "Dataset901_Tiny", "cases": [case | {"targets": dict.fromkeys(run.targets, scores)}]}
 
@@ -156,6 +157,15 @@ class TestOverlaysSection:
     def test_png_has_no_millilitres(self, make_run) -> None:
         figure = section_figure(*make_run(png=True), None)
         assert not any(" ml" in text.get_text() for axis in figure.axes for text in axis.texts)
+
+    @pytest.mark.parametrize(("targets", "last"), [(4, "t3: "), (5, "and 1 more target"), (8, "and 4 more targets")])
+    def test_shared_targets_that_are_not_listed_are_counted(self, make_run, targets, last) -> None:
+        run, content = make_run()
+        scores = content["cases"][0]["targets"]["lesion"]
+        content["cases"][0]["targets"] = {f"t{n}": scores for n in range(targets)}
+        figure = overlays_section(run, content).pictures[0].figure
+        heading = next(axis for axis in figure.axes if not axis.images).texts[0].get_text()
+        assert heading.split("\n")[-1].startswith(last) and len(heading.split("\n")) == 1 + min(targets, 5)
 
     def test_without_nnunet_raw_the_text_says_so_and_names_the_cases(self, make_run) -> None:
         run, content = make_run()

@@ -65,3 +65,9 @@ def test_similar_volumes_still_have_numbers_on_their_axis() -> None:
     axis = picture.figure.axes[0].xaxis
     low, high = axis.get_view_interval()
     assert sum(low <= tick <= high for tick in axis.get_majorticklocs()) >= 2
+
+
+def test_single_slices_have_no_figure_but_a_reason() -> None:
+    section = section_of(make_case("a", None, None), make_case("b", None, None, dice=None))
+    assert not section.pictures
+    assert section.text == ("lesion: no volumes, the images are single slices without a thickness.",)

@@ -1,0 +1,13 @@
+"""Images of a single slice: they have areas, but no volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+NO_THICKNESS = "single slices without a thickness"
+"""Why something in mm³ or ml does not exist."""
+
+
+def is_single_slice(spacing: Sequence[float]) -> bool:
+    """Whether nnU-Net's reader made up the slice distance: it gives flat images 999 times that of their pixels."""
+    return spacing[0] > 900 * max(spacing[1:])
