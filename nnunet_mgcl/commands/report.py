@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.errors import UserError
     from nnunet_mgcl.evaluation.evaluated import current_evaluation
     from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+    from nnunet_mgcl.files import require_writable
     from nnunet_mgcl.report.contents import report_sections
     from nnunet_mgcl.report.patient import require_validated
     from nnunet_mgcl.report.patient_page import patient_sections
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
             require_validated(validated, args.case)
         content = current_evaluation(validated)
     folder = args.o or report_folder(validated)
+    require_writable(folder)  # before the work, not after it
     name = ", ".join([model.parent.name, *model.name.split("__")])
     if args.case:
         sections = patient_sections(validated, content, args.case, args.i, args.s)

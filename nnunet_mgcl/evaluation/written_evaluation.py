@@ -12,7 +12,17 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.files import read_json
 
-KEYS = ("nnunet_mgcl", "dataset", "model", "folds", "settings", "segmentation", "tss", "cases")
+KEYS = (
+    "nnunet_mgcl",
+    "dataset",
+    "model",
+    "folds",
+    "settings",
+    "smallest_voxel_side_mm",
+    "segmentation",
+    "tss",
+    "cases",
+)
 SETTINGS = ("surface_dice_tolerance_mm", "sensitivity")
 TSS_KEYS = ("cases", "measures", "operating_points", "calibration")
 OTHER_KEYS = "not the content that this version writes"
