@@ -107,7 +107,7 @@ def test_numbers_of_an_older_version_are_computed_again(make_run, sections_of, c
     del content["smallest_voxel_side_mm"]
     path.write_text(json.dumps(content))
     sections_of(path.parent)
-    assert "evaluation.json: of an older version; evaluating" in capsys.readouterr().out
+    assert "evaluation.json: not the content that this version writes; evaluating" in capsys.readouterr().out
     assert "smallest_voxel_side_mm" in json.loads(path.read_text())
 
 
