@@ -43,6 +43,10 @@ def run(args: argparse.Namespace) -> int:
     os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # looking inside needs no `mgcl env`
     if (args.i is None) != (args.s is None) or (args.i and not args.case):
         raise UserError("-i, -s", "one of --case, -i and -s is missing", "all three for a new patient", "add it")
+    if args.case is not None and (not args.case or Path(args.case).name != args.case):
+        raise UserError(
+            f"--case {args.case}", "no name of a case", "its files' name, without folder or ending", "change it"
+        )
     device = torch.device(args.device)
     require_device(device)
     model = model_folder(args.d, args.tr, args.p, args.c, [], "checkpoint_final.pth")

@@ -15,6 +15,9 @@ from nnunet_mgcl.files import read_json
 from nnunet_mgcl.inference.tss_report import read_rows
 from nnunet_mgcl.report.predicted_folder import require_new, require_same_model
 
+FOLD = "probability_fold_"
+"""How the columns of the folds begin."""
+
 
 @dataclass(frozen=True)
 class PatientTSS:
@@ -145,19 +148,26 @@ def _predicted_tss(run: ValidatedRun, table: Path, name: str) -> PatientTSS:
             reason=f"{table.parent.name} has no tss.csv: the model has no trained TSS head, or another command "
             "than mgcl predict, or only some of its parts, wrote the folder"
         )
-    row = read_rows(table).get(name)
-    if row is None:
-        return PatientTSS(reason=f"tss.csv has no row of {name}")
     try:
-        folds = {k.removeprefix("probability_fold_"): float(v) for k, v in row.items() if "_fold_" in k}
-        probability = float(row["probability"])
-        raw = float(row.get("probability_raw") or probability)
+        row = read_rows(table).get(name)
+        if row is None:
+            return PatientTSS(reason=f"tss.csv has no row of {name}")
+        folds = {k.removeprefix(FOLD): _probability(v) for k, v in row.items() if k and k.startswith(FOLD)}
+        probability = _probability(row["probability"])
+        raw = _probability(row.get("probability_raw") or row["probability"])
     except (KeyError, ValueError) as error:
         raise UserError(table, f"{error} in the row of {name}", "what mgcl predict wrote", "predict again") from None
     method = row.get("calibration") or "none"
     if method == "none":
         return PatientTSS(probability, raw, "", folds)
     return PatientTSS(probability, raw, method, _calibrated_folds(folds, probability, [table.parent, run.model]))
+
+
+def _probability(text: str | None) -> float:
+    value = float(text or "nan")
+    if not 0 <= value <= 1:
+        raise ValueError(f"the probability {text!r}")
+    return value
 
 
 def _calibrated_folds(raw: Mapping[str, float], mean: float, models: Sequence[Path]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_mgcl.data.single_slice import NO_THICKNESS, is_single_slice
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.evaluation.overlay import CasePanels, montage_figure, montage_slices
 from nnunet_mgcl.evaluation.tables import number
@@ -85,7 +85,11 @@ def images_section(run: ValidatedRun, patient: Patient) -> Section:
 def _volumes(run: ValidatedRun, patient: Patient) -> Section:
     """A row a target."""
     title = "Volumes"
-    segmentation, properties = run.plans.image_reader_writer_class().read_seg(str(patient.prediction))
+    try:
+        segmentation, properties = run.plans.image_reader_writer_class().read_seg(str(patient.prediction))
+    except Exception as error:  # of whatever library the plan's reader uses
+        found = f"cannot be read ({reason(error)})"
+        raise UserError(patient.prediction, found, "a segmentation", "predict again") from None
     spacing = properties["spacing"]
     if is_single_slice(spacing):
         return Section(title, (f"The images are {NO_THICKNESS}: there are no volumes.",))

@@ -212,6 +212,12 @@ class TestRefuses:
         with pytest.raises(UserError, match=r"cannot be (written|made)"):
             report("-o", folder.format(file=model / "plans.json"))
 
+    @pytest.mark.parametrize("case", ["", "../other/evil", "/tmp/x", "."])
+    def test_a_case_that_is_no_file_s_name(self, make_run, case) -> None:
+        make_run()
+        with pytest.raises(UserError, match="no name of a case"):
+            report("--case", case)
+
     def test_a_model_that_is_not_validated(self, make_run) -> None:
         make_run(folds=(0,))
         with pytest.raises(UserError, match="-f 0"):

@@ -335,9 +335,24 @@ class TestPatient:
     def test_without_a_probability_there_is_a_reason(self, make_run, table, reason) -> None:
         assert reason in words(self.new(make_run(), table))
 
-    def test_foreign_tss_table_is_refused(self, make_run) -> None:
+    @pytest.mark.parametrize(
+        "table",
+        [
+            "case,tss_class\nnew_1,1\n",
+            "name,probability\nnew_1,0.5\n",
+            "case,probability,probability_fold_0\nnew_1,0.5,nan\n",
+            "case,probability,probability_fold_0\nnew_1,7,0.5\n",
+            "case,probability,probability_fold_0\nnew_1\n",
+            "case,probability,probability_fold_0\nnew_1,0.5,text,more\n",
+        ],
+    )
+    def test_foreign_or_broken_tss_table_is_refused(self, make_run, table) -> None:
         with pytest.raises(UserError, match=r"tss\.csv[\s\S]*predict again"):
-            self.new(make_run(), "case,tss_class\nnew_1,1\n")
+            self.new(make_run(), table)
+
+    def test_a_target_called_like_a_fold_is_none(self, make_run) -> None:
+        table = "case,probability,probability_fold_0,volume_ml_x_fold_1\nnew_1,0.5,0.5,30\n"
+        assert "fold 0 alone" in words(self.new(make_run(), table))
 
     def test_missing_channel_of_a_new_patient_is_refused(self, make_run) -> None:
         made = make_run()
