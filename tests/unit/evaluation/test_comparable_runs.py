@@ -17,6 +17,7 @@ CONTENT = {
     "model": "M",
     "folds": [0, 1],
     "settings": {"surface_dice_tolerance_mm": 2.0, "sensitivity": 0.9},
+    "smallest_voxel_side_mm": 1.0,
     "segmentation": {},
     "tss": {"reason": None, "cases": 4, "measures": {}, "operating_points": {"calibrated_0.5": {}}, "calibration": {}},
     "cases": [
@@ -110,6 +111,7 @@ def test_a_model_named_twice_is_refused(models) -> None:
     [
         (lambda c: c.update(nnunet_mgcl="0.0.1"), "of nnunet_mgcl 0.0.1"),
         (lambda c: c.pop("segmentation"), "not the content"),
+        (lambda c: c.pop("smallest_voxel_side_mm"), "not the content"),
         (lambda c: c.update(folds=None), "not the content"),
         (lambda c: c["settings"].pop("sensitivity"), "not the content"),
         (lambda c: c["tss"].pop("reason"), "not the content"),
@@ -122,7 +124,8 @@ def test_an_evaluation_of_another_version_is_refused(models, change, message) ->
     content = deepcopy(CONTENT)
     change(content)
     (models[1] / "evaluation.json").write_text(json.dumps(content))
-    assert message in refusal(models) and "mgcl evaluate" in refusal(models)
+    said = refusal(models)
+    assert str(models[1]) in said and message in said and "mgcl evaluate" in said
 
 
 @pytest.mark.parametrize("text", ["[]", '{"folds": [', "null"])
