@@ -112,15 +112,14 @@ def draw_case(
         title: Above all.
     """
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
+
+    from nnunet_mgcl.image_figure import image_figure
 
     reference = reference or next(iter(images))
     views = _views(images, masks, reference)
     heights = _heights(list(views.values()))
-    size = (PANEL_INCHES * len(views), PANEL_INCHES * sum(heights) + 0.9)
     with rc_context({"text.parse_math": False}):  # a $ in a name is a $
-        figure = Figure(figsize=size, layout="constrained", facecolor="white")
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
+        figure = image_figure(PANEL_INCHES * len(views), PANEL_INCHES * sum(heights) + 0.9)
         axes = figure.subplots(len(heights), len(views), squeeze=False, gridspec_kw={"height_ratios": heights})
         for column, (channel, view) in zip(axes.T, views.items(), strict=True):
             window = grey_window(view.values)

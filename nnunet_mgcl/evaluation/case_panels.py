@@ -1,0 +1,87 @@
+"""What is drawn of a case: its images with the masks that are outlined on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnunet_mgcl.grey_window import tissue
+
+MARGIN_MM = 8.0
+"""Around the head; what is beyond is not shown."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image of a case.
+
+    Attributes:
+        title: What is shown.
+        image: `(Z, Y, X)`.
+        references: `(Z, Y, X)` bool, one a target; none where no reference is known.
+        predictions: `(Z, Y, X)` bool, one a target.
+    """
+
+    title: str
+    image: np.ndarray
+    references: Sequence[np.ndarray]
+    predictions: Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class CasePanels:
+    """What is drawn of one case.
+
+    Attributes:
+        title: Its name, and what there is to say about it.
+        panels: Its images, on one grid.
+        spacing: Of a voxel, `(z, y, x)` in mm.
+        sides: What is left and right in a slice (`AnatomicalView.sides`); None where it is not known.
+    """
+
+    title: str
+    panels: Sequence[Panel]
+    spacing: tuple[float, ...]
+    sides: tuple[str, str] | None
+
+    @property
+    def slices(self) -> int:
+        """How many there are."""
+        return len(self.panels[0].image)
+
+    def lesion(self, *, predicted: bool) -> np.ndarray:
+        """Lesion voxels of each slice, of all panels together."""
+        masks = [m for panel in self.panels for m in (panel.predictions if predicted else panel.references)]
+        return np.sum([mask.sum(axis=(1, 2)) for mask in masks], axis=0) if masks else np.zeros(self.slices, int)
+
+    def lesion_share(self, *, predicted: bool) -> np.ndarray:
+        """The share of each panel's lesion that lies in each slice, summed over the panels: small lesions count too."""
+        shares = np.zeros(self.slices)
+        for panel in self.panels:
+            voxels = sum(m.sum(axis=(1, 2)) for m in (panel.predictions if predicted else panel.references))
+            shares += voxels / max(np.sum(voxels), 1)
+        return shares
+
+    def frame(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The part of the rows and of the columns that is shown, in mm from the first voxel's edge: head and lesions.
+
+        Pictures of unknown sides may show anything; they are shown whole.
+        """
+        (low_row, high_row), (low_column, high_column) = (self._extent(axis) for axis in (1, 2))
+        return (low_row, high_row), (low_column, high_column)
+
+    def _extent(self, axis: int) -> tuple[float, float]:
+        size, voxels = self.spacing[axis], self.panels[0].image.shape[axis]
+        if self.sides is None:
+            return 0.0, voxels * size
+        others = tuple({0, 1, 2} - {axis})
+        shown = np.zeros(voxels, bool)
+        for panel in self.panels:
+            profile = tissue(panel.image).sum(axis=others)
+            shown |= profile > 0.1 * profile.max()
+            for mask in (*panel.references, *panel.predictions):
+                shown |= mask.any(axis=others)
+        where = np.flatnonzero(shown) if shown.any() else np.arange(voxels)
+        return max(where[0] * size - MARGIN_MM, 0.0), min((where[-1] + 1) * size + MARGIN_MM, voxels * size)
