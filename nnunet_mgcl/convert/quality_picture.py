@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from nnunet_mgcl.convert.grid import same_grid
 from nnunet_mgcl.files import replacing
-from nnunet_mgcl.grey_window import grey_window, tissue
+from nnunet_mgcl.pictures.grey_window import grey_window, tissue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +113,7 @@ def draw_case(
     """
     from matplotlib import rc_context
 
-    from nnunet_mgcl.image_figure import image_figure
+    from nnunet_mgcl.pictures.image_figure import image_figure
 
     reference = reference or next(iter(images))
     views = _views(images, masks, reference)

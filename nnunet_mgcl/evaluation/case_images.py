@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from nnunet_mgcl.errors import UserError, reason
-from nnunet_mgcl.evaluation.anatomical_view import AnatomicalView, same_place
-from nnunet_mgcl.evaluation.case_panels import Panel
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.pictures.anatomical_view import AnatomicalView, same_place
+from nnunet_mgcl.pictures.case_panels import Panel
 from nnunet_mgcl.plans import channel_names
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
-from nnunet_mgcl.evaluation.case_panels import CasePanels
-from nnunet_mgcl.evaluation.overlay import draw_overlay
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
+from nnunet_mgcl.pictures.case_panels import CasePanels
+from nnunet_mgcl.pictures.overlay import draw_overlay
 
 
 @dataclass(frozen=True)

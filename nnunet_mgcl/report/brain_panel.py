@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
-from nnunet_mgcl.evaluation.overlay import REFERENCE_COLOUR
+from nnunet_mgcl.pictures.overlay import REFERENCE_COLOUR
 
 
 def draw_slice(axis: Axes, plane: np.ndarray, aspect: float, darkest: float = 0.0) -> None:

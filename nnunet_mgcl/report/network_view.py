@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_mgcl.evaluation.anatomical_view import AnatomicalView
+from nnunet_mgcl.pictures.anatomical_view import AnatomicalView
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
-from nnunet_mgcl.evaluation.case_panels import CasePanels
-from nnunet_mgcl.evaluation.overlay import overlay_figure
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.pictures.case_panels import CasePanels
+from nnunet_mgcl.pictures.overlay import overlay_figure
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import WIDTH, figure_style
 from nnunet_mgcl.report.wording import counted, without_folders

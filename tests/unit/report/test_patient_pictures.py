@@ -15,10 +15,10 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation import fold_summary
 from nnunet_mgcl.evaluation.fold_summary import draw_fold
-from nnunet_mgcl.evaluation.overlay import overlay_figure
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.pictures.overlay import overlay_figure
 from nnunet_mgcl.report.overlays_section import chosen_cases, overlays_section, ranked_cases
 from nnunet_mgcl.report.patient import PatientTSS
 from nnunet_mgcl.report.patient_page import patient_sections

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_mgcl.evaluation.case_panels import CasePanels
+from nnunet_mgcl.pictures.case_panels import CasePanels
 
 
 def largest_slice(case: CasePanels) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_mgcl.grey_window import tissue
+from nnunet_mgcl.pictures.grey_window import tissue
 
 MARGIN_MM = 8.0
 """Around the head; what is beyond is not shown."""

@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
-from nnunet_mgcl.evaluation.case_panels import CasePanels, Panel
-from nnunet_mgcl.evaluation.slice_choice import largest_slice, name_slice
 from nnunet_mgcl.files import replacing
-from nnunet_mgcl.grey_window import grey_window
-from nnunet_mgcl.image_figure import image_figure
+from nnunet_mgcl.pictures.case_panels import CasePanels, Panel
+from nnunet_mgcl.pictures.grey_window import grey_window
+from nnunet_mgcl.pictures.image_figure import image_figure
+from nnunet_mgcl.pictures.slice_choice import largest_slice, name_slice
 
 REFERENCE_COLOUR, PREDICTION_COLOUR = "#00a8ff", "#ff8c00"  # blue and orange: told apart by colour-blind people
 HEADROOM = 0.2

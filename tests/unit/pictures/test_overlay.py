@@ -5,9 +5,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from nnunet_mgcl.evaluation.case_panels import CasePanels, Panel
-from nnunet_mgcl.evaluation.overlay import draw_overlay, montage_figure, overlay_figure
-from nnunet_mgcl.evaluation.slice_choice import largest_slice, montage_slices
+from nnunet_mgcl.pictures.case_panels import CasePanels, Panel
+from nnunet_mgcl.pictures.overlay import draw_overlay, montage_figure, overlay_figure
+from nnunet_mgcl.pictures.slice_choice import largest_slice, montage_slices
 from nnunet_mgcl.report.style import WIDTH, figure_style
 
 SHAPE = (5, 16, 16)
