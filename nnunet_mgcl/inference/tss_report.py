@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+from nnunet_mgcl.data.single_slice import is_single_slice
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.calibration import Calibration
 from nnunet_mgcl.files import write_text
@@ -18,6 +19,8 @@ Row = dict[str, str]
 
 FOLD = "probability_fold_"
 """What the columns of the folds' raw probabilities begin with."""
+NO_VOLUME = "n/a"
+"""Of a single slice without a thickness; a cell that is empty waits for its case's segmentation."""
 
 
 class TSSReport:
@@ -85,13 +88,14 @@ class TSSReport:
         self.rows[case] |= cells
 
     def add_volumes(self, folder: Path, file_ending: str, reader: BaseReaderWriter) -> None:
-        """Fills in the lesion volumes (ml) from the exported segmentations; a row without one is dropped."""
+        """Fills in the lesion volumes (ml) from the exported segmentations; a row without a segmentation is dropped."""
         self.rows = {case: row for case, row in self.rows.items() if (folder / f"{case}{file_ending}").is_file()}
         for case, row in self.rows.items():
             segmentation, properties = reader.read_seg(str(folder / f"{case}{file_ending}"))
-            voxel_ml = float(np.prod(properties["spacing"])) / 1000
+            voxel_ml, flat = float(np.prod(properties["spacing"])) / 1000, is_single_slice(properties["spacing"])
             for name, labels in self.targets.items():
-                row[f"volume_ml_{name}"] = f"{np.isin(segmentation, labels).sum() * voxel_ml:.3f}"
+                volume = np.isin(segmentation, labels).sum() * voxel_ml
+                row[f"volume_ml_{name}"] = NO_VOLUME if flat else f"{volume:.3f}"
         self.write()
 
     def write(self) -> None:

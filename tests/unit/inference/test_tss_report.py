@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunet_mgcl.errors import UserError
@@ -76,6 +77,17 @@ def test_volumes_are_counted_in_ml_with_combined_labels(report, tmp_path) -> Non
     report.add_volumes(tmp_path, ".nii.gz", SimpleITKIO())
     (row,) = rows(report.path)
     assert (row["volume_ml_DWI"], row["volume_ml_PWI"]) == ("0.500", "0.300")
+
+
+def test_single_slices_have_no_volume_but_are_finished(tmp_path) -> None:
+    """nnU-Net's reader makes up a slice distance of 999 pixels."""
+    part = TSSReport(tmp_path / "tss_part0.csv", ["0"], TARGETS)
+    NaturalImage2DIO().write_seg(np.ones((1, 3, 4), np.uint8), str(tmp_path / "a.png"), {})
+    part.add("a", [0.5])
+    part.add_volumes(tmp_path, ".png", NaturalImage2DIO())
+    assert merge_parts(tmp_path, 1) == tmp_path / "tss.csv"
+    (row,) = rows(tmp_path / "tss.csv")
+    assert (row["volume_ml_DWI"], row["volume_ml_PWI"]) == ("n/a", "n/a")
 
 
 @pytest.mark.parametrize(("keep", "cases"), [(True, ["a", "b"]), (False, ["b"])])
