@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import read_json, write_json
 
 
@@ -14,13 +15,14 @@ class PhaseState:
     Args:
         path: `phases/state.json`.
         writes: False on all ranks but the first.
+
+    Raises:
+        UserError: The file is none that this class wrote.
     """
 
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path, self.writes = path, writes
-        self._state: dict[str, Any] = (
-            read_json(path) if path.is_file() else {"done": [], "skipped": [], "current": None}
-        )
+        self._state: dict[str, Any] = _read(path) if path.is_file() else {"done": [], "skipped": [], "current": None}
 
     def is_done(self, phase: str, branch: str | None = None) -> bool:
         """Whether a part was finished, in this run or an earlier one."""
@@ -39,6 +41,10 @@ class PhaseState:
     def mark_skipped(self, phase: str, branch: str) -> None:
         """Notes that a part has nothing to learn from."""
         self._state["skipped"].append(_part(phase, branch))
+
+    def skipped(self) -> list[str]:
+        """The parts that had nothing to learn from."""
+        return list(self._state["skipped"])
 
     def forget(self, phase: str) -> None:
         """Notes that a phase has to be done again in every branch."""
@@ -61,6 +67,25 @@ class PhaseState:
     def _write(self) -> None:
         if self.writes:
             write_json(self.path, self._state)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    state: Any = read_json(path)
+    whole = isinstance(state, dict) and all(_are_strings(state.get(key)) for key in ("done", "skipped"))
+    if whole and (current := state.get("current")) is not None:
+        whole = isinstance(current, dict) and {"part", "finished_epochs"} <= current.keys()
+    if not whole:
+        raise UserError(
+            path,
+            "not what a training writes",
+            'the keys "done", "skipped" and "current"',
+            "move the fold's folder away and train the fold again",
+        )
+    return state
+
+
+def _are_strings(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _part(phase: str, branch: str | None) -> str:

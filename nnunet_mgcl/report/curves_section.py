@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.network.build import resolved_config
+from nnunet_mgcl.phases.state import PhaseState
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import CYCLE, GREY, HALF_WIDTH, figure_style
 from nnunet_mgcl.report.wording import counted, fold_names
@@ -45,7 +46,7 @@ def curves_section(run: ValidatedRun) -> Section:
     if run.is_stock:
         return _stock(folds)
     paths = {fold: layout.phases / "curves.json" for fold, layout in folds.items()}
-    there = {fold: _noted(path, _are_curves) for fold, path in paths.items() if path.is_file()}
+    there = {fold: _noted(path) for fold, path in paths.items() if path.is_file()}
     curves = {fold: own for fold, own in there.items() if own is not None}
     text: list[str] = []
     if curves:
@@ -79,29 +80,24 @@ def _skipped(folds: Mapping[int, FoldLayout]) -> list[str]:
     skipped: dict[str, list[str]] = {}
     broken = []
     for fold, layout in folds.items():
-        state = _noted(layout.state, _is_state) if layout.state.is_file() else {"skipped": []}
-        if state is None:
+        try:
+            for part in PhaseState(layout.state, writes=False).skipped():
+                skipped.setdefault(part, []).append(str(fold))
+        except UserError:
             broken.append(f"phases/state.json of fold {fold} cannot be read: what it skipped is not known.")
-            continue
-        for part in state["skipped"]:
-            skipped.setdefault(part, []).append(str(fold))
     parts = [f"{part.replace('/', ' of ')} ({fold_names(own)})" for part, own in skipped.items()]
     if not parts:
         return broken
     return [*broken, f"Skipped, because the cases to contrast held a single class: {'; '.join(parts)}."]
 
 
-def _noted(path: Path, is_valid: Callable[[Any], bool]) -> Any:
-    """What the training noted; None where it is half a file, or something else."""
+def _noted(path: Path) -> Any:
+    """The curves that the training noted; None where it is half a file, or something else."""
     try:
         content = read_json(path)
-        return content if is_valid(content) else None
+        return content if _are_curves(content) else None
     except (UserError, AttributeError, KeyError, TypeError):
         return None
-
-
-def _is_state(content: Any) -> bool:
-    return all(isinstance(part, str) for part in content["skipped"])
 
 
 def _are_curves(content: Any) -> bool:

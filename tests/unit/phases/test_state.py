@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.phases.state import PhaseState
 
 
@@ -36,6 +37,25 @@ def test_skipped_parts_survive_a_restart(path) -> None:
     state.mark_done("coarse", "A")
     assert PhaseState(path).is_skipped("coarse", "A")
     assert not PhaseState(path).is_skipped("fine", "A")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "null",
+        "{}",
+        '{"done": 1, "skipped": []}',
+        '{"done": [], "skipped": [1]}',
+        '{"done": [], "skipped": [], "current": 3}',
+        '{"done": [], "skipped": [], "current": {}}',
+    ],
+)
+def test_another_file_is_refused(path, content) -> None:
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"state\.json\n  found: +not what a training writes"):
+        PhaseState(path)
 
 
 def test_state_in_words(path) -> None:
