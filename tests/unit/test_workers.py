@@ -55,7 +55,15 @@ def test_processes_compute_with_one_thread():
     assert set(run_jobs(threads, range(2), 2)) == {1}
 
 
-def test_processes_ignore_ctrl_c_while_they_start(monkeypatch):
+@pytest.fixture
+def answering_interrupts():
+    """A shell's background job, as tests may be, ignores Ctrl-C from the first."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_processes_ignore_ctrl_c_while_they_start(answering_interrupts, monkeypatch):
     monkeypatch.setattr("nnunet_mgcl.workers.start_worker", nothing)
     assert all(run_jobs(ignores_interrupts, range(2), 2))
     assert not ignores_interrupts(0)
