@@ -120,4 +120,4 @@ def _report_assignment(assignment: Assignment, settings: Settings, log: Log) -> 
     if untimed:
         log(f"The time since onset of {len(untimed)} cases of the pool is not used ({some(untimed)})")
     if any(destination == "Un" for _, destination in assignment) and settings.reference:
-        log("Pool: modalities are not registered to each other; channels of one modality that differ in grid are")
+        log("Pool: modalities stay unregistered; channels of one modality are registered where their grids differ")
