@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,42 +20,40 @@ Draw = npt.NDArray[np.int64]
 """Indices of the cases of one resample; how many there are may vary with the patients' cases."""
 
 
-def draws(patients: Sequence[str], strata: Sequence[Hashable] | None = None) -> list[Draw]:
+def draws(patients: Sequence[str]) -> list[Draw]:
     """Draws patients with replacement, all cases of a patient together: `RESAMPLES` times, the same every time.
+
+    Classes are not kept in proportion: how many patients come early is as uncertain as what the model says of them.
 
     Args:
         patients: The patient of each case.
-        strata: Class of each case. As many patients as there are with only positive, only negative and both kinds
-            of cases are drawn from these, so that no resample lacks a class that the cases have.
 
     Returns:
         The resamples; none where a single patient has all cases.
     """
-    if len(set(patients)) < 2:
-        return []
     cases: dict[str, list[int]] = defaultdict(list)
     for index, patient in enumerate(patients):
         cases[patient].append(index)
-    members: dict[Hashable, list[npt.NDArray[np.int64]]] = defaultdict(list)
-    for own in cases.values():
-        stratum = frozenset(strata[index] for index in own) if strata is not None else None
-        members[stratum].append(np.array(own))
+    if len(cases) < 2:
+        return []
+    members = [np.array(own) for own in cases.values()]
     rng = np.random.default_rng(SEED)
-    resamples = []
-    for _ in range(RESAMPLES):
-        chosen = [group[i] for group in members.values() for i in rng.integers(len(group), size=len(group))]
-        resamples.append(np.concatenate(chosen))
-    return resamples
+    chosen = rng.integers(len(members), size=(RESAMPLES, len(members)))
+    return [np.concatenate([members[patient] for patient in resample]) for resample in chosen]
 
 
-def interval(values: Sequence[float]) -> dict[str, Any]:
-    """Percentile interval of a statistic, from its values on the resamples.
+def interval(samples: Sequence[float | None]) -> dict[str, Any]:
+    """Percentile interval of a statistic.
+
+    Args:
+        samples: Its values on the resamples; those where it is undefined (None) do not count.
 
     Returns:
         `ci95`, its `ci_method` and the `ci_reason` where there is none: resamples that all agree tell nothing about
         other patients, so they give no interval of no width.
     """
-    if not len(values):
+    values = [value for value in samples if value is not None]
+    if not values:
         return NO_INTERVAL | {"ci_reason": "fewer than two patients"}
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if high - low <= 1e-12 * max(abs(low), abs(high)):  # means of one value differ by rounding

@@ -15,7 +15,7 @@ from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities
 CASES_OF_A_CLASS = 10
 """Fewer are not enough to fit the slope of a map."""
 ISOTONIC_FROM = 1000
-"""Cases from which on isotonic regression is the better map."""
+"""Known cases from which on isotonic regression is taken, as it is the better map there."""
 SMALLEST = 1e-6
 """Last decimal of the probabilities in tss.csv: what is closer to 0 or 1 is taken for it, before and after the map."""
 
@@ -85,12 +85,13 @@ class Calibration(Block):
         return _inside(self.parameters.value(_inside(probability)))
 
 
-def fit_calibration(probabilities: Probabilities, actual: Classes) -> Calibration | str:
-    """Fits Platt's map, or isotonic regression to many cases.
+def fit_calibration(probabilities: Probabilities, actual: Classes, known: int) -> Calibration | str:
+    """Fits Platt's map, or isotonic regression where many cases are known.
 
     Args:
         probabilities: `(N,)` of the positive class, of cases that the model did not train on.
         actual: `(N,)`, whether they are positive.
+        known: How many cases the model has in all, so that the maps of its folds are of the same kind.
 
     Returns:
         The map, or why there is none.
@@ -104,7 +105,7 @@ def fit_calibration(probabilities: Probabilities, actual: Classes) -> Calibratio
     slope, intercept = _fit_platt(clipped, actual)
     if slope <= 0:
         return "positive cases do not have the higher probabilities: the model ranks no better than chance"
-    if cases < ISOTONIC_FROM:
+    if known < ISOTONIC_FROM:
         return Calibration(
             method="platt", parameters=Platt(slope=slope, intercept=intercept), cases=cases, positive=positive
         )

@@ -34,11 +34,11 @@ def cross_fit(
         splits: Training and validation cases of every fold of the dataset.
         folds: The evaluated folds.
     """
-    probabilities, actual = TSSCases.of(cases).by_case()
+    data = TSSCases.of(cases)
     maps: dict[int, Calibration | str] = {}
     for fold in folds:
-        p, y = training_predictions(splits[fold]["train"], splits[fold]["val"], probabilities, actual)
-        maps[fold] = fit_calibration(p, y) if len(y) else NOTHING
+        p, y = training_predictions(data, splits[fold])
+        maps[fold] = fit_calibration(p, y, len(data.names)) if len(y) else NOTHING
     return maps
 
 
@@ -69,7 +69,7 @@ def summarise_calibration(data: TSSCases, maps: FoldMaps) -> dict[str, Any]:
     """
     is_calibrated = ~np.isnan(data.calibrated)
     compared = is_calibrated if is_calibrated.any() else np.ones_like(is_calibrated)
-    own = fit_calibration(data.probabilities, data.actual)
+    own = fit_calibration(data.probabilities, data.actual, len(data.names))
     kinds = {"raw": (data.probabilities, compared), "calibrated": (data.calibrated, is_calibrated)}
     measures = {
         kind: data.summarise(list(maps), MEASURES, partial(_measures, p, data.actual), judged)

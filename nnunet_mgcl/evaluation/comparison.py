@@ -10,6 +10,7 @@ import numpy as np
 from nnunet_mgcl import __version__
 from nnunet_mgcl.evaluation.bootstrap import NO_INTERVAL, draws, interval
 from nnunet_mgcl.evaluation.delong import delong_test
+from nnunet_mgcl.evaluation.metrics import missing_class
 from nnunet_mgcl.evaluation.paired_tests import holm, paired_tests
 from nnunet_mgcl.evaluation.probability_metrics import auroc
 from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
@@ -45,10 +46,27 @@ def comparison(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "models": [run["model"] for run in evaluations],
         "cases": len(first),
         "patients": len(patients),
+        "divided_patients": evaluations[0]["divided_patients"],
+        "without_lesion": _without_lesion(evaluations),
         "settings": evaluations[0]["settings"],
         "tss_reason": _no_tss(evaluations),
         "comparisons": entries,
     }
+
+
+def _without_lesion(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of each target the `cases` without a lesion, and in how many of them each model predicts one.
+
+    They have no overlap to compare: a model that finds nothing there has no Dice.
+    """
+    counts = {}
+    for target in evaluations[0]["cases"][0]["targets"]:
+        found = [
+            [own["predicted_lesions"] for case in run["cases"] if not (own := case["targets"][target])["lesions"]]
+            for run in evaluations
+        ]
+        counts[target] = {"cases": len(found[0]), "false_positives": [sum(n > 0 for n in own) for own in found]}
+    return counts
 
 
 def _no_tss(evaluations: Sequence[dict[str, Any]]) -> str | None:
@@ -96,7 +114,8 @@ def _areas(a: np.ndarray, b: np.ndarray, actual: np.ndarray, patients: list[str]
     if min(actual.sum(), (~actual).sum()) < 2:
         undefined = dict.fromkeys(("mean_first", "mean_second", "difference")) | NO_INTERVAL
         return result | undefined | {"delong": {"z": None, "p": None, "reason": "fewer than two cases of a class"}}
-    samples = [auroc(a[d], actual[d]) - auroc(b[d], actual[d]) for d in draws(patients, actual.tolist())]
+    resamples = [d for d in draws(patients) if not missing_class(actual[d])]
+    samples = [auroc(a[d], actual[d]) - auroc(b[d], actual[d]) for d in resamples]
     test = delong_test(a, b, actual)
     return result | {
         "mean_first": auroc(a, actual),

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nnunet_mgcl.evaluation.comparison import TESTS
-from nnunet_mgcl.evaluation.tables import NAMES, interval, number, plain_table
+from nnunet_mgcl.evaluation.tables import NAMES, divided_told, interval, number, plain_table
 
 
 def comparison_tables(content: dict[str, Any]) -> list[Table]:
@@ -48,6 +48,12 @@ def reasons(content: dict[str, Any]) -> list[str]:
             f"{content['cases']} cases of {content['patients']} patients: the tests take cases for independent, "
             "the intervals do not"
         )
+    for target, own in content["without_lesion"].items():
+        if own["cases"]:
+            by_model = ", ".join(f"{n} by {m}" for m, n in zip(content["models"], own["false_positives"], strict=True))
+            lines.append(f"{target}: {own['cases']} cases have no lesion; one is predicted all the same in {by_model}")
+    if divided := divided_told(content["divided_patients"]):
+        lines.append(divided)
     if content["tss_reason"]:
         lines.append(f"TSS: {content['tss_reason']}")
     alike = Counter(filter(None, (entry["ci_reason"] for entry in content["comparisons"])))

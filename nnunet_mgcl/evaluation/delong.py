@@ -28,7 +28,8 @@ def delong_test(first: Probabilities, second: Probabilities, actual: Classes) ->
     variance += np.var(negative_1 - negative_2, ddof=1) / len(negative_1)
     difference, se = area_1 - area_2, math.sqrt(variance)
     if se < 1e-12:
-        reason = "the two models rank the cases alike: the error of the difference is 0"
+        why = "the two models rank the cases alike" if abs(difference) < 1e-12 else "every case has the same difference"
+        reason = f"{why}: its error is 0"
         return {"difference": difference, "se": 0.0, "z": None, "p": None, "reason": reason}
     z = difference / se
     return {"difference": difference, "se": se, "z": z, "p": float(2 * norm.sf(abs(z))), "reason": None}

@@ -41,6 +41,7 @@ def evaluation(run: ValidatedRun, cases: Sequence[CaseScores], tolerance: float,
         "model": run.model.name,
         "folds": run.folds,
         "cases_without_fold": sorted(labelled - validated),
+        "divided_patients": run.divided_patients,
         "settings": {
             "surface_dice_tolerance_mm": tolerance,
             "sensitivity": sensitivity,

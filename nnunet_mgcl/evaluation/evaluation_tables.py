@@ -9,7 +9,7 @@ from rich.table import Table
 
 from nnunet_mgcl.evaluation import calibration_summary, probability_metrics, segmentation_metrics
 from nnunet_mgcl.evaluation.bootstrap import ALL_ALIKE
-from nnunet_mgcl.evaluation.tables import NAMES, interval, mean_sd, number, plain_table
+from nnunet_mgcl.evaluation.tables import NAMES, divided_told, interval, mean_sd, number, plain_table
 from nnunet_mgcl.evaluation.tss_summary import RATES
 
 
@@ -90,6 +90,8 @@ def reasons(content: dict[str, Any]) -> list[str]:
         )
     if content["cases_without_fold"]:
         lines.append(f"{len(content['cases_without_fold'])} labelled cases are validated by no fold of the split")
+    if divided := divided_told(content["divided_patients"]):
+        lines.append(divided)
     if len(content["folds"]) == 1:
         lines.append("one fold only: no standard deviation over folds")
     tss = content["tss"]

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-
+from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities
+from nnunet_mgcl.evaluation.tss_cases import TSSCases
 
 NOTHING = "no out-of-fold predictions of its training cases: evaluate more folds"
 
 
-def training_predictions(
-    training: Sequence[str],
-    validation: Sequence[str],
-    probabilities: Mapping[str, float],
-    actual: Mapping[str, bool],
-) -> tuple[Probabilities, Classes]:
-    """The out-of-fold predictions of a fold's training cases with a known TSS.
+def training_predictions(data: TSSCases, split: Split) -> tuple[Probabilities, Classes]:
+    """The out-of-fold predictions of a fold's training cases: of each that of the model that validated on it.
 
     Args:
-        training: The fold's training cases.
-        validation: The fold's validation cases, which take no part.
-        probabilities: The out-of-fold prediction of each case: of the model that validated on it.
-        actual: Class of the cases with a known TSS.
+        data: The cases with a known TSS.
+        split: The fold's cases. Those under `val` take no part, nor do other cases of their patients.
     """
-    chosen = sorted((set(training) - set(validation)) & probabilities.keys() & actual.keys())
-    return (
-        np.array([probabilities[case] for case in chosen], dtype=float),
-        np.array([actual[case] for case in chosen], dtype=bool),
-    )
+    training, validation = set(split["train"]), set(split["val"])
+    patients = {patient for case, patient in zip(data.names, data.patients, strict=True) if case in validation}
+    chosen = [
+        i
+        for i, (case, patient) in enumerate(zip(data.names, data.patients, strict=True))
+        if case in training and patient not in patients
+    ]
+    return data.probabilities[chosen], data.actual[chosen]

@@ -30,12 +30,15 @@ def probability_metrics(probabilities: Probabilities, actual: Classes) -> dict[s
 
 
 def no_skill(actual: Classes) -> dict[str, float]:
-    """What always predicting the frequency of positive cases would reach; empty without both classes."""
+    """What a model that sees nothing of a case reaches: it predicts the frequency of positives, or the larger class.
+
+    Empty without both classes. The calibration error has none: to predict the frequency is perfectly calibrated.
+    """
     if missing_class(actual):
         return {}
     p = float(actual.mean())
     log_loss = float(-(p * np.log(p) + (1 - p) * np.log(1 - p)))
-    return {"AUROC": 0.5, "AP": p, "Brier": p * (1 - p), "ECE": 0.0, "log_loss": log_loss}
+    return {"AUROC": 0.5, "AP": p, "Brier": p * (1 - p), "log_loss": log_loss, "ACC": max(p, 1 - p)}
 
 
 def auroc(probabilities: Probabilities, actual: Classes) -> float:

@@ -8,6 +8,8 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
+from nnunet_mgcl.errors import some
+
 NAMES = {
     "dice": "Dice",
     "lesion_f1": "lesion F1",
@@ -49,3 +51,13 @@ def mean_sd(value: dict[str, Any], measure: str = "") -> str:
 def interval(value: Sequence[float] | None, measure: str = "") -> str:
     """`[0.812, 0.871]`."""
     return "" if value is None else f"\\[{number(value[0], measure)}, {number(value[1], measure)}]"
+
+
+def divided_told(patients: Sequence[str]) -> str | None:
+    """What it means that a fold's training has seen patients that it validates on; None where there are none."""
+    if not patients:
+        return None
+    return (
+        f"patients with cases in train and val of a fold: {some(patients)}. Its model has seen them, so the numbers "
+        "are too good"
+    )

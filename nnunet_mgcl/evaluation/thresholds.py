@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.evaluation.metrics import missing_class
 from nnunet_mgcl.evaluation.out_of_fold import NOTHING, training_predictions
 from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities
+from nnunet_mgcl.evaluation.tss_cases import TSSCases
 
 Rule = Callable[[Probabilities, Classes], float]
 """Takes probabilities and classes of some cases, both classes among them, and returns a threshold."""
@@ -32,26 +34,18 @@ def sensitivity_at_least(wanted: float) -> Rule:
     return rule
 
 
-def out_of_fold_threshold(
-    rule: Rule,
-    training: Sequence[str],
-    validation: Sequence[str],
-    probabilities: Mapping[str, float],
-    actual: Mapping[str, bool],
-) -> tuple[float | None, str | None]:
-    """The threshold for a fold's validation cases, by a rule applied to its training cases.
+def out_of_fold_threshold(rule: Rule, data: TSSCases, split: Split) -> tuple[float | None, str | None]:
+    """The threshold for a fold's validation cases, by a rule applied to its training cases (`training_predictions`).
 
     Args:
         rule: Chooses it.
-        training: The fold's training cases.
-        validation: The fold's validation cases, which take no part.
-        probabilities: The out-of-fold prediction of each case: of the model that validated on it.
-        actual: Class of the cases with a known TSS.
+        data: The cases with a known TSS.
+        split: The fold's cases.
 
     Returns:
         The threshold, or None and the reason.
     """
-    p, y = training_predictions(training, validation, probabilities, actual)
+    p, y = training_predictions(data, split)
     if not len(y):
         return None, NOTHING
     if reason := missing_class(y):

@@ -48,11 +48,6 @@ class TSSCases:
             actual=np.array([case.tss_class == 1 for case in known], dtype=bool),
         )
 
-    def by_case(self) -> tuple[dict[str, float], dict[str, bool]]:
-        """Probability and class of each case."""
-        probabilities, actual = self.probabilities.tolist(), self.actual.tolist()
-        return dict(zip(self.names, probabilities, strict=True)), dict(zip(self.names, actual, strict=True))
-
     def summarise(
         self,
         folds: Sequence[int],
@@ -79,7 +74,8 @@ class TSSCases:
             values = measure(own)
             per_fold[str(fold)] = {"cases": len(own), "reason": self._reason(own)} | {n: values[n] for n in names}
         everyone = np.flatnonzero(judged)
-        pooled, samples = measure(everyone), [measure(draw) for draw in self._draws(everyone)]
+        resamples = draws([self.patients[i] for i in everyone])
+        pooled, samples = measure(everyone), [measure(everyone[draw]) for draw in resamples]
         intervals = {
             name: NO_INTERVAL if pooled[name] is None else interval([sample[name] for sample in samples])
             for name in names
@@ -94,11 +90,6 @@ class TSSCases:
                 **{name: {"value": pooled[name]} | intervals[name] | reference.get(name, {}) for name in names},
             },
         }
-
-    def _draws(self, indices: Draw) -> list[Draw]:
-        """Resamples of some cases, stratified by class."""
-        classes = [bool(self.actual[i]) for i in indices]
-        return [indices[draw] for draw in draws([self.patients[i] for i in indices], classes)]
 
     def _reason(self, indices: Draw) -> str | None:
         """Why something about these cases is undefined."""

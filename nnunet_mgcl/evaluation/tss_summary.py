@@ -42,8 +42,7 @@ def summarise_tss(
     data = TSSCases.of(cases)
 
     def by(rule: Rule) -> Thresholds:
-        known = data.by_case()
-        return {fold: out_of_fold_threshold(rule, splits[fold]["train"], splits[fold]["val"], *known) for fold in folds}
+        return {fold: out_of_fold_threshold(rule, data, splits[fold]) for fold in folds}
 
     half = {fold: (None, own) if isinstance(own, str) else (0.5, None) for fold, own in maps.items()}
     points: dict[str, tuple[Probabilities, Thresholds]] = {

@@ -66,7 +66,6 @@ class ValidatedRun:
         run._require_folds()
         for fold in numbers:
             run._require_cases(fold)
-        run._warn_of_divided_patients()
         return run
 
     @classmethod
@@ -141,6 +140,16 @@ class ValidatedRun:
             return self.lesion_labels
         labels = {n: v for n, v in self.dataset_json["labels"].items() if n not in ("background", "ignore")}
         return {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
+
+    @property
+    def divided_patients(self) -> list[str]:
+        """Patients with cases in train and val of a fold, whom its model has seen.
+
+        Training refuses such a split; nnU-Net's own trainers, and a table that came later, do not.
+        """
+        if not self.tss_table:
+            return []
+        return sorted({p for fold in self.folds for p in divided_patients(self.splits[fold], self.tss_table)})
 
     @property
     def lesion_labels(self) -> dict[str, list[int]] | None:
@@ -224,18 +233,6 @@ class ValidatedRun:
                 f"the validated folds {', '.join(map(str, self.folds))}",
                 "train the fold, or validate it with --val"
                 + (f"; or choose what is there: -f {' '.join(map(str, there))}" if there else ""),
-            )
-
-    def _warn_of_divided_patients(self) -> None:
-        """Training refuses such a split; nnU-Net's own trainers, and a table that came later, do not."""
-        if not self.tss_table:
-            return
-        divided = {fold: divided_patients(self.splits[fold], self.tss_table) for fold in self.folds}
-        folds = [str(fold) for fold, patients in divided.items() if patients]
-        if patients := sorted({patient for own in divided.values() for patient in own}):
-            print(
-                f"{self.layout.splits.name}: patients with cases in train and val of fold {', '.join(folds)}: "
-                f"{some(patients)}. The model has seen them, so its numbers are too good."
             )
 
     def _require_cases(self, fold: int) -> None:

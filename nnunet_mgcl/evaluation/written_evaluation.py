@@ -17,6 +17,8 @@ KEYS = (
     "dataset",
     "model",
     "folds",
+    "cases_without_fold",
+    "divided_patients",
     "settings",
     "smallest_voxel_side_mm",
     "segmentation",

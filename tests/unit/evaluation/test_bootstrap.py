@@ -23,11 +23,11 @@ def test_cases_of_a_patient_stay_together() -> None:
         assert count[0] + count[1] + count[3] == 3
 
 
-def test_no_resample_lacks_a_class() -> None:
-    classes = [True, False, False, False, True, False]  # b is the only patient with a positive case alone
-    for draw in draws(["b", "c", "d", "e", "f", "f"], classes):
-        drawn = [classes[i] for i in draw]
-        assert any(drawn) and not all(drawn)
+def test_the_share_of_a_class_varies_as_it_does_among_new_patients() -> None:
+    """Hits of a model that calls everybody positive: its accuracy is as uncertain as the share of positives."""
+    positive = np.arange(40) < 26
+    own = interval([positive[draw].mean() for draw in draws([str(i) for i in range(40)])])["ci95"]
+    assert own == pytest.approx((stats.binom.ppf([0.025, 0.975], 40, 26 / 40) / 40).tolist(), abs=0.026)
 
 
 def test_a_single_patient_gives_no_resample() -> None:
@@ -58,3 +58,4 @@ def test_resamples_that_agree_give_no_interval_of_no_width() -> None:
     assert interval([0.0, 0.0])["ci95"] is None
     assert interval([])["ci_reason"] == "fewer than two patients"
     assert interval([0.0, 1e-3])["ci_method"] == "bootstrap"
+    assert interval([None, 0.0, None, 1.0])["ci95"] == interval([0.0, 1.0])["ci95"], "undefined on some resamples"

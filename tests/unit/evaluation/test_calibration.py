@@ -24,7 +24,7 @@ def random_case(seed: int, cases: int = 60, ties: bool = False) -> tuple[np.ndar
 
 
 def fitted(probabilities, actual) -> Calibration:
-    result = fit_calibration(np.asarray(probabilities, float), np.asarray(actual, bool))
+    result = fit_calibration(np.asarray(probabilities, float), np.asarray(actual, bool), len(actual))
     assert isinstance(result, Calibration), result
     return result
 
@@ -137,7 +137,7 @@ class TestUncalibrated:
     def test_it_says_why(self, probabilities, positive, reason) -> None:
         """The last cases are the positive ones."""
         actual = np.arange(len(probabilities)) >= len(probabilities) - positive
-        assert reason in fit_calibration(np.array(probabilities, float), actual)
+        assert reason in fit_calibration(np.array(probabilities, float), actual, len(actual))
 
     def test_ten_cases_of_each_class_suffice(self) -> None:
         assert fitted(np.linspace(0.1, 0.9, 20), np.arange(20) >= 10).method == "platt"

@@ -17,6 +17,8 @@ CONTENT = {
     "model": "M",
     "folds": [0, 1],
     "settings": {"surface_dice_tolerance_mm": 2.0, "sensitivity": 0.9},
+    "cases_without_fold": [],
+    "divided_patients": [],
     "smallest_voxel_side_mm": 1.0,
     "segmentation": {},
     "tss": {"reason": None, "cases": 4, "measures": {}, "operating_points": {"calibrated_0.5": {}}, "calibration": {}},

@@ -7,6 +7,7 @@ import pytest
 
 from nnunet_mgcl.evaluation import bootstrap
 from nnunet_mgcl.evaluation.comparison import comparison
+from nnunet_mgcl.evaluation.comparison_tables import reasons
 from nnunet_mgcl.evaluation.delong import delong_test
 from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
 
@@ -25,7 +26,11 @@ def evaluation(name: str, seed: int, **changes) -> dict:
             "case": f"c{number:02}",
             "fold": number % 4,
             "patient": f"p{number}",
-            "targets": {target: dict.fromkeys(MEASURES, float(rng.random())) for target in ("DWI", "PWI")},
+            "targets": {
+                target: dict.fromkeys(MEASURES, float(rng.random()))
+                | {"lesions": number % 3, "predicted_lesions": seed}
+                for target in ("DWI", "PWI")
+            },
             "tss_class": number % 2,
             "probability": float(rng.random()),
         }
@@ -36,6 +41,7 @@ def evaluation(name: str, seed: int, **changes) -> dict:
         "model": name,
         "folds": [0, 1, 2, 3],
         "settings": {},
+        "divided_patients": [],
         "tss": {"reason": None, "cases": CASES},
     }
     return content | {"cases": cases} | changes
@@ -61,6 +67,20 @@ def test_the_first_model_is_compared_with_each_other_one() -> None:
     assert pairs == {("A", "B"), ("A", "C")}
     dice = entry(content, second="C", target="PWI", measure="dice")
     assert dice["difference"] == pytest.approx(dice["mean_first"] - dice["mean_second"])
+
+
+def test_lesions_predicted_where_there_are_none_are_counted_for_each_model() -> None:
+    """Their Dice cannot be compared: it is undefined for the model that rightly finds nothing."""
+    content = comparison([evaluation("A", 0), evaluation("B", 1), evaluation("C", 2)])
+    assert content["without_lesion"]["DWI"] == {"cases": 6, "false_positives": [0, 6, 6]}
+    said = [line for line in reasons(content) if "no lesion" in line]
+    assert "DWI: 6 cases have no lesion; one is predicted all the same in 0 by A, 6 by B, 6 by C" in said
+
+
+def test_divided_patients_are_told() -> None:
+    runs = [evaluation(name, 0, divided_patients=["p1", "p2"]) for name in "AB"]
+    assert any("train and val of a fold: p1, p2." in line for line in reasons(comparison(runs)))
+    assert not any("train and val" in line for line in reasons(comparison([evaluation("A", 0), evaluation("B", 0)])))
 
 
 def test_holm_counts_the_targets_and_models_of_a_measure() -> None:

@@ -62,6 +62,13 @@ def test_models_that_rank_alike_have_no_p_value_but_a_reason() -> None:
     assert "alike" in test["reason"]
 
 
+def test_a_difference_that_no_case_contradicts_is_not_called_alike() -> None:
+    actual = np.arange(8) < 4
+    test = delong_test(actual.astype(float), 1 - actual.astype(float), actual)
+    assert test["difference"] == 1 and test["p"] is None
+    assert test["reason"] == "every case has the same difference: its error is 0"
+
+
 def test_p_value_does_not_depend_on_the_order() -> None:
     first, second, actual = two_models(1)
     one, other = delong_test(first, second, actual), delong_test(second, first, actual)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nnunet_mgcl.evaluation.thresholds import out_of_fold_threshold, sensitivity_at_least, youden
+from nnunet_mgcl.evaluation.tss_cases import TSSCases
 
 
 def random_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,25 +37,32 @@ def test_youden_of_a_model_that_ranks_wrongly_calls_nobody_or_everybody() -> Non
     assert youden(np.array([0.1, 0.9]), np.array([True, False])) == 0.1
 
 
-PROBABILITIES = {"a": 0.8, "b": 0.3, "c": 0.6, "d": 0.1}
-ACTUAL = {"a": True, "b": False, "c": True, "d": False}
+def make_cases(probabilities, actual, patients="abcd") -> TSSCases:
+    p, y = np.array(probabilities, float), np.array(actual, bool)
+    return TSSCases(list("abcd"), np.zeros(4, int), list(patients), p, np.full(4, np.nan), y)
+
+
+CASES = make_cases([0.8, 0.3, 0.6, 0.1], [True, False, True, False])
 
 
 class TestOutOfFold:
     def test_only_training_cases_choose(self) -> None:
         seen = []
         rule = lambda p, y: seen.append((p.tolist(), y.tolist())) or 0.4  # noqa: E731
-        assert out_of_fold_threshold(rule, ["a", "b"], ["c", "d"], PROBABILITIES, ACTUAL) == (0.4, None)
+        assert out_of_fold_threshold(rule, CASES, {"train": ["a", "b"], "val": ["c", "d"]}) == (0.4, None)
         assert seen == [([0.8, 0.3], [True, False])]
 
-    def test_a_case_on_both_sides_of_a_split_takes_no_part(self) -> None:
-        threshold, _ = out_of_fold_threshold(youden, ["a", "b", "c"], ["c"], PROBABILITIES, ACTUAL)
-        assert threshold == 0.8
+    def test_another_case_of_a_validated_patient_takes_no_part(self) -> None:
+        split = {"train": ["b", "c", "d"], "val": ["a"]}
+        cases = make_cases([0.8, 0.3, 0.6, 0.1], [True, False, True, False], patients="abac")
+        assert out_of_fold_threshold(youden, CASES, split) == (0.6, None)
+        threshold, why = out_of_fold_threshold(youden, cases, split)
+        assert threshold is None and why.startswith("no positive cases")
 
     @pytest.mark.parametrize(
         ("training", "reason"),
         [(["x"], "no out-of-fold predictions"), (["a", "c"], "no negative cases"), (["b"], "no positive cases")],
     )
     def test_what_cannot_choose_gives_the_reason(self, training, reason) -> None:
-        threshold, why = out_of_fold_threshold(youden, training, [], PROBABILITIES, ACTUAL)
+        threshold, why = out_of_fold_threshold(youden, CASES, {"train": training, "val": []})
         assert threshold is None and why.startswith(reason)

@@ -158,10 +158,11 @@ def wilson(hits: int, n: int) -> list[float]:
 
 
 def test_rates_that_every_resample_repeats_have_wilson_s_interval() -> None:
-    """All cases are called positive: SEN 1, SPE 0 and ACC the share of positives on every resample."""
+    """All cases are called positive: SEN 1 and SPE 0 on every resample, but not ACC, the share of positives."""
     cases = [replace(case, probability=0.9, tss_class=int(case.case > "c08")) for case in make_cases()]
     pooled = summarise(cases)["operating_points"]["0.5"]["pooled"]
-    for rate, hits, n in (("ACC", 15, 24), ("SEN", 15, 15), ("SPE", 0, 9)):
+    assert pooled["ACC"]["ci_method"] == "bootstrap"
+    for rate, hits, n in (("SEN", 15, 15), ("SPE", 0, 9)):
         own = pooled[rate]
         assert (own["n"], own["ci_method"], own["ci_reason"]) == (n, "wilson", None)
         assert own["value"] == pytest.approx(hits / n)
@@ -188,6 +189,9 @@ def test_no_skill_is_what_the_frequency_of_positives_alone_would_reach() -> None
         (result["measures"], constant["measures"]),
         (result["calibration"]["measures"]["raw"], constant["calibration"]["measures"]["raw"]),
     ):
-        for name in set(own["pooled"]) - {"cases", "reason"}:
+        for name in set(own["pooled"]) - {"cases", "reason", "ECE"}:
             assert own["pooled"][name]["no_skill"] == pytest.approx(reached["pooled"][name]["value"], abs=1e-12)
+        assert "no_skill" not in own["pooled"]["ECE"]
+    accuracy = result["operating_points"]["0.5"]["pooled"]["ACC"]
+    assert accuracy["no_skill"] == 15 / 24
     assert result["measures"]["pooled"]["Brier"]["no_skill"] == pytest.approx(15 / 24 * 9 / 24)
