@@ -10,14 +10,12 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 
-from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities
+from nnunet_mgcl.evaluation.probability_metrics import SMALLEST, Classes, Probabilities
 
 CASES_OF_A_CLASS = 10
 """Fewer are not enough to fit the slope of a map."""
 ISOTONIC_FROM = 1000
 """Known cases from which on isotonic regression is taken, as it is the better map there."""
-SMALLEST = 1e-6
-"""Last decimal of the probabilities in tss.csv: what is closer to 0 or 1 is taken for it, before and after the map."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]

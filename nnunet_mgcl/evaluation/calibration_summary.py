@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from nnunet_mgcl.data.splits import Split
-from nnunet_mgcl.evaluation.bootstrap import Draw
-from nnunet_mgcl.evaluation.calibration import SMALLEST, Calibration, fit_calibration
+from nnunet_mgcl.evaluation.calibration import Calibration, fit_calibration
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.out_of_fold import NOTHING, training_predictions
-from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities, expected_calibration_error
+from nnunet_mgcl.evaluation.probability_metrics import probability_metrics
 from nnunet_mgcl.evaluation.reliability import reliability
 from nnunet_mgcl.evaluation.tss_cases import TSSCases
 
 MEASURES = ("Brier", "ECE", "log_loss")
+"""What a map changes: it keeps the order of the cases, and with it AUROC and AP."""
 
 FoldMaps = Mapping[int, Calibration | str]
 """The map for each fold's validation cases, or why there is none."""
@@ -72,7 +71,7 @@ def summarise_calibration(data: TSSCases, maps: FoldMaps) -> dict[str, Any]:
     own = fit_calibration(data.probabilities, data.actual, len(data.names))
     kinds = {"raw": (data.probabilities, compared), "calibrated": (data.calibrated, is_calibrated)}
     measures = {
-        kind: data.summarise(list(maps), MEASURES, partial(_measures, p, data.actual), judged)
+        kind: data.summarise(list(maps), MEASURES, probability_metrics, p, judged)
         for kind, (p, judged) in kinds.items()
     }
     return {
@@ -97,15 +96,3 @@ def _described(calibration: Calibration | str) -> dict[str, Any]:
     if isinstance(calibration, str):
         return dict.fromkeys(Calibration.model_fields) | {"reason": calibration}
     return calibration.model_dump() | {"reason": None}
-
-
-def _measures(probabilities: Probabilities, actual: Classes, indices: Draw) -> dict[str, float | None]:
-    """`MEASURES` of the cases with these indices; None where there is no case."""
-    if not len(indices):
-        return dict.fromkeys(MEASURES)
-    p, y = probabilities[indices], actual[indices]
-    return {
-        "Brier": float(np.mean((p - y) ** 2)),
-        "ECE": expected_calibration_error(p, y),
-        "log_loss": float(-np.mean(np.log(np.clip(np.where(y, p, 1 - p), SMALLEST, 1)))),
-    }

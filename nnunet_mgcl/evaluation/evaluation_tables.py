@@ -35,8 +35,7 @@ def tss_table(content: dict[str, Any]) -> Table:
     table = plain_table(title, ("", "measure", "over folds", "pooled", "95 % interval", "no skill"), 2)
     blocks = [*_probabilities(tss), *((f"at {name}", RATES, own) for name, own in tss["operating_points"].items())]
     for name, measures, block in blocks:
-        if name:
-            table.add_section()
+        table.add_section()
         for measure in measures:
             pooled = block["pooled"][measure]
             table.add_row(
@@ -48,7 +47,7 @@ def tss_table(content: dict[str, Any]) -> Table:
 
 
 Block = tuple[str, tuple[str, ...], dict[str, Any]]
-"""Name (empty: more of the block above), measures and numbers."""
+"""Name, measures and numbers."""
 
 
 def _probabilities(tss: dict[str, Any]) -> list[Block]:
@@ -59,8 +58,6 @@ def _probabilities(tss: dict[str, Any]) -> list[Block]:
     partly = n < tss["cases"]
     if partly:
         blocks.append((f"raw, {n} cases", calibration_summary.MEASURES, raw))
-    else:
-        blocks.append(("", ("log_loss",), raw))
     if calibrated["pooled"]["cases"]:
         name = f"calibrated, {n} cases" if partly else "calibrated"
         blocks.append((name, calibration_summary.MEASURES, calibrated))
@@ -94,11 +91,16 @@ def reasons(content: dict[str, Any]) -> list[str]:
         lines.append(divided)
     if len(content["folds"]) == 1:
         lines.append("one fold only: no standard deviation over folds")
+    return [*lines, *_tss_reasons(content)]
+
+
+def _tss_reasons(content: dict[str, Any]) -> list[str]:
     tss = content["tss"]
-    if tss.get("unknown_tss"):
-        lines.append(f"TSS: {tss['unknown_tss']} cases without a known TSS are left out")
     if tss["reason"]:
-        return [*lines, f"TSS: not evaluated, {tss['reason']}"]
+        return [f"TSS: not evaluated, {tss['reason']}"]
+    lines = []
+    if tss["unknown_tss"]:
+        lines.append(f"TSS: {tss['unknown_tss']} cases without a known TSS are left out")
     for fold, own in tss["measures"]["per_fold"].items():
         if own["reason"]:
             lines.append(f"TSS, fold {fold}: {own['reason']}, so not every measure is defined")
@@ -106,7 +108,7 @@ def reasons(content: dict[str, Any]) -> list[str]:
         for reason in sorted({own["reason"] for own in point["thresholds"].values()} - {None}):
             folds = ", ".join(fold for fold, own in point["thresholds"].items() if own["reason"] == reason)
             lines.append(f"TSS, threshold {name}: none for fold {folds}, {reason}")
-    calibrated = [case.get("calibrated_probability") for case in content["cases"]]
+    calibrated = [case["calibrated_probability"] for case in content["cases"]]
     called = {p >= 0.5 for p in calibrated if p is not None}
     if len(called) == 1:
         sign = "<" if called == {True} else "≥"

@@ -11,9 +11,11 @@ from nnunet_mgcl.evaluation.metrics import missing_class
 Probabilities = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.bool_]
 
-MEASURES = ("AUROC", "AP", "Brier", "ECE")
+MEASURES = ("AUROC", "AP", "Brier", "ECE", "log_loss")
 BINS = 10
 """Of the expected calibration error, of equal width."""
+SMALLEST = 1e-6
+"""Last decimal of the probabilities in tss.csv: what is closer to 0 or 1 is taken for it."""
 
 
 def probability_metrics(probabilities: Probabilities, actual: Classes) -> dict[str, float | None]:
@@ -26,6 +28,7 @@ def probability_metrics(probabilities: Probabilities, actual: Classes) -> dict[s
         "AP": average_precision(probabilities, actual) if both else None,
         "Brier": float(np.mean((probabilities - actual) ** 2)),
         "ECE": expected_calibration_error(probabilities, actual),
+        "log_loss": log_loss(probabilities, actual),
     }
 
 
@@ -37,8 +40,8 @@ def no_skill(actual: Classes) -> dict[str, float]:
     if missing_class(actual):
         return {}
     p = float(actual.mean())
-    log_loss = float(-(p * np.log(p) + (1 - p) * np.log(1 - p)))
-    return {"AUROC": 0.5, "AP": p, "Brier": p * (1 - p), "log_loss": log_loss, "ACC": max(p, 1 - p)}
+    entropy = float(-(p * np.log(p) + (1 - p) * np.log(1 - p)))
+    return {"AUROC": 0.5, "AP": p, "Brier": p * (1 - p), "log_loss": entropy, "ACC": max(p, 1 - p)}
 
 
 def auroc(probabilities: Probabilities, actual: Classes) -> float:
@@ -61,6 +64,12 @@ def expected_calibration_error(probabilities: Probabilities, actual: Classes) ->
     """Mean distance between probability and frequency in `BINS` bins, weighted by their cases."""
     excess = np.bincount(bin_of(probabilities), weights=probabilities - actual, minlength=BINS)
     return float(np.abs(excess).sum() / len(actual))
+
+
+def log_loss(probabilities: Probabilities, actual: Classes) -> float:
+    """Mean of -log(probability of the true class)."""
+    of_truth = np.where(actual, probabilities, 1 - probabilities)
+    return float(-np.mean(np.log(np.clip(of_truth, SMALLEST, 1))))
 
 
 def bin_of(probabilities: Probabilities) -> npt.NDArray[np.int64]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from scipy.stats import binomtest
-
-from nnunet_mgcl.evaluation.bootstrap import LEVEL
 from nnunet_mgcl.evaluation.probability_metrics import BINS, Classes, Probabilities, bin_of
+from nnunet_mgcl.evaluation.wilson import wilson
 
 
 def reliability(probabilities: Probabilities, actual: Classes) -> list[dict[str, Any]]:
@@ -30,13 +28,12 @@ def reliability(probabilities: Probabilities, actual: Classes) -> list[dict[str,
         if not cases:
             points.append(point | dict.fromkeys(("mean_probability", "frequency", "ci95")))
             continue
-        low, high = binomtest(positive, cases).proportion_ci(LEVEL, method="wilson")
         points.append(
             point
             | {
                 "mean_probability": float(probabilities[own].mean()),
                 "frequency": positive / cases,
-                "ci95": [float(low), float(high)],
+                "ci95": wilson(positive, cases),
             }
         )
     return points

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,8 @@ class TSSCases:
         self,
         folds: Sequence[int],
         names: Sequence[str],
-        measure: Callable[[np.ndarray], dict[str, Any]],
+        measure: Callable[[np.ndarray, Classes], Mapping[str, Any]],
+        values: np.ndarray,
         judged: Classes | None = None,
     ) -> dict[str, Any]:
         """Measures for each fold, over the folds and pooled.
@@ -60,7 +61,8 @@ class TSSCases:
         Args:
             folds: The evaluated folds.
             names: Of the measures.
-            measure: Takes indices of cases.
+            measure: Takes values and classes of some cases.
+            values: `(N,)`, what is predicted.
             judged: `(N,)`, which cases count; None: all.
 
         Returns:
@@ -71,11 +73,11 @@ class TSSCases:
         per_fold = {}
         for fold in folds:
             own = np.flatnonzero((self.folds == fold) & judged)
-            values = measure(own)
-            per_fold[str(fold)] = {"cases": len(own), "reason": self._reason(own)} | {n: values[n] for n in names}
+            found = measure(values[own], self.actual[own])
+            per_fold[str(fold)] = {"cases": len(own), "reason": self._reason(own)} | {n: found[n] for n in names}
         everyone = np.flatnonzero(judged)
-        resamples = draws([self.patients[i] for i in everyone])
-        pooled, samples = measure(everyone), [measure(everyone[draw]) for draw in resamples]
+        resamples = [everyone[draw] for draw in draws([self.patients[i] for i in everyone])]
+        pooled, *samples = (measure(values[own], self.actual[own]) for own in (everyone, *resamples))
         intervals = {
             name: NO_INTERVAL if pooled[name] is None else interval([sample[name] for sample in samples])
             for name in names

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from nnunet_mgcl.data.splits import Split
-from nnunet_mgcl.evaluation.bootstrap import ALL_ALIKE, LEVEL
+from nnunet_mgcl.evaluation.bootstrap import ALL_ALIKE
 from nnunet_mgcl.evaluation.calibration_summary import FoldMaps, summarise_calibration
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.metrics import rates
 from nnunet_mgcl.evaluation.probability_metrics import MEASURES, Probabilities, probability_metrics
 from nnunet_mgcl.evaluation.thresholds import Rule, out_of_fold_threshold, sensitivity_at_least, youden
 from nnunet_mgcl.evaluation.tss_cases import TSSCases
+from nnunet_mgcl.evaluation.wilson import wilson
 
 RATES = ("ACC", "SEN", "SPE")
 
@@ -56,9 +56,7 @@ def summarise_tss(
         "positive": int(data.actual.sum()),
         "patients": len(set(data.patients)),
         "unknown_tss": len(cases) - len(data.names),
-        "measures": data.summarise(
-            folds, MEASURES, lambda i: probability_metrics(data.probabilities[i], data.actual[i])
-        ),
+        "measures": data.summarise(folds, MEASURES, probability_metrics, data.probabilities),
         "operating_points": {name: _operating_point(data, *point) for name, point in points.items()},
         "calibration": summarise_calibration(data, maps),
     }
@@ -68,16 +66,12 @@ def _operating_point(data: TSSCases, probabilities: Probabilities, chosen: Thres
     """Rates where each fold's cases are judged by a threshold of their own; a fold without one is left out."""
     limits = np.array([np.nan if chosen[fold][0] is None else chosen[fold][0] for fold in data.folds], dtype=float)
     positive, judged = probabilities >= limits, ~np.isnan(limits)
-    summary = data.summarise(list(chosen), RATES, lambda i: rates(positive[i], data.actual[i]), judged)
+    summary = data.summarise(list(chosen), RATES, rates, positive, judged)
     counted = {"ACC": judged, "SEN": judged & data.actual, "SPE": judged & ~data.actual}
     for rate, which in counted.items():
-        own, n = summary["pooled"][rate], int(which.sum())
-        summary["pooled"][rate] = own | {"n": n} | (_wilson(own["value"], n) if own["ci_reason"] == ALL_ALIKE else {})
+        own = summary["pooled"][rate]
+        own["n"] = int(which.sum())
+        if own["ci_reason"] == ALL_ALIKE:  # 5 of 5 hits do not prove that every one will be
+            own |= {"ci95": wilson(round(own["value"] * own["n"]), own["n"]), "ci_method": "wilson", "ci_reason": None}
     thresholds = {str(fold): {"value": value, "reason": reason} for fold, (value, reason) in chosen.items()}
     return {"thresholds": thresholds, **summary}
-
-
-def _wilson(rate: float, n: int) -> dict[str, Any]:
-    """Interval of a rate where the bootstrap has none: 5 of 5 hits do not prove that every one will be."""
-    low, high = binomtest(round(rate * n), n).proportion_ci(LEVEL, method="wilson")
-    return {"ci95": [float(low), float(high)], "ci_method": "wilson", "ci_reason": None}

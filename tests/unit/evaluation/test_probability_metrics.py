@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import log_loss as sklearn_log_loss
 
 from nnunet_mgcl.evaluation.probability_metrics import BINS, probability_metrics
 
@@ -32,6 +33,8 @@ def test_measures_agree_with_scikit_learn(probabilities, actual) -> None:
     assert metrics["AUROC"] == pytest.approx(roc_auc_score(actual, probabilities))
     assert metrics["AP"] == pytest.approx(average_precision_score(actual, probabilities))
     assert metrics["Brier"] == pytest.approx(brier_score_loss(actual, probabilities))
+    clipped = np.clip(probabilities, 1e-6, 1 - 1e-6)
+    assert metrics["log_loss"] == pytest.approx(sklearn_log_loss(actual, clipped, labels=[False, True]), abs=2e-6)
     frequency, mean = calibration_curve(actual, probabilities, n_bins=BINS)  # of the bins that hold a case
     edges = np.linspace(0, 1, BINS + 1)
     edges[0] = -1
