@@ -24,30 +24,23 @@ def read_comparable(models: Sequence[Path], folds: Sequence[int] | None) -> list
     """
     if len({model.resolve() for model in models}) < len(models):
         raise UserError("models", "one of them twice", "different models", "name each once")
-    paths = [_path(model, folds) for model in models]
-    contents = [_read(path) for path in paths]
-    for path, content in zip(paths[1:], contents[1:], strict=True):
-        _require_same(paths[0], contents[0], path, content)
-    return contents
+    first, *others = (_read(model, folds) for model in models)
+    for other in others:
+        _require_same(*first, *other)
+    return [content for _, content in (first, *others)]
 
 
-def _path(model: Path, folds: Sequence[int] | None) -> Path:
+def _read(model: Path, folds: Sequence[int] | None) -> tuple[Path, dict[str, Any]]:
     """The evaluation of these folds; they may be all folds of the split without being called so."""
-    whole = evaluation_path(model, [], True)
-    content, _ = read_evaluation(whole)
-    if folds is None or (isinstance(content, dict) and content.get("folds") == list(folds)):
-        return whole
-    return evaluation_path(model, folds, False)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    remedy = "run mgcl evaluate with the -d, -tr, -p and -c of this folder, and the same -f"
-    if not path.is_file():
-        raise UserError(path, "no such file", "an evaluated model", remedy)
+    path = evaluation_path(model, [], True)
     content, why = read_evaluation(path)
-    if why:
-        raise UserError(path, why, "a current evaluation", remedy)
-    return content
+    if folds is not None and (content is None or content["folds"] != list(folds)):
+        path = evaluation_path(model, folds, False)
+        content, why = read_evaluation(path)
+    if content is None or why:
+        remedy = "run mgcl evaluate with the -d, -tr, -p and -c of this folder, and the same -f"
+        raise UserError(path, str(why), "a current evaluation", remedy)
+    return path, content
 
 
 def _require_same(first_path: Path, first: dict[str, Any], path: Path, content: dict[str, Any]) -> None:

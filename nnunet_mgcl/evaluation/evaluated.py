@@ -49,9 +49,11 @@ def current_evaluation(run: ValidatedRun) -> dict[str, Any]:
     """
     path = own_path(run)
     content, why = read_evaluation(path)
-    if why := why or _why_not_of(run, content, path):
+    if content is None or (why := why or _why_not_of(run, content, path)):
         print(f"{path.name}: {why}; evaluating")
-        return evaluate(run, *_settings(content))[0]
+        earlier = content["settings"] if content else {}
+        tolerance = earlier.get("surface_dice_tolerance_mm", TOLERANCE)
+        return evaluate(run, tolerance, earlier.get("sensitivity", SENSITIVITY))[0]
     if len(run.folds) == len(run.splits) and not _is_stored(run, content["tss"]):
         print(store_calibration(run.model, content["tss"], run.folds, True))
     return content
@@ -78,14 +80,3 @@ def _is_stored(run: ValidatedRun, tss: dict[str, Any]) -> bool:
     if own is None or not isinstance(stored, dict):
         return own is stored
     return all(stored.get(key) == own[key] for key in (*Calibration.model_fields, "reliability"))
-
-
-def _settings(content: Any) -> tuple[float, float]:
-    """Tolerance and sensitivity of an earlier evaluation, whoever wrote it, or the defaults."""
-    settings = content.get("settings") if isinstance(content, dict) else None
-    earlier = settings if isinstance(settings, dict) else {}
-    tolerance, sensitivity = earlier.get("surface_dice_tolerance_mm"), earlier.get("sensitivity")
-    return (
-        tolerance if isinstance(tolerance, int | float) and tolerance >= 0 else TOLERANCE,
-        sensitivity if isinstance(sensitivity, int | float) and 0 < sensitivity <= 1 else SENSITIVITY,
-    )

@@ -30,8 +30,8 @@ TSS_KEYS = ("cases", "measures", "operating_points", "calibration")
 OTHER_KEYS = "not the content that this version writes"
 
 
-def read_evaluation(path: Path) -> tuple[Any, str | None]:
-    """The content, as far as it can be read, and why it is of no use, in words; None where it is current.
+def read_evaluation(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """The content, where this version wrote it, and why it is of no use, in words; None where it is current.
 
     Args:
         path: `evaluation.json` in its results folder, whose validations may have changed since.
@@ -42,7 +42,9 @@ def read_evaluation(path: Path) -> tuple[Any, str | None]:
         content = read_json(path)
     except UserError as error:
         return None, error.found
-    return content, _unusable(content) or _outdated(path, content)
+    if why := _unusable(content):
+        return None, why
+    return content, _outdated(path, content)
 
 
 def newer(files: Iterable[Path], path: Path) -> Path | None:
