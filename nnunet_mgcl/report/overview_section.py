@@ -9,7 +9,7 @@ from nnunet_mgcl.evaluation.evaluation_tables import reasons
 from nnunet_mgcl.evaluation.tables import number
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.report.section import Section, Table
-from nnunet_mgcl.report.wording import MEASURES, between, spread
+from nnunet_mgcl.report.wording import MEASURES, between, no_skill, spread
 
 TSS_MEASURES, TSS_RATES = ("AUROC", "Brier"), ("ACC", "SEN", "SPE")
 
@@ -71,7 +71,7 @@ def _headline(content: dict[str, Any], level: str) -> Table:
     for target, own in content["segmentation"].items():
         dice = own["dice"]["cases"]
         rows.append(
-            (f"Dice, {target}", str(dice["n"]), number(dice["mean"]), between(dice["ci95"]),
+            (f"Dice, {target}", str(dice["n"]), number(dice["mean"]), between(dice["ci95"]), "",
              spread(own["dice"]["folds"]))
         )  # fmt: skip
     tss = content["tss"]
@@ -79,12 +79,13 @@ def _headline(content: dict[str, Any], level: str) -> Table:
         rows += [_tss_row(tss["measures"], measure, "") for measure in TSS_MEASURES]
         half = tss["operating_points"]["0.5"]
         rows += [_tss_row(half, measure, " at 0.5") for measure in TSS_RATES]
-    return Table("Headline numbers", ("", "cases", "value", f"{level} interval", "mean ± sd over folds"), tuple(rows))
+    columns = ("", "cases", "value", f"{level} interval", "no skill", "mean ± sd over folds")
+    return Table("Headline numbers", columns, tuple(rows))
 
 
 def _tss_row(block: dict[str, Any], measure: str, where: str) -> tuple[str, ...]:
     own, cases = block["pooled"][measure], block["pooled"]["cases"]
     return (
         f"TSS, {MEASURES[measure]}{where}", str(own.get("n", cases)), number(own["value"]), between(own["ci95"]),
-        spread(block["folds"][measure]),
+        no_skill(own), spread(block["folds"][measure]),
     )  # fmt: skip

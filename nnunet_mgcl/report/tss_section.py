@@ -17,6 +17,7 @@ from nnunet_mgcl.report.wording import (
     between,
     counted,
     fold_names,
+    no_skill,
     number,
     operating_point,
     spread,
@@ -40,7 +41,10 @@ def tss_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     if reason := tss["measures"]["pooled"]["reason"]:
         text.append(f"There is no ROC curve, and AUROC and average precision are undefined: {reason}.")
     else:
-        text.append("No skill: what always predicting the frequency of positive cases would reach.")
+        text.append(
+            "No skill: what always predicting the frequency of positive cases would reach, or the accuracy of always "
+            "naming the larger class. A calibration error, a sensitivity and a specificity have no such value."
+        )
     text += _about_calibration(run, tss)
     tables = [_threshold_free(tss), _operating_points(tss)]
     if "calibration" in tss and tss["calibration"]["measures"]["calibrated"]["pooled"]["cases"]:
@@ -97,14 +101,10 @@ def _threshold_free(tss: dict[str, Any]) -> Table:
         pooled = tss["measures"]["pooled"]
         rows.append(
             (MEASURES[measure], number(pooled[measure]["value"]), between(pooled[measure]["ci95"]),
-             _no_skill(pooled[measure]), spread(tss["measures"]["folds"][measure]))
+             no_skill(pooled[measure]), spread(tss["measures"]["folds"][measure]))
         )  # fmt: skip
     columns = ("", "all cases", "95 % interval", "no skill", "mean ± sd over folds")
     return Table("At no threshold", columns, tuple(rows))
-
-
-def _no_skill(pooled: dict[str, Any]) -> str:
-    return number(pooled.get("no_skill"))
 
 
 def _operating_points(tss: dict[str, Any]) -> Table:
@@ -115,9 +115,9 @@ def _operating_points(tss: dict[str, Any]) -> Table:
         pooled = point["pooled"]
         rows.append(
             (_upper(operating_point(name)), " to ".join(span) or "none", str(pooled["cases"]),
-             *(with_interval(pooled[rate]) for rate in RATES))
+             *(with_interval(pooled[rate]) for rate in RATES), no_skill(pooled["ACC"]))
         )  # fmt: skip
-    columns = ("", "thresholds", "cases", *(MEASURES[rate] for rate in RATES))
+    columns = ("", "thresholds", "cases", *(MEASURES[rate] for rate in RATES), "Accuracy, no skill")
     return Table("Operating points, all cases (95 % interval)", columns, tuple(rows))
 
 
@@ -133,7 +133,7 @@ def _calibration(measures: dict[str, Any]) -> Table:
         for kind, own in measures.items()
     ]
     raw = measures["raw"]["pooled"]
-    rows.append(("No skill", str(raw["cases"]), *(_no_skill(raw[name]) for name in names)))
+    rows.append(("No skill", str(raw["cases"]), *(no_skill(raw[name]) for name in names)))
     return Table(
         "Calibration, on the same cases (95 % interval)",
         ("Probabilities", "cases", *(MEASURES[name] for name in names)),

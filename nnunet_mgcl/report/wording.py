@@ -50,6 +50,11 @@ def with_interval(value: dict[str, Any], measure: str = "") -> str:
     return text if value["ci95"] is None else f"{text} ({between(value['ci95'], measure)})"
 
 
+def no_skill(pooled: dict[str, Any]) -> str:
+    """What is reached without looking at a case; empty where a measure or its cases have no such value."""
+    return number(pooled["no_skill"]) if "no_skill" in pooled else ""
+
+
 def spread(value: dict[str, Any], measure: str = "") -> str:
     """Mean and sd; without an sd the mean alone: `0.844 ± 0.029`."""
     return mean_sd(value, measure)
