@@ -20,7 +20,10 @@ def overview_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     level = f"{resampling['level']:.0%}".replace("%", "\u00a0%")
     text = (
         "Every case was predicted by the model of the fold that did not train on it. Intervals hold "
-        f"{level} of the results on {resampling['resamples']} resamples of the patients (bootstrap)."
+        f"{level} of the results on {resampling['resamples']} resamples of the patients (bootstrap). They are for these "
+        "trained models: another training is not in them; for that see the sd over folds. All numbers are of single "
+        "folds' models, while mgcl predict takes the mean of all folds. No skill is what can be reached without "
+        "looking at a case."
     )
     notes = [line[0].upper() + line[1:] for line in reasons(content)]
     if len({case["patient"] for case in content["cases"]}) < 2:

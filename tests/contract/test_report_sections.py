@@ -365,6 +365,8 @@ def test_numbers_are_those_of_the_evaluation(make_run, sections_of, write_mask) 
     sections = sections_of(model)
     content = json.loads((model / "evaluation.json").read_text())
     dice = content["segmentation"]["lesion"]["dice"]
+    text = sections["Overview"].text[0]
+    assert "another training is not in them" in text and "mgcl predict takes the mean of all folds" in text
     headline = {row[0]: row[1:] for row in sections["Overview"].tables[0].rows}
     assert headline["Dice, lesion"] == (
         str(dice["cases"]["n"]), f"{dice['cases']['mean']:.3f}", "{:.3f} to {:.3f}".format(*dice["cases"]["ci95"]), "",
