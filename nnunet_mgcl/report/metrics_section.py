@@ -17,8 +17,9 @@ def metrics_section(content: dict[str, Any]) -> Section:
         "Dice and surface Dice (surfaces within "
         f"{tolerance:g} mm) and lesion F1 (whole lesions found) are best at 1; volume difference and HD95 (the 95th "
         "percentile of the distances between the surfaces) at 0. A case in which one mask is empty counts with the "
-        "worst value (HD95: the image diagonal, which can dominate the mean, so look at the median too); a case in "
-        "which both are is left out of all but the volumes. docs/evaluation.md defines every measure.",
+        "worst value (HD95: the image diagonal, which can dominate the mean, so look at the median too), but for the "
+        "volume difference, which has none: it is the volume of what was missed or made up. A case in which both are "
+        "is left out of all but the volumes. docs/evaluation.md defines every measure.",
         "So it depends on the model which cases without a lesion have a Dice: one in which it finds none is left out, "
         "one with a false positive counts 0. Compare models with mgcl compare, which uses the cases that are defined "
         "in both.",
