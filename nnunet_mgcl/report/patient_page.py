@@ -113,6 +113,10 @@ def _volumes(run: ValidatedRun, patient: Patient) -> Section:
         for name, own in patient.scores.items()
     ]
     text = (
-        ("Undefined: neither reference nor prediction has a lesion.",) if any("undefined" in r for r in scored) else ()
+        ["Undefined: neither reference nor prediction has a lesion."] if any("undefined" in r for r in scored) else []
     )
-    return Section(title, text, (Table("Volumes and overlap", columns, tuple(scored)),))
+    for name, own in patient.scores.items():
+        if bool(own["lesions"]) != bool(own["predicted_lesions"]):
+            why = "nothing was found" if own["lesions"] else "there was nothing to find"
+            text.append(f"HD95 of {name}: the image diagonal, as {why}.")
+    return Section(title, tuple(text), (Table("Volumes and overlap", columns, tuple(scored)),))

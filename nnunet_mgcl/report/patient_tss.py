@@ -20,7 +20,11 @@ def tss_section(patient: Patient) -> Section:
     sentence = in_words(tss)
     with figure_style():
         figure = _scale(tss)
-    caption = "The probability of TSS < 4.5 h; right of the dashed line, at 0.5, it is the likelier answer."
+    caption = "The probability of TSS < 4.5 h. "
+    if tss.calibration:
+        caption += "Right of the dashed line, at 0.5, it is the likelier answer."
+    else:
+        caption += "The dashed line, at 0.5, is the threshold of predicted_class; this probability is not calibrated."
     if tss.calibration and len(tss.folds) > 1:
         caption += " Each fold's is calibrated as the mean is; the square is the mean of the raw ones."
     picture = Picture(f"case_{patient.case}_tss", figure, caption, sentence)

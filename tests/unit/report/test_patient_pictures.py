@@ -228,6 +228,27 @@ class TestPatient:
         assert "own (raw) probability is 0.61" in text and "true TSS: less than 4.5 h" in text
         assert "The other folds did" in text and "different classes" not in text
 
+    @pytest.mark.parametrize("calibrated", [0.72, None])
+    def test_only_a_calibrated_probability_says_which_answer_is_likelier(self, make_run, calibrated) -> None:
+        made = make_run(tss={"tss_class": 1, "probability": 0.61, "calibrated_probability": calibrated})
+        sections = patient_sections(*made, "case_1", None, None)
+        caption = next(s for s in sections if s.title.startswith("Time")).pictures[0].caption
+        assert ("likelier answer" in caption) == bool(calibrated)
+        assert ("threshold of predicted_class" in caption) == (not calibrated)
+
+    @pytest.mark.parametrize(
+        ("predicted", "reference", "why"),
+        [(False, True, "nothing was found"), (True, False, "there was nothing to find"), (True, True, None)],
+    )
+    def test_an_image_diagonal_is_explained(self, make_run, predicted, reference, why) -> None:
+        run, content = make_run()
+        lesion = volumes()[1] > 0
+        scores = segmentation_metrics(lesion & predicted, lesion & reference, SPACING[::-1], 2.0)
+        content["cases"][0]["targets"] = {"lesion": scores}
+        text = words(patient_sections(run, content, "case_1", None, None))
+        assert (f"HD95 of lesion: the image diagonal, as {why}." in text) == bool(why)
+        assert ("image diagonal" in text) == bool(why)
+
     def test_validated_case_is_shown_raw_where_the_model_is_not_calibrated(self, make_run) -> None:
         run, content = make_run(tss={"tss_class": 1, "probability": 0.61, "calibrated_probability": 0.42})
         content["tss"] = {"calibration": {"reason": None}}
