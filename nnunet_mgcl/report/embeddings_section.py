@@ -64,7 +64,7 @@ def _undefined(phase: str, clouds: Mapping[str, Cloud]) -> list[str]:
 
 
 def _introduction(fold: TrainedFold) -> tuple[str, str]:
-    configuration, config = fold.run.plans.get_configuration(fold.run.configuration), fold.config.fine
+    configuration, config = fold.run.plan, fold.config.fine
     chosen = sources(fold, fold.branches[0])
     size = " x ".join(map(str, configuration.patch_size))
     what = f"{len(chosen)} of {len(fold.cases)} validation cases of fold {fold.fold}"

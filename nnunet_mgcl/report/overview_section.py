@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.evaluation.evaluation_tables import reasons
 from nnunet_mgcl.evaluation.tables import number
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.plans import channel_names
 from nnunet_mgcl.report.section import Section, Table
 from nnunet_mgcl.report.wording import MEASURES, between, no_skill, spread
 
@@ -20,9 +20,9 @@ def overview_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     level = f"{resampling['level']:.0%}".replace("%", "\u00a0%")
     text = (
         "Every case was predicted by the model of the fold that did not train on it. Intervals hold "
-        f"{level} of the results on {resampling['resamples']} resamples of the patients (bootstrap). They are for these "
-        "trained models: another training is not in them; for that see the sd over folds. All numbers are of single "
-        "folds' models, while mgcl predict takes the mean of all folds. No skill is what can be reached without "
+        f"{level} of the results on {resampling['resamples']} resamples of the patients (bootstrap). They are for "
+        "these trained models: another training is not in them; for that see the sd over folds. All numbers are of "
+        "single folds' models, while mgcl predict takes the mean of all folds. No skill is what can be reached without "
         "looking at a case."
     )
     notes = [line[0].upper() + line[1:] for line in reasons(content)]
@@ -53,13 +53,9 @@ def _facts(run: ValidatedRun, content: dict[str, Any]) -> Table:
 
 
 def _modalities(run: ValidatedRun) -> str:
-    """Each branch with its channels; a stock trainer has channels only."""
-    names = run.dataset_json.get("channel_names", run.dataset_json.get("modality", {}))
-    block = run.plans.get_configuration(run.configuration).configuration.get("mgcl", {})
-    modalities = MGCLConfig.model_validate(block).modalities or {}
-    if not modalities:
-        return ", ".join(names.values())
-    own = {name: ", ".join(names[str(channel)] for channel in channels) for name, channels in modalities.items()}
+    """Each modality with its channels."""
+    names = channel_names(run.dataset_json)
+    own = {name: ", ".join(names[channel] for channel in channels) for name, channels in run.modalities.items()}
     return "; ".join(name if name == channels else f"{name} ({channels})" for name, channels in own.items())
 
 

@@ -85,7 +85,7 @@ def _encoders(fold: TrainedFold) -> list[dict[str, nn.Module]]:
 
 def _perceive(fold: TrainedFold, encoders: Sequence[dict[str, nn.Module]], name: str) -> Perceived:
     case = FoldCase.load(fold, name)
-    configuration = fold.run.plans.get_configuration(fold.run.configuration)
+    configuration = fold.run.plan
     slices = np.flatnonzero(case.lesion.any(axis=(1, 2))).tolist() or [largest_slice(case.lesions)]
     window = Window.around(case.lesion, tuple(slices), tuple(configuration.patch_size))
     chunk = encoder_chunk(configuration)

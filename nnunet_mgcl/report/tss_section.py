@@ -47,7 +47,7 @@ def tss_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
         )
     text += _about_calibration(run, tss)
     tables = [_threshold_free(tss), _operating_points(tss)]
-    if "calibration" in tss and tss["calibration"]["measures"]["calibrated"]["pooled"]["cases"]:
+    if tss["calibration"]["measures"]["calibrated"]["pooled"]["cases"]:
         tables.append(_calibration(tss["calibration"]["measures"]))
     return Section(TITLE, tuple(text), tuple(tables), _pictures(run, content))
 
@@ -58,8 +58,7 @@ def _pictures(run: ValidatedRun, content: dict[str, Any]) -> tuple[Picture, ...]
     known = [c for c in content["cases"] if c["tss_class"] is not None and c["probability"] is not None]
     if not tss["measures"]["pooled"]["reason"]:
         pictures.append(roc_picture(known, tss))
-    if "calibration" in tss:
-        pictures.append(reliability_picture(tss["calibration"]["reliability"]))
+    pictures.append(reliability_picture(tss["calibration"]["reliability"]))
     assert run.tss_table is not None  # or there would be a reason
     hours = {case["case"]: run.tss_table.hours(case["case"]) for case in known}
     if any(value is not None for value in hours.values()):
@@ -69,8 +68,6 @@ def _pictures(run: ValidatedRun, content: dict[str, Any]) -> tuple[Picture, ...]
 
 def _about_calibration(run: ValidatedRun, tss: dict[str, Any]) -> list[str]:
     """What was calibrated, and why something was not."""
-    if "calibration" not in tss:
-        return ["There is no reliability diagram: an older version wrote evaluation.json; run mgcl evaluate again."]
     calibration = tss["calibration"]
     if len(run.folds) < len(run.splits) and KEY in run.plans.plans:
         lines = [
