@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from nnunet_mgcl.evaluation.evaluation_tables import reasons
-from nnunet_mgcl.evaluation.tables import number
+from nnunet_mgcl.evaluation.tables import mean_sd, number
+from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.plans import channel_names
 from nnunet_mgcl.report.section import Section, Table
-from nnunet_mgcl.report.wording import MEASURES, between, no_skill, spread
+from nnunet_mgcl.report.wording import MEASURES, between, no_skill
 
-TSS_MEASURES, TSS_RATES = ("AUROC", "Brier"), ("ACC", "SEN", "SPE")
+TSS_MEASURES = ("AUROC", "Brier")
 
 
 def overview_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
@@ -71,13 +72,13 @@ def _headline(content: dict[str, Any], level: str) -> Table:
         dice = own["dice"]["cases"]
         rows.append(
             (f"Dice, {target}", str(dice["n"]), number(dice["mean"]), between(dice["ci95"]), "",
-             spread(own["dice"]["folds"]))
+             mean_sd(own["dice"]["folds"]))
         )  # fmt: skip
     tss = content["tss"]
     if not tss["reason"]:
         rows += [_tss_row(tss["measures"], measure, "") for measure in TSS_MEASURES]
         half = tss["operating_points"]["0.5"]
-        rows += [_tss_row(half, measure, " at 0.5") for measure in TSS_RATES]
+        rows += [_tss_row(half, measure, " at 0.5") for measure in RATES]
     columns = ("", "cases", "value", f"{level} interval", "no skill", "mean ± sd over folds")
     return Table("Headline numbers", columns, tuple(rows))
 
@@ -86,5 +87,5 @@ def _tss_row(block: dict[str, Any], measure: str, where: str) -> tuple[str, ...]
     own, cases = block["pooled"][measure], block["pooled"]["cases"]
     return (
         f"TSS, {MEASURES[measure]}{where}", str(own.get("n", cases)), number(own["value"]), between(own["ci95"]),
-        no_skill(own), spread(block["folds"][measure]),
+        no_skill(own), mean_sd(block["folds"][measure]),
     )  # fmt: skip

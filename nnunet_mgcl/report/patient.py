@@ -12,11 +12,8 @@ from nnunet_mgcl.errors import UserError, some, suggestion
 from nnunet_mgcl.evaluation.stored_calibration import KEY, stored_calibration
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
-from nnunet_mgcl.inference.tss_report import read_rows
+from nnunet_mgcl.inference.tss_report import FOLD, read_rows
 from nnunet_mgcl.report.predicted_folder import require_new, require_same_model
-
-FOLD = "probability_fold_"
-"""How the columns of the folds begin."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from nnunet_mgcl.evaluation.probability_metrics import MEASURES as THRESHOLD_FREE
 from nnunet_mgcl.evaluation.stored_calibration import KEY
+from nnunet_mgcl.evaluation.tables import mean_sd, number
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.report.hours_picture import hours_picture
@@ -14,13 +15,12 @@ from nnunet_mgcl.report.roc_picture import roc_picture
 from nnunet_mgcl.report.section import Picture, Section, Table
 from nnunet_mgcl.report.wording import (
     MEASURES,
+    METHODS,
     between,
     counted,
     fold_names,
     no_skill,
-    number,
     operating_point,
-    spread,
     with_interval,
 )
 
@@ -78,7 +78,7 @@ def _about_calibration(run: ValidatedRun, tss: dict[str, Any]) -> list[str]:
         lines = [f"The probabilities are not calibrated: {calibration['reason']}."]
     else:
         lines = [
-            f"mgcl predict calibrates by {METHODS.get(calibration['method'], calibration['method'])}, fitted on the "
+            f"mgcl predict calibrates by {METHODS[calibration['method']]}, fitted on the "
             f"out-of-fold predictions of {counted(calibration['cases'], 'case')}. Here each fold's cases are "
             "calibrated without themselves, by a map fitted on the fold's training cases."
         ]
@@ -89,16 +89,13 @@ def _about_calibration(run: ValidatedRun, tss: dict[str, Any]) -> list[str]:
     return lines
 
 
-METHODS = {"platt": "Platt scaling", "isotonic": "isotonic regression"}
-
-
 def _threshold_free(tss: dict[str, Any]) -> Table:
     rows = []
     for measure in THRESHOLD_FREE:
         pooled = tss["measures"]["pooled"]
         rows.append(
             (MEASURES[measure], number(pooled[measure]["value"]), between(pooled[measure]["ci95"]),
-             no_skill(pooled[measure]), spread(tss["measures"]["folds"][measure]))
+             no_skill(pooled[measure]), mean_sd(tss["measures"]["folds"][measure]))
         )  # fmt: skip
     columns = ("", "all cases", "95 % interval", "no skill", "mean ± sd over folds")
     return Table("At no threshold", columns, tuple(rows))
