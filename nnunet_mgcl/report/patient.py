@@ -62,12 +62,7 @@ class Patient:
 
 
 def validated_patient(run: ValidatedRun, content: Mapping[str, Any], name: str) -> Patient:
-    """A case of the cross-validation, with what the fold that validated it has made of it.
-
-    Raises:
-        UserError: There is no such case.
-    """
-    require_validated(run, name)
+    """A case of the cross-validation (`require_validated`), with what the fold that validated it has made of it."""
     case = next(case for case in content["cases"] if case["case"] == name)
     file = f"{name}{run.dataset_json['file_ending']}"
     return Patient(
