@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.head import head_mask
+from nnunet_mgcl.data.head import head_mask
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.phases.context import Branch
 from nnunet_mgcl.report.network_view import NetworkView
