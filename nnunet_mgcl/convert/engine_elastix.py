@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.head import head_mask
+from nnunet_mgcl.data.head import head_mask
 from nnunet_mgcl.errors import UserError, reason
 
 SETTINGS = {

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.head import head_mask
+from nnunet_mgcl.data.head import head_mask
 from nnunet_mgcl.errors import UserError
 
 BINS = 32

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from scipy.ndimage import map_coordinates
 
 from nnunet_mgcl.convert.grid import Grid
-from nnunet_mgcl.convert.head import head_mask
+from nnunet_mgcl.data.head import head_mask
 
 BINS = 32
 

@@ -12,8 +12,8 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.convert import engine_elastix, engine_sitk
 from nnunet_mgcl.convert.grid import Grid, common_grid, resample
-from nnunet_mgcl.convert.head import head_centre
 from nnunet_mgcl.convert.mutual_information import MutualInformation
+from nnunet_mgcl.data.head import bright
 from nnunet_mgcl.errors import UserError
 
 Engine = Literal["sitk", "elastix"]
@@ -85,7 +85,7 @@ def register(fixed: sitk.Image, moving: sitk.Image, *, engine: Engine) -> Regist
     before, after = measure(sitk.Euler3DTransform()), measure(transform)
     if after < UNCHANGED * before:
         transform = sitk.Euler3DTransform()
-    return Registration(transform, before, after, _motion(transform, head_centre(fine[0])), engine)
+    return Registration(transform, before, after, _motion(transform, _head_centre(fine[0])), engine)
 
 
 def doubts(registration: Registration, *, max_shift: float, max_rotation: float) -> list[str]:
@@ -132,13 +132,18 @@ def _simplify(image: sitk.Image, spacing: float) -> sitk.Image:
 
 def _starts(fixed: sitk.Image, moving: sitk.Image) -> Iterator[sitk.Euler3DTransform]:
     """Shifts without rotation: as the headers say, middle on middle, head on head."""
-    head = head_centre(fixed)
+    head = _head_centre(fixed)
     middle = Grid.of(moving).centre - Grid.of(fixed).centre
-    for shift in (np.zeros(3), middle, head_centre(moving) - head):
+    for shift in (np.zeros(3), middle, _head_centre(moving) - head):
         start = sitk.Euler3DTransform()
         start.SetCenter(head.tolist())
         start.SetTranslation(shift.tolist())
         yield start
+
+
+def _head_centre(image: sitk.Image) -> np.ndarray:
+    """`(3,)` mm: the mean place of the voxels that are brighter than the mean."""
+    return Grid.of(image).point(np.argwhere(bright(image))[:, ::-1].mean(axis=0))
 
 
 def _best_start(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
@@ -177,6 +177,11 @@ class ValidatedRun:
         return PlansManager(read_json(self.model / "plans.json"))
 
     @cached_property
+    def plan(self) -> ConfigurationManager:
+        """Its part of the configuration."""
+        return self.plans.get_configuration(self.configuration)
+
+    @cached_property
     def is_stock(self) -> bool:
         """Whether no trainer of this plugin trained it: these write the whole `mgcl` block, plans only parts of it."""
         if any(FoldLayout(self.model / f"fold_{fold}").phases.is_dir() for fold in self.folds):
@@ -189,7 +194,7 @@ class ValidatedRun:
 
     @property
     def _plan_block(self) -> dict[str, Any]:
-        return self.plans.get_configuration(self.configuration).configuration.get("mgcl", {})
+        return self.plan.configuration.get("mgcl", {})
 
     def _block(self, key: str) -> Any:
         """From the `mgcl` block of the plan; a stock trainer has none, but its dataset may."""

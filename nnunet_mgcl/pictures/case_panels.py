@@ -69,8 +69,7 @@ class CasePanels:
 
         Pictures of unknown sides may show anything; they are shown whole.
         """
-        (low_row, high_row), (low_column, high_column) = (self._extent(axis) for axis in (1, 2))
-        return (low_row, high_row), (low_column, high_column)
+        return self._extent(1), self._extent(2)
 
     def _extent(self, axis: int) -> tuple[float, float]:
         size, voxels = self.spacing[axis], self.panels[0].image.shape[axis]

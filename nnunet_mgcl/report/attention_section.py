@@ -72,7 +72,7 @@ def _modalities(fold: TrainedFold) -> list[str]:
 @torch.inference_mode()
 def _attention(fold: TrainedFold, case: str) -> np.ndarray:
     """`(m, M, M)` of one case, from the volume that the head reads."""
-    network, configuration = fold.network, fold.run.plans.get_configuration(fold.run.configuration)
+    network, configuration = fold.network, fold.run.plan
     volume, valid = fit_volume(_image(fold, case), volume_geometry(fold.config, fold.is_3d))
     features = network.tss_features(volume[None].to(fold.device), encoder_chunk(configuration))
     assert network.tss is not None and isinstance(network.tss.head, MRFF)
@@ -153,7 +153,7 @@ def _regions(fold: TrainedFold) -> np.ndarray:
     """The sub-region of each voxel `(H, W)` of what the head reads."""
     level, config = fold.network.level, fold.config.tss
     assert level is not None and config.size is not None
-    levels = fold.run.plans.get_configuration(fold.run.configuration).pool_op_kernel_sizes[: level.index + 1]
+    levels = fold.run.plan.pool_op_kernel_sizes[: level.index + 1]
     rows, columns = np.prod(levels, axis=0)[-2:].tolist()
     height, width = config.size
     return region_numbers((height, width), (rows, columns), (level.height, level.width), config.grid)

@@ -77,7 +77,7 @@ def _analysis(title: str, make: Callable[[TrainedFold], Section], fold: TrainedF
 
 def _why_not(run: ValidatedRun, fold: int) -> str | None:
     layout = FoldLayout(run.model / f"fold_{fold}")
-    identifier = run.plans.get_configuration(run.configuration).data_identifier
+    identifier = run.plan.data_identifier
     if run.is_stock:
         return f"fold {fold} was not trained by a trainer of this plugin, so it has no phases and no head"
     if not (layout.root / "checkpoint_final.pth").is_file():

@@ -62,7 +62,7 @@ def curves_section(run: ValidatedRun) -> Section:
     phases = list(dict.fromkeys(phase for own in curves.values() for phase in own))
     names = list(dict.fromkeys(name for own in curves.values() for panel in own.values() for name in panel["curves"]))
     looks = {name: (CYCLE[i % len(CYCLE)], LINES[i % len(LINES)]) for i, name in enumerate(names)}
-    limit = resolved_config(run.plans.get_configuration(run.configuration)).pseudo_label.confidence
+    limit = resolved_config(run.plan).pseudo_label.confidence
     pictures = [
         _picture(
             phase,

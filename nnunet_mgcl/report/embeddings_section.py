@@ -8,14 +8,15 @@ from rich.progress import track
 
 from nnunet_mgcl.report.embeddings import MAX_POINTS, MAX_SLICES, MAX_VOLUMES, Cloud, embed, sources
 from nnunet_mgcl.report.embeddings_figure import draw_clouds
-from nnunet_mgcl.report.neighbours import NEIGHBOURS, NeighbourAccuracy, neighbour_accuracy, why_undefined
+from nnunet_mgcl.report.neighbours import NEIGHBOURS, SHUFFLES, NeighbourAccuracy, neighbour_accuracy, why_undefined
 from nnunet_mgcl.report.section import Picture, Section, Table
 from nnunet_mgcl.report.trained_fold import TrainedFold
 
 PHASES = ("coarse", "fine")
 TITLE = "What contrast has learned"
 COLUMNS = (
-    "modality", "stage", "kNN balanced accuracy", "kNN accuracy", "largest class", "samples", "with lesion", "patients",
+    "modality", "stage", "kNN balanced accuracy", "by chance", "kNN accuracy", "by chance", "largest class", "samples",
+    "with lesion", "patients",
 )  # fmt: skip
 
 Scores = Mapping[tuple[str, str], NeighbourAccuracy | None]
@@ -63,7 +64,7 @@ def _undefined(phase: str, clouds: Mapping[str, Cloud]) -> list[str]:
 
 
 def _introduction(fold: TrainedFold) -> tuple[str, str]:
-    configuration, config = fold.run.plans.get_configuration(fold.run.configuration), fold.config.fine
+    configuration, config = fold.run.plan, fold.config.fine
     chosen = sources(fold, fold.branches[0])
     size = " x ".join(map(str, configuration.patch_size))
     what = f"{len(chosen)} of {len(fold.cases)} validation cases of fold {fold.fold}"
@@ -81,9 +82,10 @@ def _introduction(fold: TrainedFold) -> tuple[str, str]:
         "that lie outside of the image are left out.",
         f"kNN: each sample is judged by the {NEIGHBOURS} samples of other patients that are nearest by angle. Balanced "
         "accuracy is the mean of sensitivity and specificity where a lesion is seen as soon as lesions are more "
-        "frequent among the neighbours than at large; 0.5 is chance. Accuracy is of the majority of the neighbours; "
-        "always naming the largest class would reach the share in that column. With few samples of one class both are "
-        "uncertain.",
+        "frequent among the neighbours than at large. Accuracy is of the majority of the neighbours; always naming the "
+        f"largest class would reach the share in that column. By chance: mean ± sd over {SHUFFLES} copies in which "
+        "each sample has another one's representation, so that it tells neither lesion nor patient. With few samples "
+        "of one class all of these are uncertain.",
     )
 
 
@@ -106,11 +108,16 @@ def _table(fold: TrainedFold, phase: str, clouds: Mapping[str, Cloud], scores: S
     rows = []
     for (name, stage), score in scores.items():
         lesion, patients = clouds[name].lesion, clouds[name].patients
-        accuracies = (f"{score.balanced:.2f}", f"{score.plain:.2f}") if score else ("undefined",) * 2
+        accuracies = _accuracies(score) if score else ("undefined",) * 4
         largest = f"{max(lesion.mean(), 1 - lesion.mean()):.2f}" if len(lesion) else "undefined"
         counts = (len(lesion), lesion.sum(), len(set(patients)))
         rows.append((name, stage, *accuracies, largest, *map(str, counts)))
     return Table(f"{phase.capitalize()}: {_unit(fold, phase)} among those of other patients", COLUMNS, tuple(rows))
+
+
+def _accuracies(score: NeighbourAccuracy) -> tuple[str, ...]:
+    own = ((score.balanced, score.balanced_by_chance), (score.plain, score.plain_by_chance))
+    return tuple(text for value, (mean, sd) in own for text in (f"{value:.2f}", f"{mean:.2f} ± {sd:.2f}"))
 
 
 def _picture(fold: TrainedFold, phase: str, clouds: Mapping[str, Cloud], scores: Scores) -> Picture:
@@ -125,7 +132,7 @@ def _picture(fold: TrainedFold, phase: str, clouds: Mapping[str, Cloud], scores:
         draw_clouds(clouds, heading, unit),
         f"t-SNE of {unit} of the validation cases of fold {fold.fold} (Fig. {number} of the paper). Each panel is laid "
         "out by itself: its axes, and how far groups lie apart, mean nothing. The number is the kNN balanced accuracy "
-        "of the representations, not of the picture; 0.5 is chance.",
+        "of the representations, not of the picture; the table says what is reached by chance.",
         f"Points of {unit} with and without lesion: {', '.join(clouds)}. kNN balanced accuracy: "
         f"{', '.join(defined) or 'undefined'}.",
     )

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.convert.head import head_mask
+from nnunet_mgcl.data.head import head_mask
+from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.phases.context import Branch
 from nnunet_mgcl.report.network_view import NetworkView
 from nnunet_mgcl.report.trained_fold import TrainedFold
@@ -44,7 +44,7 @@ class FoldCase:
             images.append(np.array(data[:], dtype=np.float32))
             lesion, annotated = _lesion(branch, target)
             lesions.append(lesion)
-        spacing = _spacing(fold.run.plans, fold.run.configuration, properties)
+        spacing = _spacing(fold.run, properties)
         view = NetworkView.of(properties, fold.run.plans.transpose_backward)
         return cls(name, images, lesions, annotated, spacing, view)
 
@@ -94,7 +94,7 @@ def _lesion_volumes(fold: TrainedFold, case: str) -> list[float]:
     volumes = []
     for branch in fold.branches:
         _, target, _, properties = fold.dataset(branch).load_case(case)
-        spacing = _spacing(fold.run.plans, fold.run.configuration, properties)
+        spacing = _spacing(fold.run, properties)
         volumes.append(float(_lesion(branch, target)[0].sum() * np.prod(spacing)))
     return volumes
 
@@ -106,8 +106,8 @@ def _lesion(branch: Branch, target: Any) -> tuple[np.ndarray, np.ndarray]:
     return (labels > 0) & annotated, annotated
 
 
-def _spacing(plans: PlansManager, configuration: str, properties: dict[str, Any]) -> tuple[float, ...]:
+def _spacing(run: ValidatedRun, properties: dict[str, Any]) -> tuple[float, ...]:
     """Of a preprocessed case; in 2d nnU-Net keeps the distance of the slices."""
-    spacing = [float(side) for side in plans.get_configuration(configuration).spacing]
-    slices = float(properties["spacing"][plans.transpose_forward[0]])
+    spacing = [float(side) for side in run.plan.spacing]
+    slices = float(properties["spacing"][run.plans.transpose_forward[0]])
     return tuple(spacing if len(spacing) == 3 else [slices, *spacing])

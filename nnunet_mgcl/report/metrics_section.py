@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnunet_mgcl.evaluation.probability_metrics import MEASURES as THRESHOLD_FREE
 from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES as SEGMENTATION
+from nnunet_mgcl.evaluation.tables import mean_sd, number
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.report.section import Section, Table
-from nnunet_mgcl.report.wording import MEASURES, between, number, spread
+from nnunet_mgcl.report.wording import MEASURES, between
 
 
 def metrics_section(content: dict[str, Any]) -> Section:
@@ -17,8 +19,9 @@ def metrics_section(content: dict[str, Any]) -> Section:
         "Dice and surface Dice (surfaces within "
         f"{tolerance:g} mm) and lesion F1 (whole lesions found) are best at 1; volume difference and HD95 (the 95th "
         "percentile of the distances between the surfaces) at 0. A case in which one mask is empty counts with the "
-        "worst value (HD95: the image diagonal, which can dominate the mean, so look at the median too); a case in "
-        "which both are is left out of all but the volumes. docs/evaluation.md defines every measure.",
+        "worst value (HD95: the image diagonal, which can dominate the mean, so look at the median too), but for the "
+        "volume difference, which has none: it is the volume of what was missed or made up. A case in which both are "
+        "is left out of all but the volumes. docs/evaluation.md defines every measure.",
         "So it depends on the model which cases without a lesion have a Dice: one in which it finds none is left out, "
         "one with a false positive counts 0. Compare models with mgcl compare, which uses the cases that are defined "
         "in both.",
@@ -41,8 +44,8 @@ def _target(target: str, own: dict[str, Any]) -> Table:
     for measure in SEGMENTATION:
         cases, folds = own[measure]["cases"], own[measure]["folds"]
         rows.append(
-            (MEASURES[measure], str(cases["n"]), spread(cases, measure), between(cases["ci95"], measure),
-             number(cases["median"], measure), spread(folds, measure))
+            (MEASURES[measure], str(cases["n"]), mean_sd(cases, measure), between(cases["ci95"], measure),
+             number(cases["median"], measure), mean_sd(folds, measure))
         )  # fmt: skip
     columns = (
         "",
@@ -84,18 +87,17 @@ def folds_section(content: dict[str, Any]) -> Section:
 def _target_by_fold(target: str, own: dict[str, Any], folds: list[int]) -> Table:
     rows = []
     for fold in map(str, folds):
-        by_measure = [spread(own[measure]["per_fold"][fold], measure) for measure in SEGMENTATION]
+        by_measure = [mean_sd(own[measure]["per_fold"][fold], measure) for measure in SEGMENTATION]
         rows.append((f"Fold {fold}", str(own["dice"]["per_fold"][fold]["n"]), *by_measure))
     return Table(target, ("", "cases with a Dice", *(MEASURES[measure] for measure in SEGMENTATION)), tuple(rows))
 
 
 def _tss_by_fold(tss: dict[str, Any]) -> Table:
-    measures = ("AUROC", "AP", "Brier", "ECE")
     half = tss["operating_points"]["0.5"]["per_fold"]
     rows = [
-        (f"Fold {fold}", str(own["cases"]), *(number(own[measure]) for measure in measures),
+        (f"Fold {fold}", str(own["cases"]), *(number(own[measure]) for measure in THRESHOLD_FREE),
          *(number(half[fold][rate]) for rate in RATES))
         for fold, own in tss["measures"]["per_fold"].items()
     ]  # fmt: skip
-    columns = ("", "cases", *(MEASURES[m] for m in measures), *(f"{MEASURES[rate]} at 0.5" for rate in RATES))
+    columns = ("", "cases", *(MEASURES[m] for m in THRESHOLD_FREE), *(f"{MEASURES[rate]} at 0.5" for rate in RATES))
     return Table("TSS < 4.5 h", columns, tuple(rows))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.evaluation.evaluation_tables import reasons
-from nnunet_mgcl.evaluation.tables import number
+from nnunet_mgcl.evaluation.tables import mean_sd, number
+from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.plans import channel_names
 from nnunet_mgcl.report.section import Section, Table
-from nnunet_mgcl.report.wording import MEASURES, between, spread
+from nnunet_mgcl.report.wording import MEASURES, between, no_skill
 
-TSS_MEASURES, TSS_RATES = ("AUROC", "Brier"), ("ACC", "SEN", "SPE")
+TSS_MEASURES = ("AUROC", "Brier")
 
 
 def overview_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
@@ -20,7 +21,10 @@ def overview_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     level = f"{resampling['level']:.0%}".replace("%", "\u00a0%")
     text = (
         "Every case was predicted by the model of the fold that did not train on it. Intervals hold "
-        f"{level} of the results on {resampling['resamples']} resamples of the patients (bootstrap)."
+        f"{level} of the results on {resampling['resamples']} resamples of the patients (bootstrap). They are for "
+        "these trained models: another training is not in them; for that see the sd over folds. All numbers are of "
+        "single folds' models, while mgcl predict takes the mean of all folds. No skill is what can be reached without "
+        "looking at a case."
     )
     notes = [line[0].upper() + line[1:] for line in reasons(content)]
     if len({case["patient"] for case in content["cases"]}) < 2:
@@ -50,13 +54,9 @@ def _facts(run: ValidatedRun, content: dict[str, Any]) -> Table:
 
 
 def _modalities(run: ValidatedRun) -> str:
-    """Each branch with its channels; a stock trainer has channels only."""
-    names = run.dataset_json.get("channel_names", run.dataset_json.get("modality", {}))
-    block = run.plans.get_configuration(run.configuration).configuration.get("mgcl", {})
-    modalities = MGCLConfig.model_validate(block).modalities or {}
-    if not modalities:
-        return ", ".join(names.values())
-    own = {name: ", ".join(names[str(channel)] for channel in channels) for name, channels in modalities.items()}
+    """Each modality with its channels."""
+    names = channel_names(run.dataset_json)
+    own = {name: ", ".join(names[channel] for channel in channels) for name, channels in run.modalities.items()}
     return "; ".join(name if name == channels else f"{name} ({channels})" for name, channels in own.items())
 
 
@@ -71,20 +71,21 @@ def _headline(content: dict[str, Any], level: str) -> Table:
     for target, own in content["segmentation"].items():
         dice = own["dice"]["cases"]
         rows.append(
-            (f"Dice, {target}", str(dice["n"]), number(dice["mean"]), between(dice["ci95"]),
-             spread(own["dice"]["folds"]))
+            (f"Dice, {target}", str(dice["n"]), number(dice["mean"]), between(dice["ci95"]), "",
+             mean_sd(own["dice"]["folds"]))
         )  # fmt: skip
     tss = content["tss"]
     if not tss["reason"]:
         rows += [_tss_row(tss["measures"], measure, "") for measure in TSS_MEASURES]
         half = tss["operating_points"]["0.5"]
-        rows += [_tss_row(half, measure, " at 0.5") for measure in TSS_RATES]
-    return Table("Headline numbers", ("", "cases", "value", f"{level} interval", "mean ± sd over folds"), tuple(rows))
+        rows += [_tss_row(half, measure, " at 0.5") for measure in RATES]
+    columns = ("", "cases", "value", f"{level} interval", "no skill", "mean ± sd over folds")
+    return Table("Headline numbers", columns, tuple(rows))
 
 
 def _tss_row(block: dict[str, Any], measure: str, where: str) -> tuple[str, ...]:
     own, cases = block["pooled"][measure], block["pooled"]["cases"]
     return (
         f"TSS, {MEASURES[measure]}{where}", str(own.get("n", cases)), number(own["value"]), between(own["ci95"]),
-        spread(block["folds"][measure]),
+        no_skill(own), mean_sd(block["folds"][measure]),
     )  # fmt: skip

@@ -12,11 +12,8 @@ from nnunet_mgcl.errors import UserError, some, suggestion
 from nnunet_mgcl.evaluation.stored_calibration import KEY, stored_calibration
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
-from nnunet_mgcl.inference.tss_report import read_rows
+from nnunet_mgcl.inference.tss_report import FOLD, read_rows
 from nnunet_mgcl.report.predicted_folder import require_new, require_same_model
-
-FOLD = "probability_fold_"
-"""How the columns of the folds begin."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +62,7 @@ class Patient:
 
 
 def validated_patient(run: ValidatedRun, content: Mapping[str, Any], name: str) -> Patient:
-    """A case of the cross-validation, with what the fold that validated it has made of it.
-
-    Raises:
-        UserError: There is no such case.
-    """
-    require_validated(run, name)
+    """A case of the cross-validation (`require_validated`), with what the fold that validated it has made of it."""
     case = next(case for case in content["cases"] if case["case"] == name)
     file = f"{name}{run.dataset_json['file_ending']}"
     return Patient(

@@ -33,15 +33,17 @@ def patient_sections(
     Args:
         run: The evaluated folds.
         content: Of their `evaluation.json`.
-        case: The patient's case.
+        case: The patient's case; a validated one has passed `require_validated`.
         images: Folder of the images of a new patient; None: a validated case.
         predictions: What `mgcl predict` wrote for them.
 
     Raises:
-        UserError: There is no such case, or an image of a new patient is missing.
+        UserError: There is no such new patient, or an image of one is missing.
     """
-    new = images is not None and predictions is not None
-    patient = new_patient(run, case, images, predictions) if new else validated_patient(run, content, case)  # type: ignore[arg-type]
+    if images is None or predictions is None:
+        patient = validated_patient(run, content, case)
+    else:
+        patient = new_patient(run, case, images, predictions)
     return [
         Section("Patient", (patient.about,)),
         tss_section(patient),
@@ -113,6 +115,10 @@ def _volumes(run: ValidatedRun, patient: Patient) -> Section:
         for name, own in patient.scores.items()
     ]
     text = (
-        ("Undefined: neither reference nor prediction has a lesion.",) if any("undefined" in r for r in scored) else ()
+        ["Undefined: neither reference nor prediction has a lesion."] if any("undefined" in r for r in scored) else []
     )
-    return Section(title, text, (Table("Volumes and overlap", columns, tuple(scored)),))
+    for name, own in patient.scores.items():
+        if bool(own["lesions"]) != bool(own["predicted_lesions"]):
+            why = "nothing was found" if own["lesions"] else "there was nothing to find"
+            text.append(f"HD95 of {name}: the image diagonal, as {why}.")
+    return Section(title, tuple(text), (Table("Volumes and overlap", columns, tuple(scored)),))

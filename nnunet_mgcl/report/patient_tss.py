@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from nnunet_mgcl.report.patient import Patient, PatientTSS
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import BLUE, GREY, VERMILION, WIDTH, figure_style
+from nnunet_mgcl.report.wording import METHODS
 
 TITLE = "Time since stroke (TSS)"
 
@@ -20,7 +21,11 @@ def tss_section(patient: Patient) -> Section:
     sentence = in_words(tss)
     with figure_style():
         figure = _scale(tss)
-    caption = "The probability of TSS < 4.5 h; right of the dashed line, at 0.5, it is the likelier answer."
+    caption = "The probability of TSS < 4.5 h. "
+    if tss.calibration:
+        caption += "Right of the dashed line, at 0.5, it is the likelier answer."
+    else:
+        caption += "The dashed line, at 0.5, is the threshold of predicted_class; this probability is not calibrated."
     if tss.calibration and len(tss.folds) > 1:
         caption += " Each fold's is calibrated as the mean is; the square is the mean of the raw ones."
     picture = Picture(f"case_{patient.case}_tss", figure, caption, sentence)
@@ -43,7 +48,7 @@ def in_words(tss: PatientTSS) -> str:
 def _calibration(tss: PatientTSS) -> str:
     if not tss.calibration:
         return f"It is uncalibrated: the network's own probability{tss.reason and '; '}{tss.reason}."
-    how = {"platt": "by Platt scaling", "isotonic": "by isotonic regression"}.get(tss.calibration, tss.calibration)
+    how = f"by {METHODS[tss.calibration]}" if tss.calibration in METHODS else tss.calibration
     assert tss.raw is not None and tss.probability is not None
     text = f"It is calibrated {how}; the network's own (raw) probability is {tss.raw:.2f}."
     if (tss.raw >= 0.5) == (tss.probability >= 0.5):

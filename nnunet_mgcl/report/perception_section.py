@@ -85,7 +85,7 @@ def _encoders(fold: TrainedFold) -> list[dict[str, nn.Module]]:
 
 def _perceive(fold: TrainedFold, encoders: Sequence[dict[str, nn.Module]], name: str) -> Perceived:
     case = FoldCase.load(fold, name)
-    configuration = fold.run.plans.get_configuration(fold.run.configuration)
+    configuration = fold.run.plan
     slices = np.flatnonzero(case.lesion.any(axis=(1, 2))).tolist() or [largest_slice(case.lesions)]
     window = Window.around(case.lesion, tuple(slices), tuple(configuration.patch_size))
     chunk = encoder_chunk(configuration)
@@ -101,7 +101,7 @@ def _perceive(fold: TrainedFold, encoders: Sequence[dict[str, nn.Module]], name:
 
 def _table(fold: TrainedFold, scores: Sequence[dict[str, list[list[float]]]]) -> Table:
     rows = []
-    stages = max((len(row) for own in scores for rows in own.values() for row in rows), default=0)
+    stages = max(len(row) for own in scores for rows in own.values() for row in rows)
     for branch, own in zip(fold.branches, scores, strict=True):
         for network, measured in own.items():
             cells = [_mean_and_sd([row[stage] for row in measured]) for stage in range(stages)]
@@ -123,7 +123,7 @@ def _mean_and_sd(values: list[float]) -> str:
 
 
 def _stage_names(stages: int) -> list[str]:
-    return [f"stage {number}" for number in range(1, stages)] + ["last stage"] * (stages > 0)
+    return [f"stage {number}" for number in range(1, stages)] + ["last stage"]
 
 
 def _method(fold: TrainedFold) -> str:

@@ -44,6 +44,10 @@ def roc_picture(cases: list[dict[str, Any]], tss: dict[str, Any]) -> Picture:
         f"{f'; thin lines: single folds ({folds} of them have both classes)' if folds else ''}. Every fold's cases "
         "are judged at a threshold that was chosen without them, so a mark need not lie on the curve of all cases."
     )
+    if len({case["fold"] for case in cases}) > 1:
+        caption += (
+            " The AUROC of all cases compares probabilities of different folds' models: most pairs are of two folds."
+        )
     alt = f"ROC curve with AUROC {with_interval(tss['measures']['pooled']['AUROC'])}."
     return Picture("tss_roc", figure, caption, alt)
 

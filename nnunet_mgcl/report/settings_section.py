@@ -62,7 +62,7 @@ def _folds(run: ValidatedRun) -> Table:
 
 
 def _plan(run: ValidatedRun) -> Table:
-    plan = run.plans.get_configuration(run.configuration)
+    plan = run.plan
     network = plan.configuration["architecture"]
     arguments = network["arch_kwargs"]
     rows = [
@@ -115,7 +115,7 @@ def _of_folds(noted: Mapping[int, Mapping[str, str]], name: str) -> str:
 
 def _block(run: ValidatedRun) -> Table:
     """The resolved `mgcl` block of the plan."""
-    block = run.plans.get_configuration(run.configuration).configuration.get("mgcl", {})
+    block = run.plan.configuration.get("mgcl", {})
     return Table("Settings of the phases (mgcl block of the plan)", ("", "value"), tuple(_flat(block)))
 
 

@@ -45,7 +45,7 @@ class TrainedFold:
     @cached_property
     def config(self) -> MGCLConfig:
         """The resolved `mgcl` block."""
-        return resolved_config(self.run.plans.get_configuration(self.run.configuration))
+        return resolved_config(self.run.plan)
 
     @cached_property
     def branches(self) -> list[Branch]:
@@ -55,7 +55,7 @@ class TrainedFold:
     @property
     def is_3d(self) -> bool:
         """Whether the encoders read volumes rather than slices."""
-        return len(self.run.plans.get_configuration(self.run.configuration).patch_size) == 3
+        return len(self.run.plan.patch_size) == 3
 
     @property
     def cases(self) -> list[str]:
@@ -65,13 +65,7 @@ class TrainedFold:
     @property
     def images(self) -> Path:
         """nnU-Net's preprocessed labelled cases."""
-        configuration = self.run.plans.get_configuration(self.run.configuration)
-        folder = self.run.layout.preprocessed / configuration.data_identifier
-        if not folder.is_dir():
-            raise UserError(
-                folder, "no such folder", "the preprocessed cases", f"nnUNetv2_preprocess -d {self.run.layout.name}"
-            )
-        return folder
+        return self.run.layout.preprocessed / self.run.plan.data_identifier
 
     def dataset(self, branch: Branch) -> ModalityDataset:
         """The branch's channels of the validation cases, with their true masks."""

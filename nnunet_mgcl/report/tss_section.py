@@ -6,6 +6,7 @@ from typing import Any
 
 from nnunet_mgcl.evaluation.probability_metrics import MEASURES as THRESHOLD_FREE
 from nnunet_mgcl.evaluation.stored_calibration import KEY
+from nnunet_mgcl.evaluation.tables import mean_sd, number
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.report.hours_picture import hours_picture
@@ -14,12 +15,12 @@ from nnunet_mgcl.report.roc_picture import roc_picture
 from nnunet_mgcl.report.section import Picture, Section, Table
 from nnunet_mgcl.report.wording import (
     MEASURES,
+    METHODS,
     between,
     counted,
     fold_names,
-    number,
+    no_skill,
     operating_point,
-    spread,
     with_interval,
 )
 
@@ -40,10 +41,13 @@ def tss_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     if reason := tss["measures"]["pooled"]["reason"]:
         text.append(f"There is no ROC curve, and AUROC and average precision are undefined: {reason}.")
     else:
-        text.append("No skill: what always predicting the frequency of positive cases would reach.")
+        text.append(
+            "No skill: what always predicting the frequency of positive cases would reach, or the accuracy of always "
+            "naming the larger class. A calibration error, a sensitivity and a specificity have no such value."
+        )
     text += _about_calibration(run, tss)
     tables = [_threshold_free(tss), _operating_points(tss)]
-    if "calibration" in tss and tss["calibration"]["measures"]["calibrated"]["pooled"]["cases"]:
+    if tss["calibration"]["measures"]["calibrated"]["pooled"]["cases"]:
         tables.append(_calibration(tss["calibration"]["measures"]))
     return Section(TITLE, tuple(text), tuple(tables), _pictures(run, content))
 
@@ -54,8 +58,7 @@ def _pictures(run: ValidatedRun, content: dict[str, Any]) -> tuple[Picture, ...]
     known = [c for c in content["cases"] if c["tss_class"] is not None and c["probability"] is not None]
     if not tss["measures"]["pooled"]["reason"]:
         pictures.append(roc_picture(known, tss))
-    if "calibration" in tss:
-        pictures.append(reliability_picture(tss["calibration"]["reliability"]))
+    pictures.append(reliability_picture(tss["calibration"]["reliability"]))
     assert run.tss_table is not None  # or there would be a reason
     hours = {case["case"]: run.tss_table.hours(case["case"]) for case in known}
     if any(value is not None for value in hours.values()):
@@ -65,8 +68,6 @@ def _pictures(run: ValidatedRun, content: dict[str, Any]) -> tuple[Picture, ...]
 
 def _about_calibration(run: ValidatedRun, tss: dict[str, Any]) -> list[str]:
     """What was calibrated, and why something was not."""
-    if "calibration" not in tss:
-        return ["There is no reliability diagram: an older version wrote evaluation.json; run mgcl evaluate again."]
     calibration = tss["calibration"]
     if len(run.folds) < len(run.splits) and KEY in run.plans.plans:
         lines = [
@@ -77,7 +78,7 @@ def _about_calibration(run: ValidatedRun, tss: dict[str, Any]) -> list[str]:
         lines = [f"The probabilities are not calibrated: {calibration['reason']}."]
     else:
         lines = [
-            f"mgcl predict calibrates by {METHODS.get(calibration['method'], calibration['method'])}, fitted on the "
+            f"mgcl predict calibrates by {METHODS[calibration['method']]}, fitted on the "
             f"out-of-fold predictions of {counted(calibration['cases'], 'case')}. Here each fold's cases are "
             "calibrated without themselves, by a map fitted on the fold's training cases."
         ]
@@ -88,23 +89,16 @@ def _about_calibration(run: ValidatedRun, tss: dict[str, Any]) -> list[str]:
     return lines
 
 
-METHODS = {"platt": "Platt scaling", "isotonic": "isotonic regression"}
-
-
 def _threshold_free(tss: dict[str, Any]) -> Table:
     rows = []
     for measure in THRESHOLD_FREE:
         pooled = tss["measures"]["pooled"]
         rows.append(
             (MEASURES[measure], number(pooled[measure]["value"]), between(pooled[measure]["ci95"]),
-             _no_skill(pooled[measure]), spread(tss["measures"]["folds"][measure]))
+             no_skill(pooled[measure]), mean_sd(tss["measures"]["folds"][measure]))
         )  # fmt: skip
     columns = ("", "all cases", "95 % interval", "no skill", "mean ± sd over folds")
     return Table("At no threshold", columns, tuple(rows))
-
-
-def _no_skill(pooled: dict[str, Any]) -> str:
-    return number(pooled.get("no_skill"))
 
 
 def _operating_points(tss: dict[str, Any]) -> Table:
@@ -115,9 +109,9 @@ def _operating_points(tss: dict[str, Any]) -> Table:
         pooled = point["pooled"]
         rows.append(
             (_upper(operating_point(name)), " to ".join(span) or "none", str(pooled["cases"]),
-             *(with_interval(pooled[rate]) for rate in RATES))
+             *(with_interval(pooled[rate]) for rate in RATES), no_skill(pooled["ACC"]))
         )  # fmt: skip
-    columns = ("", "thresholds", "cases", *(MEASURES[rate] for rate in RATES))
+    columns = ("", "thresholds", "cases", *(MEASURES[rate] for rate in RATES), "Accuracy, no skill")
     return Table("Operating points, all cases (95 % interval)", columns, tuple(rows))
 
 
@@ -133,7 +127,7 @@ def _calibration(measures: dict[str, Any]) -> Table:
         for kind, own in measures.items()
     ]
     raw = measures["raw"]["pooled"]
-    rows.append(("No skill", str(raw["cases"]), *(_no_skill(raw[name]) for name in names)))
+    rows.append(("No skill", str(raw["cases"]), *(no_skill(raw[name]) for name in names)))
     return Table(
         "Calibration, on the same cases (95 % interval)",
         ("Probabilities", "cases", *(MEASURES[name] for name in names)),

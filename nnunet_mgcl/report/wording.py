@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation.tables import mean_sd, number
+from nnunet_mgcl.evaluation.tables import number
 
 MEASURES = {
     "dice": "Dice",
@@ -26,6 +26,8 @@ MEASURES = {
     "SPE": "Specificity",
 }
 """Names of the measures, with units."""
+METHODS = {"platt": "Platt scaling", "isotonic": "isotonic regression"}
+"""Names of the calibration's methods."""
 
 
 def counted(count: int, noun: str) -> str:
@@ -44,15 +46,15 @@ def between(interval: Sequence[float] | None, measure: str = "") -> str:
     return "undefined" if interval is None else f"{number(interval[0], measure)} to {number(interval[1], measure)}"
 
 
-def with_interval(value: dict[str, Any], measure: str = "") -> str:
+def with_interval(value: dict[str, Any]) -> str:
     """A pooled value of `evaluation.json` with its interval: `0.844 (0.812 to 0.871)`."""
-    text = number(value["value"], measure)
-    return text if value["ci95"] is None else f"{text} ({between(value['ci95'], measure)})"
+    text = number(value["value"])
+    return text if value["ci95"] is None else f"{text} ({between(value['ci95'])})"
 
 
-def spread(value: dict[str, Any], measure: str = "") -> str:
-    """Mean and sd; without an sd the mean alone: `0.844 ± 0.029`."""
-    return mean_sd(value, measure)
+def no_skill(pooled: dict[str, Any]) -> str:
+    """What is reached without looking at a case; empty where a measure or its cases have no such value."""
+    return number(pooled["no_skill"]) if "no_skill" in pooled else ""
 
 
 def operating_point(name: str) -> str:

@@ -115,7 +115,7 @@ def test_one_fold(make_run, sections_of) -> None:
     sections = sections_of(make_run(folds=(1,)), "1")
     notes = str(astuple(sections["Overview"].tables[1]))
     assert "One fold only" in notes and "none for fold 1" in notes
-    assert ("Youden's index", "none", "0", "undefined", "undefined", "undefined") in sections[TSS].tables[1].rows
+    assert ("Youden's index", "none", "0", "undefined", "undefined", "undefined", "") in sections[TSS].tables[1].rows
 
 
 def test_a_fold_of_one_class(make_run, sections_of, dataset) -> None:
@@ -365,9 +365,11 @@ def test_numbers_are_those_of_the_evaluation(make_run, sections_of, write_mask) 
     sections = sections_of(model)
     content = json.loads((model / "evaluation.json").read_text())
     dice = content["segmentation"]["lesion"]["dice"]
+    text = sections["Overview"].text[0]
+    assert "another training is not in them" in text and "mgcl predict takes the mean of all folds" in text
     headline = {row[0]: row[1:] for row in sections["Overview"].tables[0].rows}
     assert headline["Dice, lesion"] == (
-        str(dice["cases"]["n"]), f"{dice['cases']['mean']:.3f}", "{:.3f} to {:.3f}".format(*dice["cases"]["ci95"]),
+        str(dice["cases"]["n"]), f"{dice['cases']['mean']:.3f}", "{:.3f} to {:.3f}".format(*dice["cases"]["ci95"]), "",
         f"{dice['folds']['mean']:.3f} ± {dice['folds']['sd']:.3f}",
     )  # fmt: skip
     sensitivity = content["tss"]["operating_points"]["0.5"]["pooled"]["SEN"]
@@ -381,4 +383,8 @@ def test_numbers_are_those_of_the_evaluation(make_run, sections_of, write_mask) 
     assert segmentation["HD95 (mm)"][3] == f"{distance['median']:.1f}"
     brier = content["tss"]["measures"]["pooled"]["Brier"]
     assert {row[0]: row[1:] for row in sections[TSS].tables[0].rows}["Brier score"][2] == f"{brier['no_skill']:.3f}"
+    accuracy = f"{content['tss']['operating_points']['0.5']['pooled']['ACC']['no_skill']:.3f}"
+    assert headline["TSS, Brier score"][3] == f"{brier['no_skill']:.3f}" != headline["TSS, Brier score"][1]
+    assert headline["TSS, Accuracy at 0.5"][3] == accuracy == sections[TSS].tables[1].rows[0][6]
+    assert headline["TSS, Sensitivity at 0.5"][3] == "" == sections[TSS].tables[0].rows[3][3]  # ECE
     assert fold[1] == f"{own['mean']:.3f} ± {own['sd']:.3f}"

@@ -108,7 +108,7 @@ def test_its_representations_are_shown_before_and_after_each_phase(trained) -> N
     for phase, table, samples in (("coarse", section.tables[0], 12), ("fine", section.tables[1], 48)):
         stages = ["before", f"after {phase}", "after segment"]
         assert [row[:2] for row in table.rows] == [(name, stage) for name in ("DWI", "others") for stage in stages]
-        assert {row[5] for row in table.rows} == {str(samples)} and {row[7] for row in table.rows} == {"2"}
+        assert {row[7] for row in table.rows} == {str(samples)} and {row[9] for row in table.rows} == {"2"}
 
 
 def test_a_phase_without_its_weights_is_told_by_its_reason(trained) -> None:

@@ -53,7 +53,8 @@ def test_table_and_titles_have_the_neighbours_numbers(make_fold) -> None:
             for stage, representations in cloud.representations.items():
                 score = neighbour_accuracy(representations, cloud.lesion, cloud.patients)
                 largest = max(lesions, samples - lesions) / samples
-                numbers = (f"{score.balanced:.2f}", f"{score.plain:.2f}", f"{largest:.2f}")
+                chance = [f"{mean:.2f} ± {sd:.2f}" for mean, sd in (score.balanced_by_chance, score.plain_by_chance)]
+                numbers = (f"{score.balanced:.2f}", chance[0], f"{score.plain:.2f}", chance[1], f"{largest:.2f}")
                 assert next(rows) == (branch.name, stage, *numbers, str(samples), str(lesions), "3")
                 assert f"{branch.name}, kNN {score.balanced:.2f}" in titles
 
@@ -130,7 +131,7 @@ def test_trainer_without_contrast_has_reasons_only(make_fold) -> None:
 def test_single_patient_has_pictures_but_no_number(make_fold) -> None:
     section = embeddings_section(make_fold(cases=("case_0", "case_1"), patients={"case_0": "p", "case_1": "p"}))
     assert "PWI: no kNN accuracy of fine, the samples are of a single patient." in section.text
-    assert {row[2:4] for table in section.tables for row in table.rows} == {("undefined", "undefined")}
+    assert {row[2:6] for table in section.tables for row in table.rows} == {("undefined",) * 4}
     assert {axis.get_title() for axis in section.pictures[0].figure.axes} == {"DWI", "FLAIR", "PWI"}
     assert "kNN balanced accuracy: undefined" in section.pictures[0].alt
     assert "nan" not in words(section).lower() and "None" not in words(section)

@@ -254,10 +254,12 @@ class TestCase:
         assert [int(lesion.sum()) for lesion in case.lesions] == [64, 64]
 
     @pytest.mark.parametrize(("name", "expected"), [("2d", (5.0, 3.0, 2.0)), ("3d_fullres", (6.0, 3.0, 2.0))])
-    def test_spacing_has_the_network_s_axes(self, plans, name, expected):
+    def test_spacing_has_the_network_s_axes(self, plans, name, expected, tmp_path):
         plans["transpose_forward"] = [2, 0, 1]
         plans["configurations"][name]["spacing"] = list(expected[-2 if name == "2d" else -3 :])
-        assert _spacing(PlansManager(plans), name, {"spacing": [1.0, 2.0, 5.0]}) == expected
+        (tmp_path / f"T__P__{name}").mkdir()
+        (tmp_path / f"T__P__{name}" / "plans.json").write_text(json.dumps(plans))
+        assert _spacing(ValidatedRun.of_model(tmp_path / f"T__P__{name}"), {"spacing": [1.0, 2.0, 5.0]}) == expected
 
 
 class TestPerceptionSection:

@@ -51,6 +51,43 @@ def test_length_of_a_representation_means_nothing() -> None:
     assert neighbour_accuracy(scaled, lesion, patients) == neighbour_accuracy(representations, lesion, patients)
 
 
+def unequal_patients(random, samples=120):
+    """Patients whose samples show a lesion in 5 to 60 % of them, as in a real fold."""
+    patients = random.integers(0, 8, samples)
+    return random.random(samples) < np.linspace(0.05, 0.6, 8)[patients], patients
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_noise_reaches_what_is_reached_by_chance(seed) -> None:
+    random = np.random.default_rng(seed)
+    lesion, patients = unequal_patients(random)
+    found = neighbour_accuracy(random.normal(size=(len(lesion), 16)), lesion, patients)
+    for value, (mean, sd) in (
+        (found.balanced, found.balanced_by_chance),
+        (found.plain, found.plain_by_chance),
+    ):
+        assert 0.01 < sd < 0.12 and abs(value - mean) < 3 * sd
+
+
+def test_chance_of_patients_with_many_lesions_lies_below_one_half() -> None:
+    """At large lesions are rarer for those who have many: two patients with lesions in 10 and 90 % of their samples."""
+    random = np.random.default_rng(0)
+    patients = np.repeat([0, 1], 100)
+    lesion = np.tile(np.arange(100) < 10, 2) ^ (patients == 1)
+    mean, sd = neighbour_accuracy(random.normal(size=(200, 16)), lesion, patients).balanced_by_chance
+    assert 0.4 < mean < 0.45 and sd < 0.05  # 0.43: all of 5 neighbours must show one, or a single one is enough
+
+
+def test_classes_that_are_apart_lie_far_above_chance() -> None:
+    random = np.random.default_rng(0)
+    lesion, patients = unequal_patients(random)
+    found = neighbour_accuracy(
+        random.normal(size=(len(lesion), 16)) + np.where(lesion, 5, -5)[:, None], lesion, patients
+    )
+    mean, sd = found.balanced_by_chance
+    assert found.balanced == found.plain == 1 and mean + 5 * sd < 1
+
+
 @pytest.mark.parametrize(
     ("lesion", "patients", "reason"),
     [

@@ -20,7 +20,7 @@ from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.pictures.overlay import overlay_figure
 from nnunet_mgcl.report.overlays_section import chosen_cases, overlays_section, ranked_cases
-from nnunet_mgcl.report.patient import PatientTSS
+from nnunet_mgcl.report.patient import PatientTSS, require_validated
 from nnunet_mgcl.report.patient_page import patient_sections
 from nnunet_mgcl.report.patient_tss import in_words
 
@@ -228,6 +228,27 @@ class TestPatient:
         assert "own (raw) probability is 0.61" in text and "true TSS: less than 4.5 h" in text
         assert "The other folds did" in text and "different classes" not in text
 
+    @pytest.mark.parametrize("calibrated", [0.72, None])
+    def test_only_a_calibrated_probability_says_which_answer_is_likelier(self, make_run, calibrated) -> None:
+        made = make_run(tss={"tss_class": 1, "probability": 0.61, "calibrated_probability": calibrated})
+        sections = patient_sections(*made, "case_1", None, None)
+        caption = next(s for s in sections if s.title.startswith("Time")).pictures[0].caption
+        assert ("likelier answer" in caption) == bool(calibrated)
+        assert ("threshold of predicted_class" in caption) == (not calibrated)
+
+    @pytest.mark.parametrize(
+        ("predicted", "reference", "why"),
+        [(False, True, "nothing was found"), (True, False, "there was nothing to find"), (True, True, None)],
+    )
+    def test_an_image_diagonal_is_explained(self, make_run, predicted, reference, why) -> None:
+        run, content = make_run()
+        lesion = volumes()[1] > 0
+        scores = segmentation_metrics(lesion & predicted, lesion & reference, SPACING[::-1], 2.0)
+        content["cases"][0]["targets"] = {"lesion": scores}
+        text = words(patient_sections(run, content, "case_1", None, None))
+        assert (f"HD95 of lesion: the image diagonal, as {why}." in text) == bool(why)
+        assert ("image diagonal" in text) == bool(why)
+
     def test_validated_case_is_shown_raw_where_the_model_is_not_calibrated(self, make_run) -> None:
         run, content = make_run(tss={"tss_class": 1, "probability": 0.61, "calibrated_probability": 0.42})
         content["tss"] = {"calibration": {"reason": None}}
@@ -314,16 +335,16 @@ class TestPatient:
             self.new(made)
 
     def test_case_of_another_fold_is_refused_with_its_fold(self, make_run) -> None:
-        run, content = make_run()
+        run, _ = make_run()
         run = replace(run, splits=[*run.splits, {"train": [], "val": ["case_2"]}])
         with pytest.raises(UserError, match=r"a case of fold 1[\s\S]*-f 1, or leave -f out"):
-            patient_sections(run, content, "case_2", None, None)
+            require_validated(run, "case_2")
 
     def test_unlike_names_get_few_candidates_in_order(self, make_run) -> None:
-        run, content = make_run()
+        run, _ = make_run()
         run = replace(run, splits=[{"train": [], "val": [f"case_{n}" for n in (3, 1, 2, 5, 4)]}])
         with pytest.raises(UserError, match="use one of case_1, case_2, case_3 and 2 more"):
-            patient_sections(run, content, "nobody", None, None)
+            require_validated(run, "nobody")
 
     def test_volumes_are_in_millilitres(self, make_run) -> None:
         assert "('lesion', '0.9')" in words(self.new(make_run()))  # 9 voxels of 4 x 3 x 8 mm
@@ -360,12 +381,12 @@ class TestPatient:
         with pytest.raises(UserError, match="new_1_0002"):
             self.new(made)
 
-    @pytest.mark.parametrize(("case", "near"), [("case_2", "case_1"), ("new_2", "new_1")])
-    def test_unknown_case_is_refused_with_a_near_one(self, make_run, case, near) -> None:
+    def test_unknown_case_is_refused_with_a_near_one(self, make_run) -> None:
         run, content = make_run()
-        folders = (None, None) if case == "case_2" else (run.layout.raw, run.layout.raw.parent / "predicted")
-        with pytest.raises(UserError, match=f"did you mean '{near}'"):
-            patient_sections(run, content, case, *folders)
+        with pytest.raises(UserError, match="did you mean 'case_1'"):
+            require_validated(run, "case_2")
+        with pytest.raises(UserError, match="did you mean 'new_1'"):
+            patient_sections(run, content, "new_2", run.layout.raw, run.layout.raw.parent / "predicted")
 
     def test_one_fold_has_no_spread(self) -> None:
         assert "fold 2 alone" in in_words(PatientTSS(0.4, 0.4, "", {"2": 0.4}))

@@ -49,11 +49,13 @@ class TestROC:
             case["tss_class"] = 1 if case["fold"] == 2 else case["tss_class"]
         picture = roc_picture(cases, tss)
         assert len(picture.figure.axes[0].get_lines()) == 1 + 2 + 1 + 2  # chance, folds, all cases, marks
+        assert "most pairs are of two folds" in picture.caption
         assert "2 of them have both classes" in picture.caption
 
     def test_one_fold_is_drawn_once(self, cases, tss) -> None:
         picture = roc_picture([case for case in cases if case["fold"] == 0], tss)
         assert len(picture.figure.axes[0].get_lines()) == 1 + 1 + 2 and "single folds" not in picture.caption
+        assert "two folds" not in picture.caption
 
 
 def bin_of(low: float, cases: int, mean=None, frequency=None, ci95=None) -> dict:
