@@ -32,10 +32,10 @@ def read_comparable(models: Sequence[Path], folds: Sequence[int] | None) -> list
 
 def _read(model: Path, folds: Sequence[int] | None) -> tuple[Path, dict[str, Any]]:
     """The evaluation of these folds; they may be all folds of the split without being called so."""
-    path = evaluation_path(model, [], True)
+    path = evaluation_path(model, None)
     content, why = read_evaluation(path)
     if folds is not None and (content is None or content["folds"] != list(folds)):
-        path = evaluation_path(model, folds, False)
+        path = evaluation_path(model, folds)
         content, why = read_evaluation(path)
     if content is None or why:
         remedy = "run mgcl evaluate with the -d, -tr, -p and -c of this folder, and the same -f"

@@ -20,7 +20,7 @@ TOLERANCE, SENSITIVITY = 2.0, 0.9
 
 def own_path(run: ValidatedRun) -> Path:
     """Where the numbers of these folds lie, whoever wrote them."""
-    return evaluation_path(run.model, run.folds, len(run.folds) == len(run.splits))
+    return evaluation_path(run.model, run.some_folds)
 
 
 def evaluate(run: ValidatedRun, tolerance: float, sensitivity: float) -> tuple[dict[str, Any], Path]:
@@ -37,7 +37,7 @@ def evaluate(run: ValidatedRun, tolerance: float, sensitivity: float) -> tuple[d
     cases = list(track(run.scores(tolerance), "Cases", run.case_count, transient=True))
     content = evaluation(run, cases, tolerance, sensitivity)
     table = write_evaluation(own_path(run), content)
-    if done := store_calibration(run.model, content["tss"], run.folds, len(run.folds) == len(run.splits)):
+    if done := store_calibration(run.model, content["tss"], run.folds, run.some_folds is None):
         print(done)
     return content, table
 
@@ -54,7 +54,7 @@ def current_evaluation(run: ValidatedRun) -> dict[str, Any]:
         earlier = content["settings"] if content else {}
         tolerance = earlier.get("surface_dice_tolerance_mm", TOLERANCE)
         return evaluate(run, tolerance, earlier.get("sensitivity", SENSITIVITY))[0]
-    if len(run.folds) == len(run.splits) and not _is_stored(run, content["tss"]):
+    if run.some_folds is None and not _is_stored(run, content["tss"]):
         print(store_calibration(run.model, content["tss"], run.folds, True))
     return content
 

@@ -54,9 +54,14 @@ def evaluation(run: ValidatedRun, cases: Sequence[CaseScores], tolerance: float,
     }
 
 
-def evaluation_path(model: Path, folds: Sequence[int], all_folds: bool) -> Path:
-    """`evaluation.json` of a results folder, named after the folds where they are not all."""
-    return model / f"evaluation{'' if all_folds else '_folds_' + '_'.join(map(str, folds))}.json"
+def evaluation_path(model: Path, folds: Sequence[int] | None) -> Path:
+    """`evaluation.json` of a results folder, named after the folds where they are not all (None)."""
+    return model / f"evaluation{folds_suffix(folds)}.json"
+
+
+def folds_suffix(folds: Sequence[int] | None) -> str:
+    """What the name of a result of some folds ends with; nothing where it is of all (None)."""
+    return "" if folds is None else f"_folds_{'_'.join(map(str, folds))}"
 
 
 def write_evaluation(path: Path, content: dict[str, Any]) -> Path:

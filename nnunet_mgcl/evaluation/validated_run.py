@@ -96,6 +96,11 @@ class ValidatedRun:
                 )
 
     @property
+    def some_folds(self) -> list[int] | None:
+        """The folds where they are not all of the split; None where they are."""
+        return self.folds if len(self.folds) < len(self.splits) else None
+
+    @property
     def case_count(self) -> int:
         """How many cases the folds have."""
         return sum(len(self.splits[fold]["val"]) for fold in self.folds)

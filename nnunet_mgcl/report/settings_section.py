@@ -36,7 +36,7 @@ def _commands(run: ValidatedRun, content: dict[str, Any]) -> Table:
     trainer, plans, configuration = (*run.model.name.split("__"), "", "")[:3]
     name, settings = run.layout.name, content["settings"]
     model = f"-d {name} -tr {trainer} -p {plans} -c {configuration}"
-    chosen = "" if len(run.folds) == len(run.splits) else f" -f {' '.join(map(str, run.folds))}"
+    chosen = f" -f {' '.join(map(str, run.some_folds))}" if run.some_folds else ""
     options = f"--tolerance {settings['surface_dice_tolerance_mm']:g} --sensitivity {settings['sensitivity']:g}"
     folds = " ".join(map(str, run.folds))
     rows = (

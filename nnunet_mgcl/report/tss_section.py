@@ -69,7 +69,7 @@ def _pictures(run: ValidatedRun, content: dict[str, Any]) -> tuple[Picture, ...]
 def _about_calibration(run: ValidatedRun, tss: dict[str, Any]) -> list[str]:
     """What was calibrated, and why something was not."""
     calibration = tss["calibration"]
-    if len(run.folds) < len(run.splits) and KEY in run.plans.plans:
+    if run.some_folds and KEY in run.plans.plans:
         lines = [
             "mgcl predict calibrates by the map in the model's plans.json, fitted on the predictions of all folds. "
             "That map is not evaluated here: leave -f out for that."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunet_mgcl.evaluation.evaluation import folds_suffix
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import remove_leftovers_of, write_text
 from nnunet_mgcl.report.files import remove_pictures, write_pictures
@@ -14,8 +15,7 @@ from nnunet_mgcl.report.section import Section
 
 def report_folder(run: ValidatedRun) -> Path:
     """`report` in the results folder, named after the folds where they are not all."""
-    whole = len(run.folds) == len(run.splits)
-    return run.model / ("report" if whole else f"report_folds_{'_'.join(map(str, run.folds))}")
+    return run.model / f"report{folds_suffix(run.some_folds)}"
 
 
 def write_report(path: Path, title: str, run: ValidatedRun, sections: Sequence[Section]) -> Path:
