@@ -27,7 +27,7 @@ from nnunet_mgcl.pictures.slice_choice import largest_slice, name_slice
 REFERENCE_COLOUR, PREDICTION_COLOUR = "#00a8ff", "#ff8c00"  # blue and orange: told apart by colour-blind people
 HEADROOM = 0.2
 """Kept above the brightest healthy tissue, as a share of the window: a lesion is brighter."""
-TITLE_INCHES, LINE_INCHES = 0.24, 0.155
+TITLE_INCHES, LINE_INCHES = 0.28, 0.155
 """Height of a case's title, and of a line above a panel."""
 LETTER_INCHES, SMALL_LETTER_INCHES = 0.083, 0.066
 """Width of a letter, on average: of a heading, and of what stands over a panel."""
@@ -66,7 +66,7 @@ def overlay_figure(cases: Sequence[CasePanels], width: float) -> Figure:
     grid, row = GridSpec(len(heights), columns, figure, height_ratios=heights), 0
     for case, heading, own in zip(cases, headings, titles, strict=True):
         above = figure.add_subplot(grid[row, :])
-        above.text(0, 0, heading, weight="bold", va="bottom", fontsize="medium")
+        above.text(0, 0.15, heading, weight="bold", va="bottom", fontsize="medium")
         above.axis("off")
         for number, (panel, title) in enumerate(zip(case.panels, own, strict=True)):
             axis = figure.add_subplot(grid[row + 1 + number // columns, number % columns])
