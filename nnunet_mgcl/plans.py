@@ -178,6 +178,14 @@ def channel_names(dataset_json: dict[str, Any]) -> dict[int, str]:
     return {int(number): names[number] for number in sorted(names, key=int)}
 
 
+def label_targets(dataset_json: dict[str, Any]) -> dict[str, list[int]]:
+    """The labels that make up each target: a modality's lesion where there are such, else a label or region."""
+    if by_modality := (dataset_json.get("mgcl") or {}).get("lesion_labels"):
+        return dict(by_modality)
+    labels = {name: value for name, value in dataset_json["labels"].items() if name not in ("background", "ignore")}
+    return {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in labels.items()}
+
+
 def _validated(plans: dict[str, Any], configuration: str, block: dict[str, Any]) -> MGCLConfig:
     try:
         return MGCLConfig.model_validate(block)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +14,7 @@ from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.segmentation_summary import summarise_segmentation
 from nnunet_mgcl.evaluation.tss_summary import summarise_tss
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import write_json, write_text
+from nnunet_mgcl.files import write_csv, write_json
 
 
 def evaluation(run: ValidatedRun, cases: Sequence[CaseScores], tolerance: float, sensitivity: float) -> dict[str, Any]:
@@ -72,17 +70,14 @@ def write_evaluation(path: Path, content: dict[str, Any]) -> Path:
     """
     table = path.with_name(path.stem.replace("evaluation", "evaluation_cases") + ".csv")
     write_json(path, content)
-    write_text(table, _csv(content["cases"]))
+    rows = _rows(content["cases"])
+    write_csv(table, list(rows[0]), rows)
     return table
 
 
-def _csv(cases: Sequence[dict[str, Any]]) -> str:
+def _rows(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for case in cases:
         scores = {f"{measure}_{t}": v for t, own in case["targets"].items() for measure, v in own.items()}
         rows.append({key: value for key, value in case.items() if key != "targets"} | scores)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return rows

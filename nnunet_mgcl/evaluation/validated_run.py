@@ -21,7 +21,7 @@ from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.fold_probabilities import read_probabilities
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
 from nnunet_mgcl.files import read_json
-from nnunet_mgcl.plans import channel_names
+from nnunet_mgcl.plans import channel_names, label_targets
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,7 @@ class ValidatedRun:
     @cached_property
     def targets(self) -> dict[str, list[int]]:
         """The labels that make up each target: a modality's lesion, or a label or region of the dataset."""
-        if self.lesion_labels:
-            return self.lesion_labels
-        labels = {n: v for n, v in self.dataset_json["labels"].items() if n not in ("background", "ignore")}
-        return {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
+        return self.lesion_labels or label_targets(self.dataset_json)
 
     @property
     def divided_patients(self) -> list[str]:

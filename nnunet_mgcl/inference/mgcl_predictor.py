@@ -23,6 +23,7 @@ from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.phases.tss import tss_probability
+from nnunet_mgcl.plans import label_targets
 
 MODEL_KEY = "mgcl_model"
 """Where the plans.json beside the predictions names the model's folder: two trainers may share a plan."""
@@ -41,8 +42,8 @@ class MGCLPredictor(nnUNetPredictor):
         self.config = resolved_config(self.configuration_manager)
         self.folds = [use_folds] if isinstance(use_folds, str) else [str(fold) for fold in use_folds]
         self.report: TSSReport | None = None
-        labels = {"mgcl": {"lesion_labels": self.config.lesion_labels}}
-        self.roles = find_roles(self.dataset_json | labels)
+        dataset_json = self.dataset_json | {"mgcl": {"lesion_labels": self.config.lesion_labels}}
+        self.roles, self.targets = find_roles(dataset_json), label_targets(dataset_json)
         self.no_tss_reason = self._no_tss_reason(checkpoint_name)
         self.model = Path(model_training_output_dir)
         self.calibration: StoredCalibration | None = None
@@ -95,7 +96,7 @@ class MGCLPredictor(nnUNetPredictor):
         if self.no_tss_reason is None:
             further = mismatch_columns(self.roles)
             keep, calibration = not overwrite, self.calibration
-            self.report = TSSReport(table, self.folds, self._targets(), keep, further, calibration)
+            self.report = TSSReport(table, self.folds, self.targets, keep, further, calibration)
         elif earlier and not overwrite:
             raise UserError(
                 earlier[0],
@@ -218,15 +219,6 @@ class MGCLPredictor(nnUNetPredictor):
         if save_probabilities and not isfile(output + ".npz"):
             return False
         return _is_whole(output + self.dataset_json["file_ending"], self.plans_manager.image_reader_writer_class())
-
-    def _targets(self) -> dict[str, list[int]]:
-        if self.config.lesion_labels:
-            return self.config.lesion_labels
-        return {
-            name: list(value) if isinstance(value, (list, tuple)) else [value]
-            for name, value in self.dataset_json["labels"].items()
-            if name not in ("background", "ignore")
-        }
 
 
 def _earlier_tables(table: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunet_mgcl.data.single_slice import is_single_slice
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.calibration import Calibration
-from nnunet_mgcl.files import write_text
+from nnunet_mgcl.files import write_csv
 
 Row = dict[str, str]
 
@@ -160,8 +159,4 @@ def merge_parts(folder: Path, num_parts: int, calibration: Calibration | None = 
 
 
 def _write_rows(path: Path, columns: Sequence[str], rows: dict[str, Row]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows[case] for case in sorted(rows))
-    write_text(path, text.getvalue())
+    write_csv(path, columns, [rows[case] for case in sorted(rows)])

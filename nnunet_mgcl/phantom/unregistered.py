@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnunet_mgcl.files import write_json, write_text
+from nnunet_mgcl.files import write_csv, write_json
 from nnunet_mgcl.phantom.anatomy import FIELD_OF_VIEW_MM, Grid, Pose
 from nnunet_mgcl.phantom.cases import Case, all_cases
 from nnunet_mgcl.phantom.dataset import DESCRIPTION, FILE_ENDING
@@ -38,6 +36,13 @@ PLACEMENT_MM = 6.0
 # Scanners' programs disagree about the unit of ADC maps: factors on 10^-6 mm^2/s, by turns.
 ADC_FACTORS = (1.0, 1e-3, 1e-6)
 MANIFESTS = {"manifest.csv": ("Tr", "Un"), "manifest_test.csv": ("Ts",)}
+MANIFEST_COLUMNS = (
+    "case",
+    *(channel for names in CHANNELS.values() for channel in names),
+    *(f"mask_{modality}" for modality in MODALITIES),
+    "onset_time",
+    "scan_time",
+)
 OWN_FILES = (
     r"phantom_\w+/(DWI|ADC|FLAIR|Tmax|mask_(DWI|FLAIR|PWI))\.nii\.gz|manifest(_test)?\.csv|phantom\.json|preview\.png"
 )
@@ -82,7 +87,7 @@ def _write(
         yield from run_jobs(partial(_write_case, staging, options, masks), jobs, processes)
         for name, members in MANIFESTS.items():
             rows = [_row(number, case, part != "Un") for part in members for number, case in enumerate(parts[part])]
-            write_text(staging / name, _table(rows))
+            write_csv(staging / name, MANIFEST_COLUMNS, rows)
         content = asdict(options) | {"lesion_masks": options.lesion_masks is not None}
         write_json(staging / "phantom.json", {"description": DESCRIPTION, "phantom": content})
 
@@ -141,13 +146,3 @@ def _row(number: int, case: Case, labelled: bool) -> dict[str, str]:
         row["onset_time"] = (scan - timedelta(hours=case.hours)).isoformat(sep=" ", timespec="seconds")
         row["scan_time"] = scan.isoformat(sep=" ", timespec="seconds")
     return row
-
-
-def _table(rows: list[dict[str, str]]) -> str:
-    channels = [channel for names in CHANNELS.values() for channel in names]
-    header = ["case", *channels, *(f"mask_{modality}" for modality in MODALITIES), "onset_time", "scan_time"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

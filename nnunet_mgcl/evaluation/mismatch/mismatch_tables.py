@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,11 +17,10 @@ from nnunet_mgcl.evaluation.mismatch.case_mismatch import (
     REASON,
     CaseMismatch,
     MismatchOptions,
-    Row,
     measure_case,
 )
 from nnunet_mgcl.evaluation.mismatch.roles import Roles
-from nnunet_mgcl.files import write_json, write_text
+from nnunet_mgcl.files import write_csv, write_json
 from nnunet_mgcl.workers import run_jobs
 
 
@@ -74,9 +71,9 @@ def write_tables(
     found = sorted(found, key=lambda case: case.row["case"])
     rows = [case.row | {"tss_class": _class(positive, case.row["case"])} for case in found]
     columns = ("case", "tss_class", *FLAIR_COLUMNS, *PERFUSION_COLUMNS, REASON)
-    write_text(folder / "mismatch.csv", _table(columns, rows))
+    write_csv(folder / "mismatch.csv", columns, rows)
     lesions = [lesion for case in found for lesion in case.lesions]
-    write_text(folder / "mismatch_lesions.csv", _table(LESION_COLUMNS, lesions))
+    write_csv(folder / "mismatch_lesions.csv", LESION_COLUMNS, lesions)
     metrics = baselines(rows, positive, options.flair_positive)
     write_json(
         folder / "mismatch_summary.json",
@@ -87,11 +84,3 @@ def write_tables(
 
 def _class(positive: dict[str, bool], case: str) -> str:
     return str(int(positive[case])) if case in positive else ""
-
-
-def _table(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

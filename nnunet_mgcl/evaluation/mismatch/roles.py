@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.plans import channel_names
+from nnunet_mgcl.plans import channel_names, label_targets
 
 CHANNELS = {"ADC": {"adc"}, "FLAIR": {"flair"}, "Tmax": {"tmax"}}
 """Words in the names of the channels that are measured. "PWI" may be any perfusion map and is never guessed."""
@@ -60,7 +60,7 @@ def find_roles(
     found = {role: number for role, words in CHANNELS.items() if (number := _by_words(named, words)) is not None}
     for role, choice in (channels or {}).items():
         found[_known(role, CHANNELS, "--channels")] = _channel(named, choice)
-    targets = _targets(dataset_json)
+    targets = label_targets(dict(dataset_json))
     lesions = {role: labels for role, words in MASKS.items() if (labels := _labels_by_words(targets, words))}
     if not (dataset_json.get("mgcl") or {}).get("lesion_labels"):
         shared = sorted({label for labels in targets.values() for label in labels})
@@ -80,19 +80,6 @@ def _by_words(named: Mapping[int, str], words: set[str]) -> int | None:
 
 def _labels_by_words(targets: Mapping[str, list[int]], words: set[str]) -> list[int] | None:
     return next((labels for name, labels in targets.items() if _words(name) & words), None)
-
-
-def _targets(dataset_json: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Labels of every mask: the modalities' where there are such, else those of the dataset."""
-    by_modality = (dataset_json.get("mgcl") or {}).get("lesion_labels")
-    if by_modality:
-        return dict(by_modality)
-    labels = dataset_json["labels"].items()
-    return {
-        name: list(value) if isinstance(value, (list, tuple)) else [value]
-        for name, value in labels
-        if name not in ("background", "ignore")
-    }
 
 
 def _known(role: str, roles: Mapping[str, Any], option: str) -> str:
