@@ -50,4 +50,4 @@ def _dataset_folder(dataset: str) -> Path:
     """The dataset's folder in nnUNet_results."""
     from nnunet_mgcl.commands.predict import model_folder
 
-    return model_folder(dataset, "", "", "", [], "").parent
+    return model_folder(dataset).parent

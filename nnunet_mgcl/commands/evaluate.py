@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--tolerance", str(args.tolerance), "millimetres from 0 on", "change it")
     if not 0 < args.sensitivity <= 1:
         raise UserError("--sensitivity", str(args.sensitivity), "a number above 0 and up to 1", "change it")
-    model = model_folder(args.d, args.tr, args.p, args.c, [], "checkpoint_final.pth")
+    model = model_folder(args.d, args.tr, args.p, args.c)
     validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
     content, table = evaluate(validated, args.tolerance, args.sensitivity)
     console = Console()

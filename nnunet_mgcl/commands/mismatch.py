@@ -139,23 +139,20 @@ def _what(roles: Roles, options: MismatchOptions) -> str:
 
 def _print_baselines(summary: dict[str, dict[str, Any]], threshold: float, *, known: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from nnunet_mgcl.errors import some
     from nnunet_mgcl.evaluation.mismatch.baseline import RATIO_RULE
     from nnunet_mgcl.evaluation.mismatch.case_mismatch import REASON
+    from nnunet_mgcl.evaluation.tables import number, plain_table
 
     if not summary:
         print("No baseline: " + ("no case with a known time has an answer" if known else "no time is known"))
         return
-    table = Table(title='"DWI lesion without FLAIR lesion: TSS < 4.5 h"')
-    for column in ("rule", "cases", "ACC", "SEN", "SPE", "AUROC"):
-        table.add_column(column, justify="left" if column == "rule" else "right")
+    title, measures = '"DWI lesion without FLAIR lesion: TSS < 4.5 h"', ("ACC", "SEN", "SPE", "AUROC")
+    table = plain_table(title, ("rule", "cases", *measures), names=1)
     for rule, metrics in summary.items():
-        numbers = [metrics[key] for key in ("ACC", "SEN", "SPE", "AUROC")]
-        cells = ["undefined" if number is None else f"{number:.3f}" for number in numbers]
         name = f"{rule} below {threshold:g}" if rule == RATIO_RULE else f"{rule} empty"
-        table.add_row(name, str(metrics["cases"]), *cells)
+        table.add_row(name, str(metrics["cases"]), *(number(metrics[measure]) for measure in measures))
     Console().print(table)
     for rule, metrics in summary.items():
         if metrics["auroc_reason"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -94,8 +95,15 @@ def _model_folder(args: argparse.Namespace) -> Path:
     return args.m
 
 
-def model_folder(dataset: str, trainer: str, plans: str, configuration: str, folds: list[str], checkpoint: str) -> Path:
-    """The results folder of a trained model.
+def model_folder(
+    dataset: str,
+    trainer: str = "",
+    plans: str = "",
+    configuration: str = "",
+    folds: Sequence[str] = (),
+    checkpoint: str = "checkpoint_final.pth",
+) -> Path:
+    """The results folder of a trained model, of which these folds must be there.
 
     Raises:
         UserError: The model or one of the folds is not there.
@@ -115,7 +123,7 @@ def model_folder(dataset: str, trainer: str, plans: str, configuration: str, fol
     return folder
 
 
-def require_folds(folder: Path, folds: list[str], checkpoint: str) -> None:
+def require_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> None:
     """Checks that a model's folds are trained.
 
     Raises:

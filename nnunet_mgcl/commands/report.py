@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         )
     device = torch.device(args.device)
     require_device(device)
-    model = model_folder(args.d, args.tr, args.p, args.c, [], "checkpoint_final.pth")
+    model = model_folder(args.d, args.tr, args.p, args.c)
     if args.i:
         if args.f:
             raise UserError("-f", "folds", "none for a new patient: -s says which were used", "leave -f out")

@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
     from nnunet_mgcl.evaluation.fold_summary import draw_fold, summarise_fold
 
-    model = model_folder(args.d, args.tr, args.p, args.c, [args.f], "checkpoint_final.pth")
+    model = model_folder(args.d, args.tr, args.p, args.c, [args.f])
     layout = DatasetLayout.find(args.d)
-    summary = summarise_fold(layout, model, args.f)
+    summary = summarise_fold(model, args.f)
     validation = FoldLayout(model / f"fold_{args.f}").validation
     picture = args.o or validation / "overlay.png"
     draw_fold(layout, model, args.f, picture)

@@ -26,7 +26,7 @@ class FoldSummary:
     segmentation: Path
 
 
-def summarise_fold(layout: DatasetLayout, model: Path, fold: str) -> FoldSummary:
+def summarise_fold(model: Path, fold: str) -> FoldSummary:
     """Collects the numbers of a validated fold.
 
     Raises:

@@ -56,10 +56,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _t_test(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
-    if len(differences) < 2:
-        return _none("fewer than two pairs")
-    if not differences.any():
-        return _none("no case differs")
+    if reason := _untestable(differences):
+        return _none(reason)
     if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
         return _none("the difference is the same in all cases")
     result = stats.ttest_1samp(differences, 0)  # the paired test by another name
@@ -67,12 +65,17 @@ def _t_test(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
 
 
 def _wilcoxon(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
-    if len(differences) < 2:
-        return _none("fewer than two pairs")
-    if not differences.any():
-        return _none("no case differs")
+    if reason := _untestable(differences):
+        return _none(reason)
     result = stats.wilcoxon(differences[differences != 0])  # given them, SciPy would not test exactly
     return {"statistic": float(result.statistic), "p": float(result.pvalue), "reason": None}
+
+
+def _untestable(differences: npt.NDArray[np.float64]) -> str | None:
+    """Why there is nothing to test; None where there is."""
+    if len(differences) < 2:
+        return "fewer than two pairs"
+    return None if differences.any() else "no case differs"
 
 
 def _none(reason: str) -> dict[str, Any]:

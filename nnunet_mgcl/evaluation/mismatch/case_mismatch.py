@@ -17,7 +17,6 @@ from nnunet_mgcl.evaluation.mismatch.flair_ratio import (
     MIN_LESION_ML,
     LesionRatio,
     flair_mismatch,
-    is_flair_positive,
 )
 from nnunet_mgcl.evaluation.mismatch.perfusion_rules import (
     CORE_ADC,
@@ -126,7 +125,7 @@ def _flair(files: CaseFiles, options: MismatchOptions, row: Row, lesions: list[R
 def _ratio_cells(lesion: LesionRatio, options: MismatchOptions) -> Row:
     if lesion.ratio is None:
         return {"flair_ratio": "", "flair_positive": ""}
-    positive = is_flair_positive(lesion.ratio, options.flair_positive)
+    positive = lesion.ratio >= options.flair_positive
     return {"flair_ratio": f"{lesion.ratio:.4f}", "flair_positive": str(int(positive))}
 
 

@@ -54,12 +54,6 @@ class FlairMismatch:
 
     lesions: list[LesionRatio]
     patient: LesionRatio | None
-    plane: MirrorPlane | None
-
-
-def is_flair_positive(ratio: float, threshold: float = FLAIR_POSITIVE) -> bool:
-    """Whether a lesion counts as visible in FLAIR."""
-    return ratio >= threshold
 
 
 def flair_mismatch(
@@ -78,12 +72,12 @@ def flair_mismatch(
     voxels = np.bincount(parts.ravel(), minlength=count + 1)
     large = [part for part in np.argsort(-voxels[1:], kind="stable") + 1 if voxels[part] * voxel_ml >= min_ml]
     if not large:
-        return FlairMismatch([], None, None)
+        return FlairMismatch([], None)
     plane = find_mirror_plane(flair)
     unhealthy = dwi_lesion if other_lesions is None else dwi_lesion | other_lesions
     measure = _Measure(flair, plane, unhealthy)
     lesions = [measure.lesion(parts == part) for part in large]
-    return FlairMismatch(lesions, lesions[0] if len(lesions) == 1 else measure.lesion(np.isin(parts, large)), plane)
+    return FlairMismatch(lesions, lesions[0] if len(lesions) == 1 else measure.lesion(np.isin(parts, large)))
 
 
 class _Measure:

@@ -43,10 +43,10 @@ def measure_cases(
     file_ending: str,
     roles: Roles,
     options: MismatchOptions,
-    processes: int = 1,
+    processes: int,
 ) -> Iterator[CaseMismatch]:
     """Measures cases of a folder, in any order; arguments as for `mgcl mismatch`."""
-    yield from run_jobs(partial(_measure, images, segmentations, file_ending, roles, options), cases, processes)
+    return run_jobs(partial(_measure, images, segmentations, file_ending, roles, options), cases, processes)
 
 
 def _measure(

@@ -59,7 +59,7 @@ def make_fold(tmp_path, plans, dataset_json):
 
 class TestSummary:
     def test_shared_labels_have_their_names(self, make_fold) -> None:
-        summary = summarise_fold(*make_fold(mean={"1": {"Dice": 0.5, "IoU": 0.1}}), "0")
+        summary = summarise_fold(make_fold(mean={"1": {"Dice": 0.5, "IoU": 0.1}})[1], "0")
         assert summary.dice == {"lesion": 0.5}
         assert summary.tss is None
         assert summary.segmentation.name == "case_0.nii.gz"
@@ -67,19 +67,19 @@ class TestSummary:
     def test_regions_have_their_names_also_where_they_are_of_one_label(self, make_fold) -> None:
         labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": [3], "edge": 2}
         mean = {"(1, 2, 3)": {"Dice": 0.9}, "(2, 3)": {"Dice": 0.8}, "(3,)": {"Dice": 0.7}, "2": {"Dice": 0.6}}
-        summary = summarise_fold(*make_fold(labels=labels, mean=mean), "0")
+        summary = summarise_fold(make_fold(labels=labels, mean=mean)[1], "0")
         assert summary.dice == {"whole": 0.9, "core": 0.8, "enhancing": 0.7, "edge": 0.6}
 
     def test_each_modality_s_own_lesion_goes_before_combinations(self, make_fold) -> None:
-        summary = summarise_fold(*make_fold(by_modality={"DWI": 0.7, "PWI": None}), "0")
+        summary = summarise_fold(make_fold(by_modality={"DWI": 0.7, "PWI": None})[1], "0")
         assert summary.dice == {"DWI": 0.7, "PWI": None}
 
     def test_tss_is_taken_along(self, make_fold) -> None:
-        assert summarise_fold(*make_fold(tss={"ACC": 0.8}), "0").tss == {"ACC": 0.8}
+        assert summarise_fold(make_fold(tss={"ACC": 0.8})[1], "0").tss == {"ACC": 0.8}
 
     def test_fold_without_validation_is_refused_with_the_remedy(self, make_fold) -> None:
         with pytest.raises(UserError, match=r"fold_1[\s\S]*--val"):
-            summarise_fold(*make_fold(), "1")
+            summarise_fold(make_fold()[1], "1")
 
 
 class TestPicture:

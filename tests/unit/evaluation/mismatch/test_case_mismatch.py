@@ -9,11 +9,13 @@ from nnunet_mgcl.evaluation.mismatch.case_mismatch import (
     PERFUSION_COLUMNS,
     REASON,
     MismatchOptions,
+    _ratio_cells,
     adc_in_micro,
     beyond_tmax,
     measure_case,
     mismatch_columns,
 )
+from nnunet_mgcl.evaluation.mismatch.flair_ratio import LesionRatio
 from nnunet_mgcl.evaluation.mismatch.roles import Roles
 
 MASKS = {"DWI": [1, 3, 5, 7], "FLAIR": [2, 3, 6, 7], "PWI": [4, 5, 6, 7]}
@@ -167,3 +169,9 @@ def test_columns_are_those_that_a_model_s_channels_can_fill() -> None:
     assert mismatch_columns(Roles({"FLAIR": 0}, {"DWI": [1]})) == (*FLAIR_COLUMNS, REASON)
     assert mismatch_columns(Roles({}, {"DWI": [1], "PWI": [2]})) == (*PERFUSION_COLUMNS, REASON)
     assert mismatch_columns(Roles({"ADC": 0}, {"DWI": [1]})) == ()
+
+
+@pytest.mark.parametrize(("ratio", "positive"), [(1.15, "1"), (1.1499, "0")])
+def test_the_threshold_itself_is_positive(ratio, positive) -> None:
+    lesion = LesionRatio(1.0, (0.0, 0.0, 0.0), "left", ratio)
+    assert _ratio_cells(lesion, MismatchOptions(flair_positive=1.15))["flair_positive"] == positive
