@@ -17,6 +17,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.evaluation import bootstrap
 
 RESAMPLING = {
     "resampling_fn_data": "resample_data_or_seg_to_shape",
@@ -255,3 +256,9 @@ def scan_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def raw_scans(scan_template: Path, tmp_path: Path) -> Path:
     """A copy of `scan_template` that a test may change."""
     return Path(shutil.copytree(scan_template, tmp_path / "scans"))
+
+
+@pytest.fixture
+def few_resamples(monkeypatch) -> None:
+    """For tests of what is computed, not of how exactly."""
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
@@ -58,22 +59,23 @@ class CaseImages:
         if len(channels) != len(channel_names(run.dataset_json)):
             found = f"{len(channels)} channels"
             raise UserError(images[0], found, f"{channel_names(run.dataset_json)}", "check the folder")
-        maps: list[np.ndarray | None] = [None, None]
-        for number, path in enumerate((prediction, reference)):
-            if path is not None:
-                label_map, own = _read(lambda path=path: reader.read_seg(str(path)), path)  # type: ignore[misc]
-                _require_shape(path, label_map[0], channels[0])
-                maps[number] = label_map[0]
-                if path == prediction and not same_place(properties, own):
-                    raise UserError(
-                        path, f"another direction, origin or spacing than {images[0].name}", "those of the images",
-                        "name the images that were predicted, or predict them again",
-                    )  # fmt: skip
+        predicted, own = _read_map(reader, prediction, channels[0])
+        if not same_place(properties, own):
+            raise UserError(
+                prediction, f"another direction, origin or spacing than {images[0].name}", "those of the images",
+                "name the images that were predicted, or predict them again",
+            )  # fmt: skip
+        true = _read_map(reader, reference, channels[0])[0] if reference else None
         view = AnatomicalView.of(properties)
-        turned = [None if array is None else view.turn(array) for array in maps]
-        assert turned[0] is not None
         channels = np.stack([view.turn(np.nan_to_num(c, nan=0.0, posinf=0.0, neginf=0.0)) for c in channels])
-        return cls(run, channels, turned[1], turned[0], view.turn_spacing(properties["spacing"]), view.sides)
+        return cls(
+            run,
+            channels,
+            None if true is None else view.turn(true),
+            view.turn(predicted),
+            view.turn_spacing(properties["spacing"]),
+            view.sides,
+        )
 
     def panel(self, title: str, channel: int, targets: Mapping[str, list[int]]) -> Panel:
         """One channel with the outlines of some targets; voxels of nnU-Net's ignore label do not count."""
@@ -105,6 +107,9 @@ def _read(read: Callable[[], tuple[np.ndarray, dict[str, Any]]], path: Path) -> 
         raise UserError(path, f"cannot be read ({reason(error)})", "an image", "check the file") from None
 
 
-def _require_shape(path: Path, label_map: np.ndarray, image: np.ndarray) -> None:
-    if label_map.shape != image.shape:
-        raise UserError(path, f"shape {label_map.shape}", f"{image.shape}, as the images", "check the folder")
+def _read_map(reader: BaseReaderWriter, path: Path, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """A label map `(Z, Y, X)` of the shape of an image, and its properties."""
+    label_map, properties = _read(lambda: reader.read_seg(str(path)), path)
+    if label_map[0].shape != image.shape:
+        raise UserError(path, f"shape {label_map[0].shape}", f"{image.shape}, as the images", "check the folder")
+    return label_map[0], properties

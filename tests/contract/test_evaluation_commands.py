@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 from nnunet_mgcl import cli
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation import bootstrap, calibration
+from nnunet_mgcl.evaluation import calibration
 from nnunet_mgcl.evaluation.calibration import Calibration, Platt
 from nnunet_mgcl.evaluation.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.stored_calibration import KEY
@@ -35,10 +35,7 @@ MASKS = {
     "mgcl": {"modalities": {"A": [0, 2], "B": [1]}, "lesion_labels": {"A": [1, 3], "B": [2, 3]}},
 }
 
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch) -> None:
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 def evaluate(*arguments: str, trainer="MGCLTrainer") -> int:

@@ -13,15 +13,12 @@ from matplotlib.figure import Figure
 
 from nnunet_mgcl import cli
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation import bootstrap, calibration
+from nnunet_mgcl.evaluation import calibration
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.report import patient_page
 from nnunet_mgcl.report.section import Picture, Section
 
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch) -> None:
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 @pytest.fixture

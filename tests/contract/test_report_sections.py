@@ -14,7 +14,7 @@ import torch
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation import bootstrap, calibration
+from nnunet_mgcl.evaluation import calibration
 from nnunet_mgcl.evaluation.evaluated import current_evaluation
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
@@ -33,10 +33,7 @@ MASKS = {
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
 IGNORE = {"labels": {"background": 0, "lesion": 1, "ignore": 2}}
 
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch) -> None:
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from nnunet_mgcl.evaluation import bootstrap
 from nnunet_mgcl.evaluation.comparison import comparison
 from nnunet_mgcl.evaluation.comparison_tables import reasons
 from nnunet_mgcl.evaluation.delong import delong_test
@@ -13,10 +12,7 @@ from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
 
 CASES = 16
 
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch) -> None:
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 def evaluation(name: str, seed: int, **changes) -> dict:
