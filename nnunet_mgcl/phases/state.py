@@ -72,7 +72,8 @@ class PhaseState:
 def _read(path: Path) -> dict[str, Any]:
     state: Any = read_json(path)
     whole = isinstance(state, dict) and all(_are_strings(state.get(key)) for key in ("done", "skipped"))
-    if whole and (current := state.get("current")) is not None:
+    whole = whole and "current" in state
+    if whole and (current := state["current"]) is not None:
         whole = isinstance(current, dict) and {"part", "finished_epochs"} <= current.keys()
     if not whole:
         raise UserError(

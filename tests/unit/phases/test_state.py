@@ -47,6 +47,7 @@ def test_skipped_parts_survive_a_restart(path) -> None:
         "{}",
         '{"done": 1, "skipped": []}',
         '{"done": [], "skipped": [1]}',
+        '{"done": [], "skipped": []}',
         '{"done": [], "skipped": [], "current": 3}',
         '{"done": [], "skipped": [], "current": {}}',
     ],
