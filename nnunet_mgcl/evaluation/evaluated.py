@@ -67,9 +67,8 @@ def _why_not_of(run: ValidatedRun, content: dict[str, Any], path: Path) -> str |
             return f"of {key} {content[key]}, not {value}"
     if bool(run.no_tss) != bool(content["tss"]["reason"]):
         return f"older than what is said about the TSS now ({run.no_tss or 'it can be evaluated'})"
-    ending, references = run.dataset_json["file_ending"], run.layout.preprocessed / "gt_segmentations"
-    cases = [references / f"{case}{ending}" for fold in run.folds for case in run.splits[fold]["val"]]
-    file = newer([run.layout.splits, run.layout.tss, *cases], path)
+    references = [run.reference(case) for fold in run.folds for case in run.splits[fold]["val"]]
+    file = newer([run.layout.splits, run.layout.tss, *references], path)
     return f"older than {file.name} of the dataset" if file else None
 
 

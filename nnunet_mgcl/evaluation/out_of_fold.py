@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities
 from nnunet_mgcl.evaluation.tss_cases import TSSCases
@@ -16,11 +18,7 @@ def training_predictions(data: TSSCases, split: Split) -> tuple[Probabilities, C
         data: The cases with a known TSS.
         split: The fold's cases. Those under `val` take no part, nor do other cases of their patients.
     """
-    training, validation = set(split["train"]), set(split["val"])
-    patients = {patient for case, patient in zip(data.names, data.patients, strict=True) if case in validation}
-    chosen = [
-        i
-        for i, (case, patient) in enumerate(zip(data.names, data.patients, strict=True))
-        if case in training and patient not in patients
-    ]
+    training, validation = (np.isin(data.names, split[part]) for part in ("train", "val"))
+    patients = np.array(data.patients)
+    chosen = training & ~np.isin(patients, patients[validation])
     return data.probabilities[chosen], data.actual[chosen]

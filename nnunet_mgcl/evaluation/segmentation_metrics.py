@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
-from nnunet_mgcl.data.single_slice import is_single_slice
+from nnunet_mgcl.data.single_slice import is_single_slice, volume_ml
 from nnunet_mgcl.evaluation.metrics import dice
 
 Mask = npt.NDArray[np.bool_]
@@ -60,11 +60,6 @@ def segmentation_metrics(
         "lesions": lesions,
         "predicted_lesions": predicted_lesions,
     }
-
-
-def volume_ml(mask: Mask, spacing: Sequence[float]) -> float | None:
-    """Volume of a mask; None for a single slice."""
-    return None if is_single_slice(spacing) else float(mask.sum() * math.prod(spacing) / 1000)
 
 
 def lesion_f1(prediction: Mask, reference: Mask) -> tuple[float | None, int, int]:

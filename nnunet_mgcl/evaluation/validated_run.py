@@ -194,6 +194,10 @@ class ValidatedRun:
         """nnU-Net's folder of a fold's predicted validation cases."""
         return FoldLayout(self.model / f"fold_{fold}").validation
 
+    def reference(self, case: str) -> Path:
+        """The true label map of a case: nnU-Net's copy."""
+        return self.layout.preprocessed / "gt_segmentations" / f"{case}{self.dataset_json['file_ending']}"
+
     @property
     def _plan_block(self) -> dict[str, Any]:
         return self.plan.configuration.get("mgcl", {})
@@ -206,7 +210,7 @@ class ValidatedRun:
         file = f"{case}{self.dataset_json['file_ending']}"
         predicted_file = self.validation(fold) / file
         prediction, _ = self._read(predicted_file)
-        reference, spacing = self._read(self.layout.preprocessed / "gt_segmentations" / file)
+        reference, spacing = self._read(self.reference(case))
         if prediction.shape != reference.shape:
             raise UserError(
                 predicted_file,

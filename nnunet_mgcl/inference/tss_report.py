@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunet_mgcl.data.single_slice import is_single_slice
+from nnunet_mgcl.data.single_slice import volume_ml
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.calibration import Calibration
 from nnunet_mgcl.files import write_csv
@@ -91,10 +91,9 @@ class TSSReport:
         self.rows = {case: row for case, row in self.rows.items() if (folder / f"{case}{file_ending}").is_file()}
         for case, row in self.rows.items():
             segmentation, properties = reader.read_seg(str(folder / f"{case}{file_ending}"))
-            voxel_ml, flat = float(np.prod(properties["spacing"])) / 1000, is_single_slice(properties["spacing"])
             for name, labels in self.targets.items():
-                volume = np.isin(segmentation, labels).sum() * voxel_ml
-                row[f"volume_ml_{name}"] = NO_VOLUME if flat else f"{volume:.3f}"
+                volume = volume_ml(np.isin(segmentation, labels), properties["spacing"])
+                row[f"volume_ml_{name}"] = NO_VOLUME if volume is None else f"{volume:.3f}"
         self.write()
 
     def write(self) -> None:

@@ -83,7 +83,7 @@ def _panels(run: ValidatedRun, name: str, mean: float, case: Mapping[str, Any]) 
         run,
         channel_files(run.layout.raw / "imagesTr", case["case"], run.dataset_json),
         run.validation(case["fold"]) / file,
-        run.layout.preprocessed / "gt_segmentations" / file,
+        run.reference(case["case"]),
     )
     panels = []
     for modality, channels in run.modalities.items():

@@ -71,7 +71,7 @@ def validated_patient(run: ValidatedRun, content: Mapping[str, Any], name: str) 
         "it. The other folds did, and their answers would look better than they are: they are left out.",
         run.layout.raw / "imagesTr" if run.layout.raw else None,
         run.validation(case["fold"]) / file,
-        run.layout.preprocessed / "gt_segmentations" / file,
+        run.reference(name),
         case["targets"],
         _validated_tss(run, content, case),
     )

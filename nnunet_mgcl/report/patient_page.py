@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_mgcl.data.single_slice import NO_THICKNESS, is_single_slice
+from nnunet_mgcl.data.single_slice import NO_THICKNESS, is_single_slice, volume_ml
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.evaluation.tables import number
@@ -98,8 +98,8 @@ def _volumes(run: ValidatedRun, patient: Patient) -> Section:
     if is_single_slice(spacing):
         return Section(title, (f"The images are {NO_THICKNESS}: there are no volumes.",))
     if patient.scores is None:
-        ml = float(np.prod(spacing)) / 1000
-        rows = [(name, f"{np.isin(segmentation, labels).sum() * ml:.1f}") for name, labels in run.targets.items()]
+        volumes = {name: volume_ml(np.isin(segmentation, labels), spacing) for name, labels in run.targets.items()}
+        rows = [(name, f"{volume:.1f}") for name, volume in volumes.items()]
         return Section(title, tables=(Table("Volumes in ml", ("target", "prediction"), tuple(rows)),))
     columns = ("target", "reference, ml", "prediction, ml", "Dice", "HD95, mm", "lesions", "predicted lesions")
     scored = [

@@ -11,7 +11,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from nnunet_mgcl import cli
-from nnunet_mgcl.evaluation import bootstrap
 from nnunet_mgcl.report.page import report_page
 from nnunet_mgcl.report.section import Picture, Section, Table
 
@@ -33,9 +32,8 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def report(make_run, dataset, monkeypatch) -> Path:
+def report(make_run, dataset, few_resamples) -> Path:
     """The report of a model with TSS hours, so that every figure is there."""
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
     rows = [f"case_{i:02},{i % 2 * 9}" for i in range(14)]
     (dataset / "tss.csv").write_text("\n".join(["case,tss_hours", *rows, ""]))
     model = make_run()
