@@ -6,7 +6,8 @@ choice and is listed in docs/method.md.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +17,13 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Older:
+    """Marks a key that older versions did not have: `value` is what they did (`Annotated[int, Older(3)]`)."""
+
+    value: Any
 
 
 class _Block(BaseModel):
