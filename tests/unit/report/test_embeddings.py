@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from nnunet_mgcl.phases.samples import draw
 from nnunet_mgcl.report import embeddings
-from nnunet_mgcl.report.embeddings import draw, embed, sources
+from nnunet_mgcl.report.embeddings import embed, sources
 
 SHARED = {"labels": {"background": 0, "a": 1, "b": 2, "c": 3, "ignore": 4}, "mgcl": {}}
 """One label map for all; what is 4 in the tiny masks is ignored then, what is 5 to 7 is lesion."""
@@ -115,26 +116,13 @@ def test_too_many_volumes_are_thinned_out_evenly(make_fold, monkeypatch) -> None
     assert [case for case, _ in sources(fold, fold.branches[0])] == ["case_0", "case_5"]
 
 
-@pytest.mark.parametrize(
-    ("with_lesion", "without", "kept"), [(5, 6, (5, 6)), (8, 40, (8, 12)), (40, 8, (12, 8)), (40, 40, (10, 10))]
-)
-def test_as_many_lesions_as_possible_are_drawn(monkeypatch, with_lesion, without, kept) -> None:
-    monkeypatch.setattr(embeddings, "MAX_POINTS", 20)
-    lesion = np.random.default_rng(0).permutation([True] * with_lesion + [False] * without)
-    chosen = draw(lesion, 3)
-    assert (lesion[chosen].sum(), (~lesion[chosen]).sum()) == kept
-    assert (np.diff(chosen) > 0).all()
-    assert np.array_equal(chosen, draw(lesion, 3))
-    assert len(chosen) == len(lesion) or not np.array_equal(chosen, draw(lesion, 4))
-
-
 def test_drawn_samples_keep_their_labels_and_patients(make_fold, monkeypatch) -> None:
     fold = make_fold()
     branch = fold.branches[0]
     whole = embed(fold, branch, "fine")
     monkeypatch.setattr(embeddings, "MAX_POINTS", 30)
     some = embed(fold, branch, "fine")
-    chosen = draw(whole.lesion, fold.config.random_seed)
+    chosen = draw(whole.lesion, fold.config.random_seed, 30)
     assert some.available == whole.available and len(some.lesion) == 30 < len(whole.lesion)
     for found, known in ((some.lesion, whole.lesion), (some.patients, whole.patients)):
         assert np.array_equal(found, known[chosen])
