@@ -66,6 +66,9 @@ class CoarseConfig(ContrastConfig):
 
     epochs: Epochs = Field(120, description="passes over the phase's slices (2d) or cases (3d)")
     batch_size: BatchSize | None = Field(None, description="null: 70 in 2d (4.2), the plan's batch size in 3d")
+    pooling: Annotated[Literal["max", "mean"], Older("mean")] = Field(
+        "max", description="what H_s sees: the in-plane maximum of every encoder level, or the mean of the deepest one"
+    )
 
 
 class FineConfig(ContrastConfig):
@@ -73,7 +76,13 @@ class FineConfig(ContrastConfig):
 
     epochs: Epochs = Field(200, description="passes over the phase's slices (2d) or cases (3d)")
     batch_size: BatchSize | None = Field(None, description="null: 6 in 2d (4.2), the plan's batch size in 3d")
-    patch_size: Annotated[int, Field(ge=1)] = Field(16, description="side of a patch in plane, in voxels")
+    patch_size: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="side of a patch in plane, in voxels; null: a 32nd of the plan's patch (4.2: 16 of 512), 4 to 16",
+    )
+    negatives: Annotated[Positive | None, Older(None)] = Field(
+        3.0, description="negative patches of a batch a positive one, drawn at random; null: all"
+    )
     area_threshold: Share = Field(0.1, description="t: a patch is positive from this lesion share on")
 
 

@@ -21,6 +21,10 @@ PAPER_BATCH_2D = {"coarse": 70, "fine": 6}
 """Section 4.2. The paper trains in 2d; in 3d a sample is a case and the plan's batch size applies."""
 
 
+PATCHES_A_SIDE = 32
+"""Section 4.2: patches of 16 x 16 in slices of 512 x 512."""
+
+
 def deep_merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
     """Returns a deep copy of `base` where nested keys of `overlay` win; lists are replaced, not joined."""
     merged = deepcopy(base)
@@ -120,6 +124,8 @@ def resolve_block(
         phase: getattr(config, phase).model_copy(update={"batch_size": getattr(config, phase).batch_size or batch})
         for phase, batch in batches.items()
     }
+    patch = min(16, max(4, round(min(resolved["patch_size"][-2:]) / PATCHES_A_SIDE)))
+    phases["fine"] = phases["fine"].model_copy(update={"patch_size": config.fine.patch_size or patch})
     _check_contrast(phases, resolved["patch_size"], where)
     tss = _resolved_tss(config.tss, plans, resolved["patch_size"], list(modalities), tss_known, f"{where}.tss")
     return config.model_copy(update={"modalities": modalities, "lesion_labels": masks, "tss": tss, **phases})

@@ -2,7 +2,7 @@
 
 from nnunet_mgcl.losses.focal import tss_focal_loss
 from nnunet_mgcl.losses.modality_loss import ModalityDiceBCELoss
-from nnunet_mgcl.losses.patch_labels import IGNORE_INDEX, patch_labels, slab_labels, slice_labels
+from nnunet_mgcl.losses.patch_labels import IGNORE_INDEX, patch_labels, slab_labels, slice_labels, thin_negatives
 from nnunet_mgcl.losses.supcon import supcon_loss
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "slab_labels",
     "slice_labels",
     "supcon_loss",
+    "thin_negatives",
     "tss_focal_loss",
 ]
