@@ -21,7 +21,10 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True)
 class Older:
-    """Marks a key that older versions did not have: `value` is what they did (`Annotated[int, Older(3)]`)."""
+    """Marks a key that older versions lacked or had another default for: `value` is what they did.
+
+    `Annotated[int, Older(3)]`, on a key of any depth or on a whole block. What follows from it is in `older.py`.
+    """
 
     value: Any
 
@@ -39,10 +42,16 @@ class Optimiser(_Block):
 
 
 class SupervisedConfig(Optimiser):
-    """Phases `seed` and `self_train`: each branch by itself, Dice + cross-entropy."""
+    """Phase `seed`: each branch by itself, Dice + cross-entropy."""
 
     epochs: Epochs = Field(80, description="passes over the phase's samples")
     batch_size: BatchSize | None = Field(None, description="null: the plan's batch size")
+
+
+class SelfTrainConfig(SupervisedConfig):
+    """Phase `self_train`: each branch by itself, Dice + cross-entropy."""
+
+    epochs: Epochs = Field(120, description="passes over the phase's samples")
 
 
 class PseudoLabelConfig(_Block):
@@ -66,6 +75,9 @@ class CoarseConfig(ContrastConfig):
 
     epochs: Epochs = Field(120, description="passes over the phase's slices (2d) or cases (3d)")
     batch_size: BatchSize | None = Field(None, description="null: 70 in 2d (4.2), the plan's batch size in 3d")
+    pooling: Annotated[Literal["max", "mean"], Older("mean")] = Field(
+        "max", description="what H_s sees: the in-plane maximum of every encoder level, or the mean of the deepest one"
+    )
 
 
 class FineConfig(ContrastConfig):
@@ -73,7 +85,13 @@ class FineConfig(ContrastConfig):
 
     epochs: Epochs = Field(200, description="passes over the phase's slices (2d) or cases (3d)")
     batch_size: BatchSize | None = Field(None, description="null: 6 in 2d (4.2), the plan's batch size in 3d")
-    patch_size: Annotated[int, Field(ge=1)] = Field(16, description="side of a patch in plane, in voxels")
+    patch_size: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="side of a patch in plane, in voxels; null: a 32nd of the plan's patch (4.2: 16 of 512), 4 to 16",
+    )
+    negatives: Annotated[Positive | None, Older(None)] = Field(
+        3.0, description="negative patches of a batch a positive one, drawn at random; null: all"
+    )
     area_threshold: Share = Field(0.1, description="t: a patch is positive from this lesion share on")
 
 
@@ -93,7 +111,9 @@ class TSSConfig(_Block):
     """Phase `tss`: the head that classifies the time since stroke, Eq. 9-16."""
 
     enabled: bool | None = Field(None, description="null: where the dataset has a tss.csv")
-    head: Literal["mrff", "mlp", "transformer"] = Field("mrff", description="the classification head (Table 5)")
+    head: Annotated[Literal["mrff", "mlp", "transformer"], Older("mrff")] = Field(
+        "mrff", description="the classification head (Table 5)"
+    )
     modalities: list[str] | None = Field(None, description="modalities the head sees (Table 6); null: all")
     epochs: Epochs = Field(100, description="passes over the labelled cases with a known TSS")
     batch_size: BatchSize = Field(24, description="cases a batch")
@@ -120,7 +140,7 @@ class MGCLConfig(_Block):
     )
     seed: SupervisedConfig = SupervisedConfig()
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
-    self_train: SupervisedConfig = SupervisedConfig(epochs=120)
+    self_train: SelfTrainConfig = SelfTrainConfig()
     coarse: CoarseConfig = CoarseConfig()
     fine: FineConfig = FineConfig()
     segment: SegmentConfig = SegmentConfig()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nnunet_mgcl.config import MGCLConfig, TSSConfig
 from nnunet_mgcl.errors import UserError, suggestion
+from nnunet_mgcl.older import filled, followed
 
 MAX_MASKS = 4
 """Most branches with a mask of their own: the bit mask needs 2^M labels."""
@@ -19,6 +20,10 @@ GROUPING = "dataset.json (in nnUNet_raw, and its copy in nnUNet_preprocessed): m
 
 PAPER_BATCH_2D = {"coarse": 70, "fine": 6}
 """Section 4.2. The paper trains in 2d; in 3d a sample is a case and the plan's batch size applies."""
+
+
+PATCHES_A_SIDE = 32
+"""Section 4.2: patches of 16 x 16 in slices of 512 x 512."""
 
 
 def deep_merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +84,11 @@ def merged_configuration(plans: dict[str, Any], configuration: str) -> dict[str,
 
 
 def resolve_block(
-    plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any], tss_known: bool
+    plans: dict[str, Any],
+    configuration: str,
+    dataset_json: dict[str, Any],
+    tss_known: bool,
+    earlier: dict[str, Any] | None = None,
 ) -> MGCLConfig:
     """Validates the `mgcl` block and fills in what it leaves to the dataset and the plan.
 
@@ -91,6 +100,7 @@ def resolve_block(
         configuration: Name of one of its configurations.
         dataset_json: Content of `dataset.json`.
         tss_known: Whether the dataset has a TSS table.
+        earlier: The block of the folds that were trained before (`older.filled`), if there are any.
 
     Raises:
         UserError: The block is wrong, or does not fit the dataset or the plan.
@@ -101,7 +111,7 @@ def resolve_block(
             f"configuration {configuration}", f"a cascade after {resolved['previous_stage']}",
             "a configuration without previous_stage", "train 2d, 3d_fullres or 3d_lowres",
         )  # fmt: skip
-    config = _validated(plans, configuration, resolved.get("mgcl", {}))
+    config = _validated(plans, configuration, followed(resolved.get("mgcl", {}), earlier or {}))
     where = f"configurations.{configuration}.mgcl"
     given = _grouping(dataset_json)
 
@@ -120,14 +130,21 @@ def resolve_block(
         phase: getattr(config, phase).model_copy(update={"batch_size": getattr(config, phase).batch_size or batch})
         for phase, batch in batches.items()
     }
+    patch = min(16, max(4, round(min(resolved["patch_size"][-2:]) / PATCHES_A_SIDE)))
+    phases["fine"] = phases["fine"].model_copy(update={"patch_size": config.fine.patch_size or patch})
     _check_contrast(phases, resolved["patch_size"], where)
     tss = _resolved_tss(config.tss, plans, resolved["patch_size"], list(modalities), tss_known, f"{where}.tss")
     return config.model_copy(update={"modalities": modalities, "lesion_labels": masks, "tss": tss, **phases})
 
 
-def without_checkpointing(configuration: dict[str, Any]) -> dict[str, Any]:
-    """A resolved configuration less the one key that changes no result, and so may change in a running fold."""
+def comparable(configuration: dict[str, Any]) -> dict[str, Any]:
+    """A resolved configuration of any version, to be compared with another.
+
+    It has no `checkpointing`, which changes no result, and so may change in a running fold.
+    """
     others = deepcopy(configuration)
+    if isinstance(others.get("mgcl"), dict):
+        others["mgcl"] = filled(others["mgcl"])
     others.get("mgcl", {}).get("segment", {}).pop("checkpointing", None)
     return others
 

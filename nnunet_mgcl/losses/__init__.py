@@ -3,7 +3,7 @@
 from nnunet_mgcl.losses.contrast_bounds import contrast_chance, contrast_floor
 from nnunet_mgcl.losses.focal import tss_focal_loss
 from nnunet_mgcl.losses.modality_loss import ModalityDiceBCELoss
-from nnunet_mgcl.losses.patch_labels import IGNORE_INDEX, patch_labels, slab_labels, slice_labels
+from nnunet_mgcl.losses.patch_labels import IGNORE_INDEX, patch_labels, slab_labels, slice_labels, thin_negatives
 from nnunet_mgcl.losses.supcon import supcon_loss
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "slab_labels",
     "slice_labels",
     "supcon_loss",
+    "thin_negatives",
     "tss_focal_loss",
 ]

@@ -71,6 +71,22 @@ def patch_labels(mask: Tensor, patch_size: int, threshold: float, ignore_label: 
     return _as_labels(lesion / valid >= threshold, valid > 0)
 
 
+def thin_negatives(labels: Tensor, ratio: float) -> Tensor:
+    """Leaves so many negative samples, drawn at random by torch's seed, that there are `ratio` a positive one.
+
+    The others become `IGNORE_INDEX`: they are no samples of the batch, and the loss's equation stays as it is. Without
+    a positive nothing is thinned.
+
+    Args:
+        labels: `(N,)` of 1, 0 or `IGNORE_INDEX`.
+        ratio: Negative samples a positive one; at least one negative stays.
+    """
+    negative, positives = (labels == 0).nonzero()[:, 0], (labels == 1).sum()
+    keep = torch.where(positives > 0, (positives * ratio).ceil().clamp(min=1), len(negative))
+    order = torch.randperm(len(negative), device=labels.device)
+    return labels.index_fill(0, negative[order >= keep], IGNORE_INDEX)
+
+
 def _lesion_and_valid(mask: Tensor, ignore_label: int | None) -> tuple[Tensor, Tensor]:
     """Splits a label map into two float maps of its shape: lesion voxels and annotated voxels."""
     valid = torch.ones_like(mask, dtype=torch.bool) if ignore_label is None else mask != ignore_label

@@ -12,17 +12,18 @@ from nnunet_mgcl.network.feature_level import choose_level
 from nnunet_mgcl.network.fusion import CombinationFusion, SharedFusion, label_membership
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
+from nnunet_mgcl.older import filled
 
 
 def resolved_config(configuration: ConfigurationManager) -> MGCLConfig:
-    """The resolved `mgcl` block that the trainer wrote into the plan.
+    """The resolved `mgcl` block that the trainer wrote into the plan, whichever version that was.
 
     Raises:
         UserError: No trainer of this plugin wrote the plan.
     """
     if "mgcl" not in configuration.configuration:
         raise UserError("plans.json of the model", "no mgcl block", "a model of MGCLTrainer", "check -tr")
-    return MGCLConfig.model_validate(configuration.configuration["mgcl"])
+    return MGCLConfig.model_validate(filled(configuration.configuration["mgcl"]))
 
 
 def build_network(configuration: ConfigurationManager, num_outputs: int, deep_supervision: bool) -> MGCLNetwork:

@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnunet_mgcl.network.batch_norm import BatchNorm
+
 
 class SliceProjection(nn.Module):
-    """H_s of Eq. 1: the encoder's deepest map to embeddings of slices, or of slabs in 3d.
+    """H_s of Eq. 1: the encoder's maps to embeddings of slices, or of slabs in 3d.
 
-    The paper does not describe H_s; a two-layer perceptron on the in-plane mean is our choice.
+    The paper does not describe H_s. Ours takes the in-plane maximum of every level, side by side, normalises each
+    number over the batch and applies a two-layer perceptron. The mean would hide what is to be learned: after nnU-Net's
+    InstanceNorm it is the same for every slice, but for the non-linearity (docs/method.md, Eq. 1).
 
     Args:
-        in_features: Channels of the map; also the width of the hidden layer.
+        channels: Channels of each level.
         embedding_dim: D, length of an embedding.
+        pooling: "max", over all levels and normalised; "mean", of the deepest level and not: what older versions did.
     """
 
-    def __init__(self, in_features: int, embedding_dim: int) -> None:
+    def __init__(self, channels: Sequence[int], embedding_dim: int, pooling: Literal["max", "mean"] = "max") -> None:
         super().__init__()
-        self.hidden = nn.Linear(in_features, in_features)
-        self.out = nn.Linear(in_features, embedding_dim)
+        self.pooling = pooling
+        in_features = sum(channels) if pooling == "max" else channels[-1]
+        self.norm = BatchNorm(in_features) if pooling == "max" else nn.Identity()
+        self.hidden = nn.Linear(in_features, channels[-1])
+        self.out = nn.Linear(channels[-1], embedding_dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Projects `(B, C, X, Y)` to `(B, D)`, and `(B, C, Z, X, Y)` to `(B * Z, D)`, sample by sample."""
-        return _in_full_precision(self.out, F.relu(self.hidden(self.pooled(features))))
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Projects maps `(B, C_l, X_l, Y_l)` to `(B, D)`, and `(B, C_l, Z_l, X_l, Y_l)` to `(B * Z, D)`.
 
-    def pooled(self, features: Tensor) -> Tensor:
+        Z is the number of z-positions of the deepest level; samples come one after the other.
+        """
+        return _in_full_precision(self.out, F.relu(self.hidden(self.norm(self.pooled(maps)))))
+
+    def pooled(self, maps: Sequence[Tensor]) -> Tensor:
         """What the layers see, and what is left when they are thrown away: `(B, C)`, or `(B * Z, C)`."""
-        pooled = features.mean(dim=(-2, -1))
-        return pooled.transpose(1, 2).flatten(0, 1) if pooled.ndim == 3 else pooled
+        if self.pooling == "mean":
+            return _rows(maps[-1].mean(dim=(-2, -1)))
+        return torch.cat([_rows(_to_positions(own.amax(dim=(-2, -1)), maps[-1])) for own in maps], dim=1)
+
+
+def _to_positions(pooled: Tensor, deepest: Tensor) -> Tensor:
+    """`(B, C, Z_l)` to the z-positions of the deepest level, by the bins of `losses.slab_labels`."""
+    return F.adaptive_max_pool1d(pooled, deepest.shape[2]) if pooled.ndim == 3 else pooled
+
+
+def _rows(pooled: Tensor) -> Tensor:
+    """`(B, C, Z)` as `(B * Z, C)`."""
+    return pooled.transpose(1, 2).flatten(0, 1) if pooled.ndim == 3 else pooled
 
 
 class PatchProjection(nn.Module):

@@ -37,7 +37,7 @@ class Coarse(ContrastPhase):
 
     def model(self, context: PhaseContext, branch: Branch, unet: UNet) -> CoarseModel:
         """The encoder with H_s."""
-        return CoarseModel(unet, context.config.coarse.embedding_dim, branch.label_manager.ignore_label)
+        return CoarseModel(unet, context.config.coarse, branch.label_manager.ignore_label)
 
     def result(self, unet: UNet) -> StateDict:
         """The encoder."""
@@ -49,14 +49,14 @@ class CoarseModel(nn.Module):
 
     Args:
         unet: The branch's U-Net; only its encoder takes part.
-        embedding_dim: Length of an embedding.
+        config: Length of an embedding and pooling.
         ignore_label: nnU-Net's ignore label, if any.
     """
 
-    def __init__(self, unet: UNet, embedding_dim: int, ignore_label: int | None) -> None:
+    def __init__(self, unet: UNet, config: CoarseConfig, ignore_label: int | None) -> None:
         super().__init__()
         self.encoder = unet.encoder
-        self.projection = SliceProjection(unet.encoder.output_channels[-1], embedding_dim)
+        self.projection = SliceProjection(unet.encoder.output_channels, config.embedding_dim, config.pooling)
         self.ignore_label = ignore_label
 
     def forward(self, data: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,12 +64,12 @@ class CoarseModel(nn.Module):
         features = self.features(data)
         return self.projection(features), self.labels(mask, features)
 
-    def features(self, data: Tensor) -> Tensor:
-        """The encoder's deepest map."""
-        return self.encoder(data)[-1]
+    def features(self, data: Tensor) -> list[Tensor]:
+        """The encoder's maps, one a level."""
+        return self.encoder(data)
 
-    def labels(self, mask: Tensor, features: Tensor) -> Tensor:
+    def labels(self, mask: Tensor, features: list[Tensor]) -> Tensor:
         """Labels of the samples that the features stand for."""
         if mask.ndim == 4:
             return slice_labels(mask, self.ignore_label)
-        return slab_labels(mask, features.shape[2], self.ignore_label).flatten()
+        return slab_labels(mask, features[-1].shape[2], self.ignore_label).flatten()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_mgcl.config import FineConfig
-from nnunet_mgcl.losses import patch_labels
+from nnunet_mgcl.losses import patch_labels, thin_negatives
 from nnunet_mgcl.network.branch import StateDict, UNet, decoder_state, load_encoder
 from nnunet_mgcl.network.projection import PatchProjection
 from nnunet_mgcl.phases.context import Branch, PhaseContext
@@ -32,6 +32,7 @@ class Fine(ContrastPhase):
     def labels_of(self, context: PhaseContext, branch: Branch, slices: Tensor) -> Tensor:
         """Labels of the patches."""
         config = context.config.fine
+        assert config.patch_size is not None
         return patch_labels(slices, config.patch_size, config.area_threshold, branch.label_manager.ignore_label)
 
     def model(self, context: PhaseContext, branch: Branch, unet: UNet) -> FineModel:
@@ -54,6 +55,7 @@ class FineModel(nn.Module):
 
     def __init__(self, unet: UNet, config: FineConfig, ignore_label: int | None) -> None:
         super().__init__()
+        assert config.patch_size is not None
         self.encoder, self.decoder = unet.encoder, unet.decoder
         self.encoder.requires_grad_(False)
         self.decoder.seg_layers.requires_grad_(False)
@@ -62,11 +64,8 @@ class FineModel(nn.Module):
         self.projection = PatchProjection(
             unet.encoder.output_channels[0], config.embedding_dim, config.patch_size, dimensions
         )
-        self.patch_size, self.threshold, self.ignore_label = (
-            config.patch_size,
-            config.area_threshold,
-            ignore_label,
-        )
+        self.patch_size, self.threshold, self.negatives = config.patch_size, config.area_threshold, config.negatives
+        self.ignore_label = ignore_label
 
     def train(self, mode: bool = True) -> FineModel:
         """Keeps the encoder in eval mode: a frozen encoder's buffers must not move either."""
@@ -75,9 +74,14 @@ class FineModel(nn.Module):
         return self
 
     def forward(self, data: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings `(B * P, D)` and labels `(B * P,)`, one a patch of the grid."""
+        """Embeddings `(B * P, D)` and labels `(B * P,)`, one a patch of the grid.
+
+        Few patches are positive. The negative ones are thinned, so that the batch's samples (Omega of Eq. 8) are of
+        both classes; the others are labelled `IGNORE_INDEX`.
+        """
         features = self.features(data)
-        return self.projection(features), self.labels(mask, features)
+        labels = self.labels(mask, features)
+        return self.projection(features), labels if self.negatives is None else thin_negatives(labels, self.negatives)
 
     def features(self, data: Tensor) -> Tensor:
         """The decoder's features at full resolution."""

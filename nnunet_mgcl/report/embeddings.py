@@ -68,7 +68,7 @@ def sources(fold: TrainedFold, branch: Branch) -> Slices:
 def _model(fold: TrainedFold, branch: Branch, phase: str, unet: UNet) -> CoarseModel | FineModel:
     ignore_label = branch.label_manager.ignore_label
     if phase == "coarse":
-        model: CoarseModel | FineModel = CoarseModel(unet, fold.config.coarse.embedding_dim, ignore_label)
+        model: CoarseModel | FineModel = CoarseModel(unet, fold.config.coarse, ignore_label)
     else:
         model = FineModel(unet, fold.config.fine, ignore_label)
     return model.to(fold.device).eval()

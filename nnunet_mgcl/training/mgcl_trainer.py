@@ -45,6 +45,7 @@ from nnunet_mgcl.plans import resolve_block
 from nnunet_mgcl.training.modality_validation import modality_validation_step
 from nnunet_mgcl.training.phase_context import build_context
 from nnunet_mgcl.training.results_folder import (
+    earlier_block,
     only_run,
     refuse_other_plans,
     require_results_folder,
@@ -97,9 +98,13 @@ class MGCLTrainer(nnUNetTrainer):
         self.context: PhaseContext | None = None
 
     def _resolve(self, plans: dict, configuration: str, dataset_json: dict) -> MGCLConfig:
-        """Resolves the whole `mgcl` block and writes it into the plans, which is all that a predictor sees."""
+        """Resolves the whole `mgcl` block and writes it into the plans, which is all that a predictor sees.
+
+        A key that is newer than the folds of the results folder, and that the plan leaves open, is as it was for them.
+        """
         plans.pop(KEY, None)  # another model's, where these plans were copied from its results folder
-        config = resolve_block(plans, configuration, dataset_json, tss_known(self.dataset_layout))
+        earlier = earlier_block(type(self).__name__, plans, configuration)
+        config = resolve_block(plans, configuration, dataset_json, tss_known(self.dataset_layout), earlier)
         plans["configurations"][configuration]["mgcl"] = config.model_dump(mode="json")
         return config
 

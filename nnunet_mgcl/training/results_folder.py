@@ -18,7 +18,8 @@ from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.files import require_writable, write_json
-from nnunet_mgcl.plans import without_checkpointing
+from nnunet_mgcl.older import filled
+from nnunet_mgcl.plans import comparable
 
 try:
     import fcntl
@@ -27,6 +28,18 @@ except ImportError:  # Windows
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+
+
+def earlier_block(trainer: str, plans: dict[str, Any], configuration: str) -> dict[str, Any] | None:
+    """The resolved `mgcl` block of the folds that were trained before, completed; None where there are none."""
+    if not nnUNet_results.is_set():
+        return None
+    fold = get_output_folder(plans["dataset_name"], trainer, plans["plans_name"], configuration, 0)
+    try:
+        shared = json.loads((Path(fold).parent / "plans.json").read_text())
+        return filled(shared["configurations"][configuration]["mgcl"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):  # none, half a file (it is written anew), or not ours
+        return None
 
 
 def require_results_folder(trainer: str, plans: dict[str, Any], configuration: str, fold: int | str) -> None:
@@ -76,10 +89,8 @@ def refuse_other_plans(trainer: MGCLTrainer) -> None:
     shared, dataset_json = _shared_json(trainer, "plans.json"), _shared_json(trainer, "dataset.json")
     if shared:
         earlier = PlansManager(shared).get_configuration(trainer.configuration_name).configuration
-        before = general_plan(shared) | without_checkpointing(earlier)
-        now = general_plan(trainer.plans_manager.plans) | without_checkpointing(
-            trainer.configuration_manager.configuration
-        )
+        before = general_plan(shared) | comparable(earlier)
+        now = general_plan(trainer.plans_manager.plans) | comparable(trainer.configuration_manager.configuration)
         if differing := differences(before, json.loads(json.dumps(now))):
             raise UserError(
                 base / "plans.json",

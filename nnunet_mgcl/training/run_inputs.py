@@ -9,7 +9,7 @@ from nnunet_mgcl.data.pool_manifest import Manifest
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import read_json, write_json
-from nnunet_mgcl.plans import without_checkpointing
+from nnunet_mgcl.plans import comparable
 from nnunet_mgcl.training.results_folder import general_plan, labels_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def check_run_inputs(trainer: MGCLTrainer, pretrained: bool) -> None:
             continue
         if trainer.checkpoint_loaded and name in BEFORE_SEGMENT:
             continue
-        if differing := differences(earlier[name], value):
+        before = comparable(earlier[name]) if name == "plan" else earlier[name]
+        if differing := differences(before, value):
             found = f"a fold begun with other inputs ({name}: {differing})"
             raise UserError(path, found, "the inputs of this run", _REMEDIES.get(name, _RESTORE))
 
@@ -55,8 +56,7 @@ def check_run_inputs(trainer: MGCLTrainer, pretrained: bool) -> None:
 def _inputs(trainer: MGCLTrainer, pretrained: bool) -> dict[str, Any]:
     train_cases, _ = trainer.do_split()
     return {
-        "plan": general_plan(trainer.plans_manager.plans)
-        | without_checkpointing(trainer.configuration_manager.configuration),
+        "plan": general_plan(trainer.plans_manager.plans) | comparable(trainer.configuration_manager.configuration),
         "labels": labels_of(trainer.dataset_json),
         "training cases": {str(case): "training" for case in train_cases},
         "unlabelled pool": _pool(trainer) if trainer.pretraining else {},

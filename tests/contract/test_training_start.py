@@ -13,6 +13,7 @@ import pytest
 import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 
+from nnunet_mgcl.config import Older, TSSConfig
 from nnunet_mgcl.data.prepare import Prepared
 from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.errors import UserError
@@ -418,6 +419,26 @@ class TestSharedPlans:
         plans["mgcl_calibration"] = {"method": "platt"}
         trainer, _ = start()
         assert "mgcl_calibration" not in trainer.plans_manager.plans
+
+    @pytest.mark.parametrize("again", [{"fold": 1}, {"continue_training": True}], ids=["other fold", "--c"])
+    def test_folds_of_an_older_version_are_continued_with_what_it_did(self, start, note, again, monkeypatch) -> None:
+        """`head` stands for any key that a version did not know."""
+        trainer, _ = start(mgcl={"tss": {"grid": 2, "head": "mrff"}})
+        plans = Path(trainer.output_folder_base) / "plans.json"
+        for path, place in ((plans, ("configurations", "2d")), (trainer.fold_layout.inputs, ("plan",))):
+            content = json.loads(path.read_text())
+            block = content
+            for key in place:
+                block = block[key]
+            del block["mgcl"]["tss"]["head"]
+            write_json(path, content)
+        head = TSSConfig.model_fields["head"]
+        monkeypatch.setattr(head, "metadata", [Older("mlp") if isinstance(m, Older) else m for m in head.metadata])
+        with pytest.raises(UserError, match=r"mgcl\.tss\.head was mlp, is mrff"):
+            start(mgcl={"tss": {"grid": 2, "head": "mrff"}}, **again)
+        trainer, _ = start(mgcl={"tss": {"grid": 2}}, **again)
+        assert trainer.config.tss.head == "mlp"
+        assert note.runs == 2
 
     @pytest.mark.parametrize("change", [{"mgcl": {"coarse": {"epochs": 3}}}, {"labels": "masks"}, {"tss": False}])
     def test_fold_with_another_block_is_refused(self, start, make_trainer, note, change) -> None:

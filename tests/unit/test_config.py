@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from nnunet_mgcl.commands.schema import schema_text
 from nnunet_mgcl.config import MGCLConfig
@@ -40,6 +40,13 @@ def test_block_survives_json():
 def test_wrong_values_are_refused(block):
     with pytest.raises(ValidationError):
         MGCLConfig.model_validate(block)
+
+
+def test_a_plan_that_sets_one_key_of_a_block_leaves_the_others_as_they_are():
+    """A default of the whole block that differs from the defaults of its keys would be lost."""
+    for name, field in MGCLConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            assert field.default == field.annotation(), name
 
 
 def test_values_cannot_be_changed_afterwards():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnunet_mgcl.losses import IGNORE_INDEX, patch_labels, slab_labels, slice_labels
+from nnunet_mgcl.losses import IGNORE_INDEX, patch_labels, slab_labels, slice_labels, thin_negatives
 
 IGNORED = 9
 
@@ -79,3 +79,22 @@ def test_patches_of_a_volume_are_one_slice_thick() -> None:
 def test_threshold_that_makes_every_patch_positive_is_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match="threshold"):
         patch_labels(torch.zeros(1, 1, 4, 4), 2, threshold)
+
+
+@pytest.mark.parametrize(("ratio", "left"), [(3.0, 9), (0.5, 2), (100, 40), (0.01, 1)])
+def test_negatives_are_thinned_to_a_ratio_and_nothing_else_changes(ratio: float, left: int) -> None:
+    labels = torch.tensor([0] * 20 + [1, IGNORE_INDEX, 1, 1] + [0] * 20)
+    thinned = thin_negatives(labels, ratio)
+    assert (thinned == 0).sum() == left
+    assert torch.equal(thinned == 1, labels == 1)
+    assert bool((thinned[labels == IGNORE_INDEX] == IGNORE_INDEX).all())
+
+
+def test_which_negatives_stay_is_drawn_anew() -> None:
+    labels = torch.tensor([1, 1] + [0] * 50)
+    kept = torch.stack([thin_negatives(labels, 1.0) == 0 for _ in range(200)]).float().mean(0)
+    assert kept[2:].min() > 0 and kept[2:].max() < 0.2
+
+
+def test_a_batch_without_positives_stays_whole() -> None:
+    assert torch.equal(thin_negatives(torch.zeros(5, dtype=torch.int64), 3.0), torch.zeros(5, dtype=torch.int64))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_mgcl.config import CoarseConfig
 from nnunet_mgcl.losses import slab_labels, slice_labels
 from nnunet_mgcl.network.branch import decoder_state
 from nnunet_mgcl.phases.coarse import Coarse, CoarseModel
@@ -101,7 +102,7 @@ def test_resumed_phase_is_bit_identical(make_context, write_pseudo_labels, monke
 
 class TestModel:
     def test_one_sample_a_slice_in_2d(self, make_context) -> None:
-        model = CoarseModel(make_context().branches[0].build_unet(), 5, ignore_label=2)
+        model = CoarseModel(make_context().branches[0].build_unet(), CoarseConfig(embedding_dim=5), ignore_label=2)
         mask = torch.zeros(4, 1, 32, 32)
         mask[1, :, 3, 3], mask[2], mask[3, :, :16] = 1, 2, 2
         embeddings, labels = model(torch.randn(4, 2, 32, 32), mask)
@@ -110,7 +111,7 @@ class TestModel:
         assert torch.equal(labels, slice_labels(mask, 2))
 
     def test_one_sample_a_position_of_the_deepest_map_in_3d(self, make_context) -> None:
-        model = CoarseModel(make_context(3).branches[0].build_unet(), 5, ignore_label=None)
+        model = CoarseModel(make_context(3).branches[0].build_unet(), CoarseConfig(embedding_dim=5), ignore_label=None)
         mask = torch.zeros(3, 1, 4, 32, 32)
         mask[0, :, 0, 3, 3] = mask[2, :, 3, 3, 3] = 1
         embeddings, labels = model(torch.randn(3, 2, 4, 32, 32), mask)
@@ -121,7 +122,9 @@ class TestModel:
     @pytest.mark.parametrize(("dimensions", "shape"), [(2, (32, 32)), (3, (4, 32, 32))])
     def test_every_trainable_parameter_takes_part(self, make_context, dimensions, shape) -> None:
         """DDP does not tolerate one without a gradient."""
-        model = CoarseModel(make_context(dimensions).branches[0].build_unet(), 5, ignore_label=None)
+        model = CoarseModel(
+            make_context(dimensions).branches[0].build_unet(), CoarseConfig(embedding_dim=5), ignore_label=None
+        )
         model(torch.randn(2, 2, *shape), torch.zeros(2, 1, *shape))[0].sum().backward()
         assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
 

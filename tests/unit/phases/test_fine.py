@@ -76,7 +76,7 @@ def test_decoder_starts_from_its_own_he_initialisation(make_context, write_pseud
 
 class TestModel:
     def model(self, context, **settings):
-        config = context.config.fine.model_copy(update=settings)
+        config = context.config.fine.model_copy(update={"negatives": None} | settings)
         return FineModel(context.branches[0].build_unet(), config, context.branches[0].label_manager.ignore_label)
 
     @pytest.mark.parametrize(("dimensions", "shape"), [(2, (32, 32)), (3, (4, 32, 32))])
