@@ -33,7 +33,7 @@ def watch_of(context, looks=True):
 
 def model_of(context):
     torch.manual_seed(3)
-    return CoarseModel(context.branches[0].build_unet(), 5, None)
+    return CoarseModel(context.branches[0].build_unet(), context.config.coarse, None)
 
 
 def test_phase_logs_and_draws_its_bounds_and_the_neighbours(context, lines) -> None:

@@ -39,6 +39,10 @@ def label_of(mask, least, ignore):
     return lesion > 0 and lesion / annotated >= least
 
 
+def depth(level):
+    return level.shape[1]
+
+
 def expected(fold, branch, phase, unet):
     """Representations, labels and cases, sample by sample, from the equations in words."""
     rows, dataset, size = [], fold.dataset(branch), branch.configuration.patch_size
@@ -52,18 +56,21 @@ def expected(fold, branch, phase, unet):
             with torch.no_grad():
                 skips = unet.encoder(torch.from_numpy(image[:, part])[None])
                 unet.decoder(skips)
-            deepest, fine = skips[-1][0].numpy(), seen.pop()[0].numpy()
+            levels, fine = [skip[0].numpy() for skip in skips], seen.pop()[0].numpy()
             own = mask[part] if fold.is_3d else mask[part][None]
             if not fold.is_3d:
-                deepest, fine = deepest[:, None], fine[:, None]
+                levels, fine = [level[:, None] for level in levels], fine[:, None]
             if phase == "coarse":
-                positions, depth = deepest.shape[1], len(own)
+                positions = levels[-1].shape[1]
                 for p in range(positions):
-                    slab = own[p * depth // positions : -(-(p + 1) * depth // positions)]
-                    rows.append((deepest[:, p].mean(axis=(1, 2)), label_of(slab, 0, ignore), case))
+                    slabs = [np.s_[p * n // positions : -(-(p + 1) * n // positions)] for n in map(depth, levels)]
+                    values = [level[:, slab].max(axis=(1, 2, 3)) for level, slab in zip(levels, slabs, strict=True)]
+                    slab = own[p * len(own) // positions : -(-(p + 1) * len(own) // positions)]
+                    rows.append((np.concatenate(values), label_of(slab, 0, ignore), case))
             else:
-                for z, y, x in np.ndindex(len(own), -(-own.shape[1] // 16), -(-own.shape[2] // 16)):
-                    patch = np.s_[z, 16 * y : 16 * y + 16, 16 * x : 16 * x + 16]
+                side = fold.config.fine.patch_size
+                for z, y, x in np.ndindex(len(own), -(-own.shape[1] // side), -(-own.shape[2] // side)):
+                    patch = np.s_[z, side * y : side * (y + 1), side * x : side * (x + 1)]
                     values = fine[(slice(None), *patch)].mean(axis=(1, 2))
                     rows.append((values, label_of(own[patch], 0.1, ignore), case))
     return [row for row in rows if row[1] is not None]
