@@ -11,6 +11,7 @@ import torch
 from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.memory import MemoryEstimate
+from nnunet_mgcl.plan_command import plan_command
 
 
 @contextmanager
@@ -69,7 +70,4 @@ def _needed(memory: MemoryEstimate, phase: str) -> str:
 
 def _remedy(memory: MemoryEstimate, phase: str) -> str:
     settings = smaller_settings(memory.config, phase, memory.batch_size)
-    values = " ".join(f"{key}={value}" for key, value in settings.items())
-    name, dataset = memory.plans["plans_name"], memory.plans["dataset_name"]
-    command = f"mgcl plan -d {dataset} -c {memory.configuration} -p {name} --set {values} -o {name}_small"
-    return f"change {' or '.join(settings)}: {command}, then train with -p {name}_small"
+    return f"change {' or '.join(settings)}: {plan_command(memory, settings, 'small')}"

@@ -47,4 +47,6 @@ def run(args: argparse.Namespace) -> int:
     if summary.tss:
         print(f"TSS:          {validation / 'tss.csv'}")
     print(f"picture:      {picture}")
+    for warning in summary.warnings:
+        print(f"WARNING       {warning}")
     return 0

@@ -125,6 +125,11 @@ class FoldLayout:
         return self.phases / "progress.png"
 
     @property
+    def warnings(self) -> Path:
+        """What went wrong in training without ending it."""
+        return self.phases / "warnings.json"
+
+    @property
     def validation(self) -> Path:
         """nnU-Net's validation folder."""
         return self.root / "validation"

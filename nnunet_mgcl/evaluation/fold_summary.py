@@ -13,17 +13,26 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
+from nnunet_mgcl.phases.training_warnings import TrainingWarning, read_warnings
 from nnunet_mgcl.pictures.case_panels import CasePanels
 from nnunet_mgcl.pictures.overlay import draw_overlay
 
 
 @dataclass(frozen=True)
 class FoldSummary:
-    """Attributes: dice: mean Dice of each target; tss: `tss_summary.json`, None without; segmentation: one case's."""
+    """What `mgcl summary` prints.
+
+    Attributes:
+        dice: Mean Dice of each target.
+        tss: `tss_summary.json`; None without one.
+        segmentation: One case's.
+        warnings: What went wrong in training without ending it.
+    """
 
     dice: dict[str, float | None]
     tss: dict[str, Any] | None
     segmentation: Path
+    warnings: list[TrainingWarning]
 
 
 def summarise_fold(model: Path, fold: str) -> FoldSummary:
@@ -32,7 +41,8 @@ def summarise_fold(model: Path, fold: str) -> FoldSummary:
     Raises:
         UserError: The fold has no finished validation.
     """
-    validation = FoldLayout(model / f"fold_{fold}").validation
+    layout = FoldLayout(model / f"fold_{fold}")
+    validation = layout.validation
     if not (validation / "summary.json").is_file():
         raise UserError(
             validation / "summary.json", "no such file", "a validated fold", "finish the training, or run it with --val"
@@ -46,7 +56,8 @@ def summarise_fold(model: Path, fold: str) -> FoldSummary:
         means = read_json(validation / "summary.json")["mean"]
         dice = {names.get(label, label): values["Dice"] for label, values in means.items()}
     segmentation = sorted(validation.glob(f"*{dataset_json['file_ending']}"))[0]
-    return FoldSummary(dice, read_json(tss) if tss.is_file() else None, segmentation)
+    warnings = read_warnings(layout.warnings)
+    return FoldSummary(dice, read_json(tss) if tss.is_file() else None, segmentation, warnings)
 
 
 def _key(label: int | list[int]) -> str:

@@ -24,6 +24,7 @@ from nnunet_mgcl.network.branch import UNet, build_branch
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.phases.curves import Curves
 from nnunet_mgcl.phases.state import PhaseState
+from nnunet_mgcl.phases.training_warnings import TrainingWarnings
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class PhaseContext:
         log: Writes to nnU-Net's log; `to_console=False` keeps the line off the screen.
         state: Which parts are done.
         curves: The learning curves.
+        warnings: What went wrong without ending the training.
         rank, world_size: This process among the GPUs.
     """
 
@@ -109,11 +111,13 @@ class PhaseContext:
     log: Callable[..., None]
     state: PhaseState
     curves: Curves = field(init=False)
+    warnings: TrainingWarnings = field(init=False)
     rank: int = 0
     world_size: int = 1
 
     def __post_init__(self) -> None:
         self.curves = Curves(self.fold_layout.progress)
+        self.warnings = TrainingWarnings(self.fold_layout.warnings, self.log, writes=self.rank == 0)
 
     @property
     def is_first_rank(self) -> bool:

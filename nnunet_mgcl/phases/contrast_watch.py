@@ -17,6 +17,7 @@ from nnunet_mgcl.phases.left_out import patient_of
 from nnunet_mgcl.phases.neighbours import balanced_accuracy, why_undefined
 from nnunet_mgcl.phases.samples import centre_samples, represent, spread_slices
 from nnunet_mgcl.phases.training_loop import Observer
+from nnunet_mgcl.phases.warning_signs import Outcome
 
 MOST_SLICES, MOST_VOLUMES, MOST_SAMPLES = 100, 10, 600
 """What passes the network at most each time, in 2d and 3d, and how many samples of it are compared."""
@@ -69,12 +70,19 @@ class ContrastWatch(Observer):
             self.notes[key] += [nan] * missing + [float(value)]
         self._look(module, len(curve))
 
+    def outcome(self, curve: list[float]) -> Outcome:
+        """Where the phase stands."""
+        knn = self.notes["knn"]
+        neighbours = (knn[0], knn[-1]) if self.untrained is not None and len(knn) > 1 else None
+        chance, floor = ((self.notes[key] or [nan])[-1] for key in ("chance", "floor"))  # none of an older version
+        return Outcome(curve[-1], chance, floor, neighbours)
+
     def text(self, curve: list[float]) -> str:
         """Chance, floor and kNN, in brackets behind the loss."""
         parts = []
         if self.notes["chance"] and isfinite(self.notes["chance"][-1]):
             parts.append(f" (chance {self.notes['chance'][-1]:.4f}, floor {self.notes['floor'][-1]:.4f}")
-            way = progress(curve[-1], self.notes["chance"][-1], self.notes["floor"][-1])
+            way = self.outcome(curve).progress
             parts.append(f"; {100 * way:.0f} % of the way)" if way is not None else ")")
         if self.notes["epochs"] and self.notes["epochs"][-1] == len(curve):
             parts.append(f", kNN {self.notes['knn'][-1]:.2f}")
@@ -123,8 +131,3 @@ class ContrastWatch(Observer):
                 f"{phase} {branch}: kNN of {len(patients)} samples ({samples.lesion.sum()} with lesion) of "
                 f"{len(dataset.identifiers)} training cases left out of its batches; untrained {self.untrained:.2f}"
             )
-
-
-def progress(loss: float, chance: float, floor: float) -> float | None:
-    """How much of the way from chance (0) to floor (1) a loss has gone; None where there is no way."""
-    return (chance - loss) / (chance - floor) if chance > floor else None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from nnunet_mgcl.data.modality_dataset import (
     LabelledCase,
@@ -14,6 +17,7 @@ from nnunet_mgcl.data.modality_dataset import (
 )
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.phases.context import Branch, PhaseContext
+from nnunet_mgcl.phases.warning_signs import LesionCounts
 
 
 def labelled_dataset(context: PhaseContext, branch: Branch, cases: Sequence[str] | None = None) -> ModalityDataset:
@@ -27,20 +31,40 @@ def pool_dataset(context: PhaseContext, branch: Branch, round_: int | None = Non
 
 
 def labelled_and_pool_dataset(
-    context: PhaseContext, branch: Branch, pool_cases: Sequence[str], round_: int
+    context: PhaseContext,
+    branch: Branch,
+    pool_cases: Sequence[str],
+    round_: int,
+    labelled: Sequence[str] | None = None,
 ) -> ModalityDataset:
-    """Labelled training cases together with some pool cases and their pseudo-labels of a round."""
-    return ModalityDataset(
-        [*_labelled(context, branch, context.train_cases), *_pool(context, branch, pool_cases, round_)]
-    )
+    """All or some labelled training cases together with some pool cases and their pseudo-labels of a round."""
+    sources = _labelled(context, branch, context.train_cases if labelled is None else labelled)
+    return ModalityDataset([*sources, *_pool(context, branch, pool_cases, round_)])
 
 
-def confident_cases(context: PhaseContext, branch: Branch) -> list[str]:
-    """Pool cases whose first pseudo-label is confident enough to train on."""
-    folder = context.fold_layout.pseudo_labels(1, branch.name)
+def pseudo_label_notes(context: PhaseContext, branch: Branch, round_: int) -> dict[str, dict[str, Any]]:
+    """Of each pool case what was noted with its pseudo-label: `confidence`, None without lesion, and its `voxels`."""
+    folder = context.fold_layout.pseudo_labels(round_, branch.name)
+    return {case: read_json(folder / f"{case}.json") for case in context.pool[branch.name]}
+
+
+def confident_cases(context: PhaseContext, branch: Branch, round_: int = 1) -> list[str]:
+    """Pool cases whose pseudo-label of a round holds a lesion and is confident enough to train on."""
     threshold = context.config.pseudo_label.confidence
-    confidences = {case: read_json(folder / f"{case}.json")["confidence"] for case in context.pool[branch.name]}
-    return [case for case, confidence in confidences.items() if confidence is not None and confidence >= threshold]
+    notes = pseudo_label_notes(context, branch, round_)
+    return [case for case, own in notes.items() if own["confidence"] is not None and own["confidence"] >= threshold]
+
+
+def lesion_voxels(dataset: ModalityDataset, identifier: str, branch: Branch) -> int:
+    """Voxels of a mask that are foreground; the ignore label is none."""
+    mask = np.asarray(dataset.load_case(identifier)[1][:])
+    return int(((mask > 0) & (mask != branch.label_manager.ignore_label)).sum())
+
+
+def training_lesions(context: PhaseContext, branch: Branch) -> LesionCounts:
+    """How many labelled training cases have a lesion, and how large these are."""
+    dataset = labelled_dataset(context, branch)
+    return LesionCounts.of([lesion_voxels(dataset, case, branch) for case in dataset.identifiers])
 
 
 def _labelled(context: PhaseContext, branch: Branch, cases: Sequence[str]) -> list[LabelledCase]:

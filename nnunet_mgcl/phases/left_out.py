@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_mgcl.data.modality_dataset import ModalityDataset
 from nnunet_mgcl.phases.context import Branch, PhaseContext
-from nnunet_mgcl.phases.datasets import labelled_dataset
+from nnunet_mgcl.phases.datasets import labelled_dataset, lesion_voxels
 
 MOST_WATCHED = 20
 """Cases that are looked at."""
@@ -22,7 +21,7 @@ def shuffled_cases(context: PhaseContext, branch: Branch) -> list[str]:
     cases = sorted(context.train_cases)
     order = np.random.default_rng([context.config.random_seed, len(cases)]).permutation(len(cases))
     dataset = labelled_dataset(context, branch)
-    return sorted((cases[i] for i in order), key=lambda case: not shows_lesion(dataset, case, branch))
+    return sorted((cases[i] for i in order), key=lambda case: lesion_voxels(dataset, case, branch) == 0)
 
 
 def cases_left_out(context: PhaseContext, branch: Branch, fewest: int) -> list[str]:
@@ -44,9 +43,3 @@ def cases_left_out(context: PhaseContext, branch: Branch, fewest: int) -> list[s
 def patient_of(context: PhaseContext, case: str) -> str:
     """Whose case it is."""
     return context.table.patient(case) if context.table else case
-
-
-def shows_lesion(dataset: ModalityDataset, identifier: str, branch: Branch) -> bool:
-    """Whether a mask holds any foreground."""
-    mask = np.asarray(dataset.load_case(identifier)[1][:])
-    return bool(((mask > 0) & (mask != branch.label_manager.ignore_label)).any())

@@ -9,11 +9,12 @@ from torch import nn
 from tqdm import tqdm
 
 from nnunet_mgcl.data.modality_dataset import ModalityDataset, sample_class_locations, save_pseudo_label
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.files import write_json
 from nnunet_mgcl.phases.context import Branch, PhaseContext
-from nnunet_mgcl.phases.datasets import pool_dataset
+from nnunet_mgcl.phases.datasets import pool_dataset, pseudo_label_notes, training_lesions
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.supervised import branches_with_pool
+from nnunet_mgcl.phases.warning_signs import LesionCounts, pseudo_label_warning
 
 
 class PseudoLabel:
@@ -67,8 +68,7 @@ class PseudoLabel:
         write_json(folder / f"{case}.json", {"confidence": confidence, "voxels": int((segmentation > 0).sum())})
 
     def _summarise(self, context: PhaseContext, branch: Branch) -> None:
-        folder = context.fold_layout.pseudo_labels(self.round, branch.name)
-        cases = {case: read_json(folder / f"{case}.json") for case in context.pool[branch.name]}
+        cases = pseudo_label_notes(context, branch, self.round)
         confident = [c["confidence"] for c in cases.values() if c["confidence"] is not None]
         context.log(
             f"{self.name} {branch.name}: lesions in {len(confident)} of {len(cases)} pool cases"
@@ -78,6 +78,10 @@ class PseudoLabel:
             context.curves.update(
                 self.name, branch.name, sorted(confident, reverse=True), finished=True, axes=("pool case", "confidence")
             )
+        pool = LesionCounts.of([case["voxels"] for case in cases.values()])
+        training = training_lesions(context, branch)
+        warning = pseudo_label_warning(context, self.name, self.source, branch.name, pool, training)
+        context.warnings.replace(self.name, branch.name, [warning] if warning else [])
         context.state.mark_done(self.name, branch.name)
 
 

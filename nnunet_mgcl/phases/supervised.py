@@ -13,10 +13,11 @@ from nnunet_mgcl.config import SupervisedConfig
 from nnunet_mgcl.data.modality_dataset import ModalityDataset
 from nnunet_mgcl.files import replacing
 from nnunet_mgcl.phases.context import Branch, PhaseContext
-from nnunet_mgcl.phases.datasets import confident_cases, labelled_and_pool_dataset, labelled_dataset
+from nnunet_mgcl.phases.datasets import confident_cases, labelled_and_pool_dataset, labelled_dataset, pseudo_label_notes
 from nnunet_mgcl.phases.loading import iterations_per_epoch, open_batches
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.training_loop import Batch, Job, train
+from nnunet_mgcl.phases.warning_signs import confidence_warning
 
 
 class Seed:
@@ -47,6 +48,9 @@ class SelfTrain:
                 f"{self.name} {branch.name}: {len(confident)} of {len(context.pool[branch.name])} pool cases reach "
                 f"confidence {context.config.pseudo_label.confidence}"
             )
+            confidences = [note["confidence"] for note in pseudo_label_notes(context, branch, round_=1).values()]
+            warning = confidence_warning(context, self.name, branch.name, confidences)
+            context.warnings.replace(self.name, branch.name, [warning] if warning else [])
             dataset = labelled_and_pool_dataset(context, branch, confident, round_=1)
             train_unet(context, self.name, branch, dataset, context.config.self_train)
 

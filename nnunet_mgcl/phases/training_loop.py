@@ -91,17 +91,17 @@ class Job:
     observer: Observer = field(default_factory=Observer)
 
 
-def train(context: PhaseContext, job: Job) -> None:
-    """Trains `job.module` in place, from the last finished epoch on where one was saved.
+def train(context: PhaseContext, job: Job) -> list[float]:
+    """Trains `job.module` in place, from the last finished epoch on where one was saved; returns the mean losses.
 
     Raises:
         UserError: A loss is NaN or infinite, or the GPU's memory does not suffice; names the phase and more.
     """
     with explaining_out_of_memory(context.memory, job.phase, job.branch, context.device):
-        _train(context, job)
+        return _train(context, job)
 
 
-def _train(context: PhaseContext, job: Job) -> None:
+def _train(context: PhaseContext, job: Job) -> list[float]:
     trainer = _ModuleTrainer(context, job)
     first = trainer.resume()
     if first == 0:
@@ -125,6 +125,7 @@ def _train(context: PhaseContext, job: Job) -> None:
     if first < job.epochs:
         observed = job.observer.text(trainer.curve)
         context.log(f"{job.phase} {job.branch}: loss {trainer.curve[-1]:.4f}{observed}, {time() - started:.1f} s")
+    return trainer.curve
 
 
 class _ModuleTrainer:

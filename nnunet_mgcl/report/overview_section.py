@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.evaluation_tables import reasons
 from nnunet_mgcl.evaluation.tables import mean_sd, number
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.phases.training_warnings import read_warnings
 from nnunet_mgcl.plans import channel_names
 from nnunet_mgcl.report.section import Section, Table
 from nnunet_mgcl.report.wording import MEASURES, between, no_skill
@@ -32,7 +35,21 @@ def overview_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     tables = [_headline(content, level), _facts(run, content)]
     if notes:
         tables.insert(1, Table("What to know about these numbers", ("",), tuple((note,) for note in notes)))
+    if warnings := _warnings(run):
+        tables.insert(1, Table("Warnings of the training", ("fold", "where", "what was found", "remedy"), warnings))
     return Section("Overview", (text,), tuple(tables))
+
+
+def _warnings(run: ValidatedRun) -> tuple[tuple[str, ...], ...]:
+    """What went wrong in the folds' trainings without ending them."""
+    rows: list[tuple[str, ...]] = []
+    for fold in run.folds:
+        path = FoldLayout(run.model / f"fold_{fold}").warnings
+        try:
+            rows += [(str(fold), f"{own.phase} {own.branch}", own.message, own.remedy) for own in read_warnings(path)]
+        except UserError as error:
+            rows.append((str(fold), "phases/warnings.json", error.found, error.remedy))
+    return tuple(rows)
 
 
 def _facts(run: ValidatedRun, content: dict[str, Any]) -> Table:

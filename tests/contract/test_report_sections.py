@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation import calibration
 from nnunet_mgcl.evaluation.evaluated import current_evaluation
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.phases.training_warnings import TrainingWarning, TrainingWarnings
 from nnunet_mgcl.report import contents
 from nnunet_mgcl.report.contents import report_sections
 from nnunet_mgcl.report.curves_section import TITLE as CURVES
@@ -310,6 +311,18 @@ def test_contrast_is_drawn_between_its_bounds_and_neighbours_at_their_epochs(mak
     assert list(line.get_xdata()) == [0, 2] and list(line.get_ydata()) == [0.6, 0.8]
     assert knn.figure.axes[0].get_xlim()[0] < 0
     assert "chance" in coarse.caption and "untrained" in knn.caption and "chance" not in pictures["curves_seed"].caption
+
+
+def test_warnings_of_every_fold_s_training_are_in_the_overview(make_run, sections_of) -> None:
+    model = make_run()
+    assert "Warnings of the training" not in [table.caption for table in sections_of(model)["Overview"].tables]
+    warning = TrainingWarning("coarse", "DWI", "at chance", "train it longer")
+    TrainingWarnings(FoldLayout(model / "fold_1").warnings, print).replace("coarse", "DWI", [warning])
+    (model / "fold_2" / "phases" / "warnings.json").write_text("{")
+    tables = {table.caption: table.rows for table in sections_of(model)["Overview"].tables}
+    own, broken = tables["Warnings of the training"]
+    assert own == ("1", "coarse DWI", "at chance", "train it longer")
+    assert broken[:2] == ("2", "phases/warnings.json") and "not valid JSON" in broken[2]
 
 
 def test_without_any_curves_the_reason_is_told(make_run, sections_of) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation import fold_summary
 from nnunet_mgcl.evaluation.fold_summary import draw_fold, summarise_fold
+from nnunet_mgcl.phases.training_warnings import TrainingWarning, TrainingWarnings
 from nnunet_mgcl.plans import resolve_block
 
 SIZES = {"case_0": 30, "case_1": 5, "case_2": 0, "case_3": 90}
@@ -76,6 +77,13 @@ class TestSummary:
 
     def test_tss_is_taken_along(self, make_fold) -> None:
         assert summarise_fold(make_fold(tss={"ACC": 0.8})[1], "0").tss == {"ACC": 0.8}
+
+    def test_warnings_of_the_training_are_taken_along(self, make_fold) -> None:
+        model = make_fold()[1]
+        assert summarise_fold(model, "0").warnings == []
+        warning = TrainingWarning("coarse", "DWI", "at chance", "train it longer")
+        TrainingWarnings(FoldLayout(model / "fold_0").warnings, print).replace("coarse", "DWI", [warning])
+        assert summarise_fold(model, "0").warnings == [warning]
 
     def test_fold_without_validation_is_refused_with_the_remedy(self, make_fold) -> None:
         with pytest.raises(UserError, match=r"fold_1[\s\S]*--val"):

@@ -23,6 +23,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.modality_dataset import sample_class_locations, save_pseudo_label
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
+from nnunet_mgcl.files import write_json
 from nnunet_mgcl.memory import MemoryEstimate
 from nnunet_mgcl.network.build import build_network
 from nnunet_mgcl.phases.context import Augmentation, Branch, PhaseContext
@@ -33,6 +34,8 @@ SHAPE = (4, 32, 32)
 MODALITIES = {"A": [0, 2], "B": [1]}
 CASES = {"case_0": True, "case_1": True, "case_2": False, "case_3": None}
 """Labelled cases, and whether their TSS is < 4.5 h."""
+LESION = np.s_[1:3, 8:20, 8:20]
+"""Of the pseudo-labels."""
 POOL = {"A": ["pool_0", "pool_1"], "B": []}
 
 LABELS: dict[str, dict[str, Any]] = {
@@ -139,7 +142,13 @@ def build_context(
 def write_pseudo_labels() -> Callable[..., None]:
     """Writes a round's masks of a branch's pool; `lesion` is the part of each mask that is 1."""
 
-    def write(context: PhaseContext, branch: Branch, round_: int, lesion: Any = np.s_[1:3, 8:20, 8:20]) -> None:
+    def write(
+        context: PhaseContext,
+        branch: Branch,
+        round_: int,
+        lesion: Any = LESION,
+        confidence: float = 0.9,
+    ) -> None:
         folder = context.fold_layout.pseudo_labels(round_, branch.name)
         for case in context.pool[branch.name]:
             mask = np.zeros((1, *SHAPE), np.int16)
@@ -147,6 +156,9 @@ def write_pseudo_labels() -> Callable[..., None]:
                 mask[0][lesion] = 1
             locations = sample_class_locations(mask, branch.label_manager)
             save_pseudo_label(folder, case, mask, locations, context.configuration.patch_size)
+            write_json(
+                folder / f"{case}.json", {"confidence": confidence if mask.any() else None, "voxels": int(mask.sum())}
+            )
 
     return write
 

@@ -12,10 +12,11 @@ from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.losses import contrast_floor, slice_labels
 from nnunet_mgcl.phases.coarse import Coarse, CoarseModel
-from nnunet_mgcl.phases.contrast import contrast_cases
-from nnunet_mgcl.phases.contrast_watch import ContrastWatch, progress
+from nnunet_mgcl.phases.contrast_cases import contrast_cases
+from nnunet_mgcl.phases.contrast_watch import ContrastWatch
 from nnunet_mgcl.phases.datasets import labelled_dataset
 from nnunet_mgcl.phases.left_out import cases_left_out, shuffled_cases
+from nnunet_mgcl.phases.warning_signs import Outcome
 
 
 @pytest.fixture
@@ -64,8 +65,8 @@ def test_bounds_are_the_means_of_the_batches(context) -> None:
 
 
 def test_progress_is_0_at_chance_and_1_at_the_floor() -> None:
-    assert [progress(loss, 3.0, 1.0) for loss in (3.0, 2.5, 1.0)] == [0, 0.25, 1]
-    assert progress(0.0, 1.0, 1.0) is None
+    assert [Outcome(loss, 3.0, 1.0, None).progress for loss in (3.0, 2.5, 1.0)] == [0, 0.25, 1]
+    assert Outcome(0.0, 1.0, 1.0, None).progress is None
 
 
 def test_looking_on_changes_no_bit_of_the_training(context, make_context) -> None:
@@ -137,12 +138,12 @@ def test_reason_is_said_once_where_neighbours_tell_nothing(context, lines) -> No
 def test_no_case_is_both_contrasted_and_looked_at(make_context, monkeypatch) -> None:
     context = make_context(pool={"A": [], "B": []})
     branch = context.branches[0]
-    assert contrast_cases(context, branch).left_out == []  # 4 cases: all are needed
-    monkeypatch.setattr("nnunet_mgcl.phases.contrast.FEWEST_CASES", 4)
-    cases = contrast_cases(context, branch)
+    assert contrast_cases(context, branch, slice_labels).left_out == []  # 4 cases: all are needed
+    monkeypatch.setattr("nnunet_mgcl.phases.contrast_cases.FEWEST_CASES", 4)
+    cases = contrast_cases(context, branch, slice_labels)
     assert len(cases.left_out) == 2
     assert sorted([*cases.contrasted.identifiers, *cases.left_out]) == context.train_cases
-    assert cases.left_out == contrast_cases(context, branch).left_out
+    assert cases.left_out == contrast_cases(context, branch, slice_labels).left_out
 
 
 def test_cases_of_one_patient_are_left_out_together(make_context) -> None:
@@ -156,7 +157,7 @@ def test_validation_cases_are_never_looked_at(make_context, write_pseudo_labels)
     context = make_context()
     context.train_cases = ["case_2", "case_0"]
     write_pseudo_labels(context, context.branches[0], 2)
-    assert sorted(contrast_cases(context, context.branches[0]).left_out) == ["case_0", "case_2"]
+    assert sorted(contrast_cases(context, context.branches[0], slice_labels).left_out) == ["case_0", "case_2"]
     assert set(shuffled_cases(context, context.branches[0])) == {"case_0", "case_2"}
 
 

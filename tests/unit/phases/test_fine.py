@@ -21,7 +21,7 @@ def models(monkeypatch):
     def spy(context, phase, branch, dataset, model, config):
         if phase == "fine":
             seen.append((model, deepcopy(model.state_dict())))
-        train(context, phase, branch, dataset, model, config)
+        return train(context, phase, branch, dataset, model, config)
 
     monkeypatch.setattr(contrast, "contrast", spy)
     return seen
