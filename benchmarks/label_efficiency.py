@@ -16,10 +16,10 @@ Arms and the length of their supervised phase (`segment`):
 - `random_long`: as many supervised steps as the mean teacher's training and search took core-seconds (`equal-total`).
 - `pool_masks`: He initialisation with the pool's true masks as well: an upper bound of what a pool can give.
 
-Plateau rule: the labelled cases are cut into two halves; a network trained on one half at a constant learning rate is
-scored on the other every 125 iterations, until its score has not risen by 0.005 Dice for 500 iterations. The best number
-of iterations, averaged over both halves, is that of the final training on all labelled cases, with nnU-Net's polynomial
-schedule. Test cases choose nothing.
+Plateau rule: the labelled cases are cut into two halves. A network trained on one half at a constant learning rate is
+scored on the other every 125 iterations (by the average of its weights, which is less noisy), until its score has not
+risen by 0.005 Dice for 500 iterations. The best number of iterations, averaged over both halves, is that of the final
+training on all labelled cases, with nnU-Net's polynomial schedule. Test cases choose nothing.
 """
 
 from __future__ import annotations
@@ -493,12 +493,14 @@ def describe(draw: Draw, arm: str, network: UNet, found: dict, seconds: float) -
     empty = [int((p > 0).sum()) for p, mask in zip(predicted, masks, strict=True) if not bool((mask > 0).any())]
     curves = found.get("curves", {})
     return {
-        "dataset": draw.study.dataset, "modality": draw.branch.name, "labels": draw.labels, "draw": draw.seed, "arm": arm,
+        "dataset": draw.study.dataset, "modality": draw.branch.name, "labels": draw.labels, "draw": draw.seed,
+        "arm": arm,
         "dice": mean_score(scores), "cases": dict(zip(draw.study.test, scores, strict=True)),
         "false positive voxels in cases without lesion": float(np.mean(empty)) if empty else None,
         "labelled": draw.labelled, "seconds": seconds,
         "all steps": found["steps"] + sum(len(curve) * SCORED_EVERY for curve in curves.values()), **found,
-        "versions": {name: version(name) for name in ("nnunetv2", "torch", "numpy")} | {"python": platform.python_version()},
+        "versions": {name: version(name) for name in ("nnunetv2", "torch", "numpy")}
+        | {"python": platform.python_version()},
         "commit": commit(),
     }  # fmt: skip
 

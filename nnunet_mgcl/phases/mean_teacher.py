@@ -36,8 +36,8 @@ class PoolSamples:
 class MeanTeacher:
     """The teacher and its stream of unlabelled samples.
 
-    Pool scans are unpaired, and with a mask per modality the branches do not meet: a sample is put together of one slice
-    (3d: patch) of each modality's pool, of whatever patient.
+    Pool scans are unpaired, and with a mask per modality the branches do not meet: a sample is put together of one
+    slice (3d: patch) of each modality's pool, of whatever patient.
 
     Args:
         context: The fold's context; its network is the student.

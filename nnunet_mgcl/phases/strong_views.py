@@ -1,4 +1,4 @@
-"""Strong views of unlabelled samples: what the student sees of what nnU-Net has augmented and the teacher has labelled."""
+"""Strong views: what the student sees of unlabelled samples that nnU-Net has augmented and the teacher labelled."""
 
 from __future__ import annotations
 
