@@ -144,6 +144,12 @@ class PhaseContext:
         dist.all_reduce(total)
         return float(total) / self.world_size
 
+    def sum_over_ranks(self, counts: torch.Tensor) -> list[int]:
+        """Whole numbers `(n,)`, each summed over all processes."""
+        if self.world_size > 1:
+            dist.all_reduce(counts)
+        return [int(count) for count in counts.tolist()]
+
     def any_over_ranks(self, flags: torch.Tensor) -> bool:
         """Whether any flag is set in any process."""
         any_here = flags.any().float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -14,13 +15,17 @@ from nnunet_mgcl.data.modality_dataset import ModalityDataset
 from nnunet_mgcl.losses import IGNORE_INDEX, supcon_loss
 from nnunet_mgcl.network.branch import StateDict, UNet
 from nnunet_mgcl.phases.context import Branch, PhaseContext
+from nnunet_mgcl.phases.contrast_watch import ContrastWatch
 from nnunet_mgcl.phases.datasets import labelled_dataset, pool_dataset
+from nnunet_mgcl.phases.left_out import MOST_WATCHED, cases_left_out, shuffled_cases
 from nnunet_mgcl.phases.loading import iterations_per_epoch, open_batches
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.supervised import finish_branch
 from nnunet_mgcl.phases.training_loop import Batch, Job, train
 
 ONE_CLASS = "one-class batch (zero loss)"
+FEWEST_CASES = 6
+"""Labelled training cases from which on a few are left out of the contrast of the others."""
 
 
 class ContrastPhase:
@@ -63,10 +68,10 @@ class ContrastPhase:
     def _run_branch(self, context: PhaseContext, branch: Branch) -> None:
         reseed(context.config.random_seed, context.fold, self.name, branch.name, "initialisation")
         unet = self.start(context, branch)
-        dataset = contrast_dataset(context, branch)
-        if has_two_classes(dataset, partial(self.labels_of, context, branch)):
+        cases = contrast_cases(context, branch)
+        if has_two_classes(cases.contrasted, partial(self.labels_of, context, branch)):
             model = self.model(context, branch, unet)
-            contrast(context, self.name, branch, dataset, model, self.config(context))
+            contrast(context, self.name, branch, cases, model, self.config(context))
         else:
             context.state.mark_skipped(self.name, branch.name)
             context.log(
@@ -75,11 +80,22 @@ class ContrastPhase:
         finish_branch(context, self.name, branch.name, self.result(unet))
 
 
-def contrast_dataset(context: PhaseContext, branch: Branch) -> ModalityDataset:
+@dataclass(frozen=True)
+class ContrastCases:
+    """Attributes: contrasted: what the batches are of; left_out: labelled training cases that are in none of them."""
+
+    contrasted: ModalityDataset
+    left_out: list[str]
+
+
+def contrast_cases(context: PhaseContext, branch: Branch) -> ContrastCases:
     """The branch's pool with its second pseudo-labels, or the labelled cases where there is no pool."""
     if context.pool.get(branch.name):
-        return pool_dataset(context, branch, round_=2)
-    return labelled_dataset(context, branch)
+        left_out = shuffled_cases(context, branch)[:MOST_WATCHED]
+        return ContrastCases(pool_dataset(context, branch, round_=2), left_out)
+    left_out = cases_left_out(context, branch, FEWEST_CASES)
+    own = [case for case in context.train_cases if case not in left_out]
+    return ContrastCases(labelled_dataset(context, branch, own), left_out)
 
 
 def has_two_classes(dataset: ModalityDataset, labels_of: Callable[[Tensor], Tensor]) -> bool:
@@ -102,12 +118,17 @@ def contrast(
     context: PhaseContext,
     phase: str,
     branch: Branch,
-    dataset: ModalityDataset,
+    cases: ContrastCases,
     module: nn.Module,
     config: CoarseConfig | FineConfig,
 ) -> None:
     """Trains `module`, which takes a batch to embeddings and labels, by supervised contrast."""
     assert config.batch_size is not None
+    dataset = cases.contrasted
+    left_out = labelled_dataset(context, branch, cases.left_out) if cases.left_out else None
+    if left_out is None:
+        context.log(f"{phase} {branch.name}: no training case can be left out of its batches, so there is no kNN")
+    watch = ContrastWatch(context, phase, branch, config.epochs, config.temperature, left_out)
     train(
         context,
         Job(
@@ -119,15 +140,21 @@ def contrast(
             epochs=config.epochs,
             iterations=iterations_per_epoch(context, dataset, config.batch_size),
             batches=partial(open_batches, context, branch, dataset, config.batch_size, region_targets=False),
-            step=partial(_step, context, config.temperature),
+            step=partial(_step, context, config.temperature, watch),
+            observer=watch,
         ),
     )
 
 
-def _step(context: PhaseContext, temperature: float, module: nn.Module, batch: Batch) -> tuple[Tensor, str | None]:
+def _step(
+    context: PhaseContext, temperature: float, watch: ContrastWatch, module: nn.Module, batch: Batch
+) -> tuple[Tensor, str | None]:
     data = batch["data"].to(context.device, non_blocking=True)
     target = batch["target"].to(context.device, non_blocking=True)
     embeddings, labels = module(data, target)
     loss = supcon_loss(embeddings, labels, temperature=temperature, ignore_index=IGNORE_INDEX)
-    both = context.any_over_ranks(labels == 0) and context.any_over_ranks(labels > 0)
-    return loss, None if both else ONE_CLASS
+    counts = context.sum_over_ranks(torch.stack([(labels == 0).sum(), (labels > 0).sum()]))
+    if 0 in counts:
+        return loss, ONE_CLASS
+    watch.note_batch(counts)
+    return loss, None

@@ -18,6 +18,9 @@ SECONDS_BETWEEN_DRAWINGS = 30
 STYLE = ("default", "tableau-colorblind10", {"text.parse_math": False})
 """nnU-Net's logger sets matplotlib's global style to large fonts for its own picture; a $ in a name is a $."""
 
+BESIDE = ("--", ":")
+"""Styles of the thin lines beside a curve."""
+
 
 class Curves:
     """One curve a branch and one panel a phase; the numbers lie in `curves.json`, so that a resumed run has all."""
@@ -35,18 +38,26 @@ class Curves:
         *,
         finished: bool,
         axes: tuple[str, str] = ("epoch", "training loss"),
+        at: list[int] | None = None,
+        beside: dict[str, list[float]] | None = None,
     ) -> None:
         """Takes a branch's values so far and redraws, but not more often than a person would look.
 
         Args:
             phase: Title of the panel.
             branch: Name of the curve.
-            values: What is drawn over 1, 2, ...
+            values: What is drawn.
             finished: Whether this is the whole curve; it is then drawn at once.
             axes: What is counted and what is measured.
+            at: Where each value is drawn; None: at 1, 2, ...
+            beside: Thin lines that belong to the curve, e.g. between which values it can lie.
         """
         panel = self._panels.setdefault(phase, {"axes": list(axes), "curves": {}})
         panel["curves"][branch] = list(values)
+        if at is not None:
+            panel.setdefault("at", {})[branch] = list(at)
+        if beside:
+            panel.setdefault("beside", {})[branch] = beside
         write_json(self._numbers, self._panels)
         if finished or time.monotonic() - self._drawn > SECONDS_BETWEEN_DRAWINGS:
             self._drawn = time.monotonic()
@@ -65,10 +76,17 @@ class Curves:
             figure.savefig(temporary, dpi=100)
 
 
+def places(panel: dict[str, Any], branch: str) -> list[int]:
+    """Where the values of a branch's curve are drawn."""
+    return panel.get("at", {}).get(branch) or list(range(1, len(panel["curves"][branch]) + 1))
+
+
 def _draw_panel(axes: Axes, phase: str, panel: dict[str, Any], colours: dict[str, str]) -> None:
     for branch, values in panel["curves"].items():
         marker = "." if len(values) < 30 else None
-        axes.plot(range(1, len(values) + 1), values, marker=marker, label=branch, color=colours[branch])
+        axes.plot(places(panel, branch), values, marker=marker, label=branch, color=colours[branch])
+        for style_, line in zip(BESIDE, panel.get("beside", {}).get(branch, {}).values(), strict=False):
+            axes.plot(range(1, len(line) + 1), line, color=colours[branch], linestyle=style_, linewidth=0.7)
     axes.set_title(phase)
     axes.set_xlabel(panel["axes"][0])
     axes.set_ylabel(panel["axes"][1])

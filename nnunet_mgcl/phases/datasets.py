@@ -16,9 +16,9 @@ from nnunet_mgcl.files import read_json
 from nnunet_mgcl.phases.context import Branch, PhaseContext
 
 
-def labelled_dataset(context: PhaseContext, branch: Branch) -> ModalityDataset:
-    """The fold's labelled training cases."""
-    return ModalityDataset(_labelled(context, branch))
+def labelled_dataset(context: PhaseContext, branch: Branch, cases: Sequence[str] | None = None) -> ModalityDataset:
+    """The fold's labelled training cases, or some of them."""
+    return ModalityDataset(_labelled(context, branch, context.train_cases if cases is None else cases))
 
 
 def pool_dataset(context: PhaseContext, branch: Branch, round_: int | None = None) -> ModalityDataset:
@@ -30,7 +30,9 @@ def labelled_and_pool_dataset(
     context: PhaseContext, branch: Branch, pool_cases: Sequence[str], round_: int
 ) -> ModalityDataset:
     """Labelled training cases together with some pool cases and their pseudo-labels of a round."""
-    return ModalityDataset([*_labelled(context, branch), *_pool(context, branch, pool_cases, round_)])
+    return ModalityDataset(
+        [*_labelled(context, branch, context.train_cases), *_pool(context, branch, pool_cases, round_)]
+    )
 
 
 def confident_cases(context: PhaseContext, branch: Branch) -> list[str]:
@@ -41,10 +43,10 @@ def confident_cases(context: PhaseContext, branch: Branch) -> list[str]:
     return [case for case, confidence in confidences.items() if confidence is not None and confidence >= threshold]
 
 
-def _labelled(context: PhaseContext, branch: Branch) -> list[LabelledCase]:
+def _labelled(context: PhaseContext, branch: Branch, cases: Sequence[str]) -> list[LabelledCase]:
     return labelled_sources(
         Path(context.labelled_folder),
-        context.train_cases,
+        cases,
         branch.channels,
         branch.lesion_labels,
         context.ignore_label,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import cos, isfinite, pi
 from pathlib import Path
 from time import time
@@ -20,6 +20,7 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import replacing
 from nnunet_mgcl.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.phases.context import PhaseContext
+from nnunet_mgcl.phases.curves import Curves
 from nnunet_mgcl.phases.seeding import reseed
 
 GRADIENT_NORM = 12
@@ -31,6 +32,34 @@ Step = Callable[[nn.Module, Batch], tuple[Tensor, str | None]]
 
 The log counts the reasons. No step follows them: Adam would turn the weight decay alone into a full-sized step.
 """
+
+
+class Observer:
+    """Looks on while a module is trained, in every process. It may change neither the module nor the random state.
+
+    Attributes:
+        notes: What it has seen, as numbers and lists of them. They travel in the checkpoint: a resumed run has all.
+    """
+
+    def __init__(self) -> None:
+        self.notes: dict[str, Any] = {}
+
+    def before(self, module: nn.Module) -> None:
+        """Looks at the untrained module."""
+
+    def after_epoch(self, module: nn.Module, curve: list[float]) -> None:
+        """Looks at the module after an epoch, the curve's last."""
+
+    def text(self, curve: list[float]) -> str:
+        """What the log says behind the last loss."""
+        return ""
+
+    def beside(self) -> dict[str, list[float]]:
+        """What is drawn beside the curve, a value an epoch each."""
+        return {}
+
+    def draw(self, curves: Curves, finished: bool) -> None:
+        """Adds what else it has seen to the picture, after the curve itself."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +76,7 @@ class Job:
         iterations: Batches an epoch.
         batches: Opens the stream of batches and closes it.
         step: Loss of one batch.
+        observer: Looks on.
     """
 
     phase: str
@@ -58,6 +88,7 @@ class Job:
     iterations: int
     batches: Callable[[], AbstractContextManager[Iterator[Batch]]]
     step: Step
+    observer: Observer = field(default_factory=Observer)
 
 
 def train(context: PhaseContext, job: Job) -> None:
@@ -73,6 +104,8 @@ def train(context: PhaseContext, job: Job) -> None:
 def _train(context: PhaseContext, job: Job) -> None:
     trainer = _ModuleTrainer(context, job)
     first = trainer.resume()
+    if first == 0:
+        job.observer.before(trainer.module)
     started = time()
     context.log(f"{job.phase} {job.branch}: epochs {first + 1}-{job.epochs}, {job.iterations} iterations each")
     with (
@@ -90,7 +123,8 @@ def _train(context: PhaseContext, job: Job) -> None:
             bar.set_postfix(loss=f"{loss:.4f}")
             bar.update()
     if first < job.epochs:
-        context.log(f"{job.phase} {job.branch}: loss {trainer.curve[-1]:.4f}, {time() - started:.1f} s")
+        observed = job.observer.text(trainer.curve)
+        context.log(f"{job.phase} {job.branch}: loss {trainer.curve[-1]:.4f}{observed}, {time() - started:.1f} s")
 
 
 class _ModuleTrainer:
@@ -116,6 +150,7 @@ class _ModuleTrainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.curve = saved["curve"]
+        self.job.observer.notes.update(saved.get("notes", {}))  # older versions took none
         self._draw_curve()  # the run may have stopped before it was drawn
         return len(self.curve)
 
@@ -133,6 +168,7 @@ class _ModuleTrainer:
             remarks.update([remark] if remark else [])
         taught = job.iterations - remarks.total()  # a zero that teaches nothing would blur the curve
         self.curve.append(context.mean_over_ranks(total / max(taught, 1)))
+        job.observer.after_epoch(self.module, self.curve)
         self._finish_epoch(epoch, time() - started, remarks)
         return self.curve[-1]
 
@@ -166,9 +202,10 @@ class _ModuleTrainer:
 
     def _finish_epoch(self, epoch: int, seconds: float, remarks: Counter[str]) -> None:
         job, context = self.job, self.context
+        observed = job.observer.text(self.curve)
         counted = "".join(f", {count} x {remark}" for remark, count in remarks.items())
         context.log(
-            f"{job.phase} {job.branch}: epoch {epoch + 1}/{job.epochs}, loss {self.curve[-1]:.4f}{counted}, "
+            f"{job.phase} {job.branch}: epoch {epoch + 1}/{job.epochs}, loss {self.curve[-1]:.4f}{observed}{counted}, "
             f"{seconds:.1f} s",
             to_console=False,
         )
@@ -179,6 +216,7 @@ class _ModuleTrainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "curve": self.curve,
+            "notes": job.observer.notes,
         }
         with replacing(self.checkpoint) as temporary:
             torch.save(saved, temporary)
@@ -187,5 +225,7 @@ class _ModuleTrainer:
 
     def _draw_curve(self) -> None:
         if self.context.is_first_rank:
-            job = self.job
-            self.context.curves.update(job.phase, job.branch, self.curve, finished=len(self.curve) == job.epochs)
+            job, finished = self.job, len(self.curve) == self.job.epochs
+            beside = job.observer.beside()
+            self.context.curves.update(job.phase, job.branch, self.curve, finished=finished, beside=beside)
+            job.observer.draw(self.context.curves, finished)

@@ -18,6 +18,7 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.network.build import resolved_config
+from nnunet_mgcl.phases.curves import BESIDE, places
 from nnunet_mgcl.phases.state import PhaseState
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import CYCLE, GREY, HALF_WIDTH, figure_style
@@ -33,11 +34,20 @@ PHASES = {
     "self_train": "self_train: segmentation with the pool",
     "pseudo_label_2": "pseudo_label_2: confidence in the pool's masks",
     "coarse": "coarse: contrast of slices",
+    "coarse_knn": "coarse: kNN of training cases left out",
     "fine": "fine: contrast of patches",
+    "fine_knn": "fine: kNN of training cases left out",
     "segment": "segment: segmentation of all modalities",
     "tss": "tss: the TSS head",
 }
 """What the phases do, in a few words."""
+BOUNDS = (
+    "Thin dashed: chance, the loss of embeddings that do not differ. Thin dotted: the floor that the classes of the "
+    "batches allow."
+)
+NEIGHBOURS = (
+    "Labelled training cases that are in no batch; epoch 0 is the untrained network. About 0.5 is reached by chance."
+)
 
 
 def curves_section(run: ValidatedRun) -> Section:
@@ -104,9 +114,16 @@ def _are_curves(content: Any) -> bool:
     return all(
         len(panel["axes"]) == 2
         and panel["curves"]
-        and all(isinstance(value, int | float) for values in panel["curves"].values() for value in values)
+        and all(isinstance(value, int | float) for values in _lines(panel) for value in values)
+        and all(len(places(panel, name)) == len(values) for name, values in panel["curves"].items())
         for panel in content.values()
     )
+
+
+def _lines(panel: dict[str, Any]) -> list[list[float]]:
+    """Every list of numbers of a panel."""
+    beside = [values for lines in panel.get("beside", {}).values() for values in lines.values()]
+    return [*panel["curves"].values(), *panel.get("at", {}).values(), *beside]
 
 
 def _gaps(curves: Mapping[int, dict[str, Any]]) -> list[str]:
@@ -131,7 +148,9 @@ def _picture(
         names = _draw(axes, panels, looks)
         axes.set(title=PHASES.get(phase, phase), xlabel=counting, ylabel=measured)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlim(left=0.5)
+        axes.set_xlim(
+            left=min((at for p in panels.values() for n in p["curves"] for at in places(p, n)), default=1) - 0.5
+        )
         axes.ticklabel_format(useOffset=False)
         axes.grid(alpha=0.25)
         if limit is not None:
@@ -141,6 +160,10 @@ def _picture(
     caption = f"{measured.capitalize()} over {counting}s, {fold_names(panels)}."
     if counting != "epoch":
         caption += f" The {counting}s in which a lesion was found are sorted by it."
+    if any(panel.get("beside") for panel in panels.values()):
+        caption += f" {BOUNDS}"
+    if phase.endswith("_knn"):
+        caption += f" {NEIGHBOURS}"
     if limit is not None:
         caption += f" Self-training takes those above the dotted line, {limit:g}."
     last = {n: [v for p in panels.values() for v in p["curves"].get(n, [])[-1:] if isfinite(v)] for n in names}
@@ -159,9 +182,11 @@ def _draw(axes: Axes, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, 
             drawn[name] |= any(map(isfinite, values))
             colour, line = looks[name]
             axes.plot(
-                range(1, len(values) + 1), values, color=colour, linestyle=line, alpha=0.7,
+                places(panel, name), values, color=colour, linestyle=line, alpha=0.7,
                 linewidth=1.2 if len(panels) > 1 else 1.6, marker="." if longest < 15 else None,
             )  # fmt: skip
+            for style, bound in zip(BESIDE, panel.get("beside", {}).get(name, {}).values(), strict=False):
+                axes.plot(range(1, len(bound) + 1), bound, color=colour, linestyle=style, linewidth=0.6, alpha=0.6)
     return [name for name, there in drawn.items() if there]
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from rich.progress import track
 
+from nnunet_mgcl.phases.neighbours import NEIGHBOURS, SHUFFLES, NeighbourAccuracy, neighbour_accuracy, why_undefined
 from nnunet_mgcl.report.embeddings import MAX_POINTS, MAX_SLICES, MAX_VOLUMES, Cloud, embed, sources
 from nnunet_mgcl.report.embeddings_figure import draw_clouds
-from nnunet_mgcl.report.neighbours import NEIGHBOURS, SHUFFLES, NeighbourAccuracy, neighbour_accuracy, why_undefined
 from nnunet_mgcl.report.section import Picture, Section, Table
 from nnunet_mgcl.report.trained_fold import TrainedFold
 

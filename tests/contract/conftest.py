@@ -181,7 +181,16 @@ def _write_phases(fold: Path) -> None:
     curves = {
         "seed": {"axes": loss, "curves": {"DWI": [0.9, 0.5, 0.3], "FLAIR": [0.8, 0.7, 0.6]}},
         "pseudo_label_1": {"axes": confidence, "curves": {"DWI": [0.9, 0.6], "FLAIR": []}},
-        "coarse": {"axes": loss, "curves": {"DWI": [3.1]}},
+        "coarse": {
+            "axes": loss,
+            "curves": {"DWI": [3.1, 3.0]},
+            "beside": {"DWI": {"chance": [3.2, 3.2], "floor": [2.8, 2.9]}},
+        },
+        "coarse_knn": {
+            "axes": ["epoch", "kNN balanced accuracy"],
+            "curves": {"DWI": [0.6, 0.8]},
+            "at": {"DWI": [0, 2]},
+        },
         "segment": {"axes": loss, "curves": {"all branches": [0.5, 0.25]}},
         "pseudo_label_2": {"axes": confidence, "curves": {"DWI": [0.95]}},
         "tss": {"axes": loss, "curves": {"mrff": [0.7, 0.6]}},

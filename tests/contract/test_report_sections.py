@@ -255,7 +255,12 @@ def test_an_interrupted_analysis_ends_the_report(make_run, sections_of, monkeypa
         sections_of(model)
 
 
-@pytest.mark.parametrize("text", ["[]", '{"seed"', '{"seed": {}}', '{"seed": {"axes": ["a", "b"], "curves": {}}}', "7"])
+UNEVEN = '{"seed": {"axes": ["a", "b"], "curves": {"A": [1, 2]}, "at": {"A": [1]}}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", '{"seed"', '{"seed": {}}', '{"seed": {"axes": ["a", "b"], "curves": {}}}', "7", UNEVEN]
+)
 def test_broken_notes_of_the_training_are_named(make_run, sections_of, text) -> None:
     model = make_run()
     for name in ("curves.json", "state.json"):
@@ -284,16 +289,27 @@ def test_curves_of_every_phase_branch_and_fold(make_run, sections_of) -> None:
     model = make_run()
     (model / "fold_2" / "phases" / "curves.json").unlink()
     section = sections_of(model)[CURVES]
-    phases = ("seed", "pseudo_label_1", "coarse", "segment", "pseudo_label_2", "tss")
+    phases = ("seed", "pseudo_label_1", "coarse", "coarse_knn", "segment", "pseudo_label_2", "tss")
     assert names(section) == [f"curves_{phase}" for phase in phases]
     seed = section.pictures[0].figure
     assert len(seed.axes[0].get_lines()) == 2 * 2
     assert [text.get_text() for text in seed.legends[0].get_texts()] == ["DWI", "FLAIR"]
     styles = {(line.get_color(), line.get_linestyle()) for line in seed.axes[0].get_lines()}
     assert len(styles) == len({style for _, style in styles}) == 2
-    assert ["0.7" in picture.caption for picture in section.pictures] == [False, True, False, False, False, False]
+    assert [picture.name for picture in section.pictures if "0.7" in picture.caption] == ["curves_pseudo_label_1"]
     text = " ".join(section.text)
     assert "coarse of FLAIR (folds 0, 1, 2)" in text and "No phases/curves.json in fold 2" in text
+
+
+def test_contrast_is_drawn_between_its_bounds_and_neighbours_at_their_epochs(make_run, sections_of) -> None:
+    pictures = {picture.name: picture for picture in sections_of(make_run(folds=(0,)), "0")[CURVES].pictures}
+    coarse, knn = pictures["curves_coarse"], pictures["curves_coarse_knn"]
+    drawn = [line.get_ydata() for line in coarse.figure.axes[0].get_lines()]
+    assert [list(line) for line in drawn] == [[3.1, 3.0], [3.2, 3.2], [2.8, 2.9]]
+    (line,) = knn.figure.axes[0].get_lines()
+    assert list(line.get_xdata()) == [0, 2] and list(line.get_ydata()) == [0.6, 0.8]
+    assert knn.figure.axes[0].get_xlim()[0] < 0
+    assert "chance" in coarse.caption and "untrained" in knn.caption and "chance" not in pictures["curves_seed"].caption
 
 
 def test_without_any_curves_the_reason_is_told(make_run, sections_of) -> None:

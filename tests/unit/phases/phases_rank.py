@@ -221,7 +221,9 @@ def one_class_a_rank(record: Record) -> None:
     context = context_maker(record, FOLDER / "classes")()
     torch.manual_seed(RANK)
     batch = {"data": torch.randn(4, 3), "target": torch.full((4,), RANK)}
-    train_toy(context, Embedding(3, 5), partial(contrast._step, context, 0.1), **batch)
+    watch = contrast.ContrastWatch(context, "fine", context.branches[0], 4, 0.1, None)
+    train_toy(context, Embedding(3, 5), partial(contrast._step, context, 0.1, watch), **batch)
+    record.now["batches"] = watch._batches
 
 
 def main() -> None:

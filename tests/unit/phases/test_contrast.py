@@ -10,7 +10,8 @@ import torch
 from nnunet_mgcl.losses import patch_labels, slice_labels
 from nnunet_mgcl.phases import contrast as module
 from nnunet_mgcl.phases.coarse import Coarse
-from nnunet_mgcl.phases.contrast import ONE_CLASS, contrast_dataset, has_two_classes
+from nnunet_mgcl.phases.contrast import ONE_CLASS, contrast_cases, has_two_classes
+from nnunet_mgcl.phases.contrast_watch import ContrastWatch
 from nnunet_mgcl.phases.fine import Fine
 
 
@@ -19,7 +20,7 @@ def test_pool_is_contrasted_with_the_masks_of_the_second_round(make_context, wri
     branch = context.branches[0]
     write_pseudo_labels(context, branch, 1, lesion=None)
     write_pseudo_labels(context, branch, 2)
-    dataset = contrast_dataset(context, branch)
+    dataset = contrast_cases(context, branch).contrasted
     assert dataset.identifiers == ["pool:pool_0", "pool:pool_1"]
     assert dataset["pool:pool_0"][1][:].max() == 1
 
@@ -27,7 +28,7 @@ def test_pool_is_contrasted_with_the_masks_of_the_second_round(make_context, wri
 def test_without_a_pool_the_labelled_training_cases_are_contrasted(make_context) -> None:
     context = make_context()
     context.train_cases = ["case_1"]
-    assert contrast_dataset(context, context.branches[1]).identifiers == ["case_1"]
+    assert contrast_cases(context, context.branches[1]).contrasted.identifiers == ["case_1"]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_both_classes_are_looked_for_among_the_phase_s_own_samples(
 ) -> None:
     context = make_context()
     write_pseudo_labels(context, context.branches[0], 2, lesion)
-    dataset = contrast_dataset(context, context.branches[0])
+    dataset = contrast_cases(context, context.branches[0]).contrasted
     assert has_two_classes(dataset, slice_labels) is slices
     assert has_two_classes(dataset, partial(patch_labels, patch_size=8, threshold=0.1)) is patches
 
@@ -77,7 +78,8 @@ class TestStep:
     def run(self, context, *labels):
         embeddings = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))[: len(labels)].requires_grad_()
         batch = {"data": embeddings, "target": torch.tensor(labels)}
-        return *module._step(context, 0.1, lambda data, target: (data, target), batch), embeddings
+        self.watch = ContrastWatch(context, "coarse", context.branches[0], 1, 0.1, None)
+        return *module._step(context, 0.1, self.watch, lambda data, target: (data, target), batch), embeddings
 
     @pytest.mark.parametrize("labels", [(1, 1, 1), (0, 0, 0), (1, 1, -1), (-1, -1, -1)])
     def test_batch_of_one_class_is_an_exact_zero_with_a_remark(self, make_context, labels) -> None:

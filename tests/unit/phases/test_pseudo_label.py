@@ -11,7 +11,7 @@ from nnunet_mgcl.data.modality_dataset import read_pseudo_label
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.phases import pseudo_label as module
 from nnunet_mgcl.phases.context import PhaseContext
-from nnunet_mgcl.phases.contrast import contrast_dataset
+from nnunet_mgcl.phases.contrast import contrast_cases
 from nnunet_mgcl.phases.datasets import confident_cases, labelled_and_pool_dataset
 from nnunet_mgcl.phases.pseudo_label import PseudoLabel, label_from_logits
 
@@ -93,7 +93,7 @@ class TestFiles:
         assert joined["pool:pool_0"][1][:].max() == 1
         assert not folder(context, 2).exists()
         PseudoLabel(2, source="self_train").run(context)
-        dataset = contrast_dataset(context, branch)
+        dataset = contrast_cases(context, branch).contrasted
         assert all(dataset[identifier][1][:].max() == 1 for identifier in dataset.identifiers)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import nnunet_mgcl
+from nnunet_mgcl.losses import contrast_chance, contrast_floor
 
 CASCADES = ["whole", "killed", "3d"]
 TRAINED = {"seed/A", "self_train/A", "coarse/A", "coarse/B", "fine/A", "fine/B", "segment", "tss/mrff"}
@@ -122,6 +123,8 @@ def test_loss_that_is_not_finite_on_one_rank_stops_both_with_its_cases(ranks) ->
 
 def test_classes_are_contrasted_across_ranks(ranks) -> None:
     first, second = ranks["one class a rank"]
+    whole = [contrast_chance([4, 4]), contrast_floor([4, 4], 0.1)]
+    assert first["batches"] == second["batches"] == [whole] * 8
     assert first["trained"] == second["trained"]
     assert len({digest for _, digest in first["trained"]}) == 4
     assert not [line for line in first["log"] if "one-class" in line]

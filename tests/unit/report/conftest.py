@@ -41,7 +41,7 @@ def make_fold(
         if dimensions == 3:  # of the same spacing
             shutil.copytree(*(tiny_dataset.preprocessed / f"nnUNetPlans_{c}" for c in ("2d", name)))
         own["configurations"][name] |= {"patch_size": list(patch_size or (6, 32, 32)[-dimensions:])}
-        own["configurations"][name]["mgcl"] = {"tss": {"enabled": False}}
+        own["configurations"][name]["mgcl"] = {"tss": {"enabled": False}, "fine": {"patch_size": 16}}
         block = resolve_block(own, name, json_content, tss_known=False)
         own["configurations"][name]["mgcl"] = block.model_dump(mode="json")
         model = tiny_dataset.preprocessed.parent / f"MGCLTrainer__nnUNetPlans__{name}"

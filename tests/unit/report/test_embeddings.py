@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from nnunet_mgcl.phases.samples import draw
 from nnunet_mgcl.report import embeddings
-from nnunet_mgcl.report.embeddings import draw, embed, sources
+from nnunet_mgcl.report.embeddings import embed, sources
 
 SHARED = {"labels": {"background": 0, "a": 1, "b": 2, "c": 3, "ignore": 4}, "mgcl": {}}
 """One label map for all; what is 4 in the tiny masks is ignored then, what is 5 to 7 is lesion."""
@@ -38,6 +39,10 @@ def label_of(mask, least, ignore):
     return lesion > 0 and lesion / annotated >= least
 
 
+def depth(level):
+    return level.shape[1]
+
+
 def expected(fold, branch, phase, unet):
     """Representations, labels and cases, sample by sample, from the equations in words."""
     rows, dataset, size = [], fold.dataset(branch), branch.configuration.patch_size
@@ -51,18 +56,21 @@ def expected(fold, branch, phase, unet):
             with torch.no_grad():
                 skips = unet.encoder(torch.from_numpy(image[:, part])[None])
                 unet.decoder(skips)
-            deepest, fine = skips[-1][0].numpy(), seen.pop()[0].numpy()
+            levels, fine = [skip[0].numpy() for skip in skips], seen.pop()[0].numpy()
             own = mask[part] if fold.is_3d else mask[part][None]
             if not fold.is_3d:
-                deepest, fine = deepest[:, None], fine[:, None]
+                levels, fine = [level[:, None] for level in levels], fine[:, None]
             if phase == "coarse":
-                positions, depth = deepest.shape[1], len(own)
+                positions = levels[-1].shape[1]
                 for p in range(positions):
-                    slab = own[p * depth // positions : -(-(p + 1) * depth // positions)]
-                    rows.append((deepest[:, p].mean(axis=(1, 2)), label_of(slab, 0, ignore), case))
+                    slabs = [np.s_[p * n // positions : -(-(p + 1) * n // positions)] for n in map(depth, levels)]
+                    values = [level[:, slab].max(axis=(1, 2, 3)) for level, slab in zip(levels, slabs, strict=True)]
+                    slab = own[p * len(own) // positions : -(-(p + 1) * len(own) // positions)]
+                    rows.append((np.concatenate(values), label_of(slab, 0, ignore), case))
             else:
-                for z, y, x in np.ndindex(len(own), -(-own.shape[1] // 16), -(-own.shape[2] // 16)):
-                    patch = np.s_[z, 16 * y : 16 * y + 16, 16 * x : 16 * x + 16]
+                side = fold.config.fine.patch_size
+                for z, y, x in np.ndindex(len(own), -(-own.shape[1] // side), -(-own.shape[2] // side)):
+                    patch = np.s_[z, side * y : side * (y + 1), side * x : side * (x + 1)]
                     values = fine[(slice(None), *patch)].mean(axis=(1, 2))
                     rows.append((values, label_of(own[patch], 0.1, ignore), case))
     return [row for row in rows if row[1] is not None]
@@ -115,26 +123,13 @@ def test_too_many_volumes_are_thinned_out_evenly(make_fold, monkeypatch) -> None
     assert [case for case, _ in sources(fold, fold.branches[0])] == ["case_0", "case_5"]
 
 
-@pytest.mark.parametrize(
-    ("with_lesion", "without", "kept"), [(5, 6, (5, 6)), (8, 40, (8, 12)), (40, 8, (12, 8)), (40, 40, (10, 10))]
-)
-def test_as_many_lesions_as_possible_are_drawn(monkeypatch, with_lesion, without, kept) -> None:
-    monkeypatch.setattr(embeddings, "MAX_POINTS", 20)
-    lesion = np.random.default_rng(0).permutation([True] * with_lesion + [False] * without)
-    chosen = draw(lesion, 3)
-    assert (lesion[chosen].sum(), (~lesion[chosen]).sum()) == kept
-    assert (np.diff(chosen) > 0).all()
-    assert np.array_equal(chosen, draw(lesion, 3))
-    assert len(chosen) == len(lesion) or not np.array_equal(chosen, draw(lesion, 4))
-
-
 def test_drawn_samples_keep_their_labels_and_patients(make_fold, monkeypatch) -> None:
     fold = make_fold()
     branch = fold.branches[0]
     whole = embed(fold, branch, "fine")
     monkeypatch.setattr(embeddings, "MAX_POINTS", 30)
     some = embed(fold, branch, "fine")
-    chosen = draw(whole.lesion, fold.config.random_seed)
+    chosen = draw(whole.lesion, fold.config.random_seed, 30)
     assert some.available == whole.available and len(some.lesion) == 30 < len(whole.lesion)
     for found, known in ((some.lesion, whole.lesion), (some.patients, whole.patients)):
         assert np.array_equal(found, known[chosen])

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nnunet_mgcl.phases.neighbours import neighbour_accuracy
 from nnunet_mgcl.report import embeddings, embeddings_figure
 from nnunet_mgcl.report import embeddings_section as module
 from nnunet_mgcl.report.embeddings import embed
 from nnunet_mgcl.report.embeddings_section import COLUMNS, embeddings_section
-from nnunet_mgcl.report.neighbours import neighbour_accuracy
 from nnunet_mgcl.report.style import NEGATIVE, POSITIVE, figure_style
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunet_mgcl.report.neighbours import neighbour_accuracy, why_undefined
+from nnunet_mgcl.phases.neighbours import neighbour_accuracy, why_undefined
 
 
 def by_hand(representations, lesion, patients):

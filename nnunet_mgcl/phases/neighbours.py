@@ -49,6 +49,11 @@ def neighbour_accuracy(representations: np.ndarray, lesion: np.ndarray, patients
     return NeighbourAccuracy(*_accuracies(distances, lesion, patients), balanced, plain)
 
 
+def balanced_accuracy(representations: np.ndarray, lesion: np.ndarray, patients: np.ndarray) -> float:
+    """`NeighbourAccuracy.balanced` alone; arguments as in `neighbour_accuracy`."""
+    return _accuracies(cosine_distances(representations), lesion, patients)[0]
+
+
 def _accuracies(distances: np.ndarray, lesion: np.ndarray, patients: np.ndarray) -> tuple[float, float]:
     """The balanced and the plain one."""
     others = patients[:, None] != patients

@@ -1,0 +1,130 @@
+"""Whether a contrastive phase learns: its loss between chance and floor, and kNN of samples left out of its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite, nan
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from nnunet_mgcl.data.modality_dataset import ModalityDataset
+from nnunet_mgcl.losses import contrast_chance, contrast_floor
+from nnunet_mgcl.phases.context import Branch, PhaseContext
+from nnunet_mgcl.phases.curves import Curves
+from nnunet_mgcl.phases.left_out import patient_of
+from nnunet_mgcl.phases.neighbours import balanced_accuracy, why_undefined
+from nnunet_mgcl.phases.samples import centre_samples, represent, spread_slices
+from nnunet_mgcl.phases.training_loop import Observer
+
+MOST_SLICES, MOST_VOLUMES, MOST_SAMPLES = 100, 10, 600
+"""What passes the network at most each time, in 2d and 3d, and how many samples of it are compared."""
+TIMES = 5
+"""How often, besides the untrained network."""
+
+
+class ContrastWatch(Observer):
+    """Notes chance and floor of every epoch's batches, and the kNN balanced accuracy of samples left out of them.
+
+    Args:
+        context: The phase's context.
+        phase: Its name.
+        branch: The branch.
+        epochs: Of the phase.
+        temperature: tau.
+        left_out: Labelled training cases that are in no batch; None where none could be spared.
+    """
+
+    def __init__(
+        self,
+        context: PhaseContext,
+        phase: str,
+        branch: Branch,
+        epochs: int,
+        temperature: float,
+        left_out: ModalityDataset | None,
+    ) -> None:
+        super().__init__()
+        self.context, self.name, self.branch, self.temperature = context, (phase, branch.name), branch, temperature
+        self.left_out = left_out
+        self.due = {round(epochs * time / TIMES) for time in range(TIMES + 1)}
+        self.notes: dict[str, Any] = {"chance": [], "floor": [], "epochs": [], "knn": []}
+        self._batches: list[tuple[float, float]] = []
+
+    def note_batch(self, counts: Sequence[int]) -> None:
+        """Takes the class counts of a batch that teaches something."""
+        self._batches.append((contrast_chance(counts), contrast_floor(counts, self.temperature)))
+
+    def before(self, module: nn.Module) -> None:
+        """Measures kNN of the untrained network."""
+        self._look(module, 0)
+
+    def after_epoch(self, module: nn.Module, curve: list[float]) -> None:
+        """Bounds of the epoch's mean loss and, every few epochs, kNN."""
+        chance, floor = np.mean(self._batches, axis=0) if self._batches else (nan, nan)
+        self._batches = []
+        for key, value in (("chance", chance), ("floor", floor)):
+            missing = len(curve) - 1 - len(self.notes[key])  # epochs of an older version
+            self.notes[key] += [nan] * missing + [float(value)]
+        self._look(module, len(curve))
+
+    def text(self, curve: list[float]) -> str:
+        """Chance, floor and kNN, in brackets behind the loss."""
+        parts = []
+        if self.notes["chance"] and isfinite(self.notes["chance"][-1]):
+            parts.append(f" (chance {self.notes['chance'][-1]:.4f}, floor {self.notes['floor'][-1]:.4f}")
+            way = progress(curve[-1], self.notes["chance"][-1], self.notes["floor"][-1])
+            parts.append(f"; {100 * way:.0f} % of the way)" if way is not None else ")")
+        if self.notes["epochs"] and self.notes["epochs"][-1] == len(curve):
+            parts.append(f", kNN {self.notes['knn'][-1]:.2f}")
+            if self.untrained is not None:
+                parts.append(f" (untrained {self.untrained:.2f})")
+        return "".join(parts)
+
+    def beside(self) -> dict[str, list[float]]:
+        """Chance and floor."""
+        return {key: self.notes[key] for key in ("chance", "floor")}
+
+    def draw(self, curves: Curves, finished: bool) -> None:
+        """Draws kNN in a panel of its own."""
+        if self.notes["knn"]:
+            phase, branch = self.name
+            axes = ("epoch", "kNN balanced accuracy")
+            curves.update(
+                f"{phase}_knn", branch, self.notes["knn"], at=self.notes["epochs"], finished=finished, axes=axes
+            )
+
+    @property
+    def untrained(self) -> float | None:
+        """The untrained network's kNN, where it is known."""
+        return self.notes["knn"][0] if self.notes["epochs"][:1] == [0] else None
+
+    def _look(self, module: nn.Module, epoch: int) -> None:
+        """The first process alone looks; nothing here waits for the others."""
+        if self.left_out is None or epoch not in self.due or not self.context.is_first_rank:
+            return
+        context, dataset = self.context, self.left_out
+        chosen = spread_slices(dataset, context.is_3d, MOST_VOLUMES if context.is_3d else MOST_SLICES)
+        batches = centre_samples(dataset, chosen, self.branch.configuration.patch_size)
+        training = module.training
+        samples = represent({"now": module.eval()}, batches, context.device, MOST_SAMPLES, context.config.random_seed)
+        module.train(training)
+        patients = np.array([patient_of(context, case) for case in samples.cases])
+        phase, branch = self.name
+        if reason := why_undefined(samples.lesion, patients):
+            context.log(f"{phase} {branch}: no kNN accuracy of the training cases left out, {reason}")
+            self.left_out = None
+            return
+        self.notes["epochs"].append(epoch)
+        self.notes["knn"].append(balanced_accuracy(samples.representations["now"], samples.lesion, patients))
+        if epoch == 0:
+            context.log(
+                f"{phase} {branch}: kNN of {len(patients)} samples ({samples.lesion.sum()} with lesion) of "
+                f"{len(dataset.identifiers)} training cases left out of its batches; untrained {self.untrained:.2f}"
+            )
+
+
+def progress(loss: float, chance: float, floor: float) -> float | None:
+    """How much of the way from chance (0) to floor (1) a loss has gone; None where there is no way."""
+    return (chance - loss) / (chance - floor) if chance > floor else None
