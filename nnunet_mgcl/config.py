@@ -107,6 +107,16 @@ class SegmentConfig(Optimiser):
     )
 
 
+class MeanTeacherConfig(_Block):
+    """What `MGCLTrainerMeanTeacher` adds to `segment`: the pool, labelled by an average of the network's weights."""
+
+    weight: NonNegative = Field(1.0, description="weight of the pool's loss beside the labelled samples'")
+    batch_size: BatchSize | None = Field(None, description="unlabelled samples a step and GPU; null: as labelled ones")
+    momentum: Momentum = Field(0.99, description="share of its weights that the teacher keeps at a step")
+    start: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of segment before the pool takes part")
+    ramp: Share = Field(0.2, description="share of segment over which its weight then rises")
+
+
 class TSSConfig(_Block):
     """Phase `tss`: the head that classifies the time since stroke, Eq. 9-16."""
 
@@ -144,4 +154,5 @@ class MGCLConfig(_Block):
     coarse: CoarseConfig = CoarseConfig()
     fine: FineConfig = FineConfig()
     segment: SegmentConfig = SegmentConfig()
+    mean_teacher: MeanTeacherConfig = MeanTeacherConfig()
     tss: TSSConfig = TSSConfig()

@@ -4,6 +4,11 @@ Imports only. nnU-Net imports every module of this folder by its bare name and f
 classes live in `nnunet_mgcl`, where they can be pickled.
 """
 
-from nnunet_mgcl.training.variants import MGCLTrainer, MGCLTrainerCoarse, MGCLTrainerRandomInit
+from nnunet_mgcl.training.variants import (
+    MGCLTrainer,
+    MGCLTrainerCoarse,
+    MGCLTrainerMeanTeacher,
+    MGCLTrainerRandomInit,
+)
 
-__all__ = ["MGCLTrainer", "MGCLTrainerCoarse", "MGCLTrainerRandomInit"]
+__all__ = ["MGCLTrainer", "MGCLTrainerCoarse", "MGCLTrainerMeanTeacher", "MGCLTrainerRandomInit"]

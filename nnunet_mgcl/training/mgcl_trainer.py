@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,6 +149,11 @@ class MGCLTrainer(nnUNetTrainer):
             loss.loss = modality_loss
         return loss
 
+    @property
+    def supervised_loss(self) -> Any:
+        """What `_build_loss` made of the labelled samples' loss."""
+        return self.loss
+
     def _modality_loss(self) -> ModalityDiceBCELoss:
         membership = label_membership(self.config, self.label_manager.num_segmentation_heads)
         return ModalityDiceBCELoss(
@@ -275,6 +281,19 @@ class MGCLTrainer(nnUNetTrainer):
 
     # ------------------------------------------------------------------ set-up of the phases
 
+    pool_in_segment = False
+    """Whether `segment` itself reads the pool, which then may not change before its end."""
+
+    @property
+    def uses_pool(self) -> bool:
+        """Whether anything reads the unlabelled pool."""
+        return bool(self.pretraining) or self.pool_in_segment
+
+    @property
+    def samples_per_step(self) -> int:
+        """Samples that pass the network together in `segment`, on this rank."""
+        return self.batch_size
+
     @property
     def mgcl_network(self) -> MGCLNetwork:
         """The network inside DDP and torch.compile."""
@@ -294,7 +313,7 @@ class MGCLTrainer(nnUNetTrainer):
         self.log(f"branches: {branches}")
         if not self.config.tss.enabled:
             self.log("no TSS head: " + ("switched off in the plan" if self.context.table else "there is no tss.csv"))
-        if warning := self.memory.warning(self.batch_size):
+        if warning := self.memory.warning(self.samples_per_step):
             self.log(warning)
         if self.continue_training and not self.checkpoint_loaded:
             self.log(f"--c goes on in the phases before segment: {self.context.state.described()}")
@@ -315,7 +334,7 @@ class MGCLTrainer(nnUNetTrainer):
             max(1, get_allowed_n_proc_DA()),
             self.print_to_log_file,
             fold=self.fold,
-            uses_pool=bool(self.pretraining),
+            uses_pool=self.uses_pool,
         )
 
     def log(self, message: str, to_console: bool = True) -> None:

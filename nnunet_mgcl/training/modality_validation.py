@@ -18,9 +18,9 @@ def modality_validation_step(trainer: MGCLTrainer, batch: dict[str, Any]) -> dic
     with trainer.context.autocast():
         output = trainer.network(data)
         loss = trainer.loss(output, target)
-    modality_loss = trainer.loss
+    modality_loss = trainer.supervised_loss
     if trainer.enable_deep_supervision:  # the finest resolution counts
-        modality_loss, output, target = trainer.loss.loss, output[0], target[0]
+        modality_loss, output, target = modality_loss.loss, output[0], target[0]
     predicted = output[:, modality_loss.branch_channels] > 0
     masks = modality_loss.decode(target)
     counted = None

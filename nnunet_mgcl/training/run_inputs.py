@@ -45,7 +45,8 @@ def check_run_inputs(trainer: MGCLTrainer, pretrained: bool) -> None:
     for name, value in inputs.items():
         if name not in earlier:  # noted by a version that did not know it
             continue
-        if trainer.checkpoint_loaded and name in BEFORE_SEGMENT:
+        still_read = name == "unlabelled pool" and trainer.pool_in_segment
+        if trainer.checkpoint_loaded and name in BEFORE_SEGMENT and not still_read:
             continue
         before = comparable(earlier[name]) if name == "plan" else earlier[name]
         if differing := differences(before, value):
@@ -59,7 +60,7 @@ def _inputs(trainer: MGCLTrainer, pretrained: bool) -> dict[str, Any]:
         "plan": general_plan(trainer.plans_manager.plans) | comparable(trainer.configuration_manager.configuration),
         "labels": labels_of(trainer.dataset_json),
         "training cases": {str(case): "training" for case in train_cases},
-        "unlabelled pool": _pool(trainer) if trainer.pretraining else {},
+        "unlabelled pool": _pool(trainer) if trainer.uses_pool else {},
         "pretrained weights": pretrained,
     }
 

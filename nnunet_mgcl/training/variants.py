@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from nnunet_mgcl.training.mean_teacher_trainer import MGCLTrainerMeanTeacher
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
-__all__ = ["MGCLTrainer", "MGCLTrainerCoarse", "MGCLTrainerRandomInit"]
+__all__ = ["MGCLTrainer", "MGCLTrainerCoarse", "MGCLTrainerMeanTeacher", "MGCLTrainerRandomInit"]
 
 
 class MGCLTrainerRandomInit(MGCLTrainer):

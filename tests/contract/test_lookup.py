@@ -15,7 +15,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunet_mgcl.resources import trainers_dir
 from nnunet_mgcl.training import variants
 
-NAMES = ["MGCLTrainer", "MGCLTrainerCoarse", "MGCLTrainerRandomInit"]
+NAMES = ["MGCLTrainer", "MGCLTrainerCoarse", "MGCLTrainerMeanTeacher", "MGCLTrainerRandomInit"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -46,5 +46,6 @@ def test_ablations_differ_in_their_phases_only() -> None:
     assert names == {
         "MGCLTrainer": all_phases,
         "MGCLTrainerCoarse": all_phases[:-1],
+        "MGCLTrainerMeanTeacher": [],
         "MGCLTrainerRandomInit": [],
     }

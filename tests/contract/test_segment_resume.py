@@ -10,10 +10,11 @@ import pytest
 import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 
-from nnunet_mgcl.training.variants import MGCLTrainerRandomInit
+from nnunet_mgcl.training.variants import MGCLTrainerMeanTeacher, MGCLTrainerRandomInit
 
 BLOCK = {
     "segment": {"epochs": 3, "iterations": 2, "val_iterations": 1},
+    "mean_teacher": {"start": 0.0, "ramp": 0.1, "batch_size": 2},
     "tss": {"epochs": 1, "batch_size": 2, "grid": 2, "heads": 2},
 }
 
@@ -27,11 +28,11 @@ def start(tiny_dataset, plans, masks_json, monkeypatch, tmp_path):
     tiny_dataset.splits.write_text(json.dumps(splits))
     (tiny_dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
 
-    def start(results, killed_after=None, continue_training=False):
+    def start(results, trainer_class=MGCLTrainerRandomInit, killed_after=None, continue_training=False):
         monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
         content = deepcopy(plans) | {"continue_training": continue_training}
         content["configurations"]["2d"] |= {"mgcl": BLOCK, "batch_size": 3}
-        trainer = MGCLTrainerRandomInit(content, "2d", 0, deepcopy(masks_json), torch.device("cpu"))
+        trainer = trainer_class(content, "2d", 0, deepcopy(masks_json), torch.device("cpu"))
         trainer.save_every = 1
         trainer.logger.plot_progress_png = lambda _: None  # half a second each
         maybe_load_checkpoint(trainer, continue_training, False)
@@ -50,11 +51,12 @@ def start(tiny_dataset, plans, masks_json, monkeypatch, tmp_path):
     return start
 
 
-def test_resumed_training_is_bit_identical_with_its_head(start) -> None:
-    whole = start("whole")
+@pytest.mark.parametrize("trainer", [MGCLTrainerRandomInit, MGCLTrainerMeanTeacher])
+def test_resumed_training_is_bit_identical_with_its_head(start, trainer) -> None:
+    whole = start("whole", trainer)
     with pytest.raises(KeyboardInterrupt):
-        start("resumed", killed_after=1)
-    resumed = start("resumed", continue_training=True)
+        start("resumed", trainer, killed_after=1)
+    resumed = start("resumed", trainer, continue_training=True)
 
     expected = whole.network.state_dict()
     for name, value in resumed.network.state_dict().items():
@@ -67,3 +69,14 @@ def test_resumed_training_is_bit_identical_with_its_head(start) -> None:
     assert not list(folder.rglob("*.part.*"))
     losses = json.loads((folder / "phases" / "curves.json").read_text())["segment"]["curves"]["all branches"]
     assert losses == pytest.approx(whole.logger.get_value("train_losses", step=None))
+    assert not list((folder / "phases").rglob("teacher.pth"))
+
+
+def test_the_pool_changes_what_is_learned_and_is_needed(start, tiny_dataset) -> None:
+    alone, together = (start(trainer.__name__, trainer) for trainer in (MGCLTrainerRandomInit, MGCLTrainerMeanTeacher))
+    first, *later = zip(*(own.logger.get_value("train_losses", step=None) for own in (alone, together)), strict=True)
+    assert all(abs(a - b) > 1e-3 for a, b in later), (first, later)
+    for image in (tiny_dataset.raw / "imagesUn").glob("*_0002.nii.gz"):
+        image.unlink()
+    with pytest.raises(SystemExit, match=r"no unlabelled case of PWI"):
+        start("without PWI", MGCLTrainerMeanTeacher)
