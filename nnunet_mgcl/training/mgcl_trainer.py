@@ -43,6 +43,7 @@ from nnunet_mgcl.phases.segment import Segment, forget_head
 from nnunet_mgcl.phases.supervised import Seed, SelfTrain
 from nnunet_mgcl.phases.tss import TSS
 from nnunet_mgcl.plans import resolve_block
+from nnunet_mgcl.training.head_warning import warn_of_head
 from nnunet_mgcl.training.modality_validation import modality_validation_step
 from nnunet_mgcl.training.phase_context import build_context
 from nnunet_mgcl.training.results_folder import (
@@ -278,6 +279,7 @@ class MGCLTrainer(nnUNetTrainer):
             super().perform_actual_validation(save_probabilities)
             if self.local_rank == 0:
                 write_validation_extras(self)
+                warn_of_head(self)
 
     # ------------------------------------------------------------------ set-up of the phases
 

@@ -1,0 +1,86 @@
+"""A TSS head that fits its training cases and does not beat chance on the fold's validation cases."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from nnunet_mgcl.data.tss_table import read_tss_table
+from nnunet_mgcl.data.volumes import load_volume
+from nnunet_mgcl.evaluation.metrics import classification_metrics
+from nnunet_mgcl.files import read_json
+from nnunet_mgcl.memory import MemoryEstimate
+from nnunet_mgcl.phases.training_warnings import TrainingWarning, TrainingWarnings
+from nnunet_mgcl.phases.tss import tss_probability
+from nnunet_mgcl.plan_command import plan_command
+
+if TYPE_CHECKING:
+    from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+
+FITTED = 0.9
+"""AUROC of the training cases from which on a head has learned them."""
+NORMAL_95 = 1.96
+
+
+def warn_of_head(trainer: MGCLTrainer) -> None:
+    """Replaces the fold's warning of its TSS head, after the validation; costs a pass over its training cases at most.
+
+    Args:
+        trainer: With the network that was validated.
+    """
+    layout, head = trainer.fold_layout, trainer.config.tss.head
+    if not (layout.validation / "tss_summary.json").is_file():
+        return
+    summary = read_json(layout.validation / "tss_summary.json")
+    auroc, positive = summary["AUROC"], summary["positive"]
+    negative, found = summary["cases"] - positive, None
+    if auroc is not None and reaches_chance(auroc, positive, negative):
+        found = head_warning(trainer.memory, _training_auroc(trainer), auroc, positive, negative)
+    TrainingWarnings(layout.warnings, trainer.log).replace("tss", head, [found] if found else [])
+
+
+def head_warning(
+    memory: MemoryEstimate, train_auroc: float | None, validation_auroc: float, positive: int, negative: int
+) -> TrainingWarning | None:
+    """The warning, where the head fits its training cases and the validation's interval holds 0.5.
+
+    Args:
+        memory: The configuration that is trained.
+        train_auroc: Of the cases that the head was trained on; None where it is undefined.
+        validation_auroc: Of the fold's validation cases.
+        positive: Validation cases < 4.5 h.
+        negative: The others.
+    """
+    if train_auroc is None or train_auroc < FITTED or not reaches_chance(validation_auroc, positive, negative):
+        return None
+    tss = memory.config.tss
+    remedy = "add training cases with a known TSS"
+    if tss.head != "lesion":
+        remedy += f", or fewer weights: {plan_command(memory, {'tss.head': 'lesion'}, 'lesion')}"
+    return TrainingWarning(
+        "tss",
+        tss.head,
+        f"the head fits its training cases (AUROC {train_auroc:.2f}) and cannot be told from chance on the "
+        f"{positive + negative} validation cases (AUROC {validation_auroc:.2f}, its 95 % interval holds 0.5)",
+        remedy,
+    )
+
+
+def reaches_chance(auroc: float, positive: int, negative: int) -> bool:
+    """Whether the 95 % interval of an AUROC holds 0.5 or less, by Hanley and McNeil, Radiology 143 (1982) 29-36."""
+    q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
+    variance = auroc * (1 - auroc) + (positive - 1) * (q1 - auroc**2) + (negative - 1) * (q2 - auroc**2)
+    return auroc - NORMAL_95 * sqrt(max(variance, 0) / (positive * negative)) <= 0.5
+
+
+def _training_auroc(trainer: MGCLTrainer) -> float | None:
+    """Of the training cases with a known TSS, as they are and not augmented."""
+    cases, _ = trainer.do_split()
+    images = trainer.dataset_class(trainer.preprocessed_dataset_folder, list(cases))
+    table = read_tss_table(trainer.dataset_layout.tss, images.get_identifiers(trainer.preprocessed_dataset_folder))
+    known = {case: table.positive(case) for case in cases if table.positive(case) is not None}
+    probabilities = [
+        tss_probability(trainer.mgcl_network, load_volume(images, case), trainer.config, trainer.configuration_manager)
+        for case in known
+    ]
+    return classification_metrics(probabilities, [int(bool(own)) for own in known.values()])["AUROC"]  # type: ignore[return-value, arg-type]
