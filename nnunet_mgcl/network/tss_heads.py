@@ -1,8 +1,8 @@
-"""The TSS heads of Table 5: MRFF and the two it is compared with.
+"""The TSS heads: MRFF, the two of Table 5 that it is compared with, and two that read the segmented lesion.
 
-The paper names the two ("MLP", "Transformer") and does not describe them; they are our choice. All heads
-have the contract of `MRFF`: the same constructor, `(B, T, h, w)` and valid `(B, T)` in, logits `(B,)` out,
-and what a padded token holds changes nothing.
+The paper names the two ("MLP", "Transformer") and does not describe them; they are our choice. These three and
+`mrff_lesion` have the contract of `MRFF`: the same constructor, `(B, T, h, w)` and valid `(B, T)` in, logits `(B,)`
+out, and what a padded token holds changes nothing. `mrff_lesion` is MRFF, Eq. 11-16 unchanged, on other tokens.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnunet_mgcl.network.lesion_head import LesionHead
 from nnunet_mgcl.network.mrff import MRFF, MaskedLayerNorm, pooled_size, split_regions
 
 HIDDEN = 128
@@ -74,21 +75,29 @@ class TransformerHead(nn.Module):
             return self.classify(total / valid.sum(dim=1, keepdim=True)).squeeze(-1)
 
 
-HEADS: dict[str, type[MRFF] | type[MLPHead] | type[TransformerHead]] = {
+TokenHead = MRFF | MLPHead | TransformerHead
+
+HEADS: dict[str, type[TokenHead] | type[LesionHead]] = {
+    "lesion": LesionHead,
     "mrff": MRFF,
+    "mrff_lesion": MRFF,
     "mlp": MLPHead,
     "transformer": TransformerHead,
 }
 
+FEATURES, LESIONS, MEASURES = "channel means of the encoders", "lesion maps", "measures of the lesion"
+READS = {"lesion": MEASURES, "mrff_lesion": LESIONS}
+"""What a head reads, if not `FEATURES`."""
 
-def build_tss_head(
-    kind: str, tokens: int, height: int, width: int, grid: int, heads: int
-) -> MRFF | MLPHead | TransformerHead:
-    """Returns the head that `tss.head` of the configuration names.
+
+def build_tss_head(kind: str, tokens: int, height: int, width: int, grid: int, heads: int) -> TokenHead:
+    """Returns the head of tokens that `tss.head` of the configuration names; arguments as in `MRFF`.
 
     Raises:
         ValueError: There is no such head.
     """
-    if kind not in HEADS:
-        raise ValueError(f"unknown TSS head {kind!r}, expected one of {', '.join(HEADS)}")
-    return HEADS[kind](tokens, height, width, grid=grid, heads=heads)
+    head = HEADS.get(kind)
+    if head is None or issubclass(head, LesionHead):
+        known = ", ".join(name for name, own in HEADS.items() if not issubclass(own, LesionHead))
+        raise ValueError(f"unknown TSS head {kind!r}, expected one of {known}")
+    return head(tokens, height, width, grid=grid, heads=heads)

@@ -35,9 +35,9 @@ def epochs(monkeypatch):
     seen = []
     loss = TSS._loss
 
-    def spy(phase, context, head, batch):
+    def spy(phase, context, heads, module, batch):
         seen.extend(batch["keys"])
-        return loss(phase, context, head, batch)
+        return loss(phase, context, heads, module, batch)
 
     monkeypatch.setattr(TSS, "_loss", spy)
     return seen
@@ -134,7 +134,7 @@ class TestTraining:
         assert len(passes) == 6
         assert all(sorted(one) == KNOWN for one in passes)
         assert len(set(passes)) > 1
-        assert lines[0] == "tss: 3 cases with a known TSS, 2 of them < 4.5 h"
+        assert lines[0] == "tss mrff: 3 cases with a known TSS, 2 of them < 4.5 h"
 
     def test_validation_cases_are_never_seen(self, make_context, epochs) -> None:
         context = make_context()

@@ -10,7 +10,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.training import validation
-from nnunet_mgcl.training.validation import summarise_tss, write_validation_extras
+from nnunet_mgcl.training.tss_validation import summarise_tss
+from nnunet_mgcl.training.validation import write_validation_extras
 
 TABLE = TSSTable({"a": TSSRow(True, 2.0, None), "b": TSSRow(False, 9.0, None), "c": TSSRow(True, None, None)})
 
@@ -36,11 +37,11 @@ def trainer(tmp_path, monkeypatch):
         (tmp_path / "data" / f"{case}.b2nd").touch()
     (tmp_path / "tss.csv").write_text("case,tss_hours\na,2\nb,9\n")
     monkeypatch.setattr(validation, "load_volume", lambda images, case: case)
-    monkeypatch.setattr(validation, "tss_probability", lambda network, image, *_: 0.75)
+    monkeypatch.setattr(validation, "tss_probabilities", lambda network, heads, *_: dict.fromkeys(heads, 0.75))
     lines = []
     return SimpleNamespace(
         output_folder=str(tmp_path),
-        config=SimpleNamespace(lesion_labels=None),
+        config=SimpleNamespace(lesion_labels=None, tss=SimpleNamespace(head="lesion")),
         mgcl_network=SimpleNamespace(tss=SimpleNamespace(trained=torch.tensor(True))),
         preprocessed_dataset_folder=str(tmp_path / "data"),
         dataset_class=nnUNetDatasetBlosc2,
