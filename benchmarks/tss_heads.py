@@ -241,8 +241,7 @@ def markdown(results: dict[str, Any]) -> str:
         for name in ("ceiling", "lesion"):
             rows.append(_row(name, size, [own["sizes"][size][name] for own in seeds]))
     for kind in HEADS:
-        if kind != "lesion":
-            rows.append(_row(f"`{kind}`", str(TRAINING), [own["auroc"][kind] for own in seeds]))
+        rows.append(_row(f"`{kind}`", str(TRAINING), [own["auroc"][kind] for own in seeds]))
     for key, own in sorted(results.items()):
         if key.startswith("crossfit_"):
             told = {name: own[name] for name in ("in-sample", "cross-fitted")}

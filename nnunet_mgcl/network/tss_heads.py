@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnunet_mgcl.network.lesion_head import LesionHead
 from nnunet_mgcl.network.mrff import MRFF, MaskedLayerNorm, pooled_size, split_regions
 
 HIDDEN = 128
@@ -77,13 +76,15 @@ class TransformerHead(nn.Module):
 
 TokenHead = MRFF | MLPHead | TransformerHead
 
-HEADS: dict[str, type[TokenHead] | type[LesionHead]] = {
-    "lesion": LesionHead,
+HEADS: dict[str, type[TokenHead]] = {
     "mrff": MRFF,
     "mrff_lesion": MRFF,
     "mlp": MLPHead,
     "transformer": TransformerHead,
 }
+"""The heads of tokens."""
+KINDS = ("lesion", *HEADS)
+"""What `tss.head` of the configuration may be."""
 
 FEATURES, LESIONS, MEASURES = "channel means of the encoders", "lesion maps", "measures of the lesion"
 READS = {"lesion": MEASURES, "mrff_lesion": LESIONS}
@@ -91,13 +92,11 @@ READS = {"lesion": MEASURES, "mrff_lesion": LESIONS}
 
 
 def build_tss_head(kind: str, tokens: int, height: int, width: int, grid: int, heads: int) -> TokenHead:
-    """Returns the head of tokens that `tss.head` of the configuration names; arguments as in `MRFF`.
+    """Returns a head of tokens by its name; arguments as in `MRFF`.
 
     Raises:
         ValueError: There is no such head.
     """
-    head = HEADS.get(kind)
-    if head is None or issubclass(head, LesionHead):
-        known = ", ".join(name for name, own in HEADS.items() if not issubclass(own, LesionHead))
-        raise ValueError(f"unknown TSS head {kind!r}, expected one of {known}")
-    return head(tokens, height, width, grid=grid, heads=heads)
+    if kind not in HEADS:
+        raise ValueError(f"unknown TSS head {kind!r}, expected one of {', '.join(HEADS)}")
+    return HEADS[kind](tokens, height, width, grid=grid, heads=heads)

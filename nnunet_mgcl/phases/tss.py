@@ -24,7 +24,7 @@ from nnunet_mgcl.network.build import build_classifier
 from nnunet_mgcl.network.lesion_head import LesionHead
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
-from nnunet_mgcl.network.tss_heads import FEATURES, HEADS
+from nnunet_mgcl.network.tss_heads import FEATURES, KINDS
 from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.lesion_fit import fit_lesion_head
 from nnunet_mgcl.phases.seeding import reseed
@@ -229,7 +229,7 @@ def load_head(head: TSSClassifier, fold: FoldLayout, kind: str) -> None:
 
 def trained_heads(fold: FoldLayout) -> list[str]:
     """The heads that the phase left, by name."""
-    return [kind for kind in HEADS if (fold.phase(TSS.name, kind) / "network.pth").is_file()]
+    return [kind for kind in KINDS if (fold.phase(TSS.name, kind) / "network.pth").is_file()]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.files import read_json
-from nnunet_mgcl.network.tss_heads import HEADS
+from nnunet_mgcl.network.tss_heads import KINDS
 from nnunet_mgcl.phases.tss import trained_heads
 from nnunet_mgcl.training.tss_validation import SUMMARY
 
@@ -24,7 +24,7 @@ def head_table(model: Path) -> Table:
     table.add_column("head")
     for fold in folds:
         table.add_column(fold.root.name, justify="right")
-    for kind in HEADS:
+    for kind in KINDS:
         if not any(kind in trained_heads(fold) for fold in folds):
             continue
         cells = []

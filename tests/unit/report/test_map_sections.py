@@ -100,7 +100,7 @@ def make_fold(tmp_path, plans, dataset_json):
         configuration["use_mask_for_norm"] = [False] * channels
         content |= {"transpose_forward": list(transpose), "transpose_backward": np.argsort(transpose).tolist()}
         content["original_median_shape_after_transp"] = [24, 32, 32]
-        configuration["mgcl"] = {"tss": {"grid": 2, **(tss or {})}}
+        configuration["mgcl"] = {"tss": {"head": "mrff", "grid": 2, **(tss or {})}}
         config = resolve_block(content, name, json_content, tss_known=head)
         configuration["mgcl"] = config.model_dump(mode="json")
 
