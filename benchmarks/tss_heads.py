@@ -46,6 +46,7 @@ DRAWS = 10
 PLANS, HALVES = "MGCLPlans_tss", "MGCLPlans_halves"
 BUDGET = (
     "segment.epochs=25", "segment.iterations=40", "segment.val_iterations=1", "segment.lr=0.003", "tss.epochs=15",
+    'tss.compared=["mrff", "mrff_lesion", "mlp", "transformer"]',
 )  # fmt: skip
 """Beside those of the preset demo; the heads that descend have batches of 8 and a rate of 0.003."""
 

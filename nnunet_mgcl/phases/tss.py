@@ -109,6 +109,11 @@ class TSS:
             image = load_volume(images, case)
             inputs, _ = read_inputs(context.network, [head], image, context.config, context.configuration)
             rows.append(inputs[head.reads])
+            if not rows[-1].isfinite().all():
+                raise UserError(
+                    f"phase {self.name} (lesion), case {case}", "measures of the lesion that are no numbers",
+                    "finite ones", "check this image for extreme values",
+                )  # fmt: skip
         assert isinstance(head.head, LesionHead)
         auroc = fit_lesion_head(head.head, torch.cat(rows), positive)
         told = "not known (too few cases)" if auroc is None else f"{auroc:.3f}"

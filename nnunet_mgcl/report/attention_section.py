@@ -56,7 +56,10 @@ def _why_not(fold: TrainedFold) -> str | None:
     if tss is None:
         return "The model has no TSS head, so there is no attention between modalities."
     if not isinstance(tss.head, MRFF) or tss.reads != FEATURES:
-        return f"The TSS head of this model is {fold.config.tss.head}; only mrff attends sub-region by sub-region."
+        return (
+            f"The TSS head of this model is {fold.config.tss.head}; only mrff attends sub-region by sub-region "
+            "(mgcl head switches to it, where it was trained too)."
+        )
     if not bool(tss.trained):
         return f"The TSS head of fold {fold.fold} is untrained; its attention would be that of chance."
     if tss.num_modalities == 1:

@@ -69,7 +69,7 @@ def _require(fold: FoldLayout, earlier: str, chosen: str) -> None:
             fold.phase("tss"), f"no {missing[0]}", "the head as phase tss left it",
             suggestion(missing[0], there) if there else "train the fold again",
         )  # fmt: skip
-    if (fold.validation / TABLE).is_file():
+    if earlier != chosen and (fold.validation / TABLE).is_file():
         require_column(fold.validation, earlier, chosen)
 
 
@@ -84,7 +84,7 @@ def _switch_fold(fold: FoldLayout, plans: dict[str, Any], configuration: str, ea
         inputs, tss = read_json(fold.inputs), plans["configurations"][configuration]["mgcl"]["tss"]
         inputs["plan"]["mgcl"]["tss"] |= {key: tss[key] for key in ("head", "compared")}
         write_json(fold.inputs, inputs)
-    if (fold.validation / TABLE).is_file():
+    if earlier != chosen and (fold.validation / TABLE).is_file():
         switch_head(fold.validation, earlier, chosen)
 
 

@@ -374,11 +374,13 @@ class TestAttentionSection:
             ({"head": False, "known": False}, "no TSS head"),
             ({"tss": {"head": "mlp"}}, "is mlp; only mrff"),
             ({"tss": {"head": "transformer"}}, "is transformer; only mrff"),
+            ({"tss": {"head": "lesion"}}, "is lesion; only mrff"),
+            ({"tss": {"head": "mrff_lesion"}}, "is mrff_lesion; only mrff"),
             ({"trained": False}, "is untrained"),
             ({"tss": {"modalities": ["B"]}}, "sees B alone"),
             ({"labels": "single", "cases": {"case_0": 1}}, "sees DWI alone"),
         ],
-        ids=["no head", "mlp", "transformer", "untrained", "one of two", "one modality"],
+        ids=["no head", "mlp", "transformer", "lesion", "mrff_lesion", "untrained", "one of two", "one modality"],
     )
     def test_reason_stands_where_there_is_nothing_to_show(self, make_fold, options, reason):
         section = attention_section(make_fold(**options))
