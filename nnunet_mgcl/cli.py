@@ -16,8 +16,8 @@ from nnunet_mgcl.files import explaining_writes
 # which adds the subcommand of that name, and `run(args) -> int`, which returns the exit status. Heavy imports
 # (torch, nnunetv2) belong into `run`.
 COMMANDS = (
-    "env", "doctor", "phantom", "convert", "plan", "prepare", "schema", "predict", "summary", "evaluate", "compare",
-    "report", "mismatch",
+    "env", "doctor", "phantom", "convert", "plan", "prepare", "schema", "predict", "head", "summary", "evaluate",
+    "compare", "report", "mismatch",
 )  # fmt: skip
 
 

@@ -117,12 +117,19 @@ class MeanTeacherConfig(_Block):
     ramp: Share = Field(0.2, description="share of segment over which its weight then rises")
 
 
+TSSHead = Literal["lesion", "mrff", "mrff_lesion", "mlp", "transformer"]
+
+
 class TSSConfig(_Block):
-    """Phase `tss`: the head that classifies the time since stroke, Eq. 9-16."""
+    """Phase `tss`: the head that classifies the time since stroke, Eq. 9-16 or a reader of the segmented lesion."""
 
     enabled: bool | None = Field(None, description="null: where the dataset has a tss.csv")
-    head: Annotated[Literal["mrff", "mlp", "transformer"], Older("mrff")] = Field(
-        "mrff", description="the classification head (Table 5)"
+    head: Annotated[TSSHead, Older("mrff")] = Field(
+        "lesion", description="the head of the checkpoint: the paper's is mrff; mlp and transformer are of Table 5"
+    )
+    compared: Annotated[list[TSSHead], Older([])] = Field(
+        ["lesion", "mrff", "mrff_lesion", "mlp", "transformer"],
+        description="heads trained beside it on every fold, to compare and to switch to (mgcl head)",
     )
     modalities: list[str] | None = Field(None, description="modalities the head sees (Table 6); null: all")
     epochs: Epochs = Field(100, description="passes over the labelled cases with a known TSS")
@@ -132,6 +139,9 @@ class TSSConfig(_Block):
     focal_alpha: Share | None = Field(None, description="alpha of the focal loss; null: no class weighting")
     grid: Annotated[int, Field(ge=1)] = Field(4, description="sub-regions a side: m = grid * grid")
     heads: Annotated[int, Field(ge=1)] = Field(4, description="k attention heads a sub-region")
+    lesion_grid: Annotated[int, Field(ge=1), Older(1)] = Field(
+        1, description="sub-regions a side of mrff_lesion, in the place of grid"
+    )
     slices: Annotated[int, Field(ge=1)] | None = Field(None, description="b, slices a volume; null: from the plan")
     size: list[Annotated[int, Field(ge=1)]] | None = Field(
         None, min_length=2, max_length=2, description="height and width of a slice in voxels; null: from the plan"

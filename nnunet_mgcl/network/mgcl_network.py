@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunet_mgcl.network.branch import UNet
 from nnunet_mgcl.network.feature_level import FeatureLevel
+from nnunet_mgcl.network.fusion import CombinationFusion
+from nnunet_mgcl.network.lesion_measures import lesion_measures, lesion_tokens
 from nnunet_mgcl.network.recompute import recomputed
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
+from nnunet_mgcl.network.tss_heads import FEATURES, LESIONS, MEASURES
 
 
 class MGCLNetwork(nn.Module):
@@ -24,6 +28,7 @@ class MGCLNetwork(nn.Module):
         tss: The TSS head; None where the dataset has no TSS.
         tss_branches: Indices of the branches that the head sees.
         level: The encoder level that the head reads.
+        divisor: Product of the plan's strides along each axis: a U-Net's input must be a multiple of it.
         checkpointing: Whether training computes each branch's activations again in the backward pass, so that those
             of one branch at a time are in memory.
     """
@@ -36,6 +41,7 @@ class MGCLNetwork(nn.Module):
         tss: TSSClassifier | None = None,
         tss_branches: Sequence[int] = (),
         level: FeatureLevel | None = None,
+        divisor: Sequence[int] = (),
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -43,7 +49,7 @@ class MGCLNetwork(nn.Module):
         self.channels = [list(c) for c in channels]
         self.fusion = fusion
         self.tss = tss
-        self.tss_branches, self.level = list(tss_branches), level
+        self.tss_branches, self.level, self.divisor = list(tss_branches), level, list(divisor)
         self.checkpointing = checkpointing
         if tss is not None:
             tss.requires_grad_(False)  # until phase `tss`: DDP does not tolerate unused parameters
@@ -65,6 +71,67 @@ class MGCLNetwork(nn.Module):
         if isinstance(logits[0], (list, tuple)):
             return [self.fusion(list(at_resolution)) for at_resolution in zip(*logits, strict=True)]
         return self.fusion(logits)
+
+    def tss_inputs(
+        self, volumes: Tensor, valid: Tensor, chunk: int, heads: Iterable[TSSClassifier]
+    ) -> dict[str, Tensor]:
+        """What heads read of whole volumes, by the name in `TSSClassifier.reads`, without gradients.
+
+        Args:
+            volumes: `(B, C, b, H, W)`.
+            valid: `(B, b)` bool, False for padded slices.
+            chunk: Slices (2d) or volumes (3d) that pass a branch together.
+            heads: Of this network.
+        """
+        readers = {head.reads: head for head in heads}
+        inputs = {FEATURES: self.tss_features(volumes, chunk)} if FEATURES in readers else {}
+        if looking := [head for reads, head in readers.items() if reads != FEATURES]:
+            lesions = self.lesion_probabilities(volumes, chunk, bool(looking[0].regions))
+            if MEASURES in readers:
+                seen = [self.channels[index] for index in self.tss_branches]
+                inputs[MEASURES] = lesion_measures(volumes, lesions, valid, seen)
+            if LESIONS in readers:
+                assert self.level is not None
+                level = self.level
+                inputs[LESIONS] = lesion_tokens(lesions, level.positions, level.height, level.width)
+        return inputs
+
+    def lesion_probabilities(self, volumes: Tensor, chunk: int, regions: bool) -> Tensor:
+        """The segmented lesion of the head's modalities in whole volumes, without gradients.
+
+        With one target a modality it is the branch's own; with shared labels every modality has the fused one: the
+        probability of any foreground.
+
+        Args:
+            volumes: `(B, C, b, H, W)`.
+            chunk: Slices (2d) or volumes (3d) that pass a branch together.
+            regions: Whether shared outputs are nnU-Net's regions (sigmoid) and not labels (softmax).
+
+        Returns:
+            `(B, M, b, H, W)`, float32.
+        """
+        is_2d = self.branches[0].encoder.conv_op is nn.Conv2d
+        samples = volumes.transpose(1, 2).flatten(0, 1) if is_2d else volumes
+        size = samples.shape[2:]
+        missing = [-side % divisor for side, divisor in zip(size, self.divisor, strict=True)]
+        samples = F.pad(samples, [pad for behind in reversed(missing) for pad in (0, behind)])
+        self.branches.eval()
+        with torch.no_grad():
+            lesions = torch.cat([self._lesions(part, regions) for part in samples.split(chunk)])
+        for axis, side in enumerate(size, start=2):
+            lesions = lesions.narrow(axis, 0, side)
+        return lesions.unflatten(0, (len(volumes), -1)).transpose(1, 2) if is_2d else lesions
+
+    def _lesions(self, x: Tensor, regions: bool) -> Tensor:
+        """`(B, C, ...)` to `(B, M, ...)`."""
+        logits = [branch(x[:, own]) for branch, own in zip(self.branches, self.channels, strict=True)]
+        if self.deep_supervision:
+            logits = [resolutions[0] for resolutions in logits]
+        if isinstance(self.fusion, CombinationFusion):
+            return torch.cat(logits, dim=1)[:, self.tss_branches].float().sigmoid()
+        fused = self.fusion(logits).float()
+        foreground = fused.sigmoid().amax(1) if regions else 1 - fused.softmax(dim=1)[:, 0]
+        return foreground[:, None].expand(-1, len(self.tss_branches), *foreground.shape[1:])
 
     def tss_features(self, volumes: Tensor, chunk: int) -> Tensor:
         """The frozen encoders' channel-mean maps of whole volumes, g(F) of Eq. 9-10, without gradients.

@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunet_mgcl.network.feature_level import FeatureLevel
-from nnunet_mgcl.network.tss_heads import build_tss_head
+from nnunet_mgcl.network.lesion_head import LesionHead
+from nnunet_mgcl.network.tss_heads import FEATURES, MEASURES, READS, build_tss_head
 
 
 class TSSClassifier(nn.Module):
-    """From the modalities' channel-mean maps to the logit of TSS < 4.5 h (Eq. 10-16).
+    """From what a head reads of the modalities to the logit of TSS < 4.5 h (mrff: Eq. 10-16).
 
     `trained` travels in the state dict: nnU-Net's `checkpoint_best` holds a head that no phase has trained yet,
-    and nobody may read a probability from that.
+    and nobody may read a probability from that. So does `regions`, of a head that reads lesions: whether the branches'
+    outputs are nnU-Net's regions, which no plan says.
+
+    Args:
+        kind: `tss.head` of the configuration.
+        channels: Channel numbers of each modality that the head sees.
+        level: The encoder level that it reads.
+        grid: Sub-regions a side.
+        heads: Attention heads.
     """
 
     trained: Tensor
+    regions: Tensor
 
-    def __init__(self, kind: str, num_modalities: int, level: FeatureLevel, grid: int, heads: int) -> None:
+    def __init__(
+        self, kind: str, channels: Sequence[Sequence[int]], level: FeatureLevel, grid: int, heads: int
+    ) -> None:
         super().__init__()
-        self.num_modalities, self.positions = num_modalities, level.positions
-        tokens = num_modalities * level.positions
-        self.head = build_tss_head(kind, tokens, level.height, level.width, grid=grid, heads=heads)
+        self.num_modalities, self.positions = len(channels), level.positions
+        self.reads = READS.get(kind, FEATURES)
+        self.head: nn.Module
+        if self.reads == MEASURES:
+            self.head = LesionHead(len(channels) + sum(map(len, channels)))
+        else:
+            tokens = len(channels) * level.positions
+            self.head = build_tss_head(kind, tokens, level.height, level.width, grid=grid, heads=heads)
         self.register_buffer("trained", torch.tensor(False))
+        if self.reads != FEATURES:
+            self.register_buffer("regions", torch.tensor(False))
 
     def forward(self, features: Tensor, valid: Tensor) -> Tensor:
         """Logits `(B,)`.
 
         Args:
-            features: `(B, M * p, h, w)`, the mean over channels of each modality's map at each z-position.
+            features: `(B, M * p, h, w)`, a map of each modality at each z-position, or `(B, M + c)` measures.
             valid: `(B, b)` bool, False for padded slices. A position is padded where all its slices are.
         """
         return self.head(features, self.valid_tokens(valid))

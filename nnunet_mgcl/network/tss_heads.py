@@ -1,8 +1,8 @@
-"""The TSS heads of Table 5: MRFF and the two it is compared with.
+"""The TSS heads: MRFF, the two of Table 5 that it is compared with, and two that read the segmented lesion.
 
-The paper names the two ("MLP", "Transformer") and does not describe them; they are our choice. All heads
-have the contract of `MRFF`: the same constructor, `(B, T, h, w)` and valid `(B, T)` in, logits `(B,)` out,
-and what a padded token holds changes nothing.
+The paper names the two ("MLP", "Transformer") and does not describe them; they are our choice. These three and
+`mrff_lesion` have the contract of `MRFF`: the same constructor, `(B, T, h, w)` and valid `(B, T)` in, logits `(B,)`
+out, and what a padded token holds changes nothing. `mrff_lesion` is MRFF, Eq. 11-16 unchanged, on other tokens.
 """
 
 from __future__ import annotations
@@ -74,17 +74,25 @@ class TransformerHead(nn.Module):
             return self.classify(total / valid.sum(dim=1, keepdim=True)).squeeze(-1)
 
 
-HEADS: dict[str, type[MRFF] | type[MLPHead] | type[TransformerHead]] = {
+TokenHead = MRFF | MLPHead | TransformerHead
+
+HEADS: dict[str, type[TokenHead]] = {
     "mrff": MRFF,
+    "mrff_lesion": MRFF,
     "mlp": MLPHead,
     "transformer": TransformerHead,
 }
+"""The heads of tokens."""
+KINDS = ("lesion", *HEADS)
+"""What `tss.head` of the configuration may be."""
+
+FEATURES, LESIONS, MEASURES = "channel means of the encoders", "lesion maps", "measures of the lesion"
+READS = {"lesion": MEASURES, "mrff_lesion": LESIONS}
+"""What a head reads, if not `FEATURES`."""
 
 
-def build_tss_head(
-    kind: str, tokens: int, height: int, width: int, grid: int, heads: int
-) -> MRFF | MLPHead | TransformerHead:
-    """Returns the head that `tss.head` of the configuration names.
+def build_tss_head(kind: str, tokens: int, height: int, width: int, grid: int, heads: int) -> TokenHead:
+    """Returns a head of tokens by its name; arguments as in `MRFF`.
 
     Raises:
         ValueError: There is no such head.

@@ -87,15 +87,24 @@ def train_unet(
 
 def finish_branch(context: PhaseContext, phase: str, branch: str, result: nn.Module | dict[str, Tensor]) -> None:
     """Writes a branch's result, marks it done and removes the resume point, in this order."""
-    folder = context.fold_layout.phase(phase, branch)
+    save_result(context, phase, branch, result)
+    mark_finished(context, phase, branch)
+
+
+def save_result(context: PhaseContext, phase: str, branch: str, result: nn.Module | dict[str, Tensor]) -> None:
+    """Writes what a phase made of a branch."""
     if context.is_first_rank:
         state = result.state_dict() if isinstance(result, nn.Module) else result
-        with replacing(folder / "network.pth") as temporary:
+        with replacing(context.fold_layout.phase(phase, branch) / "network.pth") as temporary:
             torch.save(state, temporary)
+
+
+def mark_finished(context: PhaseContext, phase: str, branch: str) -> None:
+    """Marks a branch done, whose result all processes may read from here on, and removes its resume point."""
     context.wait_for_all()
     context.state.mark_done(phase, branch)
     if context.is_first_rank:
-        (folder / "checkpoint_latest.pth").unlink(missing_ok=True)
+        (context.fold_layout.phase(phase, branch) / "checkpoint_latest.pth").unlink(missing_ok=True)
 
 
 def supervised_loss(context: PhaseContext, branch: Branch) -> nn.Module:

@@ -17,6 +17,7 @@ from rich.progress import track
 
 from nnunet_mgcl.data.volumes import fit_volume, load_volume
 from nnunet_mgcl.network.mrff import MRFF
+from nnunet_mgcl.network.tss_heads import FEATURES
 from nnunet_mgcl.phases.tss import encoder_chunk, volume_geometry
 from nnunet_mgcl.report.attention import modality_attention, region_numbers
 from nnunet_mgcl.report.brain_panel import draw_map, draw_outline, draw_slice, explain_outline, name_sides, write_value
@@ -54,8 +55,11 @@ def _why_not(fold: TrainedFold) -> str | None:
     tss = fold.network.tss
     if tss is None:
         return "The model has no TSS head, so there is no attention between modalities."
-    if not isinstance(tss.head, MRFF):
-        return f"The TSS head of this model is {fold.config.tss.head}; only mrff attends sub-region by sub-region."
+    if not isinstance(tss.head, MRFF) or tss.reads != FEATURES:
+        return (
+            f"The TSS head of this model is {fold.config.tss.head}; only mrff attends sub-region by sub-region "
+            "(mgcl head switches to it, where it was trained too)."
+        )
     if not bool(tss.trained):
         return f"The TSS head of fold {fold.fold} is untrained; its attention would be that of chance."
     if tss.num_modalities == 1:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
+from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.data.volumes import load_volume
-from nnunet_mgcl.evaluation.metrics import classification_metrics
 from nnunet_mgcl.evaluation.modalities import summarise_modalities
-from nnunet_mgcl.files import write_json, write_text
-from nnunet_mgcl.phases.tss import tss_probability
+from nnunet_mgcl.files import write_json
+from nnunet_mgcl.network.build import build_classifier
+from nnunet_mgcl.network.tss_classifier import TSSClassifier
+from nnunet_mgcl.phases.tss import load_head, trained_heads, tss_probabilities
+from nnunet_mgcl.training.tss_validation import SUMMARY, TABLE, write_tss
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -38,7 +37,7 @@ def write_validation_extras(trainer: MGCLTrainer) -> None:
     if (head := trainer.mgcl_network.tss) is None:
         return
     if not bool(head.trained):
-        for stale in ("tss.csv", "tss_summary.json"):  # of an earlier validation with the final checkpoint
+        for stale in (TABLE, SUMMARY):  # of an earlier validation with the final checkpoint
             (folder / stale).unlink(missing_ok=True)
         trainer.print_to_log_file("MGCL: no TSS written, the head of this checkpoint is untrained (checkpoint_best)")
         return
@@ -49,38 +48,27 @@ def _validate_tss(trainer: MGCLTrainer, folder: Path) -> None:
     _, cases = trainer.do_split()
     images = trainer.dataset_class(trainer.preprocessed_dataset_folder, list(cases))
     table = read_tss_table(trainer.dataset_layout.tss, images.get_identifiers(trainer.preprocessed_dataset_folder))
-    probabilities = {}
+    heads, chosen = _heads(trainer), trainer.config.tss.head
+    probabilities: dict[str, dict[str, float]] = {kind: {} for kind in heads}
     for case in sorted(cases):
         image = load_volume(images, case)
-        probability = tss_probability(trainer.mgcl_network, image, trainer.config, trainer.configuration_manager)
-        assert probability is not None
-        probabilities[case] = probability
-    write_text(folder / "tss.csv", _tss_csv(probabilities, table))
-    summary = summarise_tss(probabilities, table)
-    write_json(folder / "tss_summary.json", summary)
-    trainer.print_to_log_file(f"MGCL: TSS < 4.5 h on {summary['cases']} validation cases: {summary}")
+        found = tss_probabilities(trainer.mgcl_network, heads, image, trainer.config, trainer.configuration_manager)
+        for kind, probability in found.items():
+            probabilities[kind][case] = probability
+    summary = write_tss(folder, chosen, probabilities, table)
+    told = {key: value for key, value in summary.items() if key != "heads"}
+    trainer.print_to_log_file(f"MGCL: TSS < 4.5 h on {summary['cases']} validation cases: {told}")
+    for kind, metrics in summary["heads"].items():
+        trainer.print_to_log_file(f"MGCL: TSS head {kind}: validation AUROC {metrics['AUROC']}")
 
 
-def summarise_tss(probabilities: Mapping[str, float], table: TSSTable) -> dict[str, Any]:
-    """ACC, SEN, SPE (Eq. 18-20) and AUROC over the cases with a known TSS."""
-    known = [case for case in probabilities if table.positive(case) is not None]
-    metrics = classification_metrics([probabilities[c] for c in known], [int(bool(table.positive(c))) for c in known])
-    return {"cases": len(known), "positive": sum(bool(table.positive(c)) for c in known), **metrics}
-
-
-def _tss_csv(probabilities: Mapping[str, float], table: TSSTable) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "tss_hours", "tss_class", "probability", "predicted_class"])
-    for case, probability in probabilities.items():
-        hours, positive = table.hours(case), table.positive(case)
-        writer.writerow(
-            [
-                case,
-                "" if hours is None else hours,
-                "" if positive is None else int(positive),
-                f"{probability:.6f}",
-                int(probability >= 0.5),
-            ]
-        )
-    return text.getvalue()
+def _heads(trainer: MGCLTrainer) -> dict[str, TSSClassifier]:
+    """The checkpoint's head, and what phase `tss` left of those that it is compared with."""
+    network, fold, chosen = trainer.mgcl_network, FoldLayout(Path(trainer.output_folder)), trainer.config.tss.head
+    assert network.tss is not None
+    heads: dict[str, TSSClassifier] = {chosen: network.tss}
+    for kind in trained_heads(fold):
+        if kind != chosen:
+            heads[kind] = build_classifier(trainer.configuration_manager, kind).to(network.tss.trained.device)
+            load_head(heads[kind], fold, kind)
+    return heads

@@ -18,7 +18,7 @@ from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.plans import resolve_block
 from nnunet_mgcl.resources import trainers_dir
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
-from nnunet_mgcl.training.validation import _tss_csv
+from nnunet_mgcl.training.tss_validation import write_table
 
 NAME = "Dataset901_Tiny"
 CASES = [f"case_{number}" for number in range(4)]
@@ -34,7 +34,7 @@ LABELS: dict[str, dict[str, Any]] = {
 }
 """What differs in dataset.json."""
 
-SMALL_HEAD = {"tss": {"grid": 2, "heads": 2}}
+SMALL_HEAD = {"tss": {"head": "mrff", "compared": [], "grid": 2, "heads": 2}}
 
 
 @pytest.fixture(autouse=True)
@@ -163,8 +163,8 @@ def make_run(
                 _write_mask(validation / f"{case}.nii.gz", _label_map(predictions, min(highest, 3)))
             (validation / "summary.json").write_text("{}")
             if tss:
-                text = _tss_csv({case: float(predictions.random()) for case in SPLITS[fold]["val"]}, table)
-                (validation / "tss.csv").write_text(text)
+                own = {case: float(predictions.random()) for case in SPLITS[fold]["val"]}
+                write_table(validation / "tss.csv", "mrff", {"mrff": own}, table)
             if trainer.startswith("MGCL"):
                 _write_phases(model / f"fold_{fold}")
         return model

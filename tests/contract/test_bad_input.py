@@ -563,7 +563,7 @@ ROWS = [
     Row("plan: grid above the map", block(tss={"grid": 9}),
         "mgcl.tss.grid", "9", "feature map 8 x 8", "--set tss.grid"),
     Row("plan: unknown head", block(tss={"head": "cnn"}),
-        f"{BLOCK}.tss.head", "'cnn'", "'mrff', 'mlp'", "mend"),
+        f"{BLOCK}.tss.head", "'cnn'", "'lesion', 'mrff', 'mrff_lesion', 'mlp'", "mend"),
     Row("plan: head of no modality", block(tss={"modalities": []}),
         f"{BLOCK}.tss.modalities", "[]", "one at least", "mend"),
     Row("plan: head of an unknown modality", block(tss={"modalities": ["DW"]}),
@@ -723,8 +723,15 @@ class Poison:
 ONE_EPOCH = {
     **{phase: {"epochs": 1, "batch_size": 6} for phase in ("seed", "coarse", "fine")},
     "segment": {"epochs": 1, "iterations": 2, "val_iterations": 1},
-    "tss": {"epochs": 1},
+    "tss": {"epochs": 1, "head": "mrff"},
 }
+
+
+def test_image_without_numbers_stops_the_fit_of_the_lesion_head_with_its_case(world, monkeypatch) -> None:
+    block(**ONE_EPOCH | {"tss": {"head": "lesion"}})(world)
+    monkeypatch.setattr(MGCLTrainer, "pretraining", (Poison(world), TSS()))
+    with pytest.raises(UserError, match=r"phase tss \(lesion\), case case_3[\s\S]*extreme values"):
+        trainer(world).run_training()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from nnunet_mgcl.evaluation import calibration
 from nnunet_mgcl.evaluation.calibration import Calibration, Platt
 from nnunet_mgcl.evaluation.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.stored_calibration import KEY
-from nnunet_mgcl.training.validation import _tss_csv
+from nnunet_mgcl.training.tss_validation import write_table
 
 NAME = "Dataset901_Tiny"
 SHAPE = (4, 12, 10)
@@ -176,12 +176,9 @@ class TestEvaluate:
         model = make_run()
         for path in model.glob("fold_*/validation/*.nii.gz"):
             write_mask(path, np.zeros(SHAPE))
-            (model / path.parts[-3] / "validation" / "tss.csv").write_text(
-                _tss_csv(
-                    dict.fromkeys(SPLITS[int(path.parts[-3][-1])]["val"], 0.9),
-                    read_tss_table(dataset / "tss.csv", CASES),
-                )
-            )
+            sure = dict.fromkeys(SPLITS[int(path.parts[-3][-1])]["val"], 0.9)
+            table = read_tss_table(dataset / "tss.csv", CASES)
+            write_table(path.parent / "tss.csv", "mrff", {"mrff": sure}, table)
         evaluate()
         printed = capsys.readouterr().out
         assert "no interval of Dice, lesion F1, HD95 mm, surface Dice, because every resample" in printed
@@ -209,7 +206,8 @@ class TestCalibration:
             probabilities = {
                 case: 0.05 + 0.1 * random.random() + 0.1 * bool(table.positive(case)) for case in split["val"]
             }
-            (model / f"fold_{fold}" / "validation" / "tss.csv").write_text(_tss_csv(probabilities, table))
+            path = model / f"fold_{fold}" / "validation" / "tss.csv"
+            write_table(path, "mrff", {"mrff": probabilities}, table)
         return model
 
     def stored(self, model: Path) -> dict:
@@ -269,7 +267,8 @@ class TestCalibration:
         table = read_tss_table(dataset / "tss.csv", CASES)
         for fold, split in enumerate(SPLITS):
             probabilities = {case: positive if table.positive(case) else negative for case in split["val"]}
-            (model / f"fold_{fold}" / "validation" / "tss.csv").write_text(_tss_csv(probabilities, table))
+            path = model / f"fold_{fold}" / "validation" / "tss.csv"
+            write_table(path, "mrff", {"mrff": probabilities}, table)
         evaluate()
         assert bool(self.stored(model)) == helps
         assert ("calibration would not help: cross-fitted log loss" in capsys.readouterr().out) != helps

@@ -234,7 +234,7 @@ def assert_finished(trained: Trained, labels: set[int], branches: list[str], poo
     head = trained.trainer.mgcl_network.tss
     assert (head is not None and bool(head.trained)) == bool(cases)
     assert (trained.fold / "validation" / "tss.csv").exists() == bool(cases)
-    assert f"MGCL: tss: {cases} cases with a known TSS" in trained.log or not cases
+    assert f"MGCL: tss lesion: {cases} cases with a known TSS" in trained.log or not cases
 
 
 def test_one_channel_without_tss_and_pool(train) -> None:

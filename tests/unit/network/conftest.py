@@ -31,7 +31,7 @@ def make_network(plans: dict[str, Any], dataset_json: dict[str, Any]) -> Callabl
         """`tss`: keys of its block, None without a head; `masks`: one target a modality; `norm`: e.g. BatchNorm."""
         own, labels = deepcopy(plans), deepcopy(dataset_json)
         name = "2d" if dimensions == 2 else "3d_fullres"
-        block: dict[str, Any] = {"modalities": GROUPS, "tss": tss or {}}
+        block: dict[str, Any] = {"modalities": GROUPS, "tss": {"head": "mrff", **(tss or {})}}
         if masks:
             labels["labels"] = {"background": 0, "A": 1, "both": 2, "B": 3}
             block["lesion_labels"] = {"B": [2, 3], "A": [1, 2]}

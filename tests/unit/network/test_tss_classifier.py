@@ -16,7 +16,7 @@ VOLUME = FeatureLevel(2, 3, 8, 8)
 
 def classifier(level: FeatureLevel, kind: str = "mrff") -> TSSClassifier:
     torch.manual_seed(0)
-    return TSSClassifier(kind, MODALITIES, level, grid=2, heads=2)
+    return TSSClassifier(kind, [[0, 2], [1]], level, grid=2, heads=2)
 
 
 def slices(*valid: int) -> torch.Tensor:

@@ -110,5 +110,5 @@ def test_head_learns_a_mismatch_between_two_modalities(head) -> None:
 def test_names_build_the_heads_of_table_5() -> None:
     assert isinstance(build_tss_head("mlp", 2, 8, 8, 4, 4), MLPHead)
     assert isinstance(build_tss_head("transformer", 2, 8, 8, 4, 3), TransformerHead)
-    with pytest.raises(ValueError, match="expected one of mrff, mlp, transformer"):
+    with pytest.raises(ValueError, match="expected one of mrff, mrff_lesion, mlp, transformer"):
         build_tss_head("svm", 2, 8, 8, 4, 4)

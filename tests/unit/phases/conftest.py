@@ -56,7 +56,7 @@ SMALL = {
     "pseudo_label": {"mirroring": False},
     "coarse": {"epochs": 2, "batch_size": 6, "embedding_dim": 8},
     "fine": {"epochs": 2, "batch_size": 6, "embedding_dim": 8, "patch_size": 8},
-    "tss": {"epochs": 2, "batch_size": 2, "grid": 2, "heads": 2},
+    "tss": {"head": "mrff", "compared": [], "epochs": 2, "batch_size": 2, "grid": 2, "heads": 2},
 }
 
 

@@ -8,13 +8,24 @@ import pytest
 import torch
 
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
-from nnunet_mgcl.data.volumes import fit_volume
+from nnunet_mgcl.data.volumes import fit_volume, load_volume
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.network.build import build_classifier
 from nnunet_mgcl.phases import tss as module
-from nnunet_mgcl.phases.tss import TSS, TSSVolumes, tss_probability, volume_geometry
+from nnunet_mgcl.phases.tss import (
+    TSS,
+    TSSVolumes,
+    load_head,
+    read_inputs,
+    trained_heads,
+    tss_probabilities,
+    tss_probability,
+    volume_geometry,
+)
 
 KNOWN = ["case_0", "case_1", "case_2"]
-HEADS = ["mrff", "mlp", "transformer"]
+HEADS = ["mrff", "mrff_lesion", "mlp", "transformer"]
+ALL = {"tss": {"head": "lesion", "compared": ["mlp", "lesion", "mrff", "mrff_lesion"]}}
 
 
 def folder(context, head="mrff"):
@@ -35,9 +46,9 @@ def epochs(monkeypatch):
     seen = []
     loss = TSS._loss
 
-    def spy(phase, context, head, batch):
+    def spy(phase, context, heads, module, batch):
         seen.extend(batch["keys"])
-        return loss(phase, context, head, batch)
+        return loss(phase, context, heads, module, batch)
 
     monkeypatch.setattr(TSS, "_loss", spy)
     return seen
@@ -134,7 +145,7 @@ class TestTraining:
         assert len(passes) == 6
         assert all(sorted(one) == KNOWN for one in passes)
         assert len(set(passes)) > 1
-        assert lines[0] == "tss: 3 cases with a known TSS, 2 of them < 4.5 h"
+        assert lines[0] == "tss mrff: 3 cases with a known TSS, 2 of them < 4.5 h"
 
     def test_validation_cases_are_never_seen(self, make_context, epochs) -> None:
         context = make_context()
@@ -149,6 +160,91 @@ class TestTraining:
         TSS().run(context)
         found = {case: probability(context, torch.tensor(volumes.images.load_case(case)[0][:])) for case in KNOWN}
         assert min(found["case_0"], found["case_1"]) > 0.5 > found["case_2"]
+
+
+class TestHeads:
+    """The convex head, and the heads that are trained beside the one of the checkpoint."""
+
+    def left(self, context) -> dict:
+        return {
+            kind: torch.load(folder(context, kind) / "network.pth", weights_only=True)
+            for kind in trained_heads(context.fold_layout)
+        }
+
+    @pytest.mark.parametrize("dimensions", [2, 3])
+    def test_lesion_head_is_fitted_to_the_optimum_on_the_network_s_own_lesions(self, make_context, dimensions) -> None:
+        context = make_context(dimensions, mgcl={"tss": {"head": "lesion"}})
+        TSS().run(context)
+        head, images = context.network.tss, TSSVolumes(context, KNOWN).images
+        rows = torch.cat(
+            [
+                read_inputs(context.network, [head], load_volume(images, case), context.config, context.configuration)[
+                    0
+                ][head.reads]
+                for case in KNOWN
+            ]
+        ).double()
+        standard = (rows - rows.mean(0)) / rows.std(0, unbiased=False)
+        torch.testing.assert_close(head.head.mean, rows.mean(0).float())
+        weight = head.head.linear.weight[0].double().detach().requires_grad_()
+        bias = head.head.linear.bias.double().detach().requires_grad_()
+        target = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(standard @ weight + bias, target, reduction="sum")
+        (loss + weight.square().sum() / 2).backward()
+        assert max(weight.grad.abs().max(), bias.grad.abs().max()) < 1e-4
+        assert bool(head.trained) and not bool(head.regions)
+
+    def test_every_head_lies_under_its_name_and_the_checkpoint_has_the_chosen_one(self, make_context, lines) -> None:
+        context = make_context(mgcl=ALL)
+        TSS().run(context)
+        left = self.left(context)
+        assert list(left) == ["lesion", "mrff", "mrff_lesion", "mlp"]
+        assert all(bool(state["trained"]) for state in left.values())
+        chosen = context.network.tss.state_dict()
+        assert all(torch.equal(value, chosen[name]) for name, value in left["lesion"].items())
+        assert sum("cases with a known TSS" in line for line in lines) == 2  # the fit, and the others at once
+
+    def test_what_a_head_is_compared_with_changes_no_bit_of_it(self, make_context, monkeypatch) -> None:
+        alone = make_context(mgcl={"tss": {"head": "mrff", "compared": []}})
+        TSS().run(alone)
+        expected = alone.network.tss.state_dict()
+        alone.fold_layout.state.unlink()
+        beside = make_context(mgcl={"tss": {"head": "mrff", "compared": ALL["tss"]["compared"]}})
+        TSS().run(beside)
+        assert all(torch.equal(value, expected[name]) for name, value in beside.network.tss.state_dict().items())
+
+    def test_killed_comparison_goes_on_bit_identically_and_leaves_the_chosen_head(
+        self, make_context, monkeypatch
+    ) -> None:
+        settings = {"tss": ALL["tss"] | {"epochs": 3}}
+        whole = make_context(mgcl=settings)
+        TSS().run(whole)
+        expected = self.left(whole)
+        whole.fold_layout.state.unlink()
+        interrupted = make_context(mgcl=settings)
+        monkeypatch.setattr(interrupted.curves, "update", lambda *_, **__: pytest.exit("killed"))
+        with pytest.raises(pytest.exit.Exception):
+            TSS().run(interrupted)
+        assert interrupted.state.is_done("tss", "lesion")
+        monkeypatch.setattr(module, "fit_lesion_head", lambda *_: pytest.fail("fitted again"))
+        resumed = make_context(mgcl=settings)
+        TSS().run(resumed)
+        for kind, state in self.left(resumed).items():
+            assert all(torch.equal(value, expected[kind][name]) for name, value in state.items()), kind
+        assert resumed.network.tss.trained
+
+    def test_heads_answer_for_a_case_at_once_as_each_does_by_itself(self, make_context) -> None:
+        context = make_context(mgcl=ALL)
+        TSS().run(context)
+        heads = {kind: build_classifier(context.configuration, kind) for kind in trained_heads(context.fold_layout)}
+        for kind, head in heads.items():
+            load_head(head, context.fold_layout, kind)
+        asked = (image(context), context.config, context.configuration)
+        together = tss_probabilities(context.network, heads, *asked)
+        for kind, head in heads.items():
+            assert tss_probabilities(context.network, {kind: head}, *asked)[kind] == together[kind]
+        assert together["lesion"] == probability(context, image(context))
+        assert len(set(together.values())) == len(heads)
 
 
 class TestVolumes:

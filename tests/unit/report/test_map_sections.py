@@ -100,7 +100,7 @@ def make_fold(tmp_path, plans, dataset_json):
         configuration["use_mask_for_norm"] = [False] * channels
         content |= {"transpose_forward": list(transpose), "transpose_backward": np.argsort(transpose).tolist()}
         content["original_median_shape_after_transp"] = [24, 32, 32]
-        configuration["mgcl"] = {"tss": {"grid": 2, **(tss or {})}}
+        configuration["mgcl"] = {"tss": {"head": "mrff", "grid": 2, **(tss or {})}}
         config = resolve_block(content, name, json_content, tss_known=head)
         configuration["mgcl"] = config.model_dump(mode="json")
 
@@ -374,11 +374,13 @@ class TestAttentionSection:
             ({"head": False, "known": False}, "no TSS head"),
             ({"tss": {"head": "mlp"}}, "is mlp; only mrff"),
             ({"tss": {"head": "transformer"}}, "is transformer; only mrff"),
+            ({"tss": {"head": "lesion"}}, "is lesion; only mrff"),
+            ({"tss": {"head": "mrff_lesion"}}, "is mrff_lesion; only mrff"),
             ({"trained": False}, "is untrained"),
             ({"tss": {"modalities": ["B"]}}, "sees B alone"),
             ({"labels": "single", "cases": {"case_0": 1}}, "sees DWI alone"),
         ],
-        ids=["no head", "mlp", "transformer", "untrained", "one of two", "one modality"],
+        ids=["no head", "mlp", "transformer", "lesion", "mrff_lesion", "untrained", "one of two", "one modality"],
     )
     def test_reason_stands_where_there_is_nothing_to_show(self, make_fold, options, reason):
         section = attention_section(make_fold(**options))

@@ -9,8 +9,10 @@ import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
+from nnunet_mgcl.evaluation.fold_probabilities import read_probabilities
 from nnunet_mgcl.training import validation
-from nnunet_mgcl.training.validation import summarise_tss, write_validation_extras
+from nnunet_mgcl.training.tss_validation import summarise_tss, write_tss
+from nnunet_mgcl.training.validation import write_validation_extras
 
 TABLE = TSSTable({"a": TSSRow(True, 2.0, None), "b": TSSRow(False, 9.0, None), "c": TSSRow(True, None, None)})
 
@@ -36,11 +38,11 @@ def trainer(tmp_path, monkeypatch):
         (tmp_path / "data" / f"{case}.b2nd").touch()
     (tmp_path / "tss.csv").write_text("case,tss_hours\na,2\nb,9\n")
     monkeypatch.setattr(validation, "load_volume", lambda images, case: case)
-    monkeypatch.setattr(validation, "tss_probability", lambda network, image, *_: 0.75)
+    monkeypatch.setattr(validation, "tss_probabilities", lambda network, heads, *_: dict.fromkeys(heads, 0.75))
     lines = []
     return SimpleNamespace(
         output_folder=str(tmp_path),
-        config=SimpleNamespace(lesion_labels=None),
+        config=SimpleNamespace(lesion_labels=None, tss=SimpleNamespace(head="lesion")),
         mgcl_network=SimpleNamespace(tss=SimpleNamespace(trained=torch.tensor(True))),
         preprocessed_dataset_folder=str(tmp_path / "data"),
         dataset_class=nnUNetDatasetBlosc2,
@@ -82,3 +84,18 @@ def test_network_without_a_head_writes_nothing(trainer) -> None:
     trainer.mgcl_network.tss = None
     write_validation_extras(trainer)
     assert written(trainer) == [] and trainer.lines == []
+
+
+def test_heads_that_are_compared_stand_beside_the_one_of_the_checkpoint(tmp_path) -> None:
+    said = {"lesion": {"a": 0.9, "b": 0.2}, "mrff": {"a": 0.3, "b": 0.7}}
+    summary = write_tss(tmp_path, "mrff", said, TABLE)
+    with (tmp_path / "tss.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["probability"], row["probability_lesion"]) for row in rows] == [
+        ("0.300000", "0.900000"), ("0.700000", "0.200000"),
+    ]  # fmt: skip
+    assert "probability_mrff" not in rows[0]
+    assert (summary["head"], summary["AUROC"]) == ("mrff", 0.0)
+    assert {kind: metrics["AUROC"] for kind, metrics in summary["heads"].items()} == {"lesion": 1.0, "mrff": 0.0}
+    assert json.loads((tmp_path / "tss_summary.json").read_text()) == summary
+    assert read_probabilities(tmp_path / "tss.csv") == said["mrff"]

@@ -1,0 +1,36 @@
+"""What the trained TSS heads of a model reached, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.files import read_json
+from nnunet_mgcl.network.tss_heads import KINDS
+from nnunet_mgcl.phases.tss import trained_heads
+from nnunet_mgcl.training.tss_validation import SUMMARY
+
+
+def head_table(model: Path) -> Table:
+    """AUROC of each head on the validation cases of each fold; the checkpoint's head has a star."""
+    folds = [FoldLayout(path) for path in sorted(model.glob("fold_*")) if path.is_dir()]
+    summaries = [read_json(path) if (path := fold.validation / SUMMARY).is_file() else {} for fold in folds]
+    table = Table(
+        title="AUROC on validation cases, * the checkpoints' head",
+        caption="A head that is chosen here is the best of several on validation cases: expect less of new cases.",
+    )
+    table.add_column("head")
+    for fold in folds:
+        table.add_column(fold.root.name, justify="right")
+    for kind in KINDS:
+        if not any(kind in trained_heads(fold) for fold in folds):
+            continue
+        cells = []
+        for summary in summaries:
+            auroc = summary.get("heads", {}).get(kind, {}).get("AUROC")
+            told = "-" if auroc is None else f"{auroc:.3f}"
+            cells.append(told + ("*" if summary.get("head") == kind else ""))
+        table.add_row(kind, *cells)
+    return table
