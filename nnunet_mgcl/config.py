@@ -42,10 +42,20 @@ class Optimiser(_Block):
 
 
 class SupervisedConfig(Optimiser):
-    """Phase `seed`: each branch by itself, Dice + cross-entropy."""
+    """What `seed` and `self_train` share."""
 
     epochs: Epochs = Field(80, description="passes over the phase's samples")
     batch_size: BatchSize | None = Field(None, description="null: the plan's batch size")
+
+
+class SeedConfig(SupervisedConfig):
+    """Phase `seed`: each branch by itself, Dice + cross-entropy."""
+
+    stretch: Annotated[Annotated[float, Field(ge=1, le=100)], Older(1.0)] = Field(
+        4.0,
+        description="`epochs` is the shortest length; up to so many times as long while the loss on left-out training "
+        "cases falls; 1: never",
+    )
 
 
 class SelfTrainConfig(SupervisedConfig):
@@ -158,7 +168,7 @@ class MGCLConfig(_Block):
     lesion_labels: dict[str, list[int]] | None = Field(
         None, description="labels that are lesion for each branch; null: dataset.json's, else every label for all"
     )
-    seed: SupervisedConfig = SupervisedConfig()
+    seed: SeedConfig = SeedConfig()
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     self_train: SelfTrainConfig = SelfTrainConfig()
     coarse: CoarseConfig = CoarseConfig()

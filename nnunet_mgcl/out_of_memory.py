@@ -40,7 +40,7 @@ def explaining_out_of_memory(memory: MemoryEstimate, phase: str, part: str, devi
 
 def smaller_settings(config: MGCLConfig, phase: str, plan_batch: int) -> dict[str, Any]:
     """The keys that decide on a phase's memory, as `mgcl plan --set` names them, with values that need less."""
-    if phase in ("seed", "self_train"):
+    if phase in ("seed", "seed_length", "self_train"):
         return {f"{name}.batch_size": _half(getattr(config, name).batch_size) for name in ("seed", "self_train")}
     if phase in ("coarse", "fine"):
         return {f"{phase}.batch_size": _half(getattr(config, phase).batch_size)}

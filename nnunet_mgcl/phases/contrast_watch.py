@@ -15,12 +15,12 @@ from nnunet_mgcl.phases.context import Branch, PhaseContext
 from nnunet_mgcl.phases.curves import Curves
 from nnunet_mgcl.phases.left_out import patient_of
 from nnunet_mgcl.phases.neighbours import balanced_accuracy, why_undefined
-from nnunet_mgcl.phases.samples import centre_samples, represent, spread_slices
+from nnunet_mgcl.phases.samples import MOST_SLICES, MOST_VOLUMES, centre_samples, represent, spread_slices
 from nnunet_mgcl.phases.training_loop import Observer
 from nnunet_mgcl.phases.warning_signs import Outcome
 
-MOST_SLICES, MOST_VOLUMES, MOST_SAMPLES = 100, 10, 600
-"""What passes the network at most each time, in 2d and 3d, and how many samples of it are compared."""
+MOST_SAMPLES = 600
+"""That are compared each time."""
 TIMES = 5
 """How often, besides the untrained network."""
 

@@ -13,7 +13,7 @@ from nnunet_mgcl.phases.datasets import labelled_dataset, lesion_voxels
 MOST_WATCHED = 20
 """Cases that are looked at."""
 ONE_OF, FEWEST_PATIENTS = 5, 2
-"""A fifth of the cases is left out, and no less than two patients: the neighbours of a sample are another's."""
+"""A fifth of the patients is left out, and for kNN no less than two: the neighbours of a sample are another's."""
 
 
 def shuffled_cases(context: PhaseContext, branch: Branch) -> list[str]:
@@ -24,19 +24,22 @@ def shuffled_cases(context: PhaseContext, branch: Branch) -> list[str]:
     return sorted((cases[i] for i in order), key=lambda case: lesion_voxels(dataset, case, branch) == 0)
 
 
-def cases_left_out(context: PhaseContext, branch: Branch, fewest: int) -> list[str]:
+def cases_left_out(
+    context: PhaseContext, branch: Branch, fewest: int, fewest_patients: int = FEWEST_PATIENTS
+) -> list[str]:
     """The cases that a phase leaves out which trains on the labelled ones: of a fifth of the patients.
 
     Args:
         context: The phase's context.
         branch: The branch.
         fewest: Of fewer training cases none is left out; they are needed for training.
+        fewest_patients: That are left out.
     """
     cases = shuffled_cases(context, branch)
     if len(cases) < fewest:
         return []
     patients = list(dict.fromkeys(patient_of(context, case) for case in cases))
-    chosen = set(patients[: max(round(len(patients) / ONE_OF), min(FEWEST_PATIENTS, len(patients) - 1))])
+    chosen = set(patients[: max(round(len(patients) / ONE_OF), min(fewest_patients, len(patients) - 1))])
     return [case for case in cases if patient_of(context, case) in chosen]
 
 

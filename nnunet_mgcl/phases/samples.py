@@ -14,6 +14,8 @@ from torch import Tensor
 
 from nnunet_mgcl.data.modality_dataset import ModalityDataset
 
+MOST_SLICES, MOST_VOLUMES = 100, 10
+"""What passes a network at most each time that a training is looked at, in 2d and 3d."""
 CHUNK = 8
 """Slices that pass a network together; volumes pass one by one."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
-from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor, nn
 
 from nnunet_mgcl.config import SupervisedConfig
@@ -16,7 +14,9 @@ from nnunet_mgcl.phases.context import Branch, PhaseContext
 from nnunet_mgcl.phases.datasets import confident_cases, labelled_and_pool_dataset, labelled_dataset, pseudo_label_notes
 from nnunet_mgcl.phases.loading import iterations_per_epoch, open_batches
 from nnunet_mgcl.phases.seeding import reseed
-from nnunet_mgcl.phases.training_loop import Batch, Job, train
+from nnunet_mgcl.phases.supervised_loss import supervised_loss, supervised_step
+from nnunet_mgcl.phases.teacher_length import teacher_length
+from nnunet_mgcl.phases.training_loop import Job, train
 from nnunet_mgcl.phases.warning_signs import confidence_warning
 
 
@@ -31,8 +31,8 @@ class Seed:
             if not context.pool.get(branch.name):
                 context.log(f"{branch.name}: no unlabelled cases, contrasting the labelled training cases")
         for branch in branches_with_pool(context, self.name):
-            dataset = labelled_dataset(context, branch)
-            train_unet(context, self.name, branch, dataset, context.config.seed)
+            config = context.config.seed.model_copy(update={"epochs": teacher_length(context, branch)})
+            train_unet(context, self.name, branch, labelled_dataset(context, branch), config)
 
 
 class SelfTrain:
@@ -79,7 +79,7 @@ def train_unet(
             epochs=config.epochs,
             iterations=iterations_per_epoch(context, dataset, batch_size),
             batches=partial(open_batches, context, branch, dataset, batch_size, region_targets=True),
-            step=partial(_step, context, loss),
+            step=partial(supervised_step, context, loss),
         ),
     )
     finish_branch(context, phase, branch.name, unet)
@@ -105,25 +105,3 @@ def mark_finished(context: PhaseContext, phase: str, branch: str) -> None:
     context.state.mark_done(phase, branch)
     if context.is_first_rank:
         (context.fold_layout.phase(phase, branch) / "checkpoint_latest.pth").unlink(missing_ok=True)
-
-
-def supervised_loss(context: PhaseContext, branch: Branch) -> nn.Module:
-    """nnU-Net's Dice + cross-entropy (Dice + BCE for regions), without deep supervision."""
-    labels = branch.label_manager
-    dice = {
-        "batch_dice": branch.configuration.batch_dice,
-        "smooth": 1e-5,
-        "do_bg": labels.has_regions,
-        "ddp": context.world_size > 1,
-    }
-    if labels.has_regions:
-        return DC_and_BCE_loss(
-            {}, dice, use_ignore_label=labels.has_ignore_label, dice_class=MemoryEfficientSoftDiceLoss
-        )
-    return DC_and_CE_loss(dice, {}, ignore_label=labels.ignore_label, dice_class=MemoryEfficientSoftDiceLoss)
-
-
-def _step(context: PhaseContext, loss: nn.Module, unet: nn.Module, batch: Batch) -> tuple[Tensor, None]:
-    data = batch["data"].to(context.device, non_blocking=True)
-    target = batch["target"].to(context.device, non_blocking=True)
-    return loss(unet(data), target), None

@@ -50,6 +50,10 @@ class Observer:
     def after_epoch(self, module: nn.Module, curve: list[float]) -> None:
         """Looks at the module after an epoch, the curve's last."""
 
+    def enough(self, curve: list[float]) -> bool:
+        """Whether the training can end before its last epoch; the same in every process."""
+        return False
+
     def text(self, curve: list[float]) -> str:
         """What the log says behind the last loss."""
         return ""
@@ -119,10 +123,12 @@ def _train(context: PhaseContext, job: Job) -> list[float]:
         ) as bar,
     ):
         for epoch in range(first, job.epochs):
+            if epoch and job.observer.enough(trainer.curve):
+                break
             loss = trainer.run_epoch(epoch, batches)
             bar.set_postfix(loss=f"{loss:.4f}")
             bar.update()
-    if first < job.epochs:
+    if first < len(trainer.curve):
         observed = job.observer.text(trainer.curve)
         context.log(f"{job.phase} {job.branch}: loss {trainer.curve[-1]:.4f}{observed}, {time() - started:.1f} s")
     return trainer.curve

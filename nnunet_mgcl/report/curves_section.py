@@ -29,6 +29,8 @@ STOCK_WIDTH = 5
 """Inches of nnU-Net's own picture, which is tall."""
 LINES = ("-", "--", "-.", ":")
 PHASES = {
+    "seed_length": "seed_length: the search for seed's length",
+    "seed_length_left_out": "seed_length: training cases left out",
     "seed": "seed: segmentation on the labelled cases",
     "pseudo_label_1": "pseudo_label_1: confidence in the pool's masks",
     "self_train": "self_train: segmentation with the pool",

@@ -51,7 +51,7 @@ LABELS: dict[str, dict[str, Any]] = {
 
 SMALL = {
     "modalities": MODALITIES,
-    "seed": {"epochs": 2, "batch_size": 6},
+    "seed": {"epochs": 2, "batch_size": 6, "stretch": 1.0},
     "self_train": {"epochs": 2, "batch_size": 6},
     "pseudo_label": {"mirroring": False},
     "coarse": {"epochs": 2, "batch_size": 6, "embedding_dim": 8},

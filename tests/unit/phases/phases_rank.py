@@ -232,8 +232,9 @@ def main() -> None:
     )
     record = Record()
     watch(record)
-    long = {"tss": {"epochs": 4}}
+    long = {"tss": {"epochs": 4}, "seed": {"stretch": 2.0}}
     short = {phase: {"epochs": 1} for phase in ("seed", "self_train", "coarse", "fine", "tss")}
+    short["seed"] |= long["seed"]
     cascade(record, "whole", "whole", mgcl=long)
     cascade(record, "killed", "killed", mgcl=long, kills=True)
     cascade(record, "3d", "3d", mgcl=short, dimensions=3, norm="BatchNorm")
