@@ -58,7 +58,7 @@ def unlike_training(pool: LesionCounts, training: LesionCounts) -> str | None:
         )
     if training.voxels and not SMALL <= pool.voxels / training.voxels <= LARGE:
         return (
-            f"{pool.voxels:.0f} lesion voxels in a pool case, while a training case has {training.voxels:.0f} "
+            f"{pool.voxels:.1f} lesion voxels in a pool case, while a training case has {training.voxels:.1f} "
             "(means over the cases)"
         )
     return None

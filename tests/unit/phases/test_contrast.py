@@ -59,8 +59,8 @@ def test_both_classes_are_looked_for_among_the_phase_s_own_samples(
 
 UNUSABLE = {
     "empty": (None, "lesions in 0 of 2 pool cases, while 4 of 4 training cases have one", []),
-    "everywhere": (np.s_[:], "4096 lesion voxels in a pool case, while a training case has", []),
-    "tiny": (np.s_[1:3, 8:9, 8:9], "2 lesion voxels in a pool case", ["pool:pool_0", "pool:pool_1"]),
+    "everywhere": (np.s_[:], "4096.0 lesion voxels in a pool case, while a training case has", []),
+    "tiny": (np.s_[1:3, 8:9, 8:9], "2.0 lesion voxels in a pool case", ["pool:pool_0", "pool:pool_1"]),
     "in every slice": (np.s_[:, 8:20, 8:20], "single class", ["pool:pool_0", "pool:pool_1"]),
 }
 

@@ -40,8 +40,8 @@ def changed(context, warning, dataset_json):
     [
         (LesionCounts(40, 0, 0.0), "lesions in 0 of 40 pool cases, while 17 of 20 training cases have one"),
         (LesionCounts(40, 1, 90.0), "lesions in 1 of 40"),
-        (LesionCounts(40, 2, 9.0), "9 lesion voxels in a pool case, while a training case has 100"),
-        (LesionCounts(40, 40, 1001.0), "1001 lesion voxels"),
+        (LesionCounts(40, 2, 9.0), "9.0 lesion voxels in a pool case, while a training case has 100.0"),
+        (LesionCounts(40, 40, 1001.0), "1001.0 lesion voxels"),
         (LesionCounts(40, 2, 11.0), None),
         (LesionCounts(40, 40, 900.0), None),
     ],
