@@ -69,10 +69,12 @@ BATCH, LEARNING_RATE, WEIGHT_DECAY = 8, 3e-3, 1e-5
 SCORED_EVERY, PATIENCE, RISE, LONGEST = 125, 500, 0.005, 2000
 CACHED = {"labelled": 6400, "pool": 8000}
 """Augmented samples, made once a draw; a training draws its batches from them."""
-CONTRAST = {"self_train": 500, "coarse": 300, "fine": 200}
+CONTRAST = {"self_train": 500, "coarse": 400, "fine": 300}
 """Iterations of the cascade's phases."""
-CONTRAST_LEARNING_RATE = 1e-3
-TEACHER = MeanTeacherConfig()
+TEACHER, TEACHER_STEPS = MeanTeacherConfig(), 1500
+"""The mean teacher's weights, and the number of steps that its `start` and `ramp` are shares of."""
+WARM_UP = round(TEACHER_STEPS * (TEACHER.start + TEACHER.ramp))
+"""Steps until the pool has its whole weight: the plateau rule looks at what comes after."""
 Samples = tuple[Tensor, Tensor]
 
 
@@ -230,8 +232,6 @@ class Trainee:
     labelled: Iterator[Samples]
     unlabelled: Iterator[Samples] | None = None
     kind: str = "random"
-    nominal: int = LONGEST
-    """Number of steps that the mean teacher's weight counts in shares of."""
 
     def __post_init__(self) -> None:
         self.network = self.network.train()
@@ -255,7 +255,7 @@ class Trainee:
         follow(self.teacher, self.network, TEACHER.momentum, self.steps)
 
     def _joint_loss(self, images: Tensor, masks: Tensor) -> Tensor:
-        weight = pool_weight(TEACHER, self.steps / self.nominal) if self.kind == "mean_teacher" else 0.0
+        weight = pool_weight(TEACHER, self.steps / TEACHER_STEPS) if self.kind == "mean_teacher" else 0.0
         if self.kind == "pool_masks":
             pool, pool_masks = next(self._pool)
             return self.loss(self.network(torch.cat([images, pool])), torch.cat([masks, pool_masks]))
@@ -307,8 +307,8 @@ def mean_score(scores: list[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def plateau(draw: Draw, begin: Callable[[Samples], Trainee]) -> tuple[int, dict]:
-    """The number of steps by the plateau rule, and the curves that it comes from."""
+def plateau(draw: Draw, begin: Callable[[Samples], Trainee], first: int = 0) -> tuple[int, dict]:
+    """The number of steps, above `first`, by the plateau rule, and the curves that it comes from."""
     chosen, curves = [], {}
     classes = draw.branch.label_manager.foreground_labels
     for half in (0, 1):
@@ -322,11 +322,11 @@ def plateau(draw: Draw, begin: Callable[[Samples], Trainee]) -> tuple[int, dict]
             for _ in range(SCORED_EVERY):
                 trainee.step(LEARNING_RATE)
             curve.append(mean_score(dice_scores(segment(trainee.teacher, images), masks, classes)) or 0.0)
-            if _stands_still(curve):
+            if _stands_still(curve[first // SCORED_EVERY :]):
                 break
         curves[f"half {half}"] = curve
-        chosen.append((int(np.argmax(curve)) + 1) * SCORED_EVERY)
-    return round(float(np.mean(chosen))) if chosen else PATIENCE, curves
+        chosen.append(first + (int(np.argmax(curve[first // SCORED_EVERY :])) + 1) * SCORED_EVERY)
+    return round(float(np.mean(chosen))) if chosen else first + PATIENCE, curves
 
 
 def _stands_still(curve: list[float]) -> bool:
@@ -357,12 +357,12 @@ def run_random(draw: Draw, earlier: dict[str, dict]) -> tuple[UNet, dict]:
 def run_mean_teacher(draw: Draw, earlier: dict[str, dict]) -> tuple[UNet, dict]:
     """The pool inside `segment`."""
 
-    def begin(samples: Samples, nominal: int) -> Trainee:
+    def begin(samples: Samples) -> Trainee:
         pool = batches(draw.pool_samples, draw.seed + 1)
-        return Trainee(new_network(draw, "random"), batches(samples, draw.seed), pool, "mean_teacher", nominal)
+        return Trainee(new_network(draw, "random"), batches(samples, draw.seed), pool, "mean_teacher")
 
-    steps, curves = plateau(draw, lambda samples: begin(samples, LONGEST // 2))
-    return train(begin(draw.labelled_samples, steps), steps), {"steps": steps, "curves": curves}
+    steps, curves = plateau(draw, begin, WARM_UP)
+    return train(begin(draw.labelled_samples), steps), {"steps": steps, "curves": curves}
 
 
 def run_random_long(draw: Draw, earlier: dict[str, dict]) -> tuple[UNet, dict]:
@@ -437,7 +437,7 @@ def contrast(draw: Draw, pool: Samples, found: dict) -> UNet:
 def minimise(model: nn.Module, stream: Iterator[Samples], steps: int) -> dict:
     """Trains by contrast with a cosine schedule; returns the first and the last loss."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, CONTRAST_LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.Adam(parameters, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     losses = []
     model.train()
