@@ -46,7 +46,12 @@ class TestShippedPresets:
         default = resolve_block(plans, "2d", dataset_json, True)
         plans_batch = {"seed": default.seed, "self_train": default.self_train}
         assert (paper.tss.head, default.tss.head) == ("mrff", "lesion")  # ours is what reads best (docs/benchmarks.md)
-        ours = {"tss": paper.tss.model_copy(update={"head": "lesion"})}
+        fine = {"patch_size": default.fine.patch_size, "negatives": default.fine.negatives}
+        assert (paper.fine.patch_size, paper.fine.negatives) == (16, None)
+        ours = {
+            "tss": paper.tss.model_copy(update={"head": "lesion"}),
+            "fine": paper.fine.model_copy(update=fine),
+        }
         assert paper.model_copy(update=plans_batch | ours) == default
 
     def test_unknown_preset(self):
