@@ -30,6 +30,7 @@ from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.curves import Curves
 from nnunet_mgcl.phases.segment import Segment
 from nnunet_mgcl.phases.tss import TSS
+from nnunet_mgcl.plans import deep_merge
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 RANK, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
@@ -87,9 +88,10 @@ def watch(record: Record) -> None:
         record.now["labelled"].append(f"{folder.parent.name}/{folder.name}/{case}")
         save(folder, case, *arguments)
 
-    def volumes(phase: TSS, context: PhaseContext, head: nn.Module, batch: dict[str, Any]) -> torch.Tensor:
-        record.now["volumes"].append(list(batch["keys"]))
-        return loss(phase, context, head, batch)
+    def volumes(phase: TSS, context: PhaseContext, heads: Any, module: nn.Module, batch: Any) -> torch.Tensor:
+        if "mrff" in heads:  # the one of the checkpoint
+            record.now["volumes"].append(list(batch["keys"]))
+        return loss(phase, context, heads, module, batch)
 
     def checked(trainer: Any, epoch: int, value: float, batch: dict[str, Any]) -> None:
         record.now["losses"].append([trainer.job.phase, value])
@@ -179,6 +181,7 @@ def results(context: PhaseContext) -> dict[str, str]:
 
 def cascade(record: Record, scenario: str, folder: str, kills: bool = False, **arguments: Any) -> None:
     entry = record.start(scenario, kills)
+    arguments["mgcl"] = deep_merge({"tss": {"compared": ["lesion", "mlp"]}}, arguments.get("mgcl", {}))
     context = run_until_done(context_maker(record, FOLDER / folder, **arguments), record)
     dist.barrier()
     entry["results"] = results(context)

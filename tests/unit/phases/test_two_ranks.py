@@ -17,7 +17,8 @@ import nnunet_mgcl
 from nnunet_mgcl.losses import contrast_chance, contrast_floor
 
 CASCADES = ["whole", "killed", "3d"]
-TRAINED = {"seed_length/A", "seed/A", "self_train/A", "coarse/A", "coarse/B", "fine/A", "fine/B", "segment", "tss/mrff"}
+TRAINED = {"seed_length/A", "seed/A", "self_train/A", "coarse/A", "coarse/B", "fine/A", "fine/B", "segment"}
+TRAINED |= {"tss/mrff", "tss/compared"}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,12 @@ def test_only_the_first_rank_writes_but_for_pseudo_labels(ranks, scenario) -> No
     first, second = ranks[scenario]
     assert second["written"]
     assert all(path.startswith("phases/pseudo_label_") for path in second["written"])
-    assert {"phases/state.json", "phases/curves.json", "phases/tss/mrff/network.pth"} <= set(first["written"])
+    assert {
+        "phases/state.json",
+        "phases/curves.json",
+        "phases/tss/mrff/network.pth",
+        "phases/tss/lesion/network.pth",
+    } <= set(first["written"])
     assert not [path for path in first["files"] if "checkpoint_latest" in path or ".part." in path]
 
 
