@@ -17,9 +17,9 @@ Arms and the length of their supervised phase (`segment`):
 - `pool_masks`: He initialisation with the pool's true masks as well: an upper bound of what a pool can give.
 
 Plateau rule: the labelled cases are cut into two halves. A network trained on one half at a constant learning rate is
-scored on the other every 125 iterations (by the average of its weights, which is less noisy), until its score has not
-risen by 0.005 Dice for 500 iterations. The best number of iterations, averaged over both halves, is that of the final
-training on all labelled cases, with nnU-Net's polynomial schedule. Test cases choose nothing.
+scored on the other every 125 iterations (by the average of its weights, which is less noisy), until the mean Dice of all
+labelled cases has not risen by 0.005 for 500 iterations. The best number of iterations is that of the final training on
+all labelled cases, with nnU-Net's polynomial schedule. Test cases choose nothing.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ CACHED = {"labelled": 6400, "pool": 8000}
 """Augmented samples, made once a draw; a training draws its batches from them."""
 CONTRAST = {"self_train": 500, "coarse": 400, "fine": 300}
 """Iterations of the cascade's phases."""
+FEWEST = 2
+"""Labelled cases of a draw that show a lesion, one for each half of the plateau rule."""
 TEACHER, TEACHER_STEPS = MeanTeacherConfig(), 1500
 """The mean teacher's weights, and the number of steps that its `start` and `ramp` are shares of."""
 WARM_UP = round(TEACHER_STEPS * (TEACHER.start + TEACHER.ramp))
@@ -133,10 +135,16 @@ class Draw:
 
     @cached_property
     def labelled(self) -> list[str]:
-        """The labelled cases, small lesions first, so that every second one makes a fair half."""
-        drawn = np.random.default_rng(1000 + self.seed).choice(self.study.drawn_from, self.labels, replace=False)
-        sizes = {str(case): int((self.volumes([case])[1][0] > 0).sum()) for case in drawn}
-        return sorted(sizes, key=sizes.__getitem__)
+        """The labelled cases, small lesions first, so that every second one makes a fair half.
+
+        Drawn again until `FEWEST` show a lesion: many do not in FLAIR, and without any there is nothing to learn from.
+        """
+        random = np.random.default_rng(1000 + self.seed)
+        while True:
+            drawn = random.choice(self.study.drawn_from, self.labels, replace=False)
+            sizes = {str(case): int((self.volumes([case])[1][0] > 0).sum()) for case in drawn}
+            if sum(size > 0 for size in sizes.values()) >= FEWEST:
+                return sorted(sizes, key=sizes.__getitem__)
 
     @cached_property
     def test(self) -> tuple[list[Tensor], list[Tensor]]:
@@ -308,25 +316,24 @@ def mean_score(scores: list[float | None]) -> float | None:
 
 
 def plateau(draw: Draw, begin: Callable[[Samples], Trainee], first: int = 0) -> tuple[int, dict]:
-    """The number of steps, above `first`, by the plateau rule, and the curves that it comes from."""
-    chosen, curves = [], {}
+    """The number of steps, above `first`, by the plateau rule, and the curve that it comes from."""
     classes = draw.branch.label_manager.foreground_labels
-    for half in (0, 1):
-        own, others = draw.labelled[half::2], draw.labelled[1 - half :: 2]
-        images, masks = draw.volumes(others)
-        if not any(bool((mask > 0).any()) for mask in masks):
-            continue
-        trainee = begin(draw.samples(draw.dataset(own), CACHED["labelled"] // 2, f"half {half}"))
-        curve: list[float] = []
-        while trainee.steps < LONGEST:
+    halves = [draw.labelled[half::2] for half in (0, 1)]
+    others = [draw.volumes(half) for half in reversed(halves)]
+    trainees = [
+        begin(draw.samples(draw.dataset(half), CACHED["labelled"] // 2, f"half {number}"))
+        for number, half in enumerate(halves)
+    ]
+    curve: list[float] = []
+    while trainees[0].steps < LONGEST and not _stands_still(curve[first // SCORED_EVERY :]):
+        scores: list[float | None] = []
+        for trainee, (images, masks) in zip(trainees, others, strict=True):
             for _ in range(SCORED_EVERY):
                 trainee.step(LEARNING_RATE)
-            curve.append(mean_score(dice_scores(segment(trainee.teacher, images), masks, classes)) or 0.0)
-            if _stands_still(curve[first // SCORED_EVERY :]):
-                break
-        curves[f"half {half}"] = curve
-        chosen.append(first + (int(np.argmax(curve[first // SCORED_EVERY :])) + 1) * SCORED_EVERY)
-    return round(float(np.mean(chosen))) if chosen else first + PATIENCE, curves
+            scores += dice_scores(segment(trainee.teacher, images), masks, classes)
+        curve.append(mean_score(scores) or 0.0)
+    best = int(np.argmax(curve[first // SCORED_EVERY :]))
+    return first + (best + 1) * SCORED_EVERY, {"cross-fitted": curve}
 
 
 def _stands_still(curve: list[float]) -> bool:
@@ -498,7 +505,7 @@ def describe(draw: Draw, arm: str, network: UNet, found: dict, seconds: float) -
         "dice": mean_score(scores), "cases": dict(zip(draw.study.test, scores, strict=True)),
         "false positive voxels in cases without lesion": float(np.mean(empty)) if empty else None,
         "labelled": draw.labelled, "seconds": seconds,
-        "all steps": found["steps"] + sum(len(curve) * SCORED_EVERY for curve in curves.values()), **found,
+        "all steps": found["steps"] + 2 * SCORED_EVERY * sum(map(len, curves.values())), **found,
         "versions": {name: version(name) for name in ("nnunetv2", "torch", "numpy")}
         | {"python": platform.python_version()},
         "commit": commit(),
