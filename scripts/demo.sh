@@ -21,15 +21,33 @@ step() {
 }
 
 eval "$(mgcl env --shell bash)"
-step mgcl phantom -o "$nnUNet_raw" --cases 24 --unlabelled 40 --matrix 64 --slices 12 --seed 0 --preview --overwrite
-step nnUNetv2_plan_and_preprocess -d 501 -c 2d -np 1 -npfp 1
+step mgcl phantom -o "$nnUNet_raw" --cases 200 --unlabelled 80 --test 4 --matrix 64 --slices 12 --seed "${DEMO_SEED:-0}" \
+    --preview --overwrite
+step nnUNetv2_plan_and_preprocess -d 501 -c 2d -np 2 -npfp 2
 step mgcl plan -d 501 -c 2d --preset demo
-step mgcl prepare -d 501 -c 2d -p MGCLPlans_demo -np 1
-step nnUNetv2_train 501 2d 0 -tr MGCLTrainer -p MGCLPlans_demo -device "$device"
+# A random start may train for as many iterations as take as long as the whole cascade.
+step mgcl plan -d 501 -c 2d --preset demo -o MGCLPlans_demo_long --set segment.iterations=220
+step mgcl prepare -d 501 -c 2d -p MGCLPlans_demo -np 2
+
+# Two trainings side by side, a core each, data loading included.
+cores=(taskset -c)
+command -v taskset > /dev/null && [ "$device" = cpu ] && [ "$(nproc)" -ge 2 ] || cores=()
+train() {
+    local core=$1
+    shift
+    step env nnUNet_n_proc_DA=0 OMP_NUM_THREADS=1 ${cores[@]:+"${cores[@]}" "$core"} nnUNetv2_train 501 2d 0 "$@" -device "$device"
+}
+train 1 -tr MGCLTrainerRandomInit -p MGCLPlans_demo_long > "$folder"/random_start.log 2>&1 &
+random_start=$!
+train 0 -tr MGCLTrainer -p MGCLPlans_demo
+wait $random_start || { cat "$folder"/random_start.log; exit 1; }
+
 step mgcl predict -i "$nnUNet_raw"/Dataset501_Phantom/imagesTs -o "$folder"/prediction -d 501 -c 2d \
     -p MGCLPlans_demo -f 0 -device "$device" -npp 0 -nps 0 --disable_progress_bar
 step mgcl summary -d 501 -c 2d -p MGCLPlans_demo -f 0
 step mgcl report -d 501 -c 2d -p MGCLPlans_demo -f 0 -device "$device"
+step mgcl evaluate -d 501 -c 2d -p MGCLPlans_demo_long -tr MGCLTrainerRandomInit -f 0
+step mgcl compare -d 501 -f 0 MGCLTrainer__MGCLPlans_demo__2d MGCLTrainerRandomInit__MGCLPlans_demo_long__2d
 printf '\nPredicted test cases: %s\nTime since stroke:    %s\n' "$folder/prediction" "$folder/prediction/tss.csv"
 printf 'Report:               %s\n' "$nnUNet_results"/Dataset501_Phantom/MGCLTrainer__MGCLPlans_demo__2d/report_folds_0/index.html
 printf 'Learning curves:      %s\n' "$nnUNet_results"/Dataset501_Phantom/MGCLTrainer__MGCLPlans_demo__2d/fold_0/phases/progress.png
