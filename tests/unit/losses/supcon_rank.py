@@ -11,19 +11,21 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_mgcl.losses import supcon_loss
+from nnunet_mgcl.network.batch_norm import BatchNorm
 
 rank, folder = int(sys.argv[1]), Path(sys.argv[2])
 dist.init_process_group("gloo", init_method=(folder / "rendezvous").as_uri(), rank=rank, world_size=2)
 results = {}
 scenarios = torch.load(folder / "shares.pt")
-for (name, shares), tile in product(scenarios.items(), [None, 2]):
+for (name, shares), tile, normed in product(scenarios.items(), [None, 2], [False, True]):
     torch.manual_seed(0)
-    network = DistributedDataParallel(torch.nn.Linear(3, 4).double())
+    layer = torch.nn.Linear(3, 4).double()
+    network = DistributedDataParallel(torch.nn.Sequential(layer, BatchNorm(4)) if normed else layer)
     total, before = sum(map(len, shares)), sum(map(len, shares[:rank]))
     inputs = torch.linspace(-1, 1, 3 * total, dtype=torch.float64).reshape(-1, 3).sin().mul(9).cos()
     mine = slice(before, before + len(shares[rank]))
     loss = supcon_loss(network(inputs[mine]), torch.tensor(shares[rank]), temperature=0.1, ignore_index=-1, tile=tile)
     loss.backward()
-    results[name, tile] = (loss.detach(), network.module.weight.grad)
+    results[name, tile, normed] = (loss.detach(), layer.weight.grad)
 torch.save(results, folder / f"{rank}.pt")
 dist.destroy_process_group()

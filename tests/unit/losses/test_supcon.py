@@ -11,6 +11,9 @@ from torch import Tensor
 
 import nnunet_mgcl
 from nnunet_mgcl.losses import supcon, supcon_loss
+from nnunet_mgcl.network.batch_norm import BatchNorm
+
+Ranks = list[dict[tuple[str, int | None, bool], tuple[Tensor, Tensor]]]
 
 
 def embeddings(count: int, width: int = 4) -> Tensor:
@@ -153,8 +156,8 @@ SHARES = {
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, int | None], tuple[Tensor, Tensor]]]:
-    """Per rank, scenario and tile: the loss, and the weights' gradient after DDP's averaging."""
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Ranks:
+    """Per rank, scenario, tile and normalisation: the loss, and the weights' gradient after DDP's averaging."""
     folder = tmp_path_factory.mktemp("ranks")
     torch.save(SHARES, folder / "shares.pt")
     root = Path(nnunet_mgcl.__file__).parents[1]
@@ -171,17 +174,20 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, 
 
 @FORMS
 @pytest.mark.parametrize("name", SHARES)
+@pytest.mark.parametrize("normed", [False, True], ids=["plain", "normalised"])
 def test_two_ranks_equal_one_process_with_the_whole_batch(
-    name: str, tile: int | None, two_ranks: list[dict[tuple[str, int | None], tuple[Tensor, Tensor]]]
+    name: str, tile: int | None, normed: bool, two_ranks: Ranks
 ) -> None:
+    """Also where the embeddings are standardised over the batch before, as in H_s."""
     torch.manual_seed(0)
-    network = torch.nn.Linear(3, 4).double()
+    layer = torch.nn.Linear(3, 4).double()
+    network = torch.nn.Sequential(layer, BatchNorm(4)) if normed else layer
     labels = torch.tensor([label for share in SHARES[name] for label in share])
     inputs = torch.linspace(-1, 1, 3 * len(labels), dtype=torch.float64).reshape(-1, 3).sin().mul(9).cos()
     expected = supcon_loss(network(inputs), labels, temperature=0.1, ignore_index=-1)
     expected.backward()
     for rank in two_ranks:
-        loss, gradient = rank[name, tile]
+        loss, gradient = rank[name, tile, normed]
         torch.testing.assert_close(loss, expected.detach())
-        torch.testing.assert_close(gradient, network.weight.grad)
+        torch.testing.assert_close(gradient, layer.weight.grad)
     assert (expected > 0) == (name != "all ranks have one class")
