@@ -17,7 +17,7 @@ Arms and the length of their supervised phase (`segment`):
 - `pool_masks`: He initialisation with the pool's true masks as well: an upper bound of what a pool can give.
 
 Plateau rule: the labelled cases are cut into two halves. A network trained on one half at a constant learning rate is
-scored on the other every 125 iterations (by the average of its weights, which is less noisy), until the mean Dice of all
+scored on the other every 125 iterations (by the average of its weights, less noisy), until the mean Dice of all
 labelled cases has not risen by 0.005 for 500 iterations. The best number of iterations is that of the final training on
 all labelled cases, with nnU-Net's polynomial schedule. Test cases choose nothing.
 """
