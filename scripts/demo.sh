@@ -21,12 +21,12 @@ step() {
 }
 
 eval "$(mgcl env --shell bash)"
-step mgcl phantom -o "$nnUNet_raw" --cases 200 --unlabelled 80 --test 4 --matrix 64 --slices 12 --seed "${DEMO_SEED:-0}" \
+step mgcl phantom -o "$nnUNet_raw" --cases 200 --unlabelled 60 --test 4 --matrix 64 --slices 8 --seed "${DEMO_SEED:-0}" \
     --preview --overwrite
 step nnUNetv2_plan_and_preprocess -d 501 -c 2d -np 2 -npfp 2
 step mgcl plan -d 501 -c 2d --preset demo
 # A random start may train for as many iterations as take as long as the whole cascade.
-step mgcl plan -d 501 -c 2d --preset demo -o MGCLPlans_demo_long --set segment.iterations=220
+step mgcl plan -d 501 -c 2d --preset demo -o MGCLPlans_demo_long --set segment.iterations=160
 step mgcl prepare -d 501 -c 2d -p MGCLPlans_demo -np 2
 
 # Two trainings side by side, a core each, data loading included.
@@ -47,7 +47,7 @@ step mgcl predict -i "$nnUNet_raw"/Dataset501_Phantom/imagesTs -o "$folder"/pred
 step mgcl summary -d 501 -c 2d -p MGCLPlans_demo -f 0
 step mgcl report -d 501 -c 2d -p MGCLPlans_demo -f 0 -device "$device"
 step mgcl evaluate -d 501 -c 2d -p MGCLPlans_demo_long -tr MGCLTrainerRandomInit -f 0
-step mgcl compare -d 501 -f 0 MGCLTrainer__MGCLPlans_demo__2d MGCLTrainerRandomInit__MGCLPlans_demo_long__2d
+step mgcl compare -d 501 MGCLTrainer__MGCLPlans_demo__2d MGCLTrainerRandomInit__MGCLPlans_demo_long__2d -f 0
 printf '\nPredicted test cases: %s\nTime since stroke:    %s\n' "$folder/prediction" "$folder/prediction/tss.csv"
 printf 'Report:               %s\n' "$nnUNet_results"/Dataset501_Phantom/MGCLTrainer__MGCLPlans_demo__2d/report_folds_0/index.html
 printf 'Learning curves:      %s\n' "$nnUNet_results"/Dataset501_Phantom/MGCLTrainer__MGCLPlans_demo__2d/fold_0/phases/progress.png

@@ -737,7 +737,7 @@ def test_image_without_numbers_stops_the_fit_of_the_lesion_head_with_its_case(wo
 @pytest.mark.parametrize(
     ("phase", "where", "before", "after"),
     [
-        ("seed", "phase seed (DWI), epoch 1", (), (Seed(),)),
+        ("seed", "phase seed_length (DWI), epoch 1", (), (Seed(),)),  # the search of its length comes first
         ("coarse", "phase coarse (DWI), epoch 1", (), (Coarse(),)),
         ("fine", "phase fine (DWI), epoch 1", (Coarse(),), (Fine(),)),
         ("segment", "phase segment, epoch 1", (), ()),

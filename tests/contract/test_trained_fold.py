@@ -62,10 +62,11 @@ def trained(tiny_dataset, plans, masks_json, workspace, monkeypatch):
     monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
     seen = {}
 
-    def spy(context, phase, branch, dataset, module, config) -> None:
+    def spy(context, phase, branch, cases, module, config):
         seen["before", phase, branch.name] = weights(module)
-        train(context, phase, branch, dataset, module, config)
+        warnings = train(context, phase, branch, cases, module, config)
         seen["after", phase, branch.name] = weights(module)
+        return warnings
 
     train = contrast.contrast
     monkeypatch.setattr(contrast, "contrast", spy)
