@@ -26,7 +26,7 @@ step mgcl phantom -o "$nnUNet_raw" --cases 200 --unlabelled 60 --test 4 --matrix
 step nnUNetv2_plan_and_preprocess -d 501 -c 2d -np 2 -npfp 2
 step mgcl plan -d 501 -c 2d --preset demo
 # A random start may train for as many iterations as take as long as the whole cascade.
-step mgcl plan -d 501 -c 2d --preset demo -o MGCLPlans_demo_long --set segment.iterations=160
+step mgcl plan -d 501 -c 2d --preset demo -o MGCLPlans_demo_long --set segment.iterations=140
 step mgcl prepare -d 501 -c 2d -p MGCLPlans_demo -np 2
 
 # Two trainings side by side, a core each, data loading included.
@@ -35,7 +35,7 @@ command -v taskset > /dev/null && [ "$device" = cpu ] && [ "$(nproc)" -ge 2 ] ||
 train() {
     local core=$1
     shift
-    step env nnUNet_n_proc_DA=0 OMP_NUM_THREADS=1 ${cores[@]:+"${cores[@]}" "$core"} nnUNetv2_train 501 2d 0 "$@" -device "$device"
+    step env nnUNet_n_proc_DA=0 ${cores[@]:+"${cores[@]}" "$core"} nnUNetv2_train 501 2d 0 "$@" -device "$device"
 }
 train 1 -tr MGCLTrainerRandomInit -p MGCLPlans_demo_long > "$folder"/random_start.log 2>&1 &
 random_start=$!

@@ -22,7 +22,7 @@ from nnunet_mgcl.data.labelled_cases import preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset, tss_known
 from nnunet_mgcl.data.splits import fold_cases
-from nnunet_mgcl.devices import require_device, require_equal_shares
+from nnunet_mgcl.devices import require_device, require_equal_shares, use_own_cores
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.files import explaining_writes, read_json, remove_leftovers, replacing
@@ -179,6 +179,7 @@ class MGCLTrainer(nnUNetTrainer):
 
     def run_training(self) -> None:
         """nnU-Net's training; a full disk, a missing permission or a full GPU ends it with one message."""
+        use_own_cores(self.device)
         guard = only_run(self.fold_layout.root) if self.local_rank == 0 else nullcontext()
         explained = explaining_out_of_memory(self.memory, "segment", "all branches", self.device)
         with explaining_writes(), guard, explained:
