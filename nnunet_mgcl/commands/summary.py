@@ -38,12 +38,11 @@ def run(args: argparse.Namespace) -> int:
     table.add_column("value", justify="right")
     for target, dice in summary.dice.items():
         table.add_row(f"Dice {target}", "undefined" if dice is None else f"{dice:.3f}")
-    for name, value in (summary.tss or {}).items():
-        if name == "heads":
-            for head, own in value.items():
-                if head != summary.tss["head"] and own["AUROC"] is not None:
-                    table.add_row(f"TSS AUROC, head {head}", f"{own['AUROC']:.3f}")
-            continue
+    tss = summary.tss or {}
+    for head, own in tss.pop("heads", {}).items():
+        if head != tss["head"] and own["AUROC"] is not None:
+            tss[f"AUROC of the head {head}"] = own["AUROC"]
+    for name, value in tss.items():
         if name == "auroc_reason" and value is None:
             continue
         table.add_row(f"TSS {name}", f"{value:.3f}" if isinstance(value, float) else str(value))
