@@ -106,7 +106,7 @@ def test_final_network_may_be_changed_at_will(trained) -> None:
 def test_its_representations_are_shown_before_and_after_each_phase(trained) -> None:
     fold, _ = trained
     section = embeddings_section(fold)
-    for phase, table, samples in (("coarse", section.tables[0], 12), ("fine", section.tables[1], 48)):
+    for phase, table, samples in (("coarse", section.tables[0], 12), ("fine", section.tables[1], 600)):  # at most
         stages = ["before", f"after {phase}", "after segment"]
         assert [row[:2] for row in table.rows] == [(name, stage) for name in ("DWI", "others") for stage in stages]
         assert {row[7] for row in table.rows} == {str(samples)} and {row[9] for row in table.rows} == {"2"}

@@ -25,8 +25,8 @@ PREDICTION = ("-f", 0, "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progre
 TRAINING = ("nnUNetv2_train", 501, "2d", 0, "-tr", "MGCLTrainer", "-p", "MGCLPlans_demo", "-device", "cpu")
 TINY = [
     *(f"{phase}.epochs=1" for phase in ("seed", "self_train", "fine")), "coarse.epochs=2", "coarse.batch_size=8",
-    "segment.epochs=2", "segment.iterations=4", "segment.val_iterations=1", "tss.epochs=2", 'tss.compared=["mrff"]',
-    "configuration.batch_size=4",
+    "segment.epochs=2", "segment.iterations=4", "segment.val_iterations=1", "tss.epochs=2",
+    "tss.head=mrff", 'tss.compared=["lesion"]', "configuration.batch_size=4",
 ]  # fmt: skip
 
 
