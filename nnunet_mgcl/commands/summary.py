@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     table.add_column("value", justify="right")
     for target, dice in summary.dice.items():
         table.add_row(f"Dice {target}", "undefined" if dice is None else f"{dice:.3f}")
-    tss = summary.tss or {}
+    tss = dict(summary.tss or {})
     for head, own in tss.pop("heads", {}).items():
         if head != tss["head"] and own["AUROC"] is not None:
             tss[f"AUROC of the head {head}"] = own["AUROC"]

@@ -141,3 +141,8 @@ class FoldLayout:
     def pseudo_labels(self, round_: int, modality: str) -> Path:
         """The pseudo-labels of one modality after round 1 or 2."""
         return self.phase(f"pseudo_label_{round_}", modality)
+
+
+def folds_of(model: Path) -> list[FoldLayout]:
+    """The folds of a results folder that were begun, by name."""
+    return [FoldLayout(path) for path in sorted(model.glob("fold_*")) if path.is_dir()]

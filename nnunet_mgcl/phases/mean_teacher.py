@@ -57,13 +57,9 @@ class MeanTeacher:
         """The plan's block."""
         return self.context.config.mean_teacher
 
-    def weight(self, progress: float) -> float:
-        """Weight of the pool's loss after a share of the training."""
-        return pool_weight(self.config, progress)
-
     def samples(self, progress: float) -> PoolSamples | None:
         """The next unlabelled samples; None while the teacher has nothing to say yet."""
-        if (weight := self.weight(progress)) == 0:
+        if (weight := pool_weight(self.config, progress)) == 0:
             return None
         images = self._next_images()
         with torch.no_grad(), self.context.autocast():
@@ -120,9 +116,10 @@ class MeanTeacher:
 class LossWithPool(nn.Module):
     """nnU-Net's loss of the labelled samples of a batch plus that of the pool's samples behind them.
 
+    `context` is set once training has begun, `pool` for the step of a batch that has pool samples.
+
     Args:
         supervised: nnU-Net's loss.
-        context: Gives the fold's context, which exists once training has begun.
     """
 
     def __init__(self, supervised: nn.Module) -> None:

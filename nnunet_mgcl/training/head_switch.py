@@ -10,7 +10,7 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
-from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.data.layout import FoldLayout, folds_of
 from nnunet_mgcl.errors import UserError, suggestion
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.files import read_json, replacing, write_json
@@ -44,7 +44,7 @@ def switch_model(model: Path, configuration: str, chosen: str) -> list[str]:
     config = resolved_config(PlansManager(plans).get_configuration(configuration))
     if not config.tss.enabled:
         raise UserError(model, "a model without a TSS head", "one that was trained with tss.csv", "choose another")
-    folds = [FoldLayout(path) for path in sorted(model.glob("fold_*")) if path.is_dir()]
+    folds = folds_of(model)
     for fold in folds:
         _require(fold, config.tss.head, chosen)
     block = plans["configurations"][configuration]["mgcl"]["tss"]

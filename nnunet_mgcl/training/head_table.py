@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.data.layout import folds_of
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.network.tss_heads import KINDS
 from nnunet_mgcl.phases.tss import trained_heads
@@ -15,7 +15,7 @@ from nnunet_mgcl.training.tss_validation import SUMMARY
 
 def head_table(model: Path) -> Table:
     """AUROC of each head on the validation cases of each fold; the checkpoint's head has a star."""
-    folds = [FoldLayout(path) for path in sorted(model.glob("fold_*")) if path.is_dir()]
+    folds = folds_of(model)
     summaries = [read_json(path) if (path := fold.validation / SUMMARY).is_file() else {} for fold in folds]
     table = Table(
         title="AUROC on validation cases, * the checkpoints' head",

@@ -48,11 +48,8 @@ class MGCLTrainerMeanTeacher(MGCLTrainer):
 
     def _require_pool(self) -> None:
         assert self.context is not None
-        name, without = (
-            type(self).__name__,
-            [b.name for b in self.context.branches if not self.context.pool.get(b.name)],
-        )
-        if without:
+        name = type(self).__name__
+        if without := [branch.name for branch in self.context.branches if not self.context.pool.get(branch.name)]:
             raise UserError(
                 f"{name}: the pool", f"no unlabelled case of {', '.join(without)}", "some of every modality",
                 "add scans to imagesUn, or train MGCLTrainer",

@@ -50,7 +50,10 @@ def test_samples_join_every_branchs_own_pool(context, monkeypatch) -> None:
 
 def test_joint_loss_is_that_of_the_labelled_plus_that_of_the_pool(context) -> None:
     output = torch.randn(5, 4, 8, 8, requires_grad=True)
-    supervised = lambda own, target: (own[0] * target).sum() if isinstance(own, list) else own.sum()  # noqa: E731
+
+    def supervised(own, target):
+        return (own[0] * target).sum() if isinstance(own, list) else own.sum()
+
     loss = LossWithPool(LossFunction(supervised))
     loss.context = context
     assert loss(output, None) == output.sum()
