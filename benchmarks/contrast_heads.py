@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from label_efficiency import WEIGHT_DECAY, Draw, Study, batches, commit, new_network
+from label_efficiency import WEIGHT_DECAY, Draw, Study, batches, commit, contrast_step, new_network
 
 from nnunet_mgcl.config import CoarseConfig
-from nnunet_mgcl.losses import IGNORE_INDEX, contrast_chance, supcon_loss
+from nnunet_mgcl.losses import contrast_chance
 from nnunet_mgcl.phases.coarse import CoarseModel
 from nnunet_mgcl.phases.neighbours import neighbour_accuracy
 
@@ -57,13 +57,9 @@ def run(draw: Draw, pooling: str, rate: float) -> dict:
     scores, losses = [judge(model, draw)], []
     for _ in range(STEPS // LOOKED_AT):
         above = []
-        for images, masks in itertools.islice(stream, LOOKED_AT):
-            embeddings, labels = model(images, masks)
-            loss = supcon_loss(embeddings, labels, temperature=0.1, ignore_index=IGNORE_INDEX)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            above.append(float(loss.detach()) - contrast_chance(labels.unique(return_counts=True)[1].tolist()))
+        for batch in itertools.islice(stream, LOOKED_AT):
+            loss, labels = contrast_step(model, optimiser, batch)
+            above.append(loss - contrast_chance(labels.unique(return_counts=True)[1].tolist()))
         losses.append(round(float(np.mean(above)), 3))
         scores.append(judge(model, draw))
     return {"loss": losses, "kNN": scores}

@@ -448,15 +448,20 @@ def minimise(model: nn.Module, stream: Iterator[Samples], steps: int) -> dict:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     losses = []
     model.train()
-    for images, masks in itertools.islice(stream, steps):
-        embeddings, labels = model(images, masks)
-        loss = supcon_loss(embeddings, labels, temperature=0.1, ignore_index=IGNORE_INDEX)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+    for batch in itertools.islice(stream, steps):
+        losses.append(contrast_step(model, optimiser, batch)[0])
         schedule.step()
-        losses.append(float(loss.detach()))
     return {"first 20": float(np.mean(losses[:20])), "last 20": float(np.mean(losses[-20:]))}
+
+
+def contrast_step(model: nn.Module, optimiser: torch.optim.Optimizer, batch: Samples) -> tuple[float, Tensor]:
+    """One step of the supervised contrastive loss; returns it with the samples' labels."""
+    embeddings, labels = model(*batch)
+    loss = supcon_loss(embeddings, labels, temperature=0.1, ignore_index=IGNORE_INDEX)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return float(loss.detach()), labels
 
 
 RUNS = {
