@@ -10,10 +10,12 @@ not computed again, so that several processes can share the draws.
 Arms and the length of their supervised phase (`segment`):
 
 - `random`: He initialisation; length by the plateau rule.
-- `mgcl`: the paper's cascade; `segment` of the length of `random` (`equal-finetuning`). Its first network (`seed`) is
-  `random`'s.
+- `mgcl`: the cascade of `MGCLTrainer`; `segment` of the length of `random` (`equal-finetuning`). Its first network
+  (`seed`) is `random`'s.
+- `mgcl_cold`: the same with `warm_start=false`: every phase from He initialisation, as the paper is read.
 - `mean_teacher`: `MGCLTrainerMeanTeacher`'s recipe; length by the plateau rule.
 - `random_long`: as many supervised steps as the mean teacher's training and search took core-seconds (`equal-total`).
+- `mgcl_masks`: `mgcl` with the pool's true masks in `coarse` and `fine`: an upper bound of its contrast.
 - `pool_masks`: He initialisation with the pool's true masks as well: an upper bound of what a pool can give.
 
 Plateau rule: the labelled cases are cut into two halves. A network trained on one half at a constant learning rate is
@@ -35,7 +37,7 @@ import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -64,19 +66,23 @@ from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.strong_views import cut_mix, perturb
 from nnunet_mgcl.plans import resolve_block
 
-ARMS = ("random", "mgcl", "mean_teacher", "random_long", "pool_masks")
+ARMS = ("random", "mgcl", "mgcl_cold", "mgcl_masks", "mean_teacher", "random_long", "pool_masks")
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 8, 3e-3, 1e-5
 SCORED_EVERY, PATIENCE, RISE, LONGEST = 125, 500, 0.005, 2000
 CACHED = {"labelled": 6400, "pool": 8000}
 """Augmented samples, made once a draw; a training draws its batches from them."""
 CONTRAST = {"self_train": 500, "coarse": 400, "fine": 300}
 """Iterations of the cascade's phases."""
+WARM_CONTRAST_RATE = 1e-3
+"""Learning rate of `coarse` and `fine` where they go on with trained weights."""
 FEWEST = 2
 """Labelled cases of a draw that show a lesion, one for each half of the plateau rule."""
 TEACHER, TEACHER_STEPS = MeanTeacherConfig(), 1500
 """The mean teacher's weights, and the number of steps that its `start` and `ramp` are shares of."""
 WARM_UP = round(TEACHER_STEPS * (TEACHER.start + TEACHER.ramp))
 """Steps until the pool has its whole weight: the plateau rule looks at what comes after."""
+DEVICE = torch.device("cpu")
+"""Of networks and samples."""
 Samples = tuple[Tensor, Tensor]
 
 
@@ -88,11 +94,20 @@ def main() -> None:
     parser.add_argument("--modalities", nargs="+", help="branches (default: all)")
     parser.add_argument("--labels", type=int, default=5, help="labelled cases a draw")
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2, 3])
-    parser.add_argument("--arms", nargs="+", default=list(ARMS[:3]), choices=ARMS)
-    parser.add_argument("--sizes", type=int, nargs=3, default=[100, 200, 100], metavar=("DRAWN_FROM", "POOL", "TEST"))
+    parser.add_argument("--arms", nargs="+", default=["random", "mgcl", "mean_teacher"], choices=ARMS)
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs=3,
+        default=[100, 200, 100],
+        metavar=("DRAWN_FROM", "POOL", "TEST"),
+        help="numbers of cases; a pool of 0: what was not drawn",
+    )
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", type=torch.device, default=DEVICE)
     parser.add_argument("--report", action="store_true", help="only print the tables of what is there")
     args = parser.parse_args()
+    globals()["DEVICE"] = args.device
     torch.set_num_threads(1)
     if args.report:
         from label_efficiency_report import report
@@ -146,6 +161,11 @@ class Draw:
             if sum(size > 0 for size in sizes.values()) >= FEWEST:
                 return sorted(sizes, key=sizes.__getitem__)
 
+    @property
+    def pool(self) -> list[str]:
+        """The study's pool; where it has none, what was not drawn."""
+        return self.study.pool or [case for case in self.study.drawn_from if case not in self.labelled]
+
     @cached_property
     def test(self) -> tuple[list[Tensor], list[Tensor]]:
         """Images and masks of the test cases."""
@@ -159,7 +179,7 @@ class Draw:
     @cached_property
     def pool_samples(self) -> Samples:
         """Augmented samples of the pool with their true masks, which only upper bounds read."""
-        return self.samples(self.dataset(self.study.pool, located=False), CACHED["pool"], "pool")
+        return self.samples(self.dataset(self.pool, located=False), CACHED["pool"], "pool")
 
     def dataset(self, cases: list[str], located: bool = True) -> ModalityDataset:
         """The branch's channels and masks; without locations nothing steers the loader to a lesion."""
@@ -184,7 +204,8 @@ class Draw:
             transforms=transforms,
         )  # fmt: skip
         batches = [loader.generate_train_batch() for _ in range(math.ceil(count / BATCH))]
-        return torch.cat([b["data"].half() for b in batches]), torch.cat([b["target"].to(torch.int8) for b in batches])
+        images = torch.cat([batch["data"].half() for batch in batches])
+        return images.to(DEVICE), torch.cat([batch["target"].to(torch.int8) for batch in batches]).to(DEVICE)
 
     def volumes(self, cases: list[str]) -> tuple[list[Tensor], list[Tensor]]:
         """Whole cases as slices `(Z, C, X, Y)` and `(Z, 1, X, Y)`, padded to what the network can halve."""
@@ -194,8 +215,10 @@ class Draw:
             image, mask, *_ = dataset.load_case(case)
             pads = [int(-side % stride) for side, stride in zip(image.shape[2:], strides, strict=True)]
             margins = [(0, 0), (0, 0), *((pad // 2, pad - pad // 2) for pad in pads)]
-            images.append(torch.from_numpy(np.pad(np.array(image[:], np.float32), margins)).transpose(0, 1))
-            masks.append(torch.from_numpy(np.pad(np.array(mask[:], np.int8), margins)).transpose(0, 1).clamp(min=0))
+            for kept, own, kind in ((images, image, np.float32), (masks, mask, np.int8)):
+                volume = torch.from_numpy(np.pad(np.array(own[:], kind), margins)).transpose(0, 1)
+                kept.append(volume.to(DEVICE))
+            masks[-1].clamp_(min=0)
         return images, masks
 
 
@@ -226,6 +249,7 @@ def batches(samples: Samples, seed: int, size: int = BATCH) -> Iterator[Samples]
     while True:
         for chosen in torch.randperm(len(images), generator=generator).split(size):
             if len(chosen) == size:
+                chosen = chosen.to(images.device)
                 yield images[chosen].float(), masks[chosen].long()
 
 
@@ -348,7 +372,7 @@ def _stands_still(curve: list[float]) -> bool:
 def new_network(draw: Draw, purpose: str) -> UNet:
     """A He-initialised U-Net."""
     reseed(draw.seed, draw.branch.name, purpose, "initialisation")
-    return draw.branch.build_unet()
+    return draw.branch.build_unet().to(DEVICE)
 
 
 def run_random(draw: Draw, earlier: dict[str, dict]) -> tuple[UNet, dict]:
@@ -388,27 +412,27 @@ def run_pool_masks(draw: Draw, earlier: dict[str, dict]) -> tuple[UNet, dict]:
     return train(trainee, steps), {"steps": steps}
 
 
-def run_mgcl(draw: Draw, earlier: dict[str, dict]) -> tuple[UNet, dict]:
+def run_mgcl(draw: Draw, earlier: dict[str, dict], warm: bool = True, masks: bool = False) -> tuple[UNet, dict]:
     """The cascade: pseudo-labels, self-training, pseudo-labels, contrast, `segment`."""
     steps = earlier["random"]["steps"]
-    teacher = draw.branch.build_unet()
-    teacher.load_state_dict(torch.load(earlier["random"]["network"], weights_only=True))
+    teacher = draw.branch.build_unet().to(DEVICE)
+    teacher.load_state_dict(torch.load(earlier["random"]["network"], map_location=DEVICE, weights_only=True))
     pool = pseudo_labelled(draw, teacher, "pseudo_label_1")
-    student = new_network(draw, "self_train")
-    images, masks = (torch.cat(both) for both in zip(draw.labelled_samples, pool, strict=True))
-    student = train(Trainee(student, batches((images, masks), draw.seed)), CONTRAST["self_train"])
-    pool = pseudo_labelled(draw, student, "pseudo_label_2")
+    student = continued(draw, "self_train", teacher if warm else None)
+    images, labels = (torch.cat(both) for both in zip(draw.labelled_samples, pool, strict=True))
+    student = train(Trainee(student, batches((images, labels), draw.seed)), CONTRAST["self_train"])
+    pool = draw.pool_samples if masks else pseudo_labelled(draw, student, "pseudo_label_2")
     found = {"lesion share of pool samples": float((pool[1].flatten(1) > 0).any(1).float().mean())}
-    network = contrast(draw, pool, found)
+    network = contrast(draw, pool, student if warm else None, found)
     trainee = Trainee(network, batches(draw.labelled_samples, draw.seed))
     return train(trainee, steps), {"steps": steps, **found}
 
 
 def pseudo_labelled(draw: Draw, network: UNet, purpose: str) -> Samples:
     """Augmented samples of the pool with a network's masks."""
-    dataset = draw.dataset(draw.study.pool, located=False)
-    images, _ = draw.volumes(draw.study.pool)
-    masks = dict(zip(dataset.identifiers, segment(network.eval(), images), strict=True))
+    dataset = draw.dataset(draw.pool, located=False)
+    images, _ = draw.volumes(draw.pool)
+    masks = {case: mask.cpu() for case, mask in zip(dataset.identifiers, segment(network, images), strict=True)}
     return draw.samples(_Masked(dataset, masks), CACHED["labelled"] // 2, purpose)
 
 
@@ -426,25 +450,37 @@ class _Masked(_Unlocated):
         return image, self.masks[identifier].numpy()[None], previous, properties | {"class_locations": locations}
 
 
-def contrast(draw: Draw, pool: Samples, found: dict) -> UNet:
+def continued(draw: Draw, purpose: str, earlier: UNet | None) -> UNet:
+    """A network with the weights of an earlier one, if there is any."""
+    network = new_network(draw, purpose)
+    if earlier is not None:
+        network.load_state_dict(earlier.state_dict())
+    return network
+
+
+def contrast(draw: Draw, pool: Samples, start: UNet | None, found: dict) -> UNet:
     """`coarse`, then `fine`; the samples' labels come from the masks."""
-    network = new_network(draw, "coarse")
+    network = continued(draw, "coarse", start)
     coarse = CoarseConfig()
-    found["coarse"] = minimise(CoarseModel(network, coarse, None), batches(pool, draw.seed, 24), CONTRAST["coarse"])
-    pretrained = new_network(draw, "fine")
+    rate = LEARNING_RATE if start is None else WARM_CONTRAST_RATE
+    model: nn.Module = CoarseModel(network, coarse, None)
+    found["coarse"] = minimise(model, batches(pool, draw.seed, 24), CONTRAST["coarse"], rate)
+    pretrained = continued(draw, "fine", start)
     load_encoder(pretrained, encoder_state(network))
     fine = FineConfig(patch_size=4)
-    found["fine"] = minimise(FineModel(pretrained, fine, None), batches(pool, draw.seed, 6), CONTRAST["fine"])
-    network = new_network(draw, "random")
+    model = FineModel(pretrained, fine, None)
+    found["fine"] = minimise(model, batches(pool, draw.seed, 6), CONTRAST["fine"], rate)
+    network = continued(draw, "random", start)
     load_encoder(network, encoder_state(pretrained))
     load_decoder(network, decoder_state(pretrained))
     return network.requires_grad_(True)
 
 
-def minimise(model: nn.Module, stream: Iterator[Samples], steps: int) -> dict:
+def minimise(model: nn.Module, stream: Iterator[Samples], steps: int, rate: float) -> dict:
     """Trains by contrast with a cosine schedule; returns the first and the last loss."""
+    model.to(DEVICE)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.Adam(parameters, rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     losses = []
     model.train()
@@ -467,6 +503,8 @@ def contrast_step(model: nn.Module, optimiser: torch.optim.Optimizer, batch: Sam
 RUNS = {
     "random": run_random,
     "mgcl": run_mgcl,
+    "mgcl_cold": partial(run_mgcl, warm=False),
+    "mgcl_masks": partial(run_mgcl, masks=True),
     "mean_teacher": run_mean_teacher,
     "random_long": run_random_long,
     "pool_masks": run_pool_masks,

@@ -27,7 +27,7 @@ def report(out: Path) -> None:
         own = {key[1]: results[key] for key in results if (key[0], key[2]) == (dataset, labels)}
         print(f"\n### {dataset}, {labels} labelled cases\n")
         print(scores_table(own))
-        for arm in ("mean_teacher", "mgcl", "random_long"):
+        for arm in ("mean_teacher", "mgcl", "mgcl_cold", "random_long"):
             print(difference_line(own, arm, "random"))
     draw(results, out / "label_efficiency.svg")
 

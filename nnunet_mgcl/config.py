@@ -168,6 +168,11 @@ class MGCLConfig(_Block):
     lesion_labels: dict[str, list[int]] | None = Field(
         None, description="labels that are lesion for each branch; null: dataset.json's, else every label for all"
     )
+    warm_start: Annotated[bool, Older(False)] = Field(
+        True,
+        description="self_train goes on with seed's network, and coarse, fine and segment with self_train's; false: "
+        "each from He initialisation, as the paper is read",
+    )
     seed: SeedConfig = SeedConfig()
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     self_train: SelfTrainConfig = SelfTrainConfig()

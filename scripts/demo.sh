@@ -29,13 +29,14 @@ step mgcl plan -d 501 -c 2d --preset demo
 step mgcl plan -d 501 -c 2d --preset demo -o MGCLPlans_demo_long --set segment.iterations=400
 step mgcl prepare -d 501 -c 2d -p MGCLPlans_demo -np 2
 
-# Two trainings side by side, a core each, data loading included.
-cores=(taskset -c)
+# Two trainings side by side; on a CPU a core each, data loading included.
+cores=(taskset -c) workers=0
 command -v taskset > /dev/null && [ "$device" = cpu ] && [ "$(nproc)" -ge 2 ] || cores=()
+[ "$device" = cpu ] || workers=$nnUNet_n_proc_DA
 train() {
     local core=$1
     shift
-    step env nnUNet_n_proc_DA=0 ${cores[@]:+"${cores[@]}" "$core"} nnUNetv2_train 501 2d 0 "$@" -device "$device"
+    step env nnUNet_n_proc_DA=$workers ${cores[@]:+"${cores[@]}" "$core"} nnUNetv2_train 501 2d 0 "$@" -device "$device"
 }
 train 1 -tr MGCLTrainerRandomInit -p MGCLPlans_demo_long > "$folder"/random_start.log 2>&1 &
 random_start=$!

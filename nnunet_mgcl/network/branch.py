@@ -59,6 +59,18 @@ def decoder_state(unet: UNet) -> StateDict:
     }
 
 
+def load_unet(unet: UNet, state: StateDict) -> None:
+    """Loads a whole U-Net, segmentation layers included.
+
+    One of two classes, background and lesion, also fits a U-Net with one output: sigmoid(z_1 - z_0) is the softmax.
+    """
+    kept, own = dict(state), unet.state_dict()
+    for key in [key for key in state if ".seg_layers." in key]:
+        if len(own[key]) == 1 and len(state[key]) == 2:
+            kept[key] = state[key][1:] - state[key][:1]
+    unet.load_state_dict(kept)
+
+
 def load_encoder(unet: UNet, state: StateDict) -> None:
     """Loads what `encoder_state` returned; every key must match."""
     unet.encoder.load_state_dict(state)

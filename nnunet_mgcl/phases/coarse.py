@@ -12,10 +12,11 @@ from nnunet_mgcl.network.branch import StateDict, UNet, encoder_state
 from nnunet_mgcl.network.projection import SliceProjection
 from nnunet_mgcl.phases.context import Branch, PhaseContext
 from nnunet_mgcl.phases.contrast import ContrastPhase
+from nnunet_mgcl.phases.warm_start import continue_from
 
 
 class Coarse(ContrastPhase):
-    """Trains each branch's encoder from He initialisation with the projection head H_s."""
+    """Trains each branch's encoder with the projection head H_s."""
 
     name, part = "coarse", "encoder"
 
@@ -24,8 +25,10 @@ class Coarse(ContrastPhase):
         return context.config.coarse
 
     def start(self, context: PhaseContext, branch: Branch) -> UNet:
-        """A new U-Net."""
-        return branch.build_unet()
+        """`self_train`'s U-Net, or a new one."""
+        unet = branch.build_unet()
+        continue_from("self_train", unet, branch.name, context)
+        return unet
 
     def labels_of(self, context: PhaseContext, branch: Branch, slices: Tensor) -> Tensor:
         """Labels of the slices, or in 3d of about the slabs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -74,7 +75,10 @@ class ContrastPhase:
                 found.append(fallback_warning(context, self.name, branch.name, cases.unusable, cases.described()))
                 context.warnings.replace(self.name, branch.name, found)  # before hours of training
             model = self.model(context, branch, unet)
-            found += contrast(context, self.name, branch, cases, model, self.config(context))
+            found += contrast(
+                context, self.name, branch, cases, model, self.config(context),
+                untrained=lambda: self.model(context, branch, branch.build_unet()),
+            )  # fmt: skip
         context.warnings.replace(self.name, branch.name, found)
         finish_branch(context, self.name, branch.name, self.result(unet))
 
@@ -86,8 +90,11 @@ def contrast(
     cases: ContrastCases,
     module: nn.Module,
     config: CoarseConfig | FineConfig,
+    untrained: Callable[[], nn.Module],
 ) -> list[TrainingWarning]:
     """Trains `module`, which takes a batch to embeddings and labels, by supervised contrast.
+
+    `untrained` makes it anew from He initialisation.
 
     Returns:
         A warning, where that has come to nothing.
@@ -97,7 +104,7 @@ def contrast(
     left_out = labelled_dataset(context, branch, cases.left_out) if cases.left_out else None
     if left_out is None:
         context.log(f"{phase} {branch.name}: no training case can be left out of its batches, so there is no kNN")
-    watch = ContrastWatch(context, phase, branch, config.epochs, config.temperature, left_out)
+    watch = ContrastWatch(context, phase, branch, config.epochs, config.temperature, left_out, untrained)
     curve = train(
         context,
         Job(

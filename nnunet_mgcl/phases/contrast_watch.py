@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite, nan
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from nnunet_mgcl.data.modality_dataset import ModalityDataset
@@ -22,7 +23,7 @@ from nnunet_mgcl.phases.warning_signs import Outcome
 MOST_SAMPLES = 600
 """That are compared each time."""
 TIMES = 5
-"""How often, besides the untrained network."""
+"""How often, besides the start."""
 
 
 class ContrastWatch(Observer):
@@ -35,6 +36,7 @@ class ContrastWatch(Observer):
         epochs: Of the phase.
         temperature: tau.
         left_out: Labelled training cases that are in no batch; None where none could be spared.
+        untrained: Makes what the phase trains from He initialisation alone, to compare with.
     """
 
     def __init__(
@@ -45,10 +47,11 @@ class ContrastWatch(Observer):
         epochs: int,
         temperature: float,
         left_out: ModalityDataset | None,
+        untrained: Callable[[], nn.Module],
     ) -> None:
         super().__init__()
         self.context, self.name, self.branch, self.temperature = context, (phase, branch.name), branch, temperature
-        self.left_out = left_out
+        self.left_out, self.new = left_out, untrained
         self.due = {round(epochs * time / TIMES) for time in range(TIMES + 1)}
         self.notes: dict[str, Any] = {"chance": [], "floor": [], "epochs": [], "knn": []}
         self._batches: list[tuple[float, float]] = []
@@ -58,8 +61,20 @@ class ContrastWatch(Observer):
         self._batches.append((contrast_chance(counts), contrast_floor(counts, self.temperature)))
 
     def before(self, module: nn.Module) -> None:
-        """Measures kNN of the untrained network."""
+        """Measures kNN of an untrained network, and of the one that the phase starts from."""
+        with torch.random.fork_rng(devices=[]):  # looking changes nothing of the training
+            new = self.new().to(self.context.device)
+        if (found := self._knn(new)) is None:
+            return
+        knn, samples, lesions = found
+        self.notes["untrained"] = knn
         self._look(module, 0)
+        phase, branch = self.name
+        assert self.left_out is not None
+        self.context.log(
+            f"{phase} {branch}: kNN of {samples} samples ({lesions} with lesion) of {len(self.left_out.identifiers)} "
+            f"training cases left out of its batches; untrained {knn:.2f}, at its start {self.notes['knn'][0]:.2f}"
+        )
 
     def after_epoch(self, module: nn.Module, curve: list[float]) -> None:
         """Bounds of the epoch's mean loss and, every few epochs, kNN."""
@@ -73,7 +88,7 @@ class ContrastWatch(Observer):
     def outcome(self, curve: list[float]) -> Outcome:
         """Where the phase stands."""
         knn = self.notes["knn"]
-        neighbours = (knn[0], knn[-1]) if self.untrained is not None and len(knn) > 1 else None
+        neighbours = (knn[0], knn[-1]) if self.notes["epochs"][:1] == [0] and len(knn) > 1 else None
         chance, floor = ((self.notes[key] or [nan])[-1] for key in ("chance", "floor"))  # none of an older version
         return Outcome(curve[-1], chance, floor, neighbours)
 
@@ -106,12 +121,20 @@ class ContrastWatch(Observer):
     @property
     def untrained(self) -> float | None:
         """The untrained network's kNN, where it is known."""
-        return self.notes["knn"][0] if self.notes["epochs"][:1] == [0] else None
+        return self.notes.get("untrained")
 
     def _look(self, module: nn.Module, epoch: int) -> None:
-        """The first process alone looks; nothing here waits for the others."""
-        if self.left_out is None or epoch not in self.due or not self.context.is_first_rank:
-            return
+        if epoch in self.due and (found := self._knn(module)) is not None:
+            self.notes["epochs"].append(epoch)
+            self.notes["knn"].append(found[0])
+
+    def _knn(self, module: nn.Module) -> tuple[float, int, int] | None:
+        """Balanced accuracy, and the numbers of samples and of those with lesion; None where there is none.
+
+        The first process alone looks; nothing here waits for the others.
+        """
+        if self.left_out is None or not self.context.is_first_rank:
+            return None
         context, dataset = self.context, self.left_out
         chosen = spread_slices(dataset, context.is_3d, MOST_VOLUMES if context.is_3d else MOST_SLICES)
         batches = centre_samples(dataset, chosen, self.branch.configuration.patch_size)
@@ -119,15 +142,9 @@ class ContrastWatch(Observer):
         samples = represent({"now": module.eval()}, batches, context.device, MOST_SAMPLES, context.config.random_seed)
         module.train(training)
         patients = np.array([patient_of(context, case) for case in samples.cases])
-        phase, branch = self.name
         if reason := why_undefined(samples.lesion, patients):
-            context.log(f"{phase} {branch}: no kNN accuracy of the training cases left out, {reason}")
+            context.log(f"{self.name[0]} {self.name[1]}: no kNN accuracy of the training cases left out, {reason}")
             self.left_out = None
-            return
-        self.notes["epochs"].append(epoch)
-        self.notes["knn"].append(balanced_accuracy(samples.representations["now"], samples.lesion, patients))
-        if epoch == 0:
-            context.log(
-                f"{phase} {branch}: kNN of {len(patients)} samples ({samples.lesion.sum()} with lesion) of "
-                f"{len(dataset.identifiers)} training cases left out of its batches; untrained {self.untrained:.2f}"
-            )
+            return None
+        knn = balanced_accuracy(samples.representations["now"], samples.lesion, patients)
+        return knn, len(patients), int(samples.lesion.sum())

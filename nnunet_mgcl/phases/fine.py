@@ -11,10 +11,11 @@ from nnunet_mgcl.network.branch import StateDict, UNet, decoder_state, load_enco
 from nnunet_mgcl.network.projection import PatchProjection
 from nnunet_mgcl.phases.context import Branch, PhaseContext
 from nnunet_mgcl.phases.contrast import ContrastPhase
+from nnunet_mgcl.phases.warm_start import continue_from
 
 
 class Fine(ContrastPhase):
-    """Trains each branch's He-initialised decoder on `coarse`'s frozen encoder with the projection head H_p."""
+    """Trains each branch's decoder on `coarse`'s frozen encoder with the projection head H_p."""
 
     name, part = "fine", "decoder"
 
@@ -23,8 +24,9 @@ class Fine(ContrastPhase):
         return context.config.fine
 
     def start(self, context: PhaseContext, branch: Branch) -> UNet:
-        """A new U-Net with `coarse`'s encoder."""
+        """`self_train`'s U-Net, or a new one, with `coarse`'s encoder."""
         unet = branch.build_unet()
+        continue_from("self_train", unet, branch.name, context)
         weights = context.fold_layout.phase("coarse", branch.name) / "network.pth"
         load_encoder(unet, torch.load(weights, map_location="cpu", weights_only=True))
         return unet

@@ -8,10 +8,13 @@ import torch
 
 from nnunet_mgcl.network.branch import StateDict, load_decoder, load_encoder
 from nnunet_mgcl.phases.context import PhaseContext
+from nnunet_mgcl.phases.warm_start import continue_from
 
 
 class Segment:
-    """Hands `coarse`'s encoders and `fine`'s decoders to the network; segmentation layers stay new.
+    """Hands `coarse`'s encoders and `fine`'s decoders to the network.
+
+    Segmentation layers are `self_train`'s where `warm_start` has it so, else new.
 
     The training itself is nnU-Net's `run_training`, with its loaders, augmentation, deep supervision and
     validation; see `training/mgcl_trainer.py`.
@@ -23,7 +26,7 @@ class Segment:
         """Loads what the earlier phases left, bit for bit."""
         forget_head(context)
         for branch, unet in zip(context.branches, context.network.branches, strict=True):
-            started_from = []
+            started_from = ["self_train"] if continue_from("self_train", unet, branch.name, context) else []
             for phase, load in (("coarse", load_encoder), ("fine", load_decoder)):
                 if context.state.is_done(phase, branch.name):
                     load(unet, self._weights(context, phase, branch.name))

@@ -17,6 +17,7 @@ from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.supervised_loss import supervised_loss, supervised_step
 from nnunet_mgcl.phases.teacher_length import teacher_length
 from nnunet_mgcl.phases.training_loop import Job, train
+from nnunet_mgcl.phases.warm_start import continue_from
 from nnunet_mgcl.phases.warning_signs import confidence_warning
 
 
@@ -36,7 +37,7 @@ class Seed:
 
 
 class SelfTrain:
-    """Retrains from scratch on labelled cases and confident pseudo-labels (one iteration, section 4.2)."""
+    """Trains on, or anew, on labelled cases and confident pseudo-labels (one iteration, section 4.2)."""
 
     name = "self_train"
 
@@ -63,9 +64,11 @@ def branches_with_pool(context: PhaseContext, phase: str) -> list[Branch]:
 def train_unet(
     context: PhaseContext, phase: str, branch: Branch, dataset: ModalityDataset, config: SupervisedConfig
 ) -> None:
-    """Trains one branch's U-Net from He initialisation and leaves `network.pth`."""
+    """Trains one branch's U-Net, from `seed`'s if that may be, and leaves `network.pth`."""
     reseed(context.config.random_seed, context.fold, phase, branch.name, "initialisation")
     unet = branch.build_unet()
+    if phase != Seed.name:
+        continue_from(Seed.name, unet, branch.name, context)
     batch_size = config.batch_size or branch.configuration.batch_size
     loss = supervised_loss(context, branch)
     train(

@@ -76,7 +76,7 @@ def _encoders(fold: TrainedFold) -> list[dict[str, nn.Module]]:
     """Each branch's encoders: as initialised, as `coarse` left it where that ran, and as `segment` left it."""
     result = []
     for branch, trained in zip(fold.branches, fold.network.branches, strict=True):
-        encoders = {RANDOM: fold.initial(branch, "coarse").encoder}
+        encoders = {RANDOM: fold.untrained(branch).encoder}
         if fold.why_not(branch, "coarse") is None:
             encoders[COARSE] = fold.pretrained(branch, "coarse").encoder
         result.append(encoders | {TRAINED: trained.encoder})

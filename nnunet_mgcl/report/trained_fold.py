@@ -26,6 +26,7 @@ from nnunet_mgcl.phases.branches import build_branches
 from nnunet_mgcl.phases.context import Branch
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.state import PhaseState
+from nnunet_mgcl.phases.warm_start import continue_from
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,13 @@ class TrainedFold:
             labelled_sources(self.images, self.cases, branch.channels, branch.lesion_labels, ignore_label)
         )
 
+    def untrained(self, branch: Branch) -> UNet:
+        """The branch's U-Net as `coarse` initialises it: the seed makes the same weights again."""
+        reseed(self.config.random_seed, self.fold, "coarse", branch.name, "initialisation")
+        return branch.build_unet().to(self.device).eval()
+
     def initial(self, branch: Branch, phase: str) -> UNet:
-        """The branch's U-Net as it was initialised for a phase: the seed makes the same weights again.
+        """The branch's U-Net as a phase begins with it.
 
         Args:
             branch: The branch.
@@ -83,6 +89,7 @@ class TrainedFold:
         """
         reseed(self.config.random_seed, self.fold, phase, branch.name, "initialisation")
         unet = branch.build_unet()
+        continue_from("self_train", unet, branch.name, self)
         if phase == "fine":
             load_encoder(unet, self._weights("coarse", branch))
         return unet.to(self.device).eval()
@@ -100,12 +107,12 @@ class TrainedFold:
 
     def why_not(self, branch: Branch, phase: str) -> str | None:
         """Why there is no before and after of a phase, in words; None where there is."""
-        if not self.layout.phase(phase).is_dir():
+        if not self.fold_layout.phase(phase).is_dir():
             return f"{phase}: this trainer does not run it, or phases/{phase} was removed"
         needed = ("coarse", "fine") if phase == "fine" else ("coarse",)  # fine goes on with coarse's encoder
         if any(not self._path(part, branch).is_file() for part in needed):
             return f"{branch.name}: the weights of {' and '.join(needed)} are no longer all in phases/"
-        if PhaseState(self.layout.state, writes=False).is_skipped(phase, branch.name):
+        if self.state.is_skipped(phase, branch.name):
             return f"{branch.name}: {phase} was skipped, its cases held a single class; nothing was trained"
         return None
 
@@ -116,14 +123,19 @@ class TrainedFold:
         with redirect_stdout(io.StringIO()):  # nnU-Net tells where it looked for the trainer
             predictor.initialize_from_trained_model_folder(str(self.run.model), [self.fold])
         network: Any = unwrap(predictor.network)  # nnU-Net compiles it where nnUNet_compile says so
-        _require_numbers(self.layout.root / "checkpoint_final.pth", predictor.list_of_parameters[0])
+        _require_numbers(self.fold_layout.root / "checkpoint_final.pth", predictor.list_of_parameters[0])
         network.load_state_dict(predictor.list_of_parameters[0])
         return network.to(self.device).eval()
 
     @property
-    def layout(self) -> FoldLayout:
+    def fold_layout(self) -> FoldLayout:
         """The fold's folders."""
         return FoldLayout(self.run.model / f"fold_{self.fold}")
+
+    @property
+    def state(self) -> PhaseState:
+        """Which phases are done."""
+        return PhaseState(self.fold_layout.state, writes=False)
 
     def _weights(self, phase: str, branch: Branch) -> dict[str, torch.Tensor]:
         weights = torch.load(self._path(phase, branch), map_location="cpu", weights_only=True)
@@ -131,7 +143,7 @@ class TrainedFold:
         return weights
 
     def _path(self, phase: str, branch: Branch) -> Path:
-        return self.layout.phase(phase, branch.name) / "network.pth"
+        return self.fold_layout.phase(phase, branch.name) / "network.pth"
 
 
 def _require_numbers(path: Path, weights: Mapping[str, torch.Tensor]) -> None:

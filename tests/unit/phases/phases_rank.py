@@ -224,7 +224,7 @@ def one_class_a_rank(record: Record) -> None:
     context = context_maker(record, FOLDER / "classes")()
     torch.manual_seed(RANK)
     batch = {"data": torch.randn(4, 3), "target": torch.full((4,), RANK)}
-    watch = contrast.ContrastWatch(context, "fine", context.branches[0], 4, 0.1, None)
+    watch = contrast.ContrastWatch(context, "fine", context.branches[0], 4, 0.1, None, torch.nn.Identity)
     train_toy(context, Embedding(3, 5), partial(contrast._step, context, 0.1, watch), **batch)
     record.now["batches"] = watch._batches
 

@@ -133,7 +133,7 @@ class TestStep:
     def run(self, context, *labels):
         embeddings = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))[: len(labels)].requires_grad_()
         batch = {"data": embeddings, "target": torch.tensor(labels)}
-        self.watch = ContrastWatch(context, "coarse", context.branches[0], 1, 0.1, None)
+        self.watch = ContrastWatch(context, "coarse", context.branches[0], 1, 0.1, None, torch.nn.Identity)
         return *module._step(context, 0.1, self.watch, lambda data, target: (data, target), batch), embeddings
 
     @pytest.mark.parametrize("labels", [(1, 1, 1), (0, 0, 0), (1, 1, -1), (-1, -1, -1)])

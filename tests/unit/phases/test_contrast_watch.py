@@ -27,9 +27,10 @@ def context(make_context, write_pseudo_labels):
     return context
 
 
-def watch_of(context, looks=True):
+def watch_of(context, looks=True, untrained=None):
     branch = context.branches[0]
-    return ContrastWatch(context, "coarse", branch, 7, 0.1, labelled_dataset(context, branch) if looks else None)
+    left_out = labelled_dataset(context, branch) if looks else None
+    return ContrastWatch(context, "coarse", branch, 7, 0.1, left_out, lambda: untrained or model_of(context))
 
 
 def model_of(context):
@@ -50,7 +51,7 @@ def test_phase_logs_and_draws_its_bounds_and_the_neighbours(context, lines) -> N
     for loss, chance, floor in zip(coarse["curves"]["A"], *coarse["beside"]["A"].values(), strict=True):
         assert floor < loss and chance == pytest.approx(log(5))
     assert knn["at"]["A"] == [0, 1, 3, 4, 6, 7] and all(0 <= value <= 1 for value in knn["curves"]["A"])
-    assert f"untrained {knn['curves']['A'][0]:.2f}" in first
+    assert f"at its start {knn['curves']['A'][0]:.2f}" in first
 
 
 def test_bounds_are_the_means_of_the_batches(context) -> None:
@@ -79,7 +80,7 @@ def test_looking_on_changes_no_bit_of_the_training(context, make_context) -> Non
     again = make_context(mgcl={"coarse": {"epochs": 7, "lr": 1e-2}})
     again.branches = again.branches[:1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ContrastWatch, "_look", lambda *_: None)
+        patch.setattr(ContrastWatch, "_knn", lambda *_: None)
         Coarse().run(again)
     unwatched = torch.load(path, weights_only=True)
     assert all(torch.equal(value, unwatched[name]) for name, value in watched.items())
@@ -88,6 +89,7 @@ def test_looking_on_changes_no_bit_of_the_training(context, make_context) -> Non
 def test_looking_leaves_mode_and_random_state(make_context) -> None:
     context = make_context(norm="BatchNorm")
     model, watch = model_of(context).train(), watch_of(context)
+    watch.new = lambda: CoarseModel(context.branches[0].build_unet(), context.config.coarse, None)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     watch.before(model)
@@ -122,9 +124,10 @@ class Brightest(torch.nn.Module):
 @pytest.mark.parametrize(("gain", "expected"), [(1.0, 1.0), (0.0, 0.5)])
 def test_neighbours_tell_lesions_where_the_features_do(make_context, gain, expected) -> None:
     context = make_context(labels="shared")
-    watch = watch_of(context)
-    watch.before(Brightest(gain))
+    watch = watch_of(context, untrained=Brightest(gain))
+    watch.before(Brightest(1 - gain))
     assert watch.untrained == pytest.approx(expected, abs=0.1)
+    assert watch.notes["knn"] == [pytest.approx(1.5 - expected, abs=0.1)]
 
 
 def test_reason_is_said_once_where_neighbours_tell_nothing(context, lines) -> None:

@@ -18,10 +18,10 @@ def models(monkeypatch):
     seen = []
     train = contrast.contrast
 
-    def spy(context, phase, branch, dataset, model, config):
+    def spy(context, phase, branch, dataset, model, config, untrained):
         if phase == "fine":
             seen.append((model, deepcopy(model.state_dict())))
-        return train(context, phase, branch, dataset, model, config)
+        return train(context, phase, branch, dataset, model, config, untrained)
 
     monkeypatch.setattr(contrast, "contrast", spy)
     return seen
