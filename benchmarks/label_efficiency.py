@@ -20,8 +20,9 @@ Arms and the length of their supervised phase (`segment`):
 
 Plateau rule: the labelled cases are cut into two halves. A network trained on one half at a constant learning rate is
 scored on the other every 125 iterations (by the average of its weights, less noisy), until the mean Dice of all
-labelled cases has not risen by 0.005 for 500 iterations. The best number of iterations is that of the final training on
-all labelled cases, with nnU-Net's polynomial schedule. Test cases choose nothing.
+labelled cases has not risen by 0.005 for 500 iterations (at most 2,000; a Dice of 0 is no plateau). The best number of
+iterations, or 2,000 where nothing is found, is that of the final training on all labelled cases, with nnU-Net's
+polynomial schedule. Test cases choose nothing.
 """
 
 from __future__ import annotations
@@ -356,14 +357,15 @@ def plateau(draw: Draw, begin: Callable[[Samples], Trainee], first: int = 0) -> 
                 trainee.step(LEARNING_RATE)
             scores += dice_scores(segment(trainee.teacher, images), masks, classes)
         curve.append(mean_score(scores) or 0.0)
-    best = int(np.argmax(curve[first // SCORED_EVERY :]))
+    told = curve[first // SCORED_EVERY :]
+    best = int(np.argmax(told)) if max(told) > 0 else len(told) - 1
     return first + (best + 1) * SCORED_EVERY, {"cross-fitted": curve}
 
 
 def _stands_still(curve: list[float]) -> bool:
     """Whether the last `PATIENCE` iterations brought less than `RISE`."""
     lately = PATIENCE // SCORED_EVERY
-    return len(curve) > lately and max(curve[-lately:]) < max(curve[:-lately]) + RISE
+    return len(curve) > lately and 0 < max(curve[-lately:]) < max(curve[:-lately]) + RISE
 
 
 # ---------------------------------------------------------------------------------------------------- arms

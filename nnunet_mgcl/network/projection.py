@@ -44,7 +44,16 @@ class SliceProjection(nn.Module):
         """What the layers see, and what is left when they are thrown away: `(B, C)`, or `(B * Z, C)`."""
         if self.pooling == "mean":
             return _rows(maps[-1].mean(dim=(-2, -1)))
-        return torch.cat([_rows(_to_positions(own.amax(dim=(-2, -1)), maps[-1])) for own in maps], dim=1)
+        return torch.cat([_rows(_to_positions(_plane_maximum(own), maps[-1])) for own in maps], dim=1)
+
+
+def _plane_maximum(own: Tensor) -> Tensor:
+    """`(B, C, [Z,] X, Y)` to `(B, C, [Z])`.
+
+    Not `amax`: its gradient looks for the maximum again by its value, which a compiled float16 graph has not rounded
+    alike, so that nothing is found and 0 / 0 follows.
+    """
+    return own.flatten(-2).max(dim=-1).values
 
 
 def _to_positions(pooled: Tensor, deepest: Tensor) -> Tensor:

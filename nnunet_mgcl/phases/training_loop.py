@@ -192,7 +192,19 @@ class _ModuleTrainer:
         torch.nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self._require_steps(epoch, batch)
         return value, None
+
+    def _require_steps(self, epoch: int, batch: Batch) -> None:
+        """The scaler leaves out each step whose gradients are not finite, silently; a few at first are usual."""
+        if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
+            raise UserError(
+                f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}",
+                f"gradients that are not finite, whatever the loss is scaled by; last on the cases "
+                f"{', '.join(dict.fromkeys(map(str, batch['keys'])))}",
+                "finite gradients",
+                "train with nnUNet_compile=f, or check these images for extreme values",
+            )
 
     def _require_finite(self, epoch: int, value: float, batch: Batch) -> None:
         """Stops every process where one has no finite loss: the others would wait for its gradients."""
