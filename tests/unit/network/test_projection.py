@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -25,6 +27,19 @@ def test_slice_representation_is_the_maximum_of_every_level() -> None:
     maps = levels((3, 8, 6), (5, 4, 3))
     expected = [[float(own[case, channel].max()) for own in maps for channel in range(own.shape[1])] for case in (0, 1)]
     assert SliceProjection((3, 5), 4).pooled(maps).tolist() == expected
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_encoder_below_a_compiled_float16_head_learns() -> None:
+    """What nnU-Net's compilation and mixed precision do on CUDA; `amax` gave gradients of 0 / 0 here."""
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.InstanceNorm2d(4, affine=True), nn.LeakyReLU())
+    head = SliceProjection((4,), 4)
+    compiled = torch.compile(lambda images: head([encoder(images)]))
+    with torch.autocast("cpu", dtype=torch.float16):
+        embeddings = compiled(torch.randn(6, 1, 16, 16))
+    embeddings.square().sum().backward()
+    assert encoder[1].weight.grad.isfinite().all() and encoder[1].weight.grad.abs().sum() > 0
 
 
 def test_slab_representations_take_the_slices_that_their_label_takes() -> None:

@@ -77,6 +77,21 @@ def test_module_learns_and_the_curve_is_the_mean_loss_of_each_epoch(context) -> 
     assert json.loads((context.fold_layout.phases / "curves.json").read_text())["fine"]["curves"]["A"] == curve
 
 
+def test_gradients_that_never_are_finite_stop_with_phase_epoch_and_cases(context, monkeypatch) -> None:
+    """Under mixed precision each such step is left out, and the phase would learn nothing without a word."""
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(training_loop.torch.amp, "GradScaler", lambda **_: scaler("cpu", init_scale=8.0))
+
+    def step(net, batch):
+        loss, remark = error(net, batch)
+        return loss + 0 * (net.weight - net.weight).sum().sqrt(), remark  # 0, and its gradient is 0 / 0
+
+    with pytest.raises(UserError) as error_:
+        train(context, job(module(), step=step))
+    assert "epoch 2" in str(error_.value) and "case_1, pool:case_7" in str(error_.value)
+    train(context, job(module()))  # finite ones go on, however the loss is scaled
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_loss_that_is_not_finite_stops_with_phase_epoch_and_cases(context, value) -> None:
     calls = []
