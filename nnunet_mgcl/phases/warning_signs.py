@@ -22,7 +22,7 @@ NEARLY_ALL, ENOUGH_CASES = 0.95, 10
 CHANCE_PROGRESS, CHANCE_GAIN = 0.1, 0.05
 """A contrast ends at chance below this share of the way and this gain in kNN balanced accuracy."""
 NOTHING_TO_GAIN = 0.95
-"""A kNN balanced accuracy that need not be above the untrained network's."""
+"""A kNN balanced accuracy that need not be above that of the start."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def contrast_warning(context: PhaseContext, phase: str, branch: str, outcome: Ou
     if taught:
         found = f"loss {outcome.loss:.4f} where chance is {outcome.chance:.4f} and the floor {outcome.floor:.4f}"
     if outcome.neighbours:
-        found += f", kNN {after:.2f} where the untrained network has {before:.2f}"
+        found += f", kNN {after:.2f}, at the start {before:.2f}"
     config = getattr(context.config, phase)
     settings = {f"{phase}.lr": f"{3 * config.lr:g}", f"{phase}.epochs": 2 * config.epochs}
     remedy = f"raise learning rate and epochs: {plan_command(context.memory, settings, phase)}"

@@ -52,7 +52,8 @@ class TestShippedPresets:
             "tss": paper.tss.model_copy(update={"head": "lesion"}),
             "fine": paper.fine.model_copy(update=fine),
         }
-        assert paper.model_copy(update=plans_batch | ours) == default
+        assert (paper.warm_start, default.warm_start) == (False, True)
+        assert paper.model_copy(update=plans_batch | ours | {"warm_start": True}) == default
 
     def test_unknown_preset(self):
         with pytest.raises(UserError, match="did you mean 'paper'"):

@@ -74,7 +74,7 @@ def test_skipped_branch_keeps_its_he_initialisation(make_context, write_pseudo_l
 def test_branches_start_from_their_own_random_state(make_context, built) -> None:
     context = make_context(pool={"A": [], "B": []}, mgcl={"coarse": {"epochs": 1}})
     Coarse().run(context)
-    (first, _), (second, _) = built
+    (first, _), (second, _) = built[::2]
     ours, others = decoder_state(first), decoder_state(second)
     assert not torch.equal(ours["stages.0.convs.0.conv.weight"], others["stages.0.convs.0.conv.weight"])
 

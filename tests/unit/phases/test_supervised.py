@@ -77,21 +77,6 @@ def test_self_train_adds_the_confident_pool_cases(make_context, write_pseudo_lab
     assert any("1 of 2 pool cases reach confidence 0.7" in line for line in lines)
 
 
-def test_self_train_starts_from_scratch(make_context, write_pseudo_labels, monkeypatch) -> None:
-    context = make_context()
-    starts = []
-    monkeypatch.setattr(
-        supervised, "train", lambda _, job: starts.append({k: v.clone() for k, v in job.module.state_dict().items()})
-    )
-    Seed().run(context)
-    write_pseudo_labels(context, context.branches[0], 1)
-    write_confidences(context, 0.9, 0.9)
-    SelfTrain().run(context)
-    seed, self_train = starts
-    name = "encoder.stages.0.0.convs.0.conv.weight"
-    assert not torch.equal(seed[name], self_train[name])
-
-
 @pytest.mark.parametrize("phase", ["seed", "self_train"])
 def test_resumed_phase_is_bit_identical_on_real_batches(make_context, write_pseudo_labels, monkeypatch, phase) -> None:
     run = {"seed": Seed, "self_train": SelfTrain}[phase]().run
