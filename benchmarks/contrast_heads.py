@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from label_efficiency import WEIGHT_DECAY, Draw, Study, batches, commit, contrast_step, new_network
+from label_efficiency import commit
+from label_efficiency_data import Draw, Study
+from label_efficiency_training import WEIGHT_DECAY, batches, contrast_step
 
 from nnunet_mgcl.config import CoarseConfig
 from nnunet_mgcl.losses import contrast_chance
@@ -51,7 +53,7 @@ def main() -> None:
 
 def run(draw: Draw, pooling: str, rate: float) -> dict:
     """Trains one encoder; kNN before and after every `LOOKED_AT` steps, with the mean loss less chance in between."""
-    model = CoarseModel(new_network(draw, "coarse"), CoarseConfig(pooling=pooling), None)  # type: ignore[arg-type]
+    model = CoarseModel(draw.new_network("coarse"), CoarseConfig(pooling=pooling), None)  # type: ignore[arg-type]
     stream = batches(draw.samples(draw.dataset(draw.study.pool[:60]), SAMPLES, "contrast"), draw.seed, BATCH)
     optimiser = torch.optim.Adam(model.parameters(), rate, weight_decay=WEIGHT_DECAY)
     scores, losses = [judge(model, draw)], []

@@ -10,22 +10,26 @@ import numpy as np
 from matplotlib.figure import Figure
 
 RESAMPLES, LEVEL = 4000, 0.95
-Results = dict[tuple[str, str, int], dict[int, dict[str, dict]]]
-"""Dataset, modality and number of labels; then draw; then arm."""
+Results = dict[tuple[str, int, str, str], dict[int, dict[str, dict]]]
+"""Dataset, number of labels, device and modality; then draw; then arm."""
 
 
 def report(out: Path) -> None:
-    """Prints the tables as Markdown and writes `results.json` (no curves) and `label_efficiency.svg`."""
+    """Prints the tables as Markdown and writes `results.json` (no curves) and `label_efficiency.svg`.
+
+    Results of other machines may lie in folders within `out`.
+    """
     results: Results = defaultdict(lambda: defaultdict(dict))
     kept = []
-    for path in sorted(out.glob("Dataset*.json")):
+    for path in sorted(out.glob("**/Dataset*.json")):
         own = json.loads(path.read_text())
-        results[own["dataset"], own["modality"], own["labels"]][own["draw"]][own["arm"]] = own
+        key = own["dataset"], own["labels"], own.setdefault("device", "CPU"), own["modality"]
+        results[key][own["draw"]][own["arm"]] = own
         kept.append({key: value for key, value in own.items() if key not in ("curves", "network")})
     (out / "results.json").write_text(json.dumps(kept, indent=1))
-    for dataset, labels in sorted({(key[0], key[2]) for key in results}):
-        own = {key[1]: results[key] for key in results if (key[0], key[2]) == (dataset, labels)}
-        print(f"\n### {dataset}, {labels} labelled cases\n")
+    for dataset, labels, device in sorted({key[:3] for key in results}):
+        own = {key[3]: results[key] for key in results if key[:3] == (dataset, labels, device)}
+        print(f"\n### {dataset}, {labels} labelled cases, {device}\n")
         print(scores_table(own))
         for arm in ("mean_teacher", "mgcl", "mgcl_cold", "random_long"):
             print(difference_line(own, arm, "random"))
@@ -90,14 +94,14 @@ def described(table: dict[int, np.ndarray], resampled: np.ndarray) -> str:
 def draw(results: Results, path: Path) -> None:
     """One panel a dataset, modality and number of labels: every draw's Dice of every arm."""
     figure = Figure(figsize=(3.2 * len(results), 3.4), layout="constrained")
-    for place, ((dataset, modality, labels), draws) in enumerate(sorted(results.items()), start=1):
+    for place, ((dataset, labels, device, modality), draws) in enumerate(sorted(results.items()), start=1):
         axes = figure.add_subplot(1, len(results), place)
         arms = list(dict.fromkeys(arm for own in draws.values() for arm in own))
         for own in draws.values():
             present = [arm for arm in arms if arm in own]
             axes.plot([arms.index(arm) for arm in present], [own[arm]["dice"] for arm in present], "o-", alpha=0.6)
         axes.set_xticks(range(len(arms)), arms, rotation=30, ha="right")
-        axes.set_title(f"{modality}, {labels} labels\n{dataset}", fontsize="small")
+        axes.set_title(f"{modality}, {labels} labels\n{dataset}, {device}", fontsize="small")
         axes.set_ylabel("Dice of the test cases")
         axes.grid(alpha=0.3)
     figure.savefig(path)
