@@ -26,7 +26,7 @@ step mgcl phantom -o "$nnUNet_raw" --cases 200 --unlabelled 60 --test 4 --matrix
 step nnUNetv2_plan_and_preprocess -d 501 -c 2d -np 2 -npfp 2
 step mgcl plan -d 501 -c 2d --preset demo
 # A random start may train for as many iterations as take as long as the whole cascade.
-step mgcl plan -d 501 -c 2d --preset demo -o MGCLPlans_demo_long --set segment.iterations=400
+step mgcl plan -d 501 -c 2d --preset demo -o MGCLPlans_demo_long --set segment.iterations=270
 step mgcl prepare -d 501 -c 2d -p MGCLPlans_demo -np 2
 
 # Two trainings side by side; on a CPU a core each, data loading included.
