@@ -9,23 +9,22 @@ from torch.distributed.nn.functional import all_reduce
 
 
 class BatchNorm(nn.Module):
-    """Standardises each of `size` numbers over the samples of all ranks, without learned scale and shift.
+    """Standardises each number over the samples of all ranks, without learned scale and shift.
 
     `torch.nn.SyncBatchNorm` does the same on CUDA only; the loss of the contrastive phases sees all ranks as one batch
     on any device, and so must what comes before it. There are no running statistics: outside of training the batch at
     hand is standardised as well (the projection heads, which use it, do not outlive their phase).
 
     Args:
-        size: Numbers a sample.
         eps: Added to the variance.
     """
 
-    def __init__(self, size: int, eps: float = 1e-5) -> None:
+    def __init__(self, eps: float = 1e-5) -> None:
         super().__init__()
-        self.size, self.eps = size, eps
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardises `(N, size)`; N may differ between ranks. In float32 at least, also under autocast."""
+        """Standardises `(N, C)`; N may differ between ranks. In float32 at least, also under autocast."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(torch.promote_types(x.dtype, torch.float32))
             count, total = _over_ranks(x.new_tensor([len(x)])), _over_ranks(x.sum(0))

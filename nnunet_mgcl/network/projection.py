@@ -29,7 +29,7 @@ class SliceProjection(nn.Module):
         super().__init__()
         self.pooling = pooling
         in_features = sum(channels) if pooling == "max" else channels[-1]
-        self.norm = BatchNorm(in_features) if pooling == "max" else nn.Identity()
+        self.norm = BatchNorm() if pooling == "max" else nn.Identity()
         self.hidden = nn.Linear(in_features, channels[-1])
         self.out = nn.Linear(channels[-1], embedding_dim)
 

@@ -77,7 +77,7 @@ class ContrastPhase:
             model = self.model(context, branch, unet)
             found += contrast(
                 context, self.name, branch, cases, model, self.config(context),
-                untrained=lambda: self.model(context, branch, branch.build_unet()),
+                lambda: self.model(context, branch, branch.build_unet()),
             )  # fmt: skip
         context.warnings.replace(self.name, branch.name, found)
         finish_branch(context, self.name, branch.name, self.result(unet))

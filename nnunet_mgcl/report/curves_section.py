@@ -48,7 +48,7 @@ BOUNDS = (
     "batches allow."
 )
 NEIGHBOURS = (
-    "Labelled training cases that are in no batch; epoch 0 is what the phase starts from. About 0.5 is reached by chance."
+    "Labelled training cases that are in no batch; epoch 0 is what the phase starts from. About 0.5 is got by chance."
 )
 
 

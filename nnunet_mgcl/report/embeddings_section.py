@@ -73,10 +73,10 @@ def _introduction(fold: TrainedFold) -> tuple[str, str]:
     depth = "over the depth of one position of the encoder's deepest map " if fold.is_3d else ""
     return (
         f"How the networks represent {'slabs' if fold.is_3d else 'slices'} (coarse) and patches (fine) with and "
-        "without lesion, before a contrastive phase, after it, and at the end of training. Before: new weights, the "
-        "very ones that the phase began with; those of the encoder, before fine, are coarse's. Looked at are "
-        f"{what} (at most {MAX_VOLUMES if fold.is_3d else MAX_SLICES}, evenly spread), on which nothing of this fold "
-        f"was trained, with their true masks, cut to {size} voxels around the middle and not augmented. "
+        "without lesion, before a contrastive phase, after it, and at the end of training. Before: the "
+        "weights that the phase began with (self_train's, or new ones), those of the encoder, before fine, coarse's. "
+        f"Looked at are {what} (at most {MAX_VOLUMES if fold.is_3d else MAX_SLICES}, evenly spread), on which nothing "
+        f"of this fold was trained, with their true masks, cut to {size} voxels around the middle and not augmented. "
         f"A {'slab' if fold.is_3d else 'slice'} {depth}has a lesion where any voxel is lesion; a patch of "
         f"{config.patch_size} x {config.patch_size} voxels where at least {config.area_threshold:g} of it is. Samples "
         "that lie outside of the image are left out.",

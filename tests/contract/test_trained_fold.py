@@ -62,9 +62,9 @@ def trained(tiny_dataset, plans, masks_json, workspace, monkeypatch):
     monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
     seen = {}
 
-    def spy(context, phase, branch, cases, module, config):
+    def spy(context, phase, branch, cases, module, config, untrained):
         seen["before", phase, branch.name] = weights(module)
-        warnings = train(context, phase, branch, cases, module, config)
+        warnings = train(context, phase, branch, cases, module, config, untrained)
         seen["after", phase, branch.name] = weights(module)
         return warnings
 
@@ -115,7 +115,7 @@ def test_its_representations_are_shown_before_and_after_each_phase(trained) -> N
 def test_a_phase_without_its_weights_is_told_by_its_reason(trained) -> None:
     fold, _ = trained
     branch = fold.branches[0]
-    (fold.layout.phase("coarse", branch.name) / "network.pth").unlink()
+    (fold.fold_layout.phase("coarse", branch.name) / "network.pth").unlink()
     assert "the weights of coarse are no longer" in fold.why_not(branch, "coarse")
     assert "the weights of coarse and fine are no longer" in fold.why_not(branch, "fine")
     assert len(embeddings_section(fold).tables) == 2  # of the other branch
@@ -124,7 +124,10 @@ def test_a_phase_without_its_weights_is_told_by_its_reason(trained) -> None:
 def test_weights_that_are_no_numbers_are_not_looked_into(trained) -> None:
     fold, _ = trained
     branch = fold.branches[0]
-    files = [fold.layout.phase("coarse", branch.name) / "network.pth", fold.layout.root / "checkpoint_final.pth"]
+    files = [
+        fold.fold_layout.phase("coarse", branch.name) / "network.pth",
+        fold.fold_layout.root / "checkpoint_final.pth",
+    ]
     for path in files:
         content = torch.load(path, weights_only=False)
         weights = content.get("network_weights", content)
@@ -138,7 +141,7 @@ def test_weights_that_are_no_numbers_are_not_looked_into(trained) -> None:
 
 def test_half_a_file_costs_the_sections_that_read_it_alone(trained, capsys) -> None:
     fold, _ = trained
-    path = fold.layout.phase("coarse", "DWI") / "network.pth"
+    path = fold.fold_layout.phase("coarse", "DWI") / "network.pth"
     path.write_bytes(path.read_bytes()[:100])
     sections = {section.title: section for section in _analyses(fold.run, fold.device)}
     assert [title for title, section in sections.items() if "could not be made" in section.text[0]] == [
@@ -149,6 +152,6 @@ def test_half_a_file_costs_the_sections_that_read_it_alone(trained, capsys) -> N
 
 def test_a_final_network_needs_no_phases(trained) -> None:
     fold, _ = trained
-    shutil.rmtree(fold.layout.phases)
+    shutil.rmtree(fold.fold_layout.phases)
     sections = {section.title: section for section in _analyses(fold.run, fold.device)}
     assert sections[perception.TITLE].tables and "phases/coarse was removed" in str(sections[embeddings.TITLE].text)

@@ -20,7 +20,7 @@ scenarios = torch.load(folder / "shares.pt")
 for (name, shares), tile, normed in product(scenarios.items(), [None, 2], [False, True]):
     torch.manual_seed(0)
     layer = torch.nn.Linear(3, 4).double()
-    network = DistributedDataParallel(torch.nn.Sequential(layer, BatchNorm(4)) if normed else layer)
+    network = DistributedDataParallel(torch.nn.Sequential(layer, BatchNorm()) if normed else layer)
     total, before = sum(map(len, shares)), sum(map(len, shares[:rank]))
     inputs = torch.linspace(-1, 1, 3 * total, dtype=torch.float64).reshape(-1, 3).sin().mul(9).cos()
     mine = slice(before, before + len(shares[rank]))

@@ -181,7 +181,7 @@ def test_two_ranks_equal_one_process_with_the_whole_batch(
     """Also where the embeddings are standardised over the batch before, as in H_s."""
     torch.manual_seed(0)
     layer = torch.nn.Linear(3, 4).double()
-    network = torch.nn.Sequential(layer, BatchNorm(4)) if normed else layer
+    network = torch.nn.Sequential(layer, BatchNorm()) if normed else layer
     labels = torch.tensor([label for share in SHARES[name] for label in share])
     inputs = torch.linspace(-1, 1, 3 * len(labels), dtype=torch.float64).reshape(-1, 3).sin().mul(9).cos()
     expected = supcon_loss(network(inputs), labels, temperature=0.1, ignore_index=-1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -135,3 +136,21 @@ def test_drawn_samples_keep_their_labels_and_patients(make_fold, monkeypatch) ->
         assert np.array_equal(found, known[chosen])
     for stage, representations in whole.representations.items():
         assert np.array_equal(some.representations[stage], representations[chosen])
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_before_is_the_network_of_self_train_where_the_phase_went_on_with_it(make_fold, done) -> None:
+    fold = make_fold()
+    branch = fold.branches[0]
+    torch.manual_seed(3)
+    teacher, path = branch.build_unet(), fold.fold_layout.phase("self_train", branch.name) / "network.pth"
+    path.parent.mkdir(parents=True)
+    torch.save(teacher.state_dict(), path)
+    if done:
+        fold.fold_layout.state.write_text(
+            json.dumps({"done": [f"self_train/{branch.name}"], "skipped": [], "current": None})
+        )
+    name = "encoder.stages.0.0.convs.0.conv.weight"
+    before, untrained = fold.initial(branch, "coarse").state_dict(), fold.untrained(branch).state_dict()
+    assert torch.equal(before[name], (teacher.state_dict() if done else untrained)[name])
+    assert not torch.equal(untrained[name], teacher.state_dict()[name])
