@@ -83,7 +83,7 @@ class Benchmark:
             os.environ[f"nnUNet_{variable}"] = str(folder)
         os.environ["nnUNet_extTrainer"] = str(trainers_dir())
         os.environ.setdefault("nnUNet_def_n_proc", "1")
-        os.environ.setdefault("nnUNet_n_proc_DA", "0")
+        os.environ.setdefault("nnUNet_n_proc_DA", "0")  # nnU-Net's planner takes it as a number of threads
         self.raw, self.preprocessed = (args.work / f"nnUNet_{part}" / self.name for part in ("raw", "preprocessed"))
         self.file = args.work / "results.json"
         self.results: dict[str, Any] = read_json(self.file) if self.file.is_file() else {}
@@ -95,7 +95,8 @@ class Benchmark:
             call("mgcl", "phantom", "-o", self.raw.parent, "--cases", CASES, "--unlabelled", 0, "--test", 0,
                  "--seed", seed, "--matrix", 64, "--id", self.args.id)  # fmt: skip
         if not (self.preprocessed / "nnUNetPlans_2d").is_dir():
-            call("nnUNetv2_plan_and_preprocess", "-d", self.args.id, "-c", "2d", "-np", 1, "-npfp", 1)
+            call("nnUNetv2_plan_and_preprocess", "-d", self.args.id, "-c", "2d", "-np", 1, "-npfp", 1,
+                 nnUNet_n_proc_DA="1")  # fmt: skip
         for plans, more in ((PLANS, ()), (HALVES, ("tss.compared=[]",))):
             if not (self.preprocessed / f"{plans}.json").is_file():
                 call("mgcl", "plan", "-d", self.args.id, "-c", "2d", "--preset", "demo", "--plans-name", plans,
@@ -217,11 +218,11 @@ class Benchmark:
         return read_tss_table(self.raw / "tss.csv", self.cases)
 
 
-def call(*command: object) -> None:
+def call(*command: object, **environment: str) -> None:
     """Runs a command, quietly unless it fails."""
     words = [str(word) for word in command]
     print("$", " ".join(words), flush=True)
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | environment)
     if done.returncode:
         raise SystemExit(f"exit status {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
 
