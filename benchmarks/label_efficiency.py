@@ -14,7 +14,8 @@ Arms and the length of their supervised phase (`segment`):
   (`seed`) is `random`'s.
 - `mgcl_cold`: the same with `warm_start=false`: every phase from He initialisation, as the paper is read.
 - `mean_teacher`: `MGCLTrainerMeanTeacher`'s recipe; length by the plateau rule.
-- `random_long`: as many supervised steps as the mean teacher's training and search took core-seconds (`equal-total`).
+- `random_long`: as many supervised steps as the mean teacher's training and search took core-seconds (`equal-total`;
+  on a CPU only, where core-seconds are what is spent).
 - `mgcl_masks`: `mgcl` with the pool's true masks in `coarse` and `fine`: an upper bound of its contrast.
 - `pool_masks`: He initialisation with the pool's true masks as well: an upper bound of what a pool can give.
 
@@ -148,11 +149,16 @@ def run_mgcl(draw: Draw, earlier: dict[str, dict], warm: bool = True, masks: boo
     student = continued(draw, "self_train", teacher if warm else None)
     images, labels = (torch.cat(both) for both in zip(draw.labelled_samples, pool, strict=True))
     student = train(Trainee(student, batches((images, labels), draw.seed)), CONTRAST["self_train"])
-    pool = draw.pool_samples if masks else pseudo_labelled(draw, student, "pseudo_label_2")
+    pool = true_masks(draw) if masks else pseudo_labelled(draw, student, "pseudo_label_2")
     found = {"lesion share of pool samples": float((pool[1].flatten(1) > 0).any(1).float().mean())}
     network = contrast(draw, pool, student if warm else None, found)
     trainee = Trainee(network, batches(draw.labelled_samples, draw.seed))
     return train(trainee, steps), {"steps": steps, **found}
+
+
+def true_masks(draw: Draw) -> Samples:
+    """As `pseudo_labelled`, with the pool's true masks."""
+    return draw.samples(draw.dataset(draw.pool), CACHED["labelled"] // 2, "pseudo_label_2")
 
 
 def pseudo_labelled(draw: Draw, network: UNet, purpose: str) -> Samples:

@@ -59,9 +59,21 @@ def difference_line(own: dict[str, dict[int, dict[str, dict]]], arm: str, base: 
     resampled = {name: resample(table, random) for name, table in tables.items()}
     parts = [f"{name} {described(tables[name], values)}" for name, values in resampled.items()]
     together = np.mean(list(resampled.values()), axis=0)
-    mean = np.mean([np.mean([case.mean() for case in table.values()]) for table in tables.values()])
+    mean = mean_difference(tables)
     low, high = np.quantile(together, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return f"- `{arm}` less `{base}`: mean over modalities {mean:+.3f} ({low:+.3f} to {high:+.3f}); {', '.join(parts)}"
+    line = f"- `{arm}` less `{base}`: mean over modalities {mean:+.3f} ({low:+.3f} to {high:+.3f}); {', '.join(parts)}"
+    without = [
+        mean_difference(tables, left_out) for left_out in sorted({draw for table in tables.values() for draw in table})
+    ]
+    if len(without) < 2:
+        return line
+    return line + f"; without one of the draws the mean is {min(without):+.3f} to {max(without):+.3f}"
+
+
+def mean_difference(tables: dict[str, dict[int, np.ndarray]], left_out: int | None = None) -> float:
+    """The mean over modalities of the mean over draws, but for one."""
+    kept = [[own.mean() for draw, own in table.items() if draw != left_out] for table in tables.values()]
+    return float(np.mean([np.mean(own) for own in kept if own]))
 
 
 def paired(draws: dict[int, dict[str, dict]], arm: str, base: str) -> dict[int, np.ndarray]:

@@ -46,9 +46,6 @@ def batches(samples: Samples, seed: int, size: int = BATCH) -> Iterator[Samples]
                 yield images[chosen].float(), masks[chosen].long()
 
 
-Extra = Callable[[UNet, int, float], tuple[Tensor, Callable[[nn.Module], Tensor] | None]]
-
-
 @dataclass
 class Trainee:
     """A U-Net in training: labelled batches, and what the arm adds to them."""
@@ -149,9 +146,10 @@ def plateau(draw: Draw, begin: Callable[[Samples], Trainee], first: int = 0) -> 
                 trainee.step(LEARNING_RATE)
             scores += dice_scores(segment(trainee.teacher, images), masks, classes)
         curve.append(mean_score(scores) or 0.0)
-    told = curve[first // SCORED_EVERY :]
+    warm_up = first // SCORED_EVERY
+    told = curve[warm_up:]
     best = int(np.argmax(told)) if max(told) > 0 else len(told) - 1
-    return first + (best + 1) * SCORED_EVERY, {"cross-fitted": curve}
+    return (warm_up + best + 1) * SCORED_EVERY, {"cross-fitted": curve}
 
 
 def _stands_still(curve: list[float]) -> bool:

@@ -57,7 +57,7 @@ class ContrastPhase:
         raise NotImplementedError
 
     def run(self, context: PhaseContext) -> None:
-        """Trains every branch; one of which even the true masks hold a single class keeps its initialisation."""
+        """Trains every branch; one of which even the true masks hold a single class stays as it began."""
         for branch in context.branches:
             if not context.state.is_done(self.name, branch.name):
                 self._run_branch(context, branch)

@@ -62,6 +62,8 @@ class ContrastWatch(Observer):
 
     def before(self, module: nn.Module) -> None:
         """Measures kNN of an untrained network, and of the one that the phase starts from."""
+        if self.left_out is None or not self.context.is_first_rank:
+            return
         with torch.random.fork_rng(devices=[]):  # looking changes nothing of the training
             new = self.new().to(self.context.device)
         if (found := self._knn(new)) is None:
@@ -70,7 +72,6 @@ class ContrastWatch(Observer):
         self.notes["untrained"] = knn
         self._look(module, 0)
         phase, branch = self.name
-        assert self.left_out is not None
         self.context.log(
             f"{phase} {branch}: kNN of {samples} samples ({lesions} with lesion) of {len(self.left_out.identifiers)} "
             f"training cases left out of its batches; untrained {knn:.2f}, at its start {self.notes['knn'][0]:.2f}"
@@ -90,7 +91,7 @@ class ContrastWatch(Observer):
         knn = self.notes["knn"]
         neighbours = (knn[0], knn[-1]) if self.notes["epochs"][:1] == [0] and len(knn) > 1 else None
         chance, floor = ((self.notes[key] or [nan])[-1] for key in ("chance", "floor"))  # none of an older version
-        return Outcome(curve[-1], chance, floor, neighbours)
+        return Outcome(curve[-1], chance, floor, neighbours, self.untrained)
 
     def text(self, curve: list[float]) -> str:
         """Chance, floor and kNN, in brackets behind the loss."""

@@ -35,7 +35,7 @@ class PhaseState:
         self._write()
 
     def is_skipped(self, phase: str, branch: str) -> bool:
-        """Whether a part had nothing to learn from, so that its result is the initialisation."""
+        """Whether a part had nothing to learn from, so that its result is what it began with."""
         return _part(phase, branch) in self._state["skipped"]
 
     def mark_skipped(self, phase: str, branch: str) -> None:

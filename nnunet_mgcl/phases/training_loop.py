@@ -45,7 +45,7 @@ class Observer:
         self.notes: dict[str, Any] = {}
 
     def before(self, module: nn.Module) -> None:
-        """Looks at the untrained module."""
+        """Looks at the module before its first step."""
 
     def after_epoch(self, module: nn.Module, curve: list[float]) -> None:
         """Looks at the module after an epoch, the curve's last."""
@@ -153,6 +153,9 @@ class _ModuleTrainer:
         if not self.checkpoint.is_file():
             return 0
         saved = torch.load(self.checkpoint, map_location=self.context.device, weights_only=True)
+        if saved["scaler"].get("scale", 1.0) < 1:  # of an older version that left out every step: it trained nothing
+            self.context.log(f"{self.job.phase} {self.job.branch}: begins again, its resume point has trained nothing")
+            return 0
         self.module.load_state_dict(saved["module"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])

@@ -124,11 +124,11 @@ def fallback_warning(context: PhaseContext, phase: str, branch: str, unusable: s
 
 
 def one_class_warning(phase: str, branch: str, part: str) -> TrainingWarning:
-    """Of a branch that has nothing to contrast, so that `part` of it stays as initialised."""
+    """Of a branch that has nothing to contrast, so that `part` of it stays as the phase began."""
     return TrainingWarning(
         phase,
         branch,
-        f"skipped: even the true masks of the training cases hold a single class; {part} as initialised",
+        f"skipped: even the true masks of the training cases hold a single class; {part} as the phase began",
         "check labelsTr, and label cases of the other class (lesions, or slices without one)",
     )
 
@@ -142,12 +142,14 @@ class Outcome:
         chance: The same loss by chance.
         floor: The smallest that it can be.
         neighbours: kNN balanced accuracy before and after, where it was measured.
+        untrained: That of an untrained network.
     """
 
     loss: float
     chance: float
     floor: float
     neighbours: tuple[float, float] | None
+    untrained: float | None = None
 
     @property
     def progress(self) -> float | None:
@@ -158,7 +160,9 @@ class Outcome:
 def contrast_warning(context: PhaseContext, phase: str, branch: str, outcome: Outcome) -> TrainingWarning | None:
     """Of a contrastive phase that ends at chance, or that tells samples left out apart no better than before."""
     before, after = outcome.neighbours or (nan, nan)  # no comparison with nan is true
-    no_better = after <= before and after < NOTHING_TO_GAIN
+    untrained = before if outcome.untrained is None else outcome.untrained
+    # A phase that starts from a trained network may well stay where it was, but for the error of some 100 samples.
+    no_better = (after <= untrained or after <= before - CHANCE_GAIN) and after < NOTHING_TO_GAIN
     taught = outcome.loss != 0  # an exact zero: no batch held both classes
     at_chance = not taught or (outcome.progress is not None and outcome.progress < CHANCE_PROGRESS)
     if not (at_chance and not after - before >= CHANCE_GAIN) and not no_better:

@@ -109,7 +109,9 @@ class TrainedFold:
         """Why there is no before and after of a phase, in words; None where there is."""
         if not self.fold_layout.phase(phase).is_dir():
             return f"{phase}: this trainer does not run it, or phases/{phase} was removed"
-        needed = ("coarse", "fine") if phase == "fine" else ("coarse",)  # fine goes on with coarse's encoder
+        needed = ["coarse", "fine"] if phase == "fine" else ["coarse"]  # fine goes on with coarse's encoder
+        if self.config.warm_start and self.state.is_done("self_train", branch.name):
+            needed.insert(0, "self_train")
         if any(not self._path(part, branch).is_file() for part in needed):
             return f"{branch.name}: the weights of {' and '.join(needed)} are no longer all in phases/"
         if self.state.is_skipped(phase, branch.name):

@@ -15,6 +15,6 @@ class MGCLTrainerRandomInit(MGCLTrainer):
 
 
 class MGCLTrainerCoarse(MGCLTrainer):
-    """Coarse contrast only: pretrained encoders, random decoders."""
+    """Coarse contrast only: decoders as `self_train` left them, or random ones without `warm_start`."""
 
     pretraining = MGCLTrainer.pretraining[:-1]

@@ -122,7 +122,11 @@ def test_true_masks_of_one_class_skip_the_phase_with_one_warning(
     run = {"coarse": Coarse, "fine": Fine}[phase]().run
     run(context)
     part = "encoder" if phase == "coarse" else "decoder"
-    assert len(lines) == 1 and lines[0].startswith(f"WARNING {phase} A: skipped") and f"{part} as init" in lines[0]
+    assert (
+        len(lines) == 1
+        and lines[0].startswith(f"WARNING {phase} A: skipped")
+        and f"{part} as the phase began" in lines[0]
+    )
     assert context.state.is_done(phase, "A") and context.state.is_skipped(phase, "A")
     assert (context.fold_layout.phase(phase, "A") / "network.pth").is_file()
     run(context)

@@ -92,6 +92,18 @@ def test_gradients_that_never_are_finite_stop_with_phase_epoch_and_cases(context
     train(context, job(module()))  # finite ones go on, however the loss is scaled
 
 
+def test_resume_point_of_a_training_without_a_step_begins_again(context, monkeypatch) -> None:
+    scaler, resumed = torch.amp.GradScaler, []
+    monkeypatch.setattr(training_loop.torch.amp, "GradScaler", lambda **_: scaler("cpu", init_scale=8.0))
+    train(context, job(module(), epochs=2))
+    path = context.fold_layout.phase("fine", "A") / "checkpoint_latest.pth"
+    saved = torch.load(path, weights_only=True)
+    torch.save(saved | {"scaler": saved["scaler"] | {"scale": 2.0**-20}}, path)
+    again = job(module(), epochs=2)
+    again.observer.before = lambda _: resumed.append("from the start")
+    assert len(train(context, again)) == 2 and resumed == ["from the start"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_loss_that_is_not_finite_stops_with_phase_epoch_and_cases(context, value) -> None:
     calls = []

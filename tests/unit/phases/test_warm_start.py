@@ -66,6 +66,7 @@ def test_without_it_each_phase_starts_anew(make_context, write_pseudo_labels, st
     run_all(context, write_pseudo_labels)
     for phase, earlier in (("self_train", "seed"), ("coarse", "self_train")):
         assert not torch.equal(starts[phase, "A"][f"encoder.{FIRST}"], left_by(context, earlier)[f"encoder.{FIRST}"])
+    assert not torch.equal(starts["fine", "A"][IN_DECODER], left_by(context, "self_train")[IN_DECODER])
     assert "segment A: starts from coarse and fine" in lines
 
 
