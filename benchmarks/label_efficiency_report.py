@@ -37,15 +37,15 @@ def report(out: Path) -> None:
 
 
 def scores_table(own: dict[str, dict[int, dict[str, dict]]]) -> str:
-    """Mean Dice of every draw, steps and core-seconds, an arm and modality."""
+    """Mean Dice of every draw, steps and core-seconds, an arm and modality; a draw that was not run is a dash."""
     lines = ["| modality | arm | mean Dice | each draw | steps | core-seconds |", "|---|---|---|---|---|---|"]
     for modality, draws in own.items():
         for arm in dict.fromkeys(arm for arms in draws.values() for arm in arms):
-            runs = [arms[arm] for _, arms in sorted(draws.items()) if arm in arms]
-            dice = [run["dice"] for run in runs]
-            steps = ", ".join(str(run["steps"]) for run in runs)
-            each, seconds = ", ".join(f"{d:.3f}" for d in dice), np.mean([run["seconds"] for run in runs])
-            lines.append(f"| {modality} | `{arm}` | {np.mean(dice):.3f} | {each} | {steps} | {seconds:.0f} |")
+            runs = [arms.get(arm) for _, arms in sorted(draws.items())]
+            dice, seconds = (np.mean([run[key] for run in runs if run]) for key in ("dice", "seconds"))
+            each = ", ".join(f"{run['dice']:.3f}" if run else "-" for run in runs)
+            steps = ", ".join(str(run["steps"]) if run else "-" for run in runs)
+            lines.append(f"| {modality} | `{arm}` | {dice:.3f} | {each} | {steps} | {seconds:.0f} |")
     return "\n".join(lines)
 
 
