@@ -225,7 +225,8 @@ def assert_finished(trained: Trained, labels: set[int], branches: list[str], poo
     assert trained.phases("seed") == trained.phases("pseudo_label_2") == pool
     assert trained.phases("coarse") == trained.phases("fine") == branches
     for branch in branches:
-        assert f"MGCL: segment {branch}: starts from coarse and fine" in trained.log
+        origin = "self_train and coarse and fine" if branch in pool else "coarse and fine"
+        assert f"MGCL: segment {branch}: starts from {origin} " in trained.log
         line = f"MGCL: {branch}: no unlabelled cases, contrasting the labelled training cases"
         assert trained.log.count(line) == (branch not in pool)
     summary = json.loads((trained.fold / "validation" / "summary.json").read_text())
