@@ -11,7 +11,7 @@ from nnunet_mgcl.network.branch import StateDict, UNet, decoder_state, load_enco
 from nnunet_mgcl.network.projection import PatchProjection
 from nnunet_mgcl.phases.context import Branch, PhaseContext
 from nnunet_mgcl.phases.contrast import ContrastPhase
-from nnunet_mgcl.phases.warm_start import continue_from
+from nnunet_mgcl.phases.warm_start import continue_from, handed_on
 
 
 class Fine(ContrastPhase):
@@ -27,8 +27,7 @@ class Fine(ContrastPhase):
         """`self_train`'s U-Net, or a new one, with `coarse`'s encoder."""
         unet = branch.build_unet()
         continue_from("self_train", unet, branch.name, context)
-        weights = context.fold_layout.phase("coarse", branch.name) / "network.pth"
-        load_encoder(unet, torch.load(weights, map_location="cpu", weights_only=True))
+        load_encoder(unet, handed_on("coarse", branch.name, context.fold_layout))
         return unet
 
     def labels_of(self, context: PhaseContext, branch: Branch, slices: Tensor) -> Tensor:

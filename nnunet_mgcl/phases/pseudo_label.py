@@ -14,6 +14,7 @@ from nnunet_mgcl.phases.context import Branch, PhaseContext
 from nnunet_mgcl.phases.datasets import pool_dataset, pseudo_label_notes, training_lesions
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.supervised import branches_with_pool
+from nnunet_mgcl.phases.warm_start import handed_on
 from nnunet_mgcl.phases.warning_signs import LesionCounts, pseudo_label_warning
 
 
@@ -42,8 +43,7 @@ class PseudoLabel:
 
     def _network(self, context: PhaseContext, branch: Branch) -> nn.Module:
         unet = branch.build_unet()
-        weights = context.fold_layout.phase(self.source, branch.name) / "network.pth"
-        unet.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        unet.load_state_dict(handed_on(self.source, branch.name, context.fold_layout))
         return unet.to(context.device)
 
     def _label_case(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shutil
 
-import torch
-
-from nnunet_mgcl.network.branch import StateDict, load_decoder, load_encoder
+from nnunet_mgcl.network.branch import load_decoder, load_encoder
 from nnunet_mgcl.phases.context import PhaseContext
-from nnunet_mgcl.phases.warm_start import continue_from
+from nnunet_mgcl.phases.warm_start import continue_from, handed_on
 
 
 class Segment:
@@ -29,14 +27,10 @@ class Segment:
             started_from = ["self_train"] if continue_from("self_train", unet, branch.name, context) else []
             for phase, load in (("coarse", load_encoder), ("fine", load_decoder)):
                 if context.state.is_done(phase, branch.name):
-                    load(unet, self._weights(context, phase, branch.name))
+                    load(unet, handed_on(phase, branch.name, context.fold_layout))
                     if not context.state.is_skipped(phase, branch.name):
                         started_from.append(phase)
             context.log(f"{self.name} {branch.name}: starts from {' and '.join(started_from) or 'He initialisation'}")
-
-    def _weights(self, context: PhaseContext, phase: str, branch: str) -> StateDict:
-        path = context.fold_layout.phase(phase, branch) / "network.pth"
-        return torch.load(path, map_location=context.device, weights_only=True)
 
 
 def forget_head(context: PhaseContext) -> None:

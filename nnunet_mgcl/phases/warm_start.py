@@ -8,7 +8,7 @@ import torch
 
 from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.network.branch import UNet, load_unet
+from nnunet_mgcl.network.branch import StateDict, UNet, load_unet
 from nnunet_mgcl.phases.state import PhaseState
 
 
@@ -42,6 +42,11 @@ def continue_from(phase: str, unet: UNet, branch: str, fold: Fold) -> bool:
     """
     if not fold.config.warm_start or not fold.state.is_done(phase, branch):
         return False
-    weights = torch.load(fold.fold_layout.phase(phase, branch) / "network.pth", map_location="cpu", weights_only=True)
-    load_unet(unet, weights)
+    load_unet(unet, handed_on(phase, branch, fold.fold_layout))
     return True
+
+
+def handed_on(phase: str, branch: str, layout: FoldLayout) -> StateDict:
+    """What a finished phase left of a branch, on the CPU."""
+    weights: StateDict = torch.load(layout.phase(phase, branch) / "network.pth", map_location="cpu", weights_only=True)
+    return weights
