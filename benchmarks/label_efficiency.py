@@ -206,12 +206,28 @@ RUNS = {
 }
 
 
+NEEDS = {
+    "mgcl": {"random"},
+    "mgcl_cold": {"random"},
+    "mgcl_masks": {"random"},
+    "random_long": {"random", "mean_teacher"},
+    "pool_masks": {"mean_teacher"},
+}
+"""Arm -> the arms whose length, network or cost it takes."""
+
+
+def with_what_they_need(arms: list[str]) -> list[str]:
+    """The arms and those that they need, each after what it needs."""
+    wanted = set(arms).union(*(NEEDS.get(arm, ()) for arm in arms))
+    return [arm for arm in ARMS if arm in wanted]
+
+
 def run_draw(draw: Draw, arms: list[str], out: Path) -> None:
-    """Runs the arms that have no result; the order of `ARMS` is that of what they need of each other."""
+    """Runs the arms that have no result, and those that they need."""
     out.mkdir(parents=True, exist_ok=True)
     name = f"{draw.study.dataset}_{draw.branch.name}_{draw.labels}_{draw.seed}"
     earlier: dict[str, dict] = {}
-    for arm in [arm for arm in ARMS if arm in arms]:
+    for arm in with_what_they_need(arms):
         path = out / f"{name}_{arm}.json"
         if not path.is_file():
             started = time.process_time()
