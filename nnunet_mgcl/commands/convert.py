@@ -7,10 +7,12 @@ import math
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_mgcl.errors import INTERRUPTED, UserError
+from nnunet_mgcl.numbers import integer, number
 from nnunet_mgcl.workers import default_processes
 
 if TYPE_CHECKING:
@@ -35,13 +37,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "-o", dest="output", type=Path, help="parent folder of the dataset (default: $nnUNet_raw); the draft of --init"
     )
-    parser.add_argument("--id", type=int, help="number of the dataset")
+    parser.add_argument("--id", type=integer, help="number of the dataset")
     parser.add_argument("--name", help="name of the dataset")
     _add_choices(parser)
     _add_scans(parser)
     _add_checks(parser)
     parser.add_argument("--test", action="store_true", help="the rows are test cases of a dataset converted before")
-    parser.add_argument("-np", type=int, default=default_processes(), help="processes (default here: %(default)s)")
+    parser.add_argument("-np", type=integer, default=default_processes(), help="processes (default here: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,7 +81,7 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
         "--incomplete", choices=("refuse", "pool"), default="refuse",
         help="a row with a mask but without some channel: stop, or use its scans without the mask (default: refuse)",
     )  # fmt: skip
-    group.add_argument("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="mm (default: as scanned)")
+    group.add_argument("--spacing", type=number, nargs=3, metavar=("X", "Y", "Z"), help="mm (default: as scanned)")
     group.add_argument("--interpolation", choices=("linear", "bspline"), default="linear", help="default: %(default)s")
     group.add_argument(
         "--engine", choices=("sitk", "elastix"), default="sitk", help="what registers (default: %(default)s)"
@@ -109,17 +111,20 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
 
 def _add_checks(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("checks of the registration")
-    group.add_argument("--max-shift", type=float, default=25, metavar="MM", help="default: %(default)s")
-    group.add_argument("--max-rotation", type=float, default=20, metavar="DEGREES", help="default: %(default)s")
+    group.add_argument("--max-shift", type=number, default=25, metavar="MM", help="default: %(default)s")
+    group.add_argument("--max-rotation", type=number, default=20, metavar="DEGREES", help="default: %(default)s")
     group.add_argument(
         "--accept", nargs="+", action="extend", default=[], metavar="CASE", help="looked at and found good"
     )
 
 
 def _volume(text: str) -> str | int:
-    if text != "last" and not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither last nor a number from 1")
-    return text if text == "last" else int(text)
+    if text == "last":
+        return text
+    with suppress(ValueError):
+        if (volume := integer(text)) > 0:
+            return volume
+    raise argparse.ArgumentTypeError(f"{text!r} is neither last nor a number from 1")
 
 
 def _write_draft(folder: Path, target: Path) -> int:
@@ -196,10 +201,13 @@ def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
 
 def _labels(words: Sequence[str]) -> dict[str, int]:
     pairs = _pairs("--labels", words)
+    labels = {}
     for name, value in pairs.items():
-        if not value.isdecimal():
-            raise UserError("--labels", f"{name}={value}", "a whole number from 1 to 65535", "mend it")
-    return {name: int(value) for name, value in pairs.items()}
+        try:
+            labels[name] = integer(value)
+        except ValueError:
+            raise UserError("--labels", f"{name}={value}", "a whole number from 1 to 65535", "mend it") from None
+    return labels
 
 
 def _report(outcome: Outcome, options: Options) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +9,8 @@ from pathlib import Path
 
 from nnunet_mgcl.convert.channels import KINDS
 from nnunet_mgcl.convert.scan_finder import Scan, find_scans, group_scans
+from nnunet_mgcl.data.csv_table import write_csv
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import write_text
 
 
 def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print) -> None:
@@ -69,16 +67,14 @@ def _simplify_masks(cases: Mapping[str, dict[str, str]]) -> dict[str, dict[str, 
 
 def _write(manifest: Path, columns: Sequence[str], cases: Mapping[str, dict[str, str]]) -> None:
     base = manifest.absolute().parent
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "patient", *columns, "onset_time", "scan_time"])
+    rows = []
     for number, case in enumerate(cases.values(), start=1):
-        sources = [case.get(column, "") for column in columns]
-        relative = [
-            os.path.relpath(source, base) if Path(source).is_relative_to(base) else source for source in sources
-        ]
-        writer.writerow([_name(number), "", *relative, "", ""])
-    write_text(manifest, text.getvalue())
+        relative = {
+            column: os.path.relpath(source, base) if Path(source).is_relative_to(base) else source
+            for column, source in case.items()
+        }
+        rows.append({"case": _name(number), **relative})
+    write_csv(manifest, ("case", "patient", *columns, "onset_time", "scan_time"), rows)
 
 
 def _name(number: int) -> str:

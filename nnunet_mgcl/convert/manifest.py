@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nnunet_mgcl.convert.channels import names_mask
 from nnunet_mgcl.convert.onset import hours_between, hours_from
-from nnunet_mgcl.data.csv_table import read_csv
+from nnunet_mgcl.data.csv_table import check_identifier, read_csv
 from nnunet_mgcl.errors import UserError
 
 RESERVED = ("case", "patient", "mask", "onset_time", "scan_time", "tss_hours")
@@ -175,7 +175,9 @@ def _row(case: str, values: dict[str, str], channels: tuple[str, ...], folder: P
         hours = hours_between(values["onset_time"], values["scan_time"], where)
     else:
         hours = hours_from(values.get("tss_hours", ""), where)
-    return ManifestRow(case, sources, masks, hours, values.get("patient") or None, where)
+    patient = values.get("patient", "")
+    check_identifier(patient, f"{where}, column patient")
+    return ManifestRow(case, sources, masks, hours, patient or None, where)
 
 
 def _source(text: str, folder: Path, where: str) -> str:

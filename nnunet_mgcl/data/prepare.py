@@ -11,6 +11,7 @@ from typing import Any
 from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
 from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.csv_table import check_identifier
 from nnunet_mgcl.data.labelled_cases import check_cases, preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.splits import Split, ensure_splits, fold_cases
@@ -81,6 +82,8 @@ def prepare_dataset(
     check_cases(layout, plans, configuration, dataset_json, cases)
     source = table_in_use(layout, log, refresh=refresh)
     table = read_tss_table(source, cases) if source else None
+    for name in (*cases, *(map(table.patient, cases) if table else ())):
+        check_identifier(name, source or layout.preprocessed)
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled), fold=fold)
     if fold not in (None, "all"):

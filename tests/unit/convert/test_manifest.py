@@ -106,6 +106,8 @@ DWI = "a_dwi.nii.gz"
         (f"case,DWI\nx,{DWI}\ny,{DWI}\n", "as in .*line 2, column DWI"),
         (f"case,DWI,mask\nx,{DWI},{DWI}\n", "column mask.*\n.*as in .*column DWI"),
         (f"case,DWI,tss_hours\nx,{DWI},soon\n", "tss_hours 'soon'"),
+        (f"case,DWI,patient\nx,{DWI},=1+1\n", "line 2, column patient.*\n.*'=1[+]1'"),
+        (f"case,DWI,patient\nx,{DWI},@p\n", "line 2, column patient.*\n.*'@p'"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name(read, text, message):
