@@ -11,8 +11,10 @@ from pathlib import Path
 
 from nnunet_mgcl.convert.channels import names_mask
 from nnunet_mgcl.convert.onset import hours_between, hours_from
+from nnunet_mgcl.convert.outputs import FILE_ENDING
 from nnunet_mgcl.data.csv_table import check_identifier, read_csv
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.image_file import check_stem
 
 RESERVED = ("case", "patient", "mask", "onset_time", "scan_time", "tss_hours")
 """Columns that are no channel; those that begin with `MASK_PREFIX` are none either."""
@@ -104,6 +106,7 @@ def check_case_name(case: str, where: str) -> None:
     if not _CASE.fullmatch(case) or case.endswith("_seg") or len(case) > LONGEST_CASE:
         expected = f"up to {LONGEST_CASE} letters, digits, . _ and -, a letter or digit first, no _seg at the end"
         raise UserError(where, f"case {case!r}", expected, "rename the case")
+    check_stem(case, FILE_ENDING, where)
 
 
 def _is_mask(column: str) -> bool:

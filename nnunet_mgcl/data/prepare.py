@@ -20,6 +20,7 @@ from nnunet_mgcl.data.unlabelled_pool import prepare_pool
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.files import read_json, replacing
+from nnunet_mgcl.image_file import check_stem
 from nnunet_mgcl.plans import resolve_block
 
 Log = Callable[[str], None]
@@ -84,6 +85,8 @@ def prepare_dataset(
     table = read_tss_table(source, cases) if source else None
     for name in (*cases, *(map(table.patient, cases) if table else ())):
         check_identifier(name, source or layout.preprocessed)
+    for case in cases:
+        check_stem(case, dataset_json["file_ending"], layout.preprocessed)
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled), fold=fold)
     if fold not in (None, "all"):
