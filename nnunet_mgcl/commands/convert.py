@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "-o", dest="output", type=Path, help="parent folder of the dataset (default: $nnUNet_raw); the draft of --init"
     )
     parser.add_argument("--id", type=integer, help="number of the dataset")
-    parser.add_argument("--name", help="name of the dataset")
+    parser.add_argument("--name", help="name of the dataset (with --test: not needed)")
     _add_choices(parser)
     _add_scans(parser)
     _add_checks(parser)
@@ -97,7 +97,7 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--labels", nargs="+", default=["lesion=1"], metavar="NAME=VALUE",
-        help="labels and their values in the masks (default: lesion=1)",
+        help="labels and their values in the masks; any: every value above 0 (default: lesion=1)",
     )  # fmt: skip
     group.add_argument(
         "--suffix",
@@ -149,7 +149,11 @@ def _manifest(args: argparse.Namespace) -> Manifest:
 def _options(args: argparse.Namespace) -> Options:
     from nnunet_mgcl.convert.options import Options
     from nnunet_mgcl.convert.settings import Settings
+    from nnunet_mgcl.data.dataset_name import find_name
 
+    parent = args.output or _raw_folder()
+    if args.test and args.id is not None and args.name is None:
+        args.name = find_name(parent, args.id)
     for option in ("id", "name"):
         if getattr(args, option) is None:
             raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
@@ -174,7 +178,6 @@ def _options(args: argparse.Namespace) -> Options:
         max_shift=args.max_shift,
         max_rotation=args.max_rotation,
     )
-    parent = args.output or _raw_folder()
     return Options(parent, args.id, args.name, settings, args.incomplete, tuple(args.accept), args.test, args.np)
 
 
@@ -199,14 +202,15 @@ def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _labels(words: Sequence[str]) -> dict[str, int]:
+def _labels(words: Sequence[str]) -> dict[str, int | str]:
     pairs = _pairs("--labels", words)
-    labels = {}
+    labels: dict[str, int | str] = {}
     for name, value in pairs.items():
         try:
-            labels[name] = integer(value)
+            labels[name] = value if value == "any" else integer(value)
         except ValueError:
-            raise UserError("--labels", f"{name}={value}", "a whole number from 1 to 65535", "mend it") from None
+            expected = "a whole number from 1 to 65535, or any"
+            raise UserError("--labels", f"{name}={value}", expected, "mend it") from None
     return labels
 
 
@@ -219,7 +223,7 @@ def _report(outcome: Outcome, options: Options) -> None:
     done = f"{len(outcome.converted)} converted, {unchanged} unchanged, {len(outcome.removed)} removed"
     print(f"{options.folder}: {there or 'no case'} ({done})")
     page = options.folder / "mgcl_convert" / "index.html"
-    print(f"Look at every case: {page}")
+    print(f"Look at every case: {page}" if page.is_file() else "Nothing is left of the dataset: it has no case")
     for case, error in sorted(outcome.failures.items()):
         print(f"\nNot converted: {case}{error}")
     for record in outcome.held_back:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -51,6 +52,27 @@ class ManifestRow:
     tss_hours: float | None
     patient: str | None
     where: str
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Column -> source of every scan and mask."""
+        masks = {f"{MASK_PREFIX}{name}" if name else "mask": path for name, path in self.masks.items() if path}
+        return self.channels | masks
+
+    @contextmanager
+    def reading(self, column: str) -> Iterator[None]:
+        """Adds the cell that names the source to what is wrong with that.
+
+        Raises:
+            UserError: In place of one about the source.
+        """
+        source = self.sources[column]
+        try:
+            yield
+        except UserError as error:
+            file = error.where if error.where.startswith(source.partition("#")[0]) else source
+            where = f"{self.where}, column {column}: {file}"
+            raise UserError(where, error.found, error.expected, error.remedy) from None
 
 
 @dataclass(frozen=True)
@@ -216,8 +238,7 @@ def _check_twice(rows: tuple[ManifestRow, ...]) -> None:
     """A scan in two places is a slip of the hand, and could put a patient into training and test data at once."""
     seen: dict[str, str] = {}
     for row in rows:
-        named = row.channels | {f"mask_{name}".removesuffix("_"): path for name, path in row.masks.items() if path}
-        for column, source in named.items():
+        for column, source in row.sources.items():
             where = f"{row.where}, column {column}"
             if source in seen:
                 raise UserError(where, f"{source}, as in {seen[source]}", "a file of its own", "mend one of the paths")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, some
 
 
 def dataset_folder(number: int, name: str) -> str:
@@ -22,6 +22,19 @@ def check_number_and_name(number: int, name: str) -> None:
         raise UserError("--id", str(number), "1 to 999", "choose another number")
     if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
         raise UserError("--name", repr(name), "ASCII letters, digits, _ and -", "choose another name")
+
+
+def find_name(parent: Path, number: int) -> str:
+    """The name of the dataset of a number.
+
+    Raises:
+        UserError: There is none, or there are several.
+    """
+    names = sorted(path.name for path in parent.glob(dataset_folder(number, "*")) if path.is_dir())
+    if len(names) != 1:
+        found = f"{len(names)} datasets {dataset_folder(number, '*')}" + (f": {some(names)}" if names else "")
+        raise UserError(parent, found, "one", "check -o and --id, or give the --name")
+    return names[0].partition("_")[2]
 
 
 def check_number_is_free(target: Path) -> None:
