@@ -47,4 +47,6 @@ def check_number_is_free(target: Path) -> None:
     others = [path.name for path in target.parent.glob(f"{number}_*") if path != target]
     if others:
         remedy = "choose another --id: nnU-Net finds datasets by their number"
+        if not (target.parent / others[0] / "dataset.json").exists():
+            remedy += f"; or finish that one, or remove the folder {target.parent / others[0]}: it has no dataset.json"
         raise UserError(target.parent, f"{others[0]} has the same number", f"no other {number}_*", remedy)
