@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import replacing
+
+_NIFTI = re.compile(r"((^|\.)(nii|hdr|img|nia)(\.gz)?)+$", re.IGNORECASE)
+"""At the end of a name; `nii` alone too, since a dot precedes it in the name of the temporary file."""
 
 
 def write_image(path: Path, image: sitk.Image) -> None:
@@ -20,6 +24,18 @@ def write_image(path: Path, image: sitk.Image) -> None:
         sitk.WriteImage(image, temporary)
         if not _holds(temporary, image):
             raise UserError(path, "an image that could not be written whole", "room on the disk", "free some space")
+
+
+def check_stem(name: str, file_ending: str, where: object) -> None:
+    """Refuses the name of a case whose files ITK would write under another: `a.nii` + `.nii.gz` becomes `a.nii.gz`.
+
+    Raises:
+        UserError: It ends as a NIfTI file does, and the dataset's files are such.
+    """
+    stem = _NIFTI.sub("", name)
+    if stem != name and _NIFTI.search(file_ending):
+        expected = f"a name without an image's ending: ITK would not write {name}{file_ending}"
+        raise UserError(where, f"case {name!r}", expected, f"rename it, as in {stem or 'case_001'}")
 
 
 def _holds(path: Path, image: sitk.Image) -> bool:

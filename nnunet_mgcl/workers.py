@@ -13,6 +13,7 @@ from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.numbers import integer
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -24,8 +25,11 @@ def default_processes() -> int:
     A variable that is no number from 1 counts as not set: even `--help` asks for the default.
     """
     wished = os.environ.get("nnUNet_def_n_proc", "").strip()
-    number = int(wished) if wished.isdecimal() else 0
-    return min(number or 8, os.cpu_count() or 1)
+    try:
+        number = integer(wished)
+    except ValueError:
+        number = 0
+    return min(number if number > 0 else 8, os.cpu_count() or 1)
 
 
 def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:

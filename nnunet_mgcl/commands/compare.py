@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nnunet_mgcl.numbers import integer
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
@@ -16,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="results folders; with -d their names, <trainer>__<plans>__<configuration>",
     )
     parser.add_argument("-d", help="dataset name or number")
-    parser.add_argument("-f", nargs="+", type=int, help="the folds that were evaluated (default: all of the split)")
+    parser.add_argument("-f", nargs="+", type=integer, help="the folds that were evaluated (default: all of the split)")
     parser.add_argument("-o", type=Path, help="the JSON file (default: comparison.json beside the first folder)")
 
 

@@ -7,10 +7,12 @@ import math
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_mgcl.errors import INTERRUPTED, UserError
+from nnunet_mgcl.numbers import integer, number
 from nnunet_mgcl.workers import default_processes
 
 if TYPE_CHECKING:
@@ -35,13 +37,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "-o", dest="output", type=Path, help="parent folder of the dataset (default: $nnUNet_raw); the draft of --init"
     )
-    parser.add_argument("--id", type=int, help="number of the dataset")
-    parser.add_argument("--name", help="name of the dataset")
+    parser.add_argument("--id", type=integer, help="number of the dataset")
+    parser.add_argument("--name", help="name of the dataset (with --test: not needed)")
     _add_choices(parser)
     _add_scans(parser)
     _add_checks(parser)
     parser.add_argument("--test", action="store_true", help="the rows are test cases of a dataset converted before")
-    parser.add_argument("-np", type=int, default=default_processes(), help="processes (default here: %(default)s)")
+    parser.add_argument("-np", type=integer, default=default_processes(), help="processes (default here: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,7 +81,7 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
         "--incomplete", choices=("refuse", "pool"), default="refuse",
         help="a row with a mask but without some channel: stop, or use its scans without the mask (default: refuse)",
     )  # fmt: skip
-    group.add_argument("--spacing", type=float, nargs=3, metavar=("X", "Y", "Z"), help="mm (default: as scanned)")
+    group.add_argument("--spacing", type=number, nargs=3, metavar=("X", "Y", "Z"), help="mm (default: as scanned)")
     group.add_argument("--interpolation", choices=("linear", "bspline"), default="linear", help="default: %(default)s")
     group.add_argument(
         "--engine", choices=("sitk", "elastix"), default="sitk", help="what registers (default: %(default)s)"
@@ -95,7 +97,7 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--labels", nargs="+", default=["lesion=1"], metavar="NAME=VALUE",
-        help="labels and their values in the masks (default: lesion=1)",
+        help="labels and their values in the masks; any: every value above 0 (default: lesion=1)",
     )  # fmt: skip
     group.add_argument(
         "--suffix",
@@ -109,17 +111,20 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
 
 def _add_checks(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("checks of the registration")
-    group.add_argument("--max-shift", type=float, default=25, metavar="MM", help="default: %(default)s")
-    group.add_argument("--max-rotation", type=float, default=20, metavar="DEGREES", help="default: %(default)s")
+    group.add_argument("--max-shift", type=number, default=25, metavar="MM", help="default: %(default)s")
+    group.add_argument("--max-rotation", type=number, default=20, metavar="DEGREES", help="default: %(default)s")
     group.add_argument(
         "--accept", nargs="+", action="extend", default=[], metavar="CASE", help="looked at and found good"
     )
 
 
 def _volume(text: str) -> str | int:
-    if text != "last" and not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither last nor a number from 1")
-    return text if text == "last" else int(text)
+    if text == "last":
+        return text
+    with suppress(ValueError):
+        if (volume := integer(text)) > 0:
+            return volume
+    raise argparse.ArgumentTypeError(f"{text!r} is neither last nor a number from 1")
 
 
 def _write_draft(folder: Path, target: Path) -> int:
@@ -144,7 +149,11 @@ def _manifest(args: argparse.Namespace) -> Manifest:
 def _options(args: argparse.Namespace) -> Options:
     from nnunet_mgcl.convert.options import Options
     from nnunet_mgcl.convert.settings import Settings
+    from nnunet_mgcl.data.dataset_name import find_name
 
+    parent = args.output or _raw_folder()
+    if args.test and args.id is not None and args.name is None:
+        args.name = find_name(parent, args.id)
     for option in ("id", "name"):
         if getattr(args, option) is None:
             raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
@@ -169,7 +178,6 @@ def _options(args: argparse.Namespace) -> Options:
         max_shift=args.max_shift,
         max_rotation=args.max_rotation,
     )
-    parent = args.output or _raw_folder()
     return Options(parent, args.id, args.name, settings, args.incomplete, tuple(args.accept), args.test, args.np)
 
 
@@ -194,12 +202,16 @@ def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _labels(words: Sequence[str]) -> dict[str, int]:
+def _labels(words: Sequence[str]) -> dict[str, int | str]:
     pairs = _pairs("--labels", words)
+    labels: dict[str, int | str] = {}
     for name, value in pairs.items():
-        if not value.isdecimal():
-            raise UserError("--labels", f"{name}={value}", "a whole number from 1 to 65535", "mend it")
-    return {name: int(value) for name, value in pairs.items()}
+        try:
+            labels[name] = value if value == "any" else integer(value)
+        except ValueError:
+            expected = "a whole number from 1 to 65535, or any"
+            raise UserError("--labels", f"{name}={value}", expected, "mend it") from None
+    return labels
 
 
 def _report(outcome: Outcome, options: Options) -> None:
@@ -211,7 +223,7 @@ def _report(outcome: Outcome, options: Options) -> None:
     done = f"{len(outcome.converted)} converted, {unchanged} unchanged, {len(outcome.removed)} removed"
     print(f"{options.folder}: {there or 'no case'} ({done})")
     page = options.folder / "mgcl_convert" / "index.html"
-    print(f"Look at every case: {page}")
+    print(f"Look at every case: {page}" if page.is_file() else "Nothing is left of the dataset: it has no case")
     for case, error in sorted(outcome.failures.items()):
         print(f"\nNot converted: {case}{error}")
     for record in outcome.held_back:

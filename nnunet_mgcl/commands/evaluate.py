@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 
+from nnunet_mgcl.numbers import number
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("evaluate", help="segmentation and TSS metrics of a cross-validation")
     add_validated_model(parser)
     parser.add_argument(
-        "--tolerance", type=float, default=2.0, help="of the surface Dice, in mm (default: %(default)s)"
+        "--tolerance", type=number, default=2.0, help="of the surface Dice, in mm (default: %(default)s)"
     )
     parser.add_argument(
-        "--sensitivity", type=float, default=0.9, help="wanted one of an operating point (default: %(default)s)"
+        "--sensitivity", type=number, default=0.9, help="wanted one of an operating point (default: %(default)s)"
     )
 
 

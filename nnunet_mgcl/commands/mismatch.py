@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_mgcl.numbers import integer, number
+
 if TYPE_CHECKING:
     from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions
     from nnunet_mgcl.evaluation.mismatch.roles import Roles
@@ -27,10 +29,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("-o", dest="output", type=Path, required=True, help="folder for the tables")
     parser.add_argument("--tss", type=Path, help="table of known times, instead of the dataset's tss.csv")
     parser.add_argument(
-        "--flair-positive", type=float, default=1.15, metavar="RATIO", help="visible from here on (default: 1.15)"
+        "--flair-positive", type=number, default=1.15, metavar="RATIO", help="visible from here on (default: 1.15)"
     )
     parser.add_argument(
-        "--min-lesion-ml", type=float, default=0.5, metavar="ML", help="leave smaller DWI lesions out (default: 0.5)"
+        "--min-lesion-ml", type=number, default=0.5, metavar="ML", help="leave smaller DWI lesions out (default: 0.5)"
     )
     parser.add_argument("--adc-core", action="store_true", help="core: the DWI mask where ADC < 620 x 10^-6 mm^2/s")
     parser.add_argument("--tmax", action="store_true", help="hypoperfusion: Tmax > 6 s, though there is a PWI mask")
@@ -40,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--masks", nargs="+", action="extend", default=[], metavar="ROLE=NAME", help="what is the DWI, FLAIR, PWI mask"
     )
-    parser.add_argument("-np", dest="processes", type=int, help="processes (as many as nnU-Net would take)")
+    parser.add_argument("-np", dest="processes", type=integer, help="processes (as many as nnU-Net would take)")
 
 
 def run(args: argparse.Namespace) -> int:

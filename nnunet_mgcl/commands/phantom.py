@@ -10,6 +10,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from nnunet_mgcl.errors import INTERRUPTED, UserError
+from nnunet_mgcl.numbers import integer
 from nnunet_mgcl.workers import default_processes
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "it say nothing about clinical performance.",
     )
     parser.add_argument("-o", dest="output", type=Path, help="parent folder, usually $nnUNet_raw")
-    parser.add_argument("--cases", type=int, default=24, help="labelled training cases (24)")
-    parser.add_argument("--unlabelled", type=int, default=40, help="cases of the unlabelled, unpaired pool (40)")
-    parser.add_argument("--test", type=int, default=4, help="labelled test cases (4)")
-    parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal files (0)")
-    parser.add_argument("--matrix", type=int, help="voxels along x and y (128; with --unregistered the paper's, 512)")
-    parser.add_argument("--slices", type=int, default=18, help="voxels along z (18)")
+    parser.add_argument("--cases", type=integer, default=24, help="labelled training cases (24)")
+    parser.add_argument("--unlabelled", type=integer, default=40, help="cases of the unlabelled, unpaired pool (40)")
+    parser.add_argument("--test", type=integer, default=4, help="labelled test cases (4)")
+    parser.add_argument("--seed", type=integer, default=0, help="equal seeds give equal files (0)")
+    parser.add_argument(
+        "--matrix", type=integer, help="voxels along x and y (128; with --unregistered the paper's, 512)"
+    )
+    parser.add_argument("--slices", type=integer, default=18, help="voxels along z (18)")
     parser.add_argument(
         "--lesion-masks", type=Path, metavar="DIR", help="lesion masks in MNI space whose shapes the strokes take"
     )
@@ -44,9 +47,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="write every scan on a grid of its own, moved, with a manifest for mgcl convert",
     )
-    parser.add_argument("--id", type=int, default=501, help="number of the dataset (501)")
+    parser.add_argument("--id", type=integer, default=501, help="number of the dataset (501)")
     parser.add_argument("--name", default="Phantom", help="name of the dataset (Phantom)")
-    parser.add_argument("-np", type=int, default=default_processes(), help="processes (default here: %(default)s)")
+    parser.add_argument("-np", type=integer, default=default_processes(), help="processes (default here: %(default)s)")
     parser.add_argument("--preview", action="store_true", help="also draw preview.png: an early and a late stroke")
     parser.add_argument("--overwrite", action="store_true", help="replace an older phantom")
     parser.add_argument("--describe", action="store_true", help="write nothing; print what 5000 patients are like")

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunet_mgcl.numbers import integer, number
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command; names and defaults are those of nnUNetv2_predict 2.8."""
@@ -22,17 +24,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("-tr", help="trainer (default: MGCLTrainer)")
     parser.add_argument("-c", help="configuration, e.g. 2d")
     parser.add_argument("-f", nargs="+", default=["0", "1", "2", "3", "4"], help="folds (default: 0 1 2 3 4)")
-    parser.add_argument("-step_size", type=float, default=0.5, help="sliding window step (default: %(default)s)")
+    parser.add_argument("-step_size", type=number, default=0.5, help="sliding window step (default: %(default)s)")
     parser.add_argument("--disable_tta", action="store_true", help="no mirroring: faster, less accurate")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--save_probabilities", action="store_true", help="also export probabilities (npz)")
     parser.add_argument("--continue_prediction", action="store_true", help="keep what is predicted already")
     parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
-    parser.add_argument("-npp", type=int, default=3, help="preprocessing processes (default: %(default)s)")
-    parser.add_argument("-nps", type=int, default=3, help="export processes (default: %(default)s)")
+    parser.add_argument("-npp", type=integer, default=3, help="preprocessing processes (default: %(default)s)")
+    parser.add_argument("-nps", type=integer, default=3, help="export processes (default: %(default)s)")
     parser.add_argument("-prev_stage_predictions", help="accepted for nnUNetv2_predict's sake: no cascade here")
-    parser.add_argument("-num_parts", type=int, default=1, help="processes that share the cases (default: 1)")
-    parser.add_argument("-part_id", type=int, default=0, help="which of them this one is, from 0")
+    parser.add_argument("-num_parts", type=integer, default=1, help="processes that share the cases (default: 1)")
+    parser.add_argument("-part_id", type=integer, default=0, help="which of them this one is, from 0")
     parser.add_argument("-device", default="cuda", choices=["cuda", "cpu", "mps"], help="default: %(default)s")
     parser.add_argument("--disable_progress_bar", action="store_true")
     parser.add_argument("--not_on_device", action="store_true", help="collect results in main memory")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from nnunet_mgcl.numbers import integer
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the subcommand."""
@@ -16,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("-d", required=True, help="dataset name or number")
     parser.add_argument("-c", nargs="+", required=True, help="configurations, e.g. 2d")
     parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
-    parser.add_argument("-np", type=int, help="processes (default: nnU-Net's)")
+    parser.add_argument("-np", type=integer, help="processes (default: nnU-Net's)")
 
 
 def run(args: argparse.Namespace) -> int:

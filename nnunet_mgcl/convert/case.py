@@ -90,16 +90,12 @@ def _read(row: ManifestRow, settings: Settings) -> tuple[dict[str, sitk.Image], 
     """The scans in common units, notes about them, and doubts."""
     scans, notes, doubts = {}, {}, list[str]()
     for channel, source in row.channels.items():
-        try:
+        with row.reading(channel):
             scans[channel], notes[channel] = read_scan(source, channel=channel, dwi_volume=settings.dwi_volume)
             if is_adc(channel):
                 doubts += [f"{channel}: {doubt}" for doubt in unit_doubts(scans[channel], settings.adc_unit)]
                 scans[channel], unit = to_common_unit(scans[channel], settings.adc_unit)
                 notes[channel].append(unit)
-        except UserError as error:
-            file = error.where if error.where.startswith(source.partition("#")[0]) else source
-            where = f"{row.where}, column {channel}: {file}"
-            raise UserError(where, error.found, error.expected, error.remedy) from None
     return scans, notes, doubts
 
 

@@ -17,11 +17,12 @@ _KINDS = {
     "PWI": r"pwi\w*|perf\w*|dsc",
     "T2star": r"t2 ?star\w*|swi\w*|swan|gre|t2\*",
     "T2": r"t2w?|t2 ?tse",
-    "T1": r"t1w?|mprage|t1ce|t1c",
+    "T1c": r"t1w? ?(?:ce?|gd|km|post\w*|contrast\w*)",
+    "T1": r"t1w?|t1 ?pre|mprage",
 }
 """Kind -> what its names look like. The first that fits counts: an ADC map may also say `dwi`, a FLAIR `t2`."""
 
-KINDS = ("DWI", "ADC", "FLAIR", "Tmax", "CBF", "CBV", "MTT", "TTP", "PWI", "T2", "T2star", "T1")
+KINDS = ("DWI", "ADC", "FLAIR", "Tmax", "CBF", "CBV", "MTT", "TTP", "PWI", "T2", "T2star", "T1", "T1c")
 """All kinds, in the order that a table shows them."""
 
 PERFUSION = ("Tmax", "CBF", "CBV", "MTT", "TTP", "PWI")

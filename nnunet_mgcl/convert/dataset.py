@@ -18,7 +18,7 @@ from nnunet_mgcl.convert.engine_elastix import require_elastix
 from nnunet_mgcl.convert.manifest import Manifest
 from nnunet_mgcl.convert.options import Options
 from nnunet_mgcl.convert.run import Log, Outcome, Run, Track, locked
-from nnunet_mgcl.convert.settings import Settings
+from nnunet_mgcl.convert.settings import ANY, Settings
 from nnunet_mgcl.data.dataset_name import check_number_and_name, check_number_is_free
 from nnunet_mgcl.errors import UserError, some, suggestion
 
@@ -47,7 +47,10 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
         require_elastix()
     _report_assignment(assignment, settings, log)
     with locked(options.folder):
-        return Run(options, settings, assignment, log).execute(track)
+        try:
+            return Run(options, settings, assignment, log).execute(track)
+        finally:
+            outputs.remove_unused(options.folder)
 
 
 def _settle(manifest: Manifest, options: Options, log: Log) -> tuple[Manifest, Settings]:
@@ -82,6 +85,11 @@ def _check_labels(settings: Settings, manifest: Manifest) -> None:
             remedy = "leave it out: 0 is the background" if name == "background" else "give it another name"
             raise UserError("--labels", found, f"names other than nnU-Net's own {name!r}", remedy)
     values = list(settings.labels.values())
+    if ANY in values:
+        if len(values) > 1:
+            found = " ".join(f"{name}={value}" for name, value in settings.labels.items())
+            raise UserError("--labels", found, f"one label where it is {ANY}", f"--labels lesion={ANY}")
+        return
     if len(set(values)) < len(values) or not all(0 < value < 2**16 for value in values):
         remedy = "give each label its own value in the mask files"
         raise UserError("--labels", str(settings.labels), "different values from 1 to 65535", remedy)

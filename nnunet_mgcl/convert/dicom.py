@@ -29,7 +29,7 @@ class Slice:
         series: SeriesInstanceUID.
         number: SeriesNumber; empty where unknown.
         modality: Such as `MR`; empty where unknown.
-        description: SeriesDescription. May hold anything, a patient's name too: it goes nowhere.
+        description: SeriesDescription. May hold anything, a patient's name too: it goes nowhere but to the terminal.
         instance: InstanceNumber; 0 where unknown.
         b_value: In s/mm^2; None where unknown.
         position: ImagePositionPatient, in mm; None where unknown.
@@ -93,7 +93,8 @@ def pick_series(folder: Path, uid: str | None) -> list[Slice]:
         return next(iter(series.values()))
     if uid is None or uid not in series:
         lines = [
-            f"\n      {key}: {len(images)} images, series number {images[0].number or '?'}, {images[0].modality or '?'}"
+            f"\n      {key}: {len(images)} images, series number {images[0].number or '?'}, "
+            f"{images[0].modality or '?'}, {images[0].description!r}"
             for key, images in sorted(series.items(), key=lambda item: (item[1][0].number.zfill(9), item[0]))
         ]
         found = f"{len(series)} series:" if uid is None else f"no series {uid}, but:"

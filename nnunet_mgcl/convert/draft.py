@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nnunet_mgcl.convert.channels import KINDS
 from nnunet_mgcl.convert.scan_finder import Scan, find_scans, group_scans
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import write_text
+from nnunet_mgcl.data.csv_table import write_csv
+from nnunet_mgcl.errors import UserError, some
 
 
 def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print) -> None:
@@ -31,19 +29,23 @@ def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print
     if not folder.is_dir():
         raise UserError(folder, "no such folder", "a folder of scans", "mend the path")
     scans, others = find_scans(folder.absolute())
-    found = {label: _columns(members) for label, members in group_scans(scans).items()}
+    groups = group_scans(scans)
+    found = {label: _columns(members) for label, members in groups.items()}
     cases = _simplify_masks({label: columns for label, columns in found.items() if set(KINDS) & set(columns)})
+    doubles = [line for label, members in groups.items() for line in _doubles(label, members)]
+    if not cases and doubles:
+        remedy = "move the copies that you do not want elsewhere, or write the manifest by hand (docs/convert.md)"
+        raise UserError(folder, some(doubles), "each kind of scan once a case", remedy)
     if not cases:
         remedy = "name the folder above the scans, or write the manifest by hand (docs/convert.md)"
         raise UserError(folder, "no scan whose kind its name tells", f"names with {', '.join(KINDS[:4])}, ...", remedy)
     present = {column for case in cases.values() for column in case}
     columns = [kind for kind in KINDS if kind in present] + sorted(present - set(KINDS))
     _write(manifest, columns, cases)
-    used = {source for case in cases.values() for source in case.values()}
-    for line in _table(columns, cases):
+    for line in (*_table(columns, cases), *doubles, *_in_no_row(scans, cases)):
         log(line)
-    for source in [scan.source for scan in scans if scan.source not in used] + others:
-        log(f"in no row: {source}")
+    if others:
+        log(f"in no row: {some(others)} (no scans)")
     log(
         f"{manifest}: {len(cases)} cases, guessed from names. Check every row, remove the columns that you do "
         "not want, and fill in the times, and patient where one has several rows."
@@ -52,11 +54,40 @@ def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print
 
 def _columns(scans: Sequence[Scan]) -> dict[str, str]:
     """Column -> source; where several fit one column, the user must choose."""
-    columns: dict[str, list[str]] = defaultdict(list)
+    return {column: sources[0] for column, sources in _fitting(scans).items() if len(sources) == 1}
+
+
+def _doubles(label: str, scans: Sequence[Scan]) -> list[str]:
+    """What was found more than once for a case, and where."""
+    return [
+        f"{column} {len(sources)} times in {label or 'the folder'}: {some(sources)}"
+        for column, sources in _fitting(scans).items()
+        if len(sources) > 1
+    ]
+
+
+def _fitting(scans: Sequence[Scan]) -> dict[str, list[str]]:
+    """Column -> the sources that fit it; processed copies only where there is nothing else."""
+    columns: dict[str, list[Scan]] = defaultdict(list)
     for scan in scans:
         if scan.column:
-            columns[scan.column].append(scan.source)
-    return {column: sources[0] for column, sources in columns.items() if len(sources) == 1}
+            columns[scan.column].append(scan)
+    return {
+        column: [scan.source for scan in fitting if not scan.is_copy] or [scan.source for scan in fitting]
+        for column, fitting in columns.items()
+    }
+
+
+def _in_no_row(scans: Sequence[Scan], cases: Mapping[str, dict[str, str]]) -> Iterator[str]:
+    """A line for each scan that was not taken, with the rows that a mask may belong to."""
+    used = {source for case in cases.values() for source in case.values()}
+    for scan in scans:
+        if scan.source in used:
+            continue
+        rows = [_name(n) for n, label in enumerate(cases, start=1) if label.startswith(f"{scan.group}/") and scan.group]
+        is_mask = scan.column is not None and scan.column.startswith("mask")
+        whose = f" (a mask, of {' or '.join(rows)}: write it into that row)" if is_mask and rows else ""
+        yield f"in no row: {scan.source}{whose}"
 
 
 def _simplify_masks(cases: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
@@ -69,16 +100,14 @@ def _simplify_masks(cases: Mapping[str, dict[str, str]]) -> dict[str, dict[str, 
 
 def _write(manifest: Path, columns: Sequence[str], cases: Mapping[str, dict[str, str]]) -> None:
     base = manifest.absolute().parent
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "patient", *columns, "onset_time", "scan_time"])
+    rows = []
     for number, case in enumerate(cases.values(), start=1):
-        sources = [case.get(column, "") for column in columns]
-        relative = [
-            os.path.relpath(source, base) if Path(source).is_relative_to(base) else source for source in sources
-        ]
-        writer.writerow([_name(number), "", *relative, "", ""])
-    write_text(manifest, text.getvalue())
+        relative = {
+            column: os.path.relpath(source, base) if Path(source).is_relative_to(base) else source
+            for column, source in case.items()
+        }
+        rows.append({"case": _name(number), **relative})
+    write_csv(manifest, ("case", "patient", *columns, "onset_time", "scan_time"), rows)
 
 
 def _name(number: int) -> str:
@@ -89,6 +118,6 @@ def _table(columns: Sequence[str], cases: Mapping[str, dict[str, str]]) -> list[
     """What was found for each case, and by which part of the path."""
     rows = [["case", *columns, "from"]]
     for number, (label, case) in enumerate(cases.items(), start=1):
-        rows.append([_name(number), *("x" if column in case else "" for column in columns), label])
+        rows.append([_name(number), *("x" if column in case else "" for column in columns), label or "."])
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

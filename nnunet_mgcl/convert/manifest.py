@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from nnunet_mgcl.convert.channels import names_mask
 from nnunet_mgcl.convert.onset import hours_between, hours_from
-from nnunet_mgcl.data.csv_table import read_csv
+from nnunet_mgcl.convert.outputs import FILE_ENDING
+from nnunet_mgcl.data.csv_table import check_identifier, read_csv
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.image_file import check_stem
 
 RESERVED = ("case", "patient", "mask", "onset_time", "scan_time", "tss_hours")
 """Columns that are no channel; those that begin with `MASK_PREFIX` are none either."""
@@ -49,6 +52,27 @@ class ManifestRow:
     tss_hours: float | None
     patient: str | None
     where: str
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Column -> source of every scan and mask."""
+        masks = {f"{MASK_PREFIX}{name}" if name else "mask": path for name, path in self.masks.items() if path}
+        return self.channels | masks
+
+    @contextmanager
+    def reading(self, column: str) -> Iterator[None]:
+        """Adds the cell that names the source to what is wrong with that.
+
+        Raises:
+            UserError: In place of one about the source.
+        """
+        source = self.sources[column]
+        try:
+            yield
+        except UserError as error:
+            file = error.where if error.where.startswith(source.partition("#")[0]) else source
+            where = f"{self.where}, column {column}: {file}"
+            raise UserError(where, error.found, error.expected, error.remedy) from None
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,7 @@ def check_case_name(case: str, where: str) -> None:
     if not _CASE.fullmatch(case) or case.endswith("_seg") or len(case) > LONGEST_CASE:
         expected = f"up to {LONGEST_CASE} letters, digits, . _ and -, a letter or digit first, no _seg at the end"
         raise UserError(where, f"case {case!r}", expected, "rename the case")
+    check_stem(case, FILE_ENDING, where)
 
 
 def _is_mask(column: str) -> bool:
@@ -175,7 +200,9 @@ def _row(case: str, values: dict[str, str], channels: tuple[str, ...], folder: P
         hours = hours_between(values["onset_time"], values["scan_time"], where)
     else:
         hours = hours_from(values.get("tss_hours", ""), where)
-    return ManifestRow(case, sources, masks, hours, values.get("patient") or None, where)
+    patient = values.get("patient", "")
+    check_identifier(patient, f"{where}, column patient")
+    return ManifestRow(case, sources, masks, hours, patient or None, where)
 
 
 def _source(text: str, folder: Path, where: str) -> str:
@@ -211,8 +238,7 @@ def _check_twice(rows: tuple[ManifestRow, ...]) -> None:
     """A scan in two places is a slip of the hand, and could put a patient into training and test data at once."""
     seen: dict[str, str] = {}
     for row in rows:
-        named = row.channels | {f"mask_{name}".removesuffix("_"): path for name, path in row.masks.items() if path}
-        for column, source in named.items():
+        for column, source in row.sources.items():
             where = f"{row.where}, column {column}"
             if source in seen:
                 raise UserError(where, f"{source}, as in {seen[source]}", "a file of its own", "mend one of the paths")

@@ -10,9 +10,9 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.convert.alignment import Aligned
 from nnunet_mgcl.convert.grid import Grid, resample_mask, same_grid
-from nnunet_mgcl.convert.manifest import ManifestRow
+from nnunet_mgcl.convert.manifest import MASK_PREFIX, ManifestRow
 from nnunet_mgcl.convert.scan_reader import read_mask
-from nnunet_mgcl.convert.settings import Settings
+from nnunet_mgcl.convert.settings import ANY, Labels, Settings
 from nnunet_mgcl.data.bit_mask import encode
 from nnunet_mgcl.errors import UserError
 
@@ -21,6 +21,9 @@ KEPT = 0.5
 
 LEAST_APART = 0.5
 """Scans that moved against each other by less (mm), or by less than half a voxel of the mask, count as unmoved."""
+
+SEVERAL = 8
+"""With more unknown values than these a mask is perhaps no label map: no label is offered for each."""
 
 
 def join_masks(
@@ -46,8 +49,9 @@ def join_masks(
             values[name] = np.zeros(aligned.grid.size[::-1], np.uint8)
             continue
         candidates = settings.modalities[name] if name else tuple(aligned.images)  # the reference comes first
-        mask = _numbered(read_mask(path), path, settings.labels)
-        owner, *others = _owners(mask, path, {channel: scans[channel] for channel in candidates})
+        with row.reading(f"{MASK_PREFIX}{name}" if name else "mask"):
+            mask = _numbered(read_mask(path), path, settings.labels, alone=not name)
+            owner, *others = owners(mask, path, {channel: scans[channel] for channel in candidates})
         doubts += _ambiguous(mask, owner, others, aligned.transforms)
         moved = resample_mask(mask, aligned.grid, aligned.transforms[owner])
         values[name] = sitk.GetArrayFromImage(moved)
@@ -59,17 +63,24 @@ def join_masks(
     return _image(label_map, aligned.grid), _volumes(values, aligned.grid, settings), doubts
 
 
-def label_numbers(labels: Mapping[str, int]) -> dict[str, int]:
+def label_numbers(labels: Labels) -> dict[str, int]:
     """The labels as nnU-Net wants them, 1, 2, ... in the order of their values in the mask files."""
     return {name: number for number, name in enumerate(sorted(labels, key=lambda name: labels[name]), start=1)}
 
 
-def _numbered(mask: sitk.Image, path: str, labels: Mapping[str, int]) -> sitk.Image:
+def _numbered(mask: sitk.Image, path: str, labels: Labels, *, alone: bool) -> sitk.Image:
+    """The mask with the dataset's labels; `alone`: it may have several of them."""
     values = sitk.GetArrayViewFromImage(mask)
+    if ANY in labels.values():
+        return _image((values > 0).astype(np.uint8), Grid.of(mask))
     unknown = sorted(set(np.unique(values).tolist()) - {0, *labels.values()})
     if unknown:
         expected = "0 and " + ", ".join(f"{value} ({name})" for name, value in labels.items())
-        remedy = f"name the labels: --labels {' '.join(f'NAME={value}' for value in unknown[:4])}; or mend the mask"
+        remedy = f"--labels {next(iter(labels))}={ANY} makes them one label"
+        if alone and len(unknown) <= SEVERAL:
+            named = {**labels, **{f"label_{value}": value for value in unknown}}
+            remedy += f", --labels {' '.join(f'{n}={v}' for n, v in named.items())} keeps them apart"
+        remedy += "; or mend the mask"
         raise UserError(path, f"the labels {_listed(unknown)}", expected, remedy)
     numbers = {labels[name]: number for name, number in label_numbers(labels).items()}
     table = np.zeros(max(numbers) + 1, np.uint8)
@@ -81,14 +92,22 @@ def _listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")
 
 
-def _owners(mask: sitk.Image, path: str, scans: dict[str, sitk.Image]) -> list[str]:
-    """The channels on whose grid a mask lies."""
-    owners = [channel for channel, scan in scans.items() if same_grid(mask, scan)]
-    if owners:
-        return owners
-    grids = "; ".join(f"{channel}: {Grid.of(scan)}" for channel, scan in scans.items())
+def owners(mask: sitk.Image | Grid, path: str, scans: Mapping[str, sitk.Image | Grid]) -> list[str]:
+    """The channels on whose grid a mask lies.
+
+    Raises:
+        UserError: It lies on none.
+    """
+    found = [channel for channel, scan in scans.items() if same_grid(mask, scan)]
+    if found:
+        return found
+    grids = "; ".join(f"{channel}: {_grid(scan)}" for channel, scan in scans.items())
     remedy = "draw the mask on one of these scans, or resample it to that scan's grid by nearest neighbour"
-    raise UserError(path, f"a mask on another grid: {Grid.of(mask)}", f"the grid of a scan: {grids}", remedy)
+    raise UserError(path, f"a mask on another grid: {_grid(mask)}", f"the grid of a scan: {grids}", remedy)
+
+
+def _grid(image: sitk.Image | Grid) -> Grid:
+    return image if isinstance(image, Grid) else Grid.of(image)
 
 
 def _ambiguous(

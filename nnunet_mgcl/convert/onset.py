@@ -8,6 +8,7 @@ from datetime import datetime
 
 from nnunet_mgcl.data.tss_table import LIMIT_HOURS
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.numbers import number
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?")
 _FORM = "ISO 8601, as in 2024-03-01 07:30"
@@ -48,7 +49,7 @@ def hours_from(text: str, where: str) -> float | None:
     if not text:
         return None
     try:
-        hours = float(text) if "_" not in text else math.nan  # Python reads 4_5 as 45
+        hours = number(text)
     except ValueError:
         hours = math.nan
     if not 0 <= hours <= LIMIT_HOURS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,18 @@ def remove(dataset: Path, case: str) -> None:
     """Removes everything of a case."""
     withdraw(dataset, case)
     picture_path(dataset, case).unlink(missing_ok=True)
+
+
+def remove_unused(dataset: Path) -> None:
+    """Removes a dataset that has no case: it would take its number for nothing."""
+    if any((dataset / BESIDE / "cases").glob("*.json")) or strangers(dataset, ()):
+        return
+    for name in ("dataset.json", "tss.csv", "tssTs.csv"):
+        (dataset / name).unlink(missing_ok=True)
+    shutil.rmtree(dataset / BESIDE, ignore_errors=True)
+    for folder in (*(dataset / name for name in FOLDERS), dataset):
+        with suppress(OSError):  # not there, or the user keeps something in it
+            folder.rmdir()
 
 
 def clear_staging(dataset: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from nnunet_mgcl.convert import outputs, tables
 from nnunet_mgcl.convert.assignment import Assignment
 from nnunet_mgcl.convert.case import Job
+from nnunet_mgcl.convert.headers import check_headers
 from nnunet_mgcl.convert.options import Options
 from nnunet_mgcl.convert.quality_page import write_page
 from nnunet_mgcl.convert.record import CaseRecord, write_record
@@ -82,6 +83,7 @@ class Run:
         for record in self.updates:
             write_record(outputs.record_path(self.folder, record.case), record)
         self._remove(gone)
+        jobs = self._without_wrong_headers(jobs)
         self._convert(jobs, track)
         outputs.clear_staging(self.folder)
         self._write_tables()
@@ -120,13 +122,30 @@ class Run:
             self.outcome.removed.append(case)
             self.log(f"{case}: removed, the manifest has it no more")
 
+    def _without_wrong_headers(self, jobs: list[Job]) -> list[Job]:
+        """The cases that may be converted. Of the others the user hears now, and again at the end."""
+        left = []
+        for job in jobs:
+            try:
+                check_headers(job.row, self.settings)
+                left.append(job)
+            except UserError as error:
+                self._fail(job.row.case, error)
+                self.log(f"{job.row.case}: not to be converted{error}")
+            except Exception:  # one of ITK's many kinds: the conversion names it, in a process of its own
+                left.append(job)
+        return left
+
+    def _fail(self, case: str, error: UserError) -> None:
+        outputs.remove(self.folder, case)
+        self.outcome.failures[case] = error
+
     def _convert(self, jobs: list[Job], track: Track) -> None:
         if not jobs:
             return
         for case, result in track(convert_cases(jobs, min(self.options.processes, len(jobs))), len(jobs)):
             if isinstance(result, UserError):
-                outputs.remove(self.folder, case)  # here, since a worker that was killed cannot
-                self.outcome.failures[case] = result
+                self._fail(case, result)  # here, since a worker that was killed cannot
                 continue
             self.outcome.records[case] = result
             self.outcome.converted.append(case)

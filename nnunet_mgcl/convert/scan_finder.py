@@ -14,8 +14,15 @@ from nnunet_mgcl.convert.dicom import Slice, find_series
 from nnunet_mgcl.convert.scan_reader import ENDINGS
 
 _FILLERS = set(
-    re.findall(r"\w+", "map image images scan scans volume nii nifti dicom dcm anat raw rawdata derivatives")
+    re.findall(
+        r"\w+", "map image images scan scans volume nii nifti dicom dcm anat raw rawdata derivatives tumor tumour"
+    )
 )
+_COPIES = set(
+    re.findall(r"\w+", "bias n4 reg registered coreg norm normalised normalized stripped brain bet corrected resampled")
+)
+"""Words in the names of processed copies, as in `flair_bias` beside `flair`."""
+_UUID_FILE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\..+", re.IGNORECASE)
 _SIDECARS = (".json", ".bval", ".bvec", ".tsv", ".raw", ".zraw")
 
 
@@ -28,12 +35,14 @@ class Scan:
         group: The folder of the case below the root; empty where folders tell nothing.
         prefix: What is left of the file's name without the words that tell what it is.
         column: Channel, `mask` or `mask_<CHANNEL>`; None where the name tells nothing.
+        is_copy: Whether its name speaks of a processed copy.
     """
 
     source: str
     group: str
     prefix: str
     column: str | None
+    is_copy: bool = False
 
 
 def find_scans(root: Path) -> tuple[list[Scan], list[str]]:
@@ -57,7 +66,8 @@ def find_scans(root: Path) -> tuple[list[Scan], list[str]]:
 
 def _file(root: Path, path: Path) -> Scan:
     folder, name = path.relative_to(root).parent, _stem(path)
-    return Scan(str(path), _owner(folder), _prefix(name), _column([name, *reversed(folder.parts)]))
+    is_copy = bool(_COPIES & set(_words(name)))
+    return Scan(str(path), _owner(folder), _prefix(name), _column([name, *reversed(folder.parts)]), is_copy)
 
 
 def _series(root: Path, folder: Path, source: str, description: str) -> Scan:
@@ -93,7 +103,7 @@ def _is_descriptive(folder: str) -> bool:
 
 def _prefix(name: str) -> str:
     """The words of a name that do not tell what the scan is, such as `patient_7` of `patient_7_lesion_mask`."""
-    fillers = MASK_WORDS | _FILLERS
+    fillers = MASK_WORDS | _FILLERS | _COPIES
     return "_".join(word for word in _words(name) if word not in fillers and guess_kind(word) is None)
 
 
@@ -103,14 +113,18 @@ def _stem(path: Path) -> str:
 
 
 def group_scans(scans: Iterable[Scan]) -> dict[str, list[Scan]]:
-    """The scans of each case: by folder, and by their names where no folder tells or one holds a kind twice."""
+    """The scans of each case: by folder, and by their names where no folder tells or one holds a kind twice.
+
+    Names that are UUIDs tell nothing: where no kind occurs twice, such scans are of one case.
+    """
     groups: dict[str, list[Scan]] = defaultdict(list)
     for scan in scans:
         groups[scan.group].append(scan)
     cases: dict[str, list[Scan]] = defaultdict(list)
     for group, members in sorted(groups.items()):
-        columns = [scan.column for scan in members if scan.column]
-        alone = group and len(set(columns)) == len(columns)
+        columns = [scan.column for scan in members if scan.column and not scan.is_copy]
+        unnamed = all(_UUID_FILE.fullmatch(Path(scan.source).name) for scan in members)
+        alone = (group or unnamed) and len(set(columns)) == len(columns)
         for scan in members:
             cases[group if alone else f"{group}/{scan.prefix}".strip("/")].append(scan)
     return dict(sorted(cases.items()))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_mgcl.convert.channels import is_adc, is_dwi, is_perfusion
-from nnunet_mgcl.convert.dicom import pick_series
+from nnunet_mgcl.convert.dicom import Slice, pick_series
 from nnunet_mgcl.convert.dicom_stack import arrange, read_volume
+from nnunet_mgcl.convert.grid import Grid
 from nnunet_mgcl.errors import UserError, reason
 
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
@@ -84,36 +87,69 @@ def read_mask(source: str) -> sitk.Image:
     )
 
 
-def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk.Image, list[str]]:
-    """One 3D image, its metadata erased, and notes."""
+def read_grid(source: str, *, channel: str, dwi_volume: str | int | None = None) -> Grid | None:
+    """The grid of a scan or mask by its header; None for a DICOM series, of which only the order is looked at.
+
+    Args:
+        source: As for `read_scan`.
+        channel: Also as there.
+        dwi_volume: Also as there.
+
+    Raises:
+        UserError: The header says that this is no 3D image.
+    """
+    with _opening(source, channel) as (path, series):
+        if path.is_dir():
+            _pick_volume(source, path, series, channel, dwi_volume)
+            return None
+        reader, _ = _open(source, path, channel, dwi_volume)
+        direction = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2)[:3, :3]
+        return Grid(
+            reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], tuple(direction.ravel().tolist())
+        )
+
+
+@contextmanager
+def _opening(source: str, channel: str) -> Iterator[tuple[Path, str | None]]:
+    """Yields the path and series of a source, and turns what its readers raise into one message."""
     path, series = split_source(source)
     if not path.exists():
         raise UserError(source, "no such file or folder", f"a file or DICOM folder for {channel}", "mend the path")
     try:
-        if path.is_dir():
-            image, notes = _read_folder(source, path, series, channel, dwi_volume)
-        else:
-            image, notes = _read_file(source, path, channel, dwi_volume)
+        yield path, series
     except (RuntimeError, OSError) as error:
         found = f"cannot be read, perhaps damaged or of another format than its name says ({reason(error)})"
         raise UserError(source, found, "an image that SimpleITK reads", "replace the file") from None
+
+
+def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk.Image, list[str]]:
+    """One 3D image, its metadata erased, and notes."""
+    with _opening(source, channel) as (path, series):
+        if path.is_dir():
+            volume, notes = _pick_volume(source, path, series, channel, dwi_volume)
+            image = read_volume(volume)
+        else:
+            image, notes = _read_file(source, path, channel, dwi_volume)
     for key in image.GetMetaDataKeys():  # names, dates and comments of the patient; geometry is not among them
         image.EraseMetaData(key)
     return image, notes
 
 
-def _read_folder(
+def _pick_volume(
     source: str, folder: Path, series: str | None, channel: str, dwi_volume: str | int | None
-) -> tuple[sitk.Image, list[str]]:
+) -> tuple[list[Slice], list[str]]:
     volumes = arrange(pick_series(folder, series), source)
     index, notes = _choose_volume(source, len(volumes), channel, dwi_volume)
     b_value = volumes[index][0].b_value
     if notes and b_value is not None:
         notes = [f"{notes[0]}, b = {b_value:g}"]
-    return read_volume(volumes[index]), notes
+    return volumes[index], notes
 
 
-def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | None) -> tuple[sitk.Image, list[str]]:
+def _open(
+    source: str, path: Path, channel: str, dwi_volume: str | int | None
+) -> tuple[sitk.ImageFileReader, list[str]]:
+    """A reader of one volume of the file, whose header it has read."""
     if not path.name.lower().endswith(ENDINGS):
         remedy = "name a file of such a format; of a DICOM series the folder"
         raise UserError(source, f"the file name {path.name}", f"one that ends in {', '.join(ENDINGS)}", remedy)
@@ -137,6 +173,11 @@ def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | No
         index, notes = _choose_volume(source, size[3], channel, dwi_volume)
         reader.SetExtractIndex([0, 0, 0, index] + [0] * (len(size) - 4))
         reader.SetExtractSize([*size[:3]] + [0] * (len(size) - 3))
+    return reader, notes
+
+
+def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | None) -> tuple[sitk.Image, list[str]]:
+    reader, notes = _open(source, path, channel, dwi_volume)
     if path.name.lower().endswith((".nii", ".nii.gz")):
         notes += _check_nifti(source, path, channel)
     image = reader.Execute()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,12 @@ from nnunet_mgcl.convert.record import Destination
 VERSION = 1
 """Raised where a new version of the program would write other files from the same scans."""
 
+ANY = "any"
+"""In place of a label's value: every value above 0."""
+
+Labels = Mapping[str, Any]
+"""Name of a label -> its value in the mask files, a number or `ANY`."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -26,7 +33,7 @@ class Settings:
         channels: In the order of their numbers.
         modalities: Modality -> its channels.
         masks: (), ("",) or the modalities with a mask of their own.
-        labels: Name of a label -> its value in the mask files.
+        labels: Of the masks.
         reference: The channel that the others are registered to; None: they are registered already.
         engine: What registers.
         spacing: Size of a voxel in mm, `(x, y, z)`; None: the reference's own.
@@ -40,7 +47,7 @@ class Settings:
     channels: tuple[str, ...]
     modalities: dict[str, tuple[str, ...]]
     masks: tuple[str, ...] = ()
-    labels: dict[str, int] = field(default_factory=lambda: {"lesion": 1})
+    labels: Labels = field(default_factory=lambda: {"lesion": 1})
     reference: str | None = None
     engine: Literal["sitk", "elastix"] = "sitk"
     spacing: tuple[float, float, float] | None = None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from nnunet_mgcl.convert.outputs import FILE_ENDING
 from nnunet_mgcl.convert.record import CaseRecord
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.bit_mask import label_names, lesion_labels
+from nnunet_mgcl.data.csv_table import csv_text
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import read_json, write_json, write_text
 
@@ -89,19 +88,20 @@ def write_tss_table(path: Path, records: Iterable[CaseRecord]) -> None:
     """Writes the TSS and patients of cases, where any is known; else removes the table."""
     records = list(records)
     patients = any(record.patient for record in records)
-    rows = [["case", "tss_hours", "patient"] if patients else ["case", "tss_hours"]]
+    rows = []
     for record in records:
         hours = "" if record.tss_hours is None else repr(record.tss_hours)  # all digits: 4.4999999 is below 4.5
+        row = {"case": record.case, "tss_hours": hours}
         if patients:  # every row has one then; a case without is a patient of its own
-            rows.append([record.case, hours, record.patient or record.case])
+            rows.append(row | {"patient": record.patient or record.case})
         elif hours:
-            rows.append([record.case, hours])
-    text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    if len(rows) == 1:
+            rows.append(row)
+    if not rows:
         path.unlink(missing_ok=True)
-    elif not path.is_file() or path.read_text(encoding="utf-8") != text.getvalue():
-        write_text(path, text.getvalue())
+        return
+    text = csv_text(list(rows[0]), rows)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def _made(settings: Settings) -> dict[str, Any]:

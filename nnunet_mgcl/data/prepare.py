@@ -11,6 +11,7 @@ from typing import Any
 from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
 from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.csv_table import check_identifier
 from nnunet_mgcl.data.labelled_cases import check_cases, preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.splits import Split, ensure_splits, fold_cases
@@ -19,6 +20,7 @@ from nnunet_mgcl.data.unlabelled_pool import prepare_pool
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.files import read_json, replacing
+from nnunet_mgcl.image_file import check_stem
 from nnunet_mgcl.plans import resolve_block
 
 Log = Callable[[str], None]
@@ -81,6 +83,10 @@ def prepare_dataset(
     check_cases(layout, plans, configuration, dataset_json, cases)
     source = table_in_use(layout, log, refresh=refresh)
     table = read_tss_table(source, cases) if source else None
+    for name in (*cases, *(map(table.patient, cases) if table else ())):
+        check_identifier(name, source or layout.preprocessed)
+    for case in cases:
+        check_stem(case, dataset_json["file_ending"], layout.preprocessed)
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled), fold=fold)
     if fold not in (None, "all"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nnunet_mgcl.data.csv_table import read_csv
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.numbers import number
 
 TSS_WINDOW_HOURS = 4.5
 """Below it a case is positive: it may still be treated by thrombolysis (section 1 of the paper)."""
@@ -114,7 +115,7 @@ def _row(where: str, values: dict[str, str]) -> TSSRow:
             raise UserError(where, f"tss_class {value!r}", f"1 (TSS < {TSS_WINDOW_HOURS} h) or 0", remedy)
         return TSSRow(value == "1", None, patient)
     try:
-        hours = float(value)
+        hours = number(value)
     except ValueError:
         hours = math.nan
     if not 0 <= hours <= LIMIT_HOURS:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
+from nnunet_mgcl.data.csv_table import read_csv
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.numbers import number
 
 
 def read_probabilities(path: Path) -> dict[str, float]:
@@ -16,24 +16,22 @@ def read_probabilities(path: Path) -> dict[str, float]:
         UserError: It is no such table, a case is there twice, or a probability is none.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # with the mark that spreadsheets put in front
-    except UnicodeDecodeError:
-        raise _refusal(path, "no text") from None
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    if missing := [name for name in ("case", "probability") if name not in (rows.fieldnames or [])]:
+        header, rows = read_csv(path, "what validation writes")
+    except UserError as error:
+        raise _refusal(error.where, error.found) from None
+    if missing := [name for name in ("case", "probability") if name not in header]:
         raise _refusal(path, f"no column {' and '.join(missing)}")
     result: dict[str, float] = {}
-    for row in rows:
-        where = f"{path}, row {rows.line_num}"
+    for where, row in rows:
         if row["case"] in result:
             raise _refusal(where, f"{row['case']} a second time")
         result[row["case"]] = _probability(where, row["probability"])
     return result
 
 
-def _probability(where: str, text: str | None) -> float:
+def _probability(where: str, text: str) -> float:
     try:
-        value = float(text or "")
+        value = number(text)
     except ValueError:
         value = float("nan")
     if not 0 <= value <= 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.fold_probabilities import read_probabilities
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
 from nnunet_mgcl.files import read_json
+from nnunet_mgcl.numbers import integer
 from nnunet_mgcl.plans import channel_names, label_targets
 
 
@@ -267,8 +269,9 @@ class ValidatedRun:
 
 
 def _number(fold: str) -> int:
-    if fold.isdecimal():
-        return int(fold)
+    with suppress(ValueError):
+        if (number := integer(fold)) >= 0:
+            return number
     raise UserError(
         f"-f {fold}", "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else ""),
         "numbers such as 0 1 2 3 4", "choose numbers",

@@ -19,6 +19,7 @@ from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions, misma
 from nnunet_mgcl.evaluation.mismatch.mismatch_tables import measure_cases
 from nnunet_mgcl.evaluation.mismatch.roles import find_roles
 from nnunet_mgcl.evaluation.stored_calibration import StoredCalibration, changed_folds, stored_calibration
+from nnunet_mgcl.image_file import check_stem
 from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
@@ -174,6 +175,8 @@ class MGCLPredictor(nnUNetPredictor):
             num_parts,
             save_probabilities,
         )
+        for output in outputs:
+            check_stem(basename(output), self.dataset_json["file_ending"], list_of_lists_or_source_folder)
         todo = [i for i, output in enumerate(outputs) if overwrite or not self._is_done(output, save_probabilities)]
         if not overwrite:
             print(f"{len(outputs) - len(todo)} of {len(outputs)} cases are predicted already")

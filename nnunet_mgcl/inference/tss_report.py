@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+from nnunet_mgcl.data.csv_table import read_csv, write_csv
 from nnunet_mgcl.data.single_slice import volume_ml
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.calibration import Calibration
-from nnunet_mgcl.files import write_csv
 
 Row = dict[str, str]
 
 FOLD = "probability_fold_"
 """What the columns of the folds' raw probabilities begin with."""
+WHAT = "what mgcl predict writes"
 NO_VOLUME = "n/a"
 """Of a single slice without a thickness; a cell that is empty waits for its case's segmentation."""
 
@@ -131,14 +131,12 @@ def read_rows(path: Path) -> dict[str, Row]:
     """The rows of an earlier run by case; none where there is no file."""
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["case"]: row for row in csv.DictReader(file)}
+    return {row["case"]: row for _, row in read_csv(path, WHAT)[1]}
 
 
 def read_columns(path: Path) -> list[str]:
     """The first line of a table."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return next(csv.reader(file), [])
+    return read_csv(path, WHAT)[0]
 
 
 def merge_parts(folder: Path, num_parts: int, calibration: Calibration | None = None) -> Path | None:

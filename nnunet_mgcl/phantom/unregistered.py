@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnunet_mgcl.files import write_csv, write_json
+from nnunet_mgcl.data.csv_table import write_csv
+from nnunet_mgcl.files import write_json
 from nnunet_mgcl.phantom.anatomy import FIELD_OF_VIEW_MM, Grid, Pose
 from nnunet_mgcl.phantom.cases import Case, all_cases
 from nnunet_mgcl.phantom.dataset import DESCRIPTION, FILE_ENDING

@@ -13,6 +13,7 @@ from nnunet_mgcl.evaluation.stored_calibration import KEY, stored_calibration
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.inference.tss_report import FOLD, read_rows
+from nnunet_mgcl.numbers import number
 from nnunet_mgcl.report.predicted_folder import require_new, require_same_model
 
 
@@ -156,7 +157,7 @@ def _predicted_tss(run: ValidatedRun, table: Path, name: str) -> PatientTSS:
 
 
 def _probability(text: str | None) -> float:
-    value = float(text or "nan")
+    value = number(text or "nan")
     if not 0 <= value <= 1:
         raise ValueError(f"the probability {text!r}")
     return value

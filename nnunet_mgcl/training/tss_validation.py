@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.data.csv_table import read_csv
+from nnunet_mgcl.data.csv_table import read_csv, write_csv
 from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.metrics import classification_metrics
-from nnunet_mgcl.files import read_json, write_csv, write_json
+from nnunet_mgcl.files import read_json, write_json
 
 TABLE, SUMMARY = "tss.csv", "tss_summary.json"
 BESIDE = "probability_"

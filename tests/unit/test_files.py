@@ -15,7 +15,6 @@ from nnunet_mgcl.files import (
     remove_leftovers,
     replacing,
     require_writable,
-    write_csv,
     write_json,
     write_text,
 )
@@ -130,13 +129,6 @@ def test_json_comes_back_and_half_a_file_is_refused_by_name(tmp_path) -> None:
     (tmp_path / "a.json").write_text('{"a": [1')
     with pytest.raises(UserError, match=r"a\.json[\s\S]*not valid JSON"):
         read_json(tmp_path / "a.json")
-
-
-def test_table_begins_with_its_columns_and_what_a_row_lacks_is_an_empty_cell(tmp_path) -> None:
-    write_csv(
-        tmp_path / "a.csv", ("case", "ml"), [{"ml": 1.5, "case": "a,b"}, {"case": "ü"}, {"case": "c", "ml": None}]
-    )
-    assert (tmp_path / "a.csv").read_bytes() == 'case,ml\n"a,b",1.5\nü,\nc,\n'.encode()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.image_file import write_image
+from nnunet_mgcl.image_file import check_stem, write_image
 
 
 @pytest.fixture
@@ -39,3 +39,19 @@ def test_the_image_is_there(image, tmp_path):
     write_image(tmp_path / "new" / "image.nii.gz", image)
     written = sitk.GetArrayFromImage(sitk.ReadImage(tmp_path / "new" / "image.nii.gz"))
     np.testing.assert_array_equal(written, sitk.GetArrayFromImage(image))
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.NII", "a.hdr", "a.img.gz", "a.nia", "nii", "a.nii.nii"])
+def test_name_under_which_itk_writes_no_file_is_refused(image, name, tmp_path):
+    with pytest.raises(UserError, match="whole"):
+        write_image(tmp_path / f"{name}.nii.gz", image)
+    with pytest.raises(UserError, match="folder") as error:
+        check_stem(name, ".nii.gz", "folder")
+    assert repr(name) in error.value.found
+
+
+@pytest.mark.parametrize("name", ["a", "a.mha", "a.nii_b", "anii", "img_1", "a.1"])
+def test_name_under_which_itk_writes_the_file_is_taken(image, name, tmp_path):
+    check_stem(name, ".nii.gz", "folder")
+    write_image(tmp_path / f"{name}.nii.gz", image)
+    check_stem("a.nii", ".mha", "folder")

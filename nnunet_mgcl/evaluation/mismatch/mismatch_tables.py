@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nnunet_mgcl.data.csv_table import write_csv
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.mismatch.baseline import baselines
 from nnunet_mgcl.evaluation.mismatch.case_mismatch import (
@@ -20,7 +21,7 @@ from nnunet_mgcl.evaluation.mismatch.case_mismatch import (
     measure_case,
 )
 from nnunet_mgcl.evaluation.mismatch.roles import Roles
-from nnunet_mgcl.files import write_csv, write_json
+from nnunet_mgcl.files import write_json
 from nnunet_mgcl.workers import run_jobs
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.numbers import integer
 from nnunet_mgcl.plans import channel_names, label_targets
 
 CHANNELS = {"ADC": {"adc"}, "FLAIR": {"flair"}, "Tmax": {"tmax"}}
@@ -99,6 +100,6 @@ def _mask(targets: Mapping[str, list[int]], choice: str) -> list[int]:
     if choice in targets:
         return targets[choice]
     try:
-        return [int(label) for label in choice.split(",")]
+        return [integer(label) for label in choice.split(",")]
     except ValueError:
         raise UserError("--masks", choice, f"labels such as 1,3, or one of {list(targets)}", "mend it") from None

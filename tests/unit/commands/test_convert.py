@@ -97,6 +97,7 @@ BEFORE_ANY_WORK = {
     "no such channel": (NOTHING, ("--channels", "DW"), "--channels", "'DW'", MANIFEST, "'DWI'"),
     "an incomplete grouping": (NOTHING, ("--modality", "X=DWI,ADC"), "--modality", "DWI, ADC", "FLAIR", "name them"),
     "two labels of a value": (NOTHING, ("--labels", "a=1", "b=1"), "--labels", "1", "different", "its own value"),
+    "any label beside another": (NOTHING, ("--labels", "a=any", "b=1"), "--labels", "a=any b=1", "one label", "any"),
     "labels without a value": (NOTHING, ("--labels", "a"), "--labels", "'a'", "NAME=VALUE", "mend"),
     "to accept what is not there": (NOTHING, ("--accept", "aa"), "--accept", "'aa'", "a case of", "'a'"),
     "no spacing": (NOTHING, ("--spacing", "1", "0", "6"), "--spacing", "0.0", "three lengths", "1 1 6"),
@@ -185,7 +186,7 @@ def spoil_unit(path: Path) -> None:
 
 WHILE_CONVERTING = {
     "a mask on another grid": ("b_mask", spoil_place(3), "24 x 24 x 8 voxels", "the grid of a scan: DWI", "resample"),
-    "a mask with unknown labels": ("b_mask", spoil_labels, "the labels 3", "0 and 1 (lesion)", "--labels NAME=3"),
+    "a mask with unknown labels": ("b_mask", spoil_labels, "the labels 3", "0 and 1 (lesion)", "--labels lesion=any"),
     "a mask of fractions": ("b_mask", spoil_values(0.5), "0.5", "whole-numbered labels", "threshold"),
     "a file that is no image": ("b_adc", lambda path: path.write_bytes(b"no"), "cannot be read", "an image", "replace"),
     "a truncated file": (
@@ -227,6 +228,32 @@ def test_a_missing_elastix_is_told_before_any_work(convert, tmp_path, monkeypatc
     with pytest.raises(UserError, match=r"nnunet_mgcl\[elastix\]"):
         convert("--reference", "DWI", "--engine", "elastix")
     assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_test_cases_need_no_name(convert, raw_scans, tmp_path):
+    words = ["convert", "-i", str(raw_scans / "test.csv"), "-o", str(tmp_path / "raw"), "--test", "--id", "7"]
+    words += ["--reference", "none", "-np", "1"]
+    (raw_scans / "test.csv").write_text("case,DWI,ADC,FLAIR\nt,t_dwi.nii.gz,t_adc.nii.gz,t_flair.nii.gz\n")
+    with pytest.raises(UserError, match=r"0 datasets Dataset007_\*"):
+        main(words)
+    assert not (tmp_path / "raw").exists()
+    convert()
+    assert main(words) == 0
+    assert (tmp_path / "raw" / "Dataset007_Bad" / "imagesTs" / "t_0000.nii.gz").is_file()
+    (tmp_path / "raw" / "Dataset007_Other").mkdir()
+    with pytest.raises(UserError, match="Dataset007_Bad, Dataset007_Other"):
+        main(words)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_without_a_case_leaves_its_number_free(convert, raw_scans, tmp_path, capsys):
+    for path in raw_scans.glob("*_flair.nii.gz"):
+        path.write_bytes(b"no")
+    assert convert() == 1
+    assert "it has no case" in capsys.readouterr().out
+    assert not list((tmp_path / "raw").iterdir())
+    assert convert("--name", "Other", "--channels", "DWI") == 0
 
 
 @pytest.mark.usefixtures("no_pictures")

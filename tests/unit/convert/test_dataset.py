@@ -19,6 +19,7 @@ from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.convert.dataset import convert_dataset
 from nnunet_mgcl.convert.manifest import read_manifest
 from nnunet_mgcl.convert.options import Options
+from nnunet_mgcl.convert.scan_reader import read_scan
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.errors import UserError
@@ -236,6 +237,100 @@ def test_a_failing_case_is_named_and_the_others_are_converted(run, raw_scans):
     assert not [name for name in run.names() if "/a" in name]
     assert sorted(outcome.records) == ["b", "c"]
     assert run.json()["numTraining"] == 1
+
+
+def _double(path: Path) -> None:
+    image = sitk.ReadImage(str(path))
+    sitk.WriteImage(sitk.JoinSeries([image, image]), str(path))
+
+
+def _shift(path: Path) -> None:
+    image = sitk.ReadImage(str(path))
+    image.SetOrigin((0, 0, 3))
+    sitk.WriteImage(image, str(path))
+
+
+HEADERS = {
+    "b_mask": (_shift, "line 3, column mask: ", "another grid"),
+    "b_dwi": (_double, "line 3, column DWI: ", "2 volumes"),
+    "b_adc": (lambda path: path.write_bytes(b"no"), "line 3, column ADC: ", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("scan", HEADERS)
+def test_what_headers_tell_is_said_before_the_first_case_is_converted(run, raw_scans, monkeypatch, scan):
+    spoil, cell, found = HEADERS[scan]
+    path = raw_scans / f"{scan}.nii.gz"
+    spoil(path)
+    told = []
+
+    def convert(jobs, _):
+        told.extend(line for line in run.lines if line.startswith("b: not to be converted"))
+        assert [job.row.case for job in jobs] == ["a", "c"]
+        return ((job.row.case, convert_case(job)) for job in jobs)
+
+    monkeypatch.setattr(module, "convert_cases", convert)
+    error = run().failures["b"]
+    assert error.where == f"{run.manifest}, {cell}{path}"
+    assert found in error.found
+    assert len(told) == 1 and str(error) in told[0]
+
+
+def test_a_mask_is_found_on_the_grid_of_a_dicom_series_too(run, raw_scans, write_series, values):
+    write_series(raw_scans / "dicom", values)
+    mask = sitk.GetImageFromArray((values > 500).astype(np.uint8))
+    scan = read_scan(str(raw_scans / "dicom"), channel="DWI")[0]
+    mask.CopyInformation(scan)
+    sitk.WriteImage(mask, str(raw_scans / "dicom_mask.nii.gz"))
+    run.manifest.write_text("DWI,mask\ndicom,dicom_mask.nii.gz\n")
+    assert run().complete
+    _shift(raw_scans / "dicom_mask.nii.gz")
+    assert "column mask" in run().failures["case_001"].where
+
+
+def test_any_label_makes_one_of_several(run, raw_scans):
+    mask = sitk.ReadImage(str(raw_scans / "a_mask.nii.gz"))
+    values = sitk.GetArrayFromImage(mask)
+    drawn = values > 0
+    values[drawn] = np.resize([1, 2, 4], drawn.sum())
+    labels = sitk.GetImageFromArray(values)
+    labels.CopyInformation(mask)
+    sitk.WriteImage(labels, str(raw_scans / "a_mask.nii.gz"))
+    error = run().failures["a"]
+    assert error.where.endswith(f"line 2, column mask: {raw_scans / 'a_mask.nii.gz'}")
+    assert "--labels lesion=any" in error.remedy and "--labels lesion=1 label_2=2 label_4=4" in error.remedy
+
+    assert run(labels={"lesion": "any"}).complete
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(run.image("labelsTr/a")), drawn)
+    assert run.json()["labels"] == {"background": 0, "lesion": 1}
+    assert run(labels={"lesion": 1, "label_2": 2, "label_4": 4}).complete
+    assert set(np.unique(sitk.GetArrayFromImage(run.image("labelsTr/a")))) == {0, 1, 2, 3}
+
+
+def test_a_run_that_fails_as_a_whole_leaves_no_dataset(run, raw_scans, monkeypatch):
+    good = run.manifest.read_text()
+    run.manifest.write_text("DWI\na_adc.nii.gz\n")
+    (raw_scans / "a_adc.nii.gz").write_bytes(b"no")
+    assert list(run().failures) == ["case_001"]
+    assert not run.dataset.exists()
+
+    def interrupted(jobs, _):
+        raise KeyboardInterrupt
+
+    run.manifest.write_text(good)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "convert_cases", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert not run.dataset.exists()
+
+    (run.dataset / "mgcl_convert").mkdir(parents=True)
+    (run.dataset / "notes.txt").write_text("mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "convert_cases", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert [path.name for path in run.dataset.iterdir()] == ["notes.txt"]
 
 
 def test_a_case_that_fails_after_its_source_has_changed_leaves_nothing_stale(run, raw_scans):

@@ -69,7 +69,7 @@ def test_two_series_are_listed_and_picked_by_uid(tmp_path, values, write):
     message = refusal(tmp_path)
     assert "1.2.3: 5 images, series number 7, MR" in message
     assert "1.2.4: 4 images, series number 12, MR" in message
-    assert "secret" not in message
+    assert "MR, 'secret DOE'" in message
     image, _ = read_scan(f"{tmp_path}#1.2.4", channel="FLAIR")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), values[:4] + 1)
     assert "no series 1.9" in refusal(f"{tmp_path}#1.9")

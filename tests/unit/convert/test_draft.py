@@ -119,6 +119,58 @@ def test_two_scans_for_one_cell_are_left_to_the_user(draft):
     assert "in no row" in printed and "dwi_1.nii" in printed and "dwi_1.mha" in printed
 
 
+def test_kind_twice_in_every_case_is_said_with_its_places(draft, tmp_path):
+    with pytest.raises(UserError) as error:
+        draft("d/1_raw/sub-1_dwi.nii.gz", "d/2_pre/sub-1_dwi.nii.gz")
+    for part in ("DWI 2 times in d/sub_1", "d/1_raw/sub-1_dwi.nii.gz", "d/2_pre/sub-1_dwi.nii.gz"):
+        assert part in error.value.found
+    assert "move the copies" in error.value.remedy
+    _, printed = draft("d/3/sub-1_flair.nii.gz")
+    assert "DWI 2 times in d/sub_1" in printed
+
+
+def test_processed_copy_counts_only_where_the_scan_itself_is_missing(draft):
+    name = "P-1_nifti/P-1_{}.nii.gz"
+    kinds = ("FLAIR", "FLAIR_bias", "T1", "T1_bias", "T1c", "T1c_bias", "ADC_reg", "tumor_segmentation")
+    rows, printed = draft(*map(name.format, kinds))
+    wanted = {"FLAIR": "FLAIR", "T1": "T1", "T1c": "T1c", "ADC": "ADC_reg", "mask": "tumor_segmentation"}
+    assert rows == [{"case": "case_001"} | {c: f"scans/{name.format(kind)}" for c, kind in wanted.items()}]
+    assert (
+        sorted(line.rpartition("_")[2] for line in printed.splitlines() if "in no row" in line) == ["bias.nii.gz"] * 3
+    )
+
+
+def test_scans_before_and_after_contrast_are_two_kinds(draft):
+    rows, _ = draft("p/T1pre_reg.nii.gz", "p/T1post.nii.gz")
+    assert (rows[0]["T1"], rows[0]["T1c"]) == ("scans/p/T1pre_reg.nii.gz", "scans/p/T1post.nii.gz")
+
+
+def test_names_that_are_uuids_divide_no_case(draft):
+    uuid = "0f3c1a52-{}-4a5b-9abc-0123456789ab.mha"
+    names = [f"images/{kind}-brain-mri/{uuid.format(n)}" for kind, n in (("dwi", 1111), ("adc", 2222), ("flair", 3333))]
+    rows, _ = draft(*names)
+    assert [list(row) for row in rows] == [["case", "DWI", "ADC", "FLAIR"]]
+
+
+def test_uuids_of_several_patients_are_not_paired(draft):
+    uuid = "0f3c1a52-{}-4a5b-9abc-0123456789ab.mha"
+    rows, _ = draft(*(f"{kind}/{uuid.format(n)}" for kind, n in (("dwi", 1111), ("dwi", 2222), ("adc", 3333))))
+    assert sorted(sorted(row) for row in rows) == [["ADC", "case"], ["DWI", "case"], ["DWI", "case"]]
+
+
+def test_mask_of_one_of_two_visits_is_said_with_their_rows(draft):
+    rows, printed = draft("p/s1_FLAIR.nii", "p/s2_FLAIR.nii", "p/gt.nii", "q/s1_FLAIR.nii")
+    assert [sorted(row) for row in rows] == [["FLAIR", "case"]] * 3
+    line = next(line for line in printed.splitlines() if "p/gt.nii" in line)
+    assert "case_001 or case_002" in line and "case_003" not in line
+
+
+def test_files_that_are_no_scans_take_one_line(draft):
+    _, printed = draft("p_dwi.nii", *(f"code/{n}.py" for n in range(200)), *(f"docs/{n}.md" for n in range(100)))
+    lines = [line for line in printed.splitlines() if "in no row" in line]
+    assert len(lines) == 1 and "297 more" in lines[0]
+
+
 def test_dicom_series_are_told_by_their_description(tmp_path, capsys, write_series, values):
     scans = tmp_path / "scans"
     write_series(scans / "PAT1", values, series="1.2.1", **{"0008_103e": "ep2d_diff_TRACEW"})

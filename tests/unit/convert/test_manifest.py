@@ -99,6 +99,9 @@ DWI = "a_dwi.nii.gz"
         (f"case,DWI\n.x,{DWI}\n", "case '.x'"),
         (f"case,DWI\n{'x' * 101},{DWI}\n", "case 'xxx"),
         (f"case,DWI\nx_seg,{DWI}\n", "case 'x_seg'"),
+        (f"case,DWI\nx.nii,{DWI}\n", r"line 2(.|\n)*'x.nii'(.|\n)*as in x$"),
+        (f"case,DWI\nx.NII.gz,{DWI}\n", r"line 2(.|\n)*'x.NII.gz'(.|\n)*as in x$"),
+        (f"case,DWI\nx.img,{DWI}\n", r"line 2(.|\n)*'x.img'(.|\n)*as in x$"),
         ("case,DWI,FLAIR\nx,,\n", "no channel"),
         ("case,DWI\nx,nowhere.nii.gz\n", "no such file: .*nowhere.nii.gz"),
         ("case,DWI\nx,nowhere#1.2.3\n", "no such file: .*nowhere#1.2.3"),
@@ -106,6 +109,8 @@ DWI = "a_dwi.nii.gz"
         (f"case,DWI\nx,{DWI}\ny,{DWI}\n", "as in .*line 2, column DWI"),
         (f"case,DWI,mask\nx,{DWI},{DWI}\n", "column mask.*\n.*as in .*column DWI"),
         (f"case,DWI,tss_hours\nx,{DWI},soon\n", "tss_hours 'soon'"),
+        (f"case,DWI,patient\nx,{DWI},=1+1\n", "line 2, column patient.*\n.*'=1[+]1'"),
+        (f"case,DWI,patient\nx,{DWI},@p\n", "line 2, column patient.*\n.*'@p'"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name(read, text, message):

@@ -35,6 +35,7 @@ def test_hours_between_two_times(onset, scan, hours):
         ("07:30", "10:00", "ISO 8601"),
         ("2024-13-01 07:30", "2024-03-01 10:00", "ISO 8601"),
         ("20240301T0730", "2024-03-01 10:00", "ISO 8601"),
+        ("٢٠٢٤-03-01 07:30", "2024-03-01 10:00", "ISO 8601"),
         ("2024-03-01 25:00", "2024-03-01 10:00", "ISO 8601"),
     ],
 )
@@ -47,6 +48,6 @@ def test_times_that_give_no_tss_are_refused(onset, scan, message):
 def test_hours_are_read_as_in_the_tss_table():
     assert hours_from("4.5", WHERE) == 4.5
     assert hours_from("", WHERE) is None
-    for text in ("-1", "169", "nan", "inf", "4,5", "4_5", "4.5 h"):
+    for text in ("-1", "169", "nan", "inf", "4,5", "4_5", "٤", "4.5 h"):
         with pytest.raises(UserError, match="hours from 0 to 168"):
             hours_from(text, WHERE)

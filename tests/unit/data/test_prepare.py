@@ -128,6 +128,14 @@ class TestTable:
             prepare(tiny_dataset, plans, lines)
         assert not tiny_dataset.tss.exists()
 
+    def test_patient_whose_name_starts_a_formula_is_refused(self, tiny_dataset, plans, lines):
+        rows = [f"case_{n},{n},=p{n}" for n in range(5)]
+        tiny_dataset.raw_tss.write_text("\n".join(["case,tss_hours,patient", *rows, ""]))
+        with pytest.raises(UserError, match="=p0") as error:
+            prepare(tiny_dataset, plans, lines)
+        assert error.value.where == str(tiny_dataset.raw_tss)
+        assert not tiny_dataset.tss.exists()
+
     def test_table_that_allows_no_split_is_not_copied(self, tiny_dataset, plans, lines):
         """Or mending the raw file would not help: training would go on with the copy."""
         tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,1\n")

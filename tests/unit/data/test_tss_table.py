@@ -78,6 +78,8 @@ def test_what_spreadsheets_write_is_read(tmp_path, ending):
         ("case,tss_hours\ncase_1,three\n", "'three'"),
         ("case,tss_hours\ncase_1,nan\n", "'nan'"),
         ("case,tss_hours\ncase_1,inf\n", "'inf'"),
+        ("case,tss_hours\ncase_1,1_0\n", "'1_0'"),
+        ("case,tss_hours\ncase_1,٣\n", "'٣'"),
         ("case,tss_hours\ncase_1,\n", "''"),
         ("case,tss_hours\ncase_1,270\n", "hours from 0 to 168"),
         ("case,tss_hours\ncase_1,4,5\n", "3 fields"),

@@ -17,15 +17,15 @@ def test_probabilities_of_the_cases(tmp_path, encoding) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        *((TABLE.replace("0.25", value), f"row 2\n  found:    probability '{value}'") for value in (
-            "nan", "inf", "text", "-0.1", "1.2")),
-        (TABLE.replace("0.25", ""), "row 2\n  found:    no probability"),
-        ("case,probability\na\n", "row 2\n  found:    no probability"),
-        (TABLE.replace("b,1", "a,1"), "row 3\n  found:    a a second time"),
+        *((TABLE.replace("0.25", value), f"line 2\n  found:    probability '{value}'") for value in (
+            "nan", "inf", "text", "-0.1", "1.2", "0_1", "٣")),
+        (TABLE.replace("0.25", ""), "line 2\n  found:    no probability"),
+        ("case,probability\na\n", "line 2\n  found:    1 fields"),
+        (TABLE.replace("b,1", "a,1"), "line 3\n  found:    a a second time"),
         (TABLE.replace("probability", "p"), "no column probability"),
         (TABLE.replace("case", "kase"), "no column case"),
         ("", "no column case and probability"),
-        (b"\xff\xfe\x00", "no text"),
+        (b"\xff\xfe\x00", "not UTF-8 text"),
         (b"\x00\x01", "no column"),
     ],
 )  # fmt: skip

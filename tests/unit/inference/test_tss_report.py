@@ -43,6 +43,13 @@ def predicted_part(tmp_path):
     return predict
 
 
+def test_case_whose_name_starts_a_formula_is_continued(report) -> None:
+    report.add("=1+1", [0.25, 0.5])
+    assert rows(report.path)[0]["case"] == "'=1+1"
+    again = TSSReport(report.path, ["0", "3"], TARGETS, keep=True)
+    assert list(again.rows) == list(read_rows(report.path)) == ["=1+1"]
+
+
 def test_a_row_holds_every_fold_s_probability_their_mean_and_the_class(report) -> None:
     report.add("b", [0.25, 0.5])
     report.add("a", [0.5, 0.5])
