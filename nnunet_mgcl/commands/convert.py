@@ -91,7 +91,8 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dwi-volume", type=_volume, metavar="last|N", help="which volume of a 4D DWI, from 1")
     group.add_argument(
         "--adc-unit", choices=("auto", "mm2/s", "1e-3", "1e-6"), default="auto",
-        help="unit of the ADC maps (1e-3: 10^-3 mm^2/s); auto: told from the values (default: %(default)s)",
+        help="unit of all ADC maps (1e-3: 10^-3 mm^2/s); auto: told from the values of each (default: %(default)s); "
+        "a column adc_unit of the manifest tells that of a case",
     )  # fmt: skip
     group.add_argument(
         "--labels", nargs="+", default=["lesion=1"], metavar="NAME=VALUE",

@@ -17,7 +17,7 @@ _BRAIN = (600.0, 2000.0)
 """Where the median over a head lies, from all tissue to much fluid, in 10^-6 mm^2/s."""
 
 _LEAST_SHARE = 0.25
-"""Of the positive voxels, those that must look like tissue. What remains is noise around the head."""
+"""Of the voxels that are no air, those that must look like tissue. What remains is noise around the head."""
 
 
 def to_common_unit(image: sitk.Image, unit: str) -> tuple[sitk.Image, str]:
@@ -41,12 +41,20 @@ def to_common_unit(image: sitk.Image, unit: str) -> tuple[sitk.Image, str]:
     )
 
 
-def unit_doubts(image: sitk.Image, unit: str) -> list[str]:
-    """A sentence where the values of a map fit another unit than it was told to have, and only that one."""
+def check_unit(image: sitk.Image, unit: str) -> None:
+    """Refuses a map whose values fit another unit than it is told to have: a thousandfold error, not a matter of taste.
+
+    Raises:
+        UserError: They do. It does not know the file: the caller adds it.
+    """
     fitting = _fitting(sitk.GetArrayViewFromImage(image)) if unit != "auto" else []
-    if len(fitting) != 1 or fitting[0] == unit:
-        return []
-    return [f"its values look like {UNITS[fitting[0]][0]}, and --adc-unit says {UNITS[unit][0]}"]
+    if fitting and unit not in fitting:
+        raise UserError(
+            "the ADC map",
+            f"values that look like {UNITS[fitting[0]][0]}, where {UNITS[unit][0]} is told",
+            "values in the unit that is told",
+            f"tell this case's unit in a manifest: column adc_unit, {fitting[0]} (or auto); or mend the file",
+        )
 
 
 def _detect(values: np.ndarray) -> str:
@@ -60,19 +68,33 @@ def _detect(values: np.ndarray) -> str:
         "the ADC map",
         f"values that fit {' and '.join(UNITS[unit][0] for unit in fitting) or 'no unit'} ({median})",
         "a brain's median, about 0.001 in mm^2/s, 1 in 10^-3 mm^2/s or 1000 in 10^-6 mm^2/s",
-        f"tell the unit: --adc-unit {' | '.join(UNITS)}; with another unit, or where this is no ADC map, mend the file",
+        f"tell this case's unit in a manifest: column adc_unit, {' | '.join(UNITS)} (--adc-unit is for all cases); "
+        "with another unit, or where this is no ADC map, mend the file",
     )
 
 
 def _fitting(values: np.ndarray) -> list[str]:
     """The units in which enough voxels are tissue and these have the median of a brain.
 
-    Zeros and negative values around the head, and outliers, have no say: the units lie a factor of 1000 apart.
+    Air has no say: what is not positive, the value that fills the edges of the planes, and what is fainter than any
+    tissue. Nor have outliers: the units lie a factor of 1000 apart.
     """
-    positive = values[values > 0].astype(np.float64)
+    inside = values[(values > 0) & (values != _filling(values))].astype(np.float64)
+    tissue = {
+        unit: inside[(inside > _TISSUE[0] / factor) & (inside < _TISSUE[1] / factor)] * factor
+        for unit, (_, factor) in UNITS.items()
+    }
+    alike = sum(found.size for found in tissue.values())
     fitting = []
     for unit, (_, factor) in UNITS.items():
-        tissue = positive[(positive > _TISSUE[0] / factor) & (positive < _TISSUE[1] / factor)] * factor
-        if tissue.size > _LEAST_SHARE * positive.size and _BRAIN[0] <= np.median(tissue) <= _BRAIN[1]:
+        others = max(alike, np.count_nonzero(inside > _TISSUE[0] / factor))
+        if tissue[unit].size > _LEAST_SHARE * others and _BRAIN[0] <= np.median(tissue[unit]) <= _BRAIN[1]:
             fitting.append(unit)
     return fitting
+
+
+def _filling(values: np.ndarray) -> float:
+    """The most frequent value at the edges of the planes, `values` being `(Z, Y, X)`."""
+    edges = np.concatenate([values[:, [0, -1]].ravel(), values[..., [0, -1]].ravel()])
+    levels, counts = np.unique(edges, return_counts=True)
+    return float(levels[counts.argmax()])

@@ -32,7 +32,7 @@ class Settings:
         spacing: Size of a voxel in mm, `(x, y, z)`; None: the reference's own.
         interpolation: Of images.
         dwi_volume: Which volume of a DWI with several.
-        adc_unit: Unit of the ADC maps.
+        adc_unit: Unit of the ADC maps, where a row of the manifest does not tell another.
         max_shift: A registration that moves the head's centre farther (mm) is in doubt.
         max_rotation: One that turns it more (degrees) is too.
     """
@@ -85,7 +85,8 @@ def fingerprint(row: ManifestRow, destination: Destination, settings: Settings) 
     if any(is_dwi(channel) for channel in row.channels):
         content["dwi_volume"] = settings.dwi_volume
     if any(is_adc(channel) for channel in row.channels):
-        content["adc_unit"] = settings.adc_unit
+        unit = row.adc_unit or settings.adc_unit
+        content["adc_unit"] = unit if unit == "auto" else ["checked", unit]  # older versions let one accept a wrong one
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

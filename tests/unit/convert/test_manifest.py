@@ -106,6 +106,7 @@ DWI = "a_dwi.nii.gz"
         (f"case,DWI\nx,{DWI}\ny,{DWI}\n", "as in .*line 2, column DWI"),
         (f"case,DWI,mask\nx,{DWI},{DWI}\n", "column mask.*\n.*as in .*column DWI"),
         (f"case,DWI,tss_hours\nx,{DWI},soon\n", "tss_hours 'soon'"),
+        (f"case,DWI,adc_unit\nx,{DWI},mm2\n", "line 2, column adc_unit.*\n.*'mm2'.*\n.*auto | mm2/s | 1e-3 | 1e-6"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name(read, text, message):
