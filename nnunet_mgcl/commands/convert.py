@@ -72,6 +72,10 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--channels", nargs="+", default=[], help="use these only, in this order (default: all)")
     group.add_argument(
+        "--as-named", nargs="+", action="extend", default=[], metavar="CHANNEL",
+        help="names that are right, though they look like misspelt kinds (DTI, MTR)",
+    )  # fmt: skip
+    group.add_argument(
         "--modality", nargs="+", action="extend", default=[], metavar="NAME=CHANNEL,...",
         help="channels of each branch of the network (default: one a channel, ADC with DWI)",
     )  # fmt: skip
@@ -171,7 +175,8 @@ def _options(args: argparse.Namespace) -> Options:
         max_rotation=args.max_rotation,
     )
     parent = args.output or _raw_folder()
-    return Options(parent, args.id, args.name, settings, args.incomplete, tuple(args.accept), args.test, args.np)
+    accept, as_named = tuple(args.accept), tuple(args.as_named)
+    return Options(parent, args.id, args.name, settings, args.incomplete, accept, args.test, args.np, as_named)
 
 
 def _is_length(value: float) -> bool:

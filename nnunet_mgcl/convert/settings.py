@@ -14,7 +14,7 @@ from nnunet_mgcl.convert.channels import is_adc, is_dwi
 from nnunet_mgcl.convert.manifest import ManifestRow
 from nnunet_mgcl.convert.record import Destination
 
-VERSION = 1
+VERSION = 2
 """Raised where a new version of the program would write other files from the same scans."""
 
 
@@ -85,8 +85,7 @@ def fingerprint(row: ManifestRow, destination: Destination, settings: Settings) 
     if any(is_dwi(channel) for channel in row.channels):
         content["dwi_volume"] = settings.dwi_volume
     if any(is_adc(channel) for channel in row.channels):
-        unit = row.adc_unit or settings.adc_unit
-        content["adc_unit"] = unit if unit == "auto" else ["checked", unit]  # older versions let one accept a wrong one
+        content["adc_unit"] = row.adc_unit or settings.adc_unit
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
