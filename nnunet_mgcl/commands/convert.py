@@ -221,7 +221,7 @@ def _report(outcome: Outcome, options: Options) -> None:
     for case, error in sorted(outcome.failures.items()):
         print(f"\nNot converted: {case}{error}")
     for record in outcome.held_back:
-        print(f"\nHeld back: {record.case}: {'; '.join(record.doubts)}")
+        print(f"\nHeld back: {record.case}: {'; '.join(record.all_doubts)}")
     if outcome.held_back:
         names = " ".join(record.case for record in outcome.held_back)
         print(f"\nLook at their pictures in {page}; what is good nevertheless: --accept {names}")

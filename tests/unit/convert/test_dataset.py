@@ -352,6 +352,61 @@ def test_only_what_was_looked_at_can_be_accepted(run, raw_scans, doubtful):
     assert outcome.complete
 
 
+@pytest.fixture
+def fits(raw_scans, monkeypatch) -> dict[str, float]:
+    """How well the FLAIR of each of four labelled cases fits its DWI."""
+    from nnunet_mgcl.convert import alignment
+    from nnunet_mgcl.convert.registration import Motion, Registration
+
+    fits = {"a": 0.9, "b": 0.88, "c": 0.92, "t": 0.59}
+    paths = {case: str(raw_scans / f"{case}_flair.nii.gz") for case in fits}
+    sums = {sitk.GetArrayFromImage(sitk.ReadImage(path)).sum(): case for case, path in paths.items()}
+
+    def register(fixed, moving, *, engine):
+        fit = fits[sums[sitk.GetArrayFromImage(moving).sum()]]
+        return Registration(sitk.Euler3DTransform(), 0.4, fit, Motion(1.0, 1.0), "sitk")
+
+    monkeypatch.setattr(alignment, "register", register)
+    rows = [f"{c},{c}_dwi.nii.gz,{c}_adc.nii.gz,{c}_flair.nii.gz,{c}_mask.nii.gz\n" for c in fits]
+    (raw_scans / "manifest.csv").write_text("case,DWI,ADC,FLAIR,mask\n" + "".join(rows))
+    return fits
+
+
+def test_a_case_that_fits_much_worse_than_the_others_is_held_back_until_it_is_accepted(run, fits):
+    outcome = run(reference="DWI")
+    assert [record.case for record in outcome.held_back] == ["t"]
+    assert "FLAIR to DWI: fits much worse" in outcome.records["t"].all_doubts[0]
+    assert not [name for name in run.names() if "/t" in name]
+    assert run.json()["numTraining"] == 3
+    assert (run.dataset / "mgcl_convert" / "cases" / "t.png").exists()
+
+    outcome = run(reference="DWI")
+    assert outcome.converted == [] and not outcome.complete
+
+    assert run(reference="DWI", accept=["t"]).complete
+    assert run.json()["numTraining"] == 4
+    assert run(reference="DWI", accept=["t"]).converted == []
+    assert [record.case for record in run(reference="DWI").held_back] == ["t"]
+
+
+def test_a_case_is_compared_with_those_that_are_there_now(run, fits, raw_scans):
+    run(reference="DWI")
+    for case in ("a", "b", "c"):
+        fits[case] = 0.6
+        os.utime(raw_scans / f"{case}_flair.nii.gz", (0, 0))
+    outcome = run(reference="DWI")
+    assert outcome.complete and sorted(outcome.converted) == ["a", "b", "c", "t"]
+    assert len([name for name in run.names() if "/t" in name]) == 4
+    assert run.json()["numTraining"] == 4
+
+    fits["a"] = fits["b"] = fits["c"] = 0.9
+    for case in ("a", "b", "c"):
+        os.utime(raw_scans / f"{case}_flair.nii.gz", (1, 1))
+    outcome = run(reference="DWI")
+    assert outcome.converted == ["a", "b", "c"] and [record.case for record in outcome.held_back] == ["t"]
+    assert not [name for name in run.names() if "/t" in name]
+
+
 def test_masks_a_modality_become_a_bit_mask(run, raw_scans):
     text = "case,DWI,ADC,FLAIR,mask_FLAIR,mask_DWI\na,a_dwi.nii.gz,a_adc.nii.gz,a_flair.nii.gz,{},a_mask.nii.gz\n"
     mask = sitk.ReadImage(str(raw_scans / "a_flair.nii.gz")) > 150
