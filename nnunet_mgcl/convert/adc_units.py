@@ -19,6 +19,9 @@ _BRAIN = (600.0, 2000.0)
 _LEAST_SHARE = 0.25
 """Of the voxels that are no air, those that must look like tissue. What remains is noise around the head."""
 
+_LEAST_TOLD = 0.05
+"""The same where the unit is told: too little to tell it, and enough not to contradict it."""
+
 
 def to_common_unit(image: sitk.Image, unit: str) -> tuple[sitk.Image, str]:
     """Brings an ADC map to 10^-6 mm^2/s.
@@ -42,24 +45,26 @@ def to_common_unit(image: sitk.Image, unit: str) -> tuple[sitk.Image, str]:
 
 
 def check_unit(image: sitk.Image, unit: str) -> None:
-    """Refuses a map whose values fit another unit than it is told to have: a thousandfold error, not a matter of taste.
+    """Refuses a map whose values contradict the unit that is told: an error of a thousand, no matter of taste.
 
     Raises:
-        UserError: They do. It does not know the file: the caller adds it.
+        UserError: They fit another unit only, or hardly any is one of tissue. It does not know the file: the caller
+            adds it.
     """
-    fitting = _fitting(sitk.GetArrayViewFromImage(image)) if unit != "auto" else []
-    if fitting and unit not in fitting:
-        raise UserError(
-            "the ADC map",
-            f"values that look like {UNITS[fitting[0]][0]}, where {UNITS[unit][0]} is told",
-            "values in the unit that is told",
-            f"tell this case's unit in a manifest: column adc_unit, {fitting[0]} (or auto); or mend the file",
-        )
+    if unit == "auto":
+        return
+    shares = _tissue_shares(sitk.GetArrayViewFromImage(image))
+    fitting = _fitting(shares)
+    if unit in fitting or (not fitting and shares[unit][0] > _LEAST_TOLD):
+        return
+    found = f"values that look like {UNITS[fitting[0]][0]}" if fitting else "hardly a value that tissue has in it"
+    other = f"tell this case's unit in a manifest: column adc_unit, {fitting[0]} (or auto); or " if fitting else ""
+    raise UserError("the ADC map", found, f"{UNITS[unit][0]}, as told", f"{other}mend the file")
 
 
 def _detect(values: np.ndarray) -> str:
     """The one unit that the values fit."""
-    fitting = _fitting(values)
+    fitting = _fitting(_tissue_shares(values))
     if len(fitting) == 1:
         return fitting[0]
     positive = values[values > 0]
@@ -73,24 +78,25 @@ def _detect(values: np.ndarray) -> str:
     )
 
 
-def _fitting(values: np.ndarray) -> list[str]:
-    """The units in which enough voxels are tissue and these have the median of a brain.
+def _fitting(shares: dict[str, tuple[float, float]]) -> list[str]:
+    """The units in which enough voxels are tissue and these have the median of a brain."""
+    return [u for u, (share, median) in shares.items() if share > _LEAST_SHARE and _BRAIN[0] <= median <= _BRAIN[1]]
+
+
+def _tissue_shares(values: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Unit -> share of the voxels that are tissue if the values are in it, and the median of these in 10^-6 mm^2/s.
 
     Air has no say: what is not positive, the value that fills the edges of the planes, and what is fainter than any
     tissue. Nor have outliers: the units lie a factor of 1000 apart.
     """
     inside = values[(values > 0) & (values != _filling(values))].astype(np.float64)
-    tissue = {
-        unit: inside[(inside > _TISSUE[0] / factor) & (inside < _TISSUE[1] / factor)] * factor
-        for unit, (_, factor) in UNITS.items()
-    }
+    bright = {unit: inside[inside * factor > _TISSUE[0]] * factor for unit, (_, factor) in UNITS.items()}
+    tissue = {unit: found[found < _TISSUE[1]] for unit, found in bright.items()}
     alike = sum(found.size for found in tissue.values())
-    fitting = []
-    for unit, (_, factor) in UNITS.items():
-        others = max(alike, np.count_nonzero(inside > _TISSUE[0] / factor))
-        if tissue[unit].size > _LEAST_SHARE * others and _BRAIN[0] <= np.median(tissue[unit]) <= _BRAIN[1]:
-            fitting.append(unit)
-    return fitting
+    return {
+        unit: (found.size / max(alike, bright[unit].size), float(np.median(found))) if found.size else (0.0, 0.0)
+        for unit, found in tissue.items()
+    }
 
 
 def _filling(values: np.ndarray) -> float:

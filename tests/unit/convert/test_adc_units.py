@@ -39,12 +39,24 @@ def test_each_unit_is_told_from_the_values(adc, unit, factor):
 
 def test_a_unit_that_the_values_contradict_is_refused(adc):
     image = sitk.GetImageFromArray((adc / 1e6).astype(np.float32))
-    with pytest.raises(UserError, match=r"look like mm\^2/s, where 10\^-6 mm\^2/s is told") as error:
+    with pytest.raises(UserError, match=r"look like mm\^2/s\n.*10\^-6 mm\^2/s, as told") as error:
         check_unit(image, "1e-6")
     assert "column adc_unit, mm2/s" in error.value.remedy
     check_unit(image, "mm2/s")
     check_unit(image, "auto")
-    check_unit(image * 37, "1e-6")  # fits nothing: the user knows better
+    for unit in UNITS:
+        with pytest.raises(UserError, match="hardly a value that tissue has"):
+            check_unit(image * 37, unit)
+
+
+def test_a_told_unit_helps_where_too_little_is_tissue(adc):
+    adc[adc == 0] = np.random.default_rng(1).choice([1e5, 2e5, 3e5], np.count_nonzero(adc == 0))
+    adc[:6, 6:24, 6:24] = 1e4
+    with pytest.raises(UserError, match="fit no unit"):
+        to_micro(adc)
+    check_unit(sitk.GetImageFromArray(adc), "1e-6")
+    with pytest.raises(UserError, match="hardly a value"):
+        check_unit(sitk.GetImageFromArray(adc), "mm2/s")
 
 
 @pytest.mark.parametrize("factor", [1, 1e3, 1e6])
