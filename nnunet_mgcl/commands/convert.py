@@ -74,6 +74,10 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--channels", nargs="+", default=[], help="use these only, in this order (default: all)")
     group.add_argument(
+        "--as-named", nargs="+", action="extend", default=[], metavar="CHANNEL",
+        help="names that are right, though they look like misspelt kinds (DTI, MTR)",
+    )  # fmt: skip
+    group.add_argument(
         "--modality", nargs="+", action="extend", default=[], metavar="NAME=CHANNEL,...",
         help="channels of each branch of the network (default: one a channel, ADC with DWI)",
     )  # fmt: skip
@@ -93,7 +97,8 @@ def _add_scans(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dwi-volume", type=_volume, metavar="last|N", help="which volume of a 4D DWI, from 1")
     group.add_argument(
         "--adc-unit", choices=("auto", "mm2/s", "1e-3", "1e-6"), default="auto",
-        help="unit of the ADC maps (1e-3: 10^-3 mm^2/s); auto: told from the values (default: %(default)s)",
+        help="unit of all ADC maps (1e-3: 10^-3 mm^2/s); auto: told from the values of each (default: %(default)s); "
+        "a column adc_unit of the manifest tells that of a case",
     )  # fmt: skip
     group.add_argument(
         "--labels", nargs="+", default=["lesion=1"], metavar="NAME=VALUE",
@@ -178,7 +183,8 @@ def _options(args: argparse.Namespace) -> Options:
         max_shift=args.max_shift,
         max_rotation=args.max_rotation,
     )
-    return Options(parent, args.id, args.name, settings, args.incomplete, tuple(args.accept), args.test, args.np)
+    accept, as_named = tuple(args.accept), tuple(args.as_named)
+    return Options(parent, args.id, args.name, settings, args.incomplete, accept, args.test, args.np, as_named)
 
 
 def _is_length(value: float) -> bool:
@@ -227,7 +233,7 @@ def _report(outcome: Outcome, options: Options) -> None:
     for case, error in sorted(outcome.failures.items()):
         print(f"\nNot converted: {case}{error}")
     for record in outcome.held_back:
-        print(f"\nHeld back: {record.case}: {'; '.join(record.doubts)}")
+        print(f"\nHeld back: {record.case}: {'; '.join(record.all_doubts)}")
     if outcome.held_back:
         names = " ".join(record.case for record in outcome.held_back)
         print(f"\nLook at their pictures in {page}; what is good nevertheless: --accept {names}")

@@ -17,7 +17,10 @@ _BRAIN = (600.0, 2000.0)
 """Where the median over a head lies, from all tissue to much fluid, in 10^-6 mm^2/s."""
 
 _LEAST_SHARE = 0.25
-"""Of the positive voxels, those that must look like tissue. What remains is noise around the head."""
+"""Of the voxels that are no air, those that must look like tissue. What remains is noise around the head."""
+
+_LEAST_TOLD = 0.05
+"""The same where the unit is told: too little to tell it, and enough not to contradict it."""
 
 
 def to_common_unit(image: sitk.Image, unit: str) -> tuple[sitk.Image, str]:
@@ -41,17 +44,27 @@ def to_common_unit(image: sitk.Image, unit: str) -> tuple[sitk.Image, str]:
     )
 
 
-def unit_doubts(image: sitk.Image, unit: str) -> list[str]:
-    """A sentence where the values of a map fit another unit than it was told to have, and only that one."""
-    fitting = _fitting(sitk.GetArrayViewFromImage(image)) if unit != "auto" else []
-    if len(fitting) != 1 or fitting[0] == unit:
-        return []
-    return [f"its values look like {UNITS[fitting[0]][0]}, and --adc-unit says {UNITS[unit][0]}"]
+def check_unit(image: sitk.Image, unit: str) -> None:
+    """Refuses a map whose values contradict the unit that is told: an error of a thousand, no matter of taste.
+
+    Raises:
+        UserError: They fit another unit only, or hardly any is one of tissue. It does not know the file: the caller
+            adds it.
+    """
+    if unit == "auto":
+        return
+    shares = _tissue_shares(sitk.GetArrayViewFromImage(image))
+    fitting = _fitting(shares)
+    if unit in fitting or (not fitting and shares[unit][0] > _LEAST_TOLD):
+        return
+    found = f"values that look like {UNITS[fitting[0]][0]}" if fitting else "hardly a value that tissue has in it"
+    other = f"tell this case's unit in a manifest: column adc_unit, {fitting[0]} (or auto); or " if fitting else ""
+    raise UserError("the ADC map", found, f"{UNITS[unit][0]}, as told", f"{other}mend the file")
 
 
 def _detect(values: np.ndarray) -> str:
     """The one unit that the values fit."""
-    fitting = _fitting(values)
+    fitting = _fitting(_tissue_shares(values))
     if len(fitting) == 1:
         return fitting[0]
     positive = values[values > 0]
@@ -60,19 +73,34 @@ def _detect(values: np.ndarray) -> str:
         "the ADC map",
         f"values that fit {' and '.join(UNITS[unit][0] for unit in fitting) or 'no unit'} ({median})",
         "a brain's median, about 0.001 in mm^2/s, 1 in 10^-3 mm^2/s or 1000 in 10^-6 mm^2/s",
-        f"tell the unit: --adc-unit {' | '.join(UNITS)}; with another unit, or where this is no ADC map, mend the file",
+        f"tell this case's unit in a manifest: column adc_unit, {' | '.join(UNITS)} (--adc-unit is for all cases); "
+        "with another unit, or where this is no ADC map, mend the file",
     )
 
 
-def _fitting(values: np.ndarray) -> list[str]:
-    """The units in which enough voxels are tissue and these have the median of a brain.
+def _fitting(shares: dict[str, tuple[float, float]]) -> list[str]:
+    """The units in which enough voxels are tissue and these have the median of a brain."""
+    return [u for u, (share, median) in shares.items() if share > _LEAST_SHARE and _BRAIN[0] <= median <= _BRAIN[1]]
 
-    Zeros and negative values around the head, and outliers, have no say: the units lie a factor of 1000 apart.
+
+def _tissue_shares(values: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Unit -> share of the voxels that are tissue if the values are in it, and the median of these in 10^-6 mm^2/s.
+
+    Air has no say: what is not positive, the value that fills the edges of the planes, and what is fainter than any
+    tissue. Nor have outliers: the units lie a factor of 1000 apart.
     """
-    positive = values[values > 0].astype(np.float64)
-    fitting = []
-    for unit, (_, factor) in UNITS.items():
-        tissue = positive[(positive > _TISSUE[0] / factor) & (positive < _TISSUE[1] / factor)] * factor
-        if tissue.size > _LEAST_SHARE * positive.size and _BRAIN[0] <= np.median(tissue) <= _BRAIN[1]:
-            fitting.append(unit)
-    return fitting
+    inside = values[(values > 0) & (values != _filling(values))].astype(np.float64)
+    bright = {unit: inside[inside * factor > _TISSUE[0]] * factor for unit, (_, factor) in UNITS.items()}
+    tissue = {unit: found[found < _TISSUE[1]] for unit, found in bright.items()}
+    alike = sum(found.size for found in tissue.values())
+    return {
+        unit: (found.size / max(alike, bright[unit].size), float(np.median(found))) if found.size else (0.0, 0.0)
+        for unit, found in tissue.items()
+    }
+
+
+def _filling(values: np.ndarray) -> float:
+    """The most frequent value at the edges of the planes, `values` being `(Z, Y, X)`."""
+    edges = np.concatenate([values[:, [0, -1]].ravel(), values[..., [0, -1]].ravel()])
+    levels, counts = np.unique(edges, return_counts=True)
+    return float(levels[counts.argmax()])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from nnunet_mgcl.convert.channels import is_adc, leader
+from nnunet_mgcl.convert.channels import KINDS, guess_kind, is_adc, leader, near_kinds
 from nnunet_mgcl.convert.manifest import MASK_PREFIX, Manifest, ManifestRow
 from nnunet_mgcl.convert.record import Destination
 from nnunet_mgcl.convert.settings import Settings
@@ -39,6 +39,30 @@ def select_channels(manifest: Manifest, channels: Sequence[str], log: Callable[[
     if not rows:
         raise UserError("--channels", " ".join(channels), "a channel that some row has", "choose other channels")
     return replace(manifest, channels=tuple(channels), rows=tuple(rows))
+
+
+def check_kinds(manifest: Manifest, as_named: Sequence[str], log: Callable[[str], None]) -> None:
+    """Refuses channels whose names look like misspelt kinds: an `ACD` would be no ADC map, without a word.
+
+    Args:
+        manifest: With the channels in use.
+        as_named: Those whose names are right as they are.
+        log: Is told which channels are of no known kind.
+
+    Raises:
+        UserError: There is such a channel, or one of `as_named` is no channel.
+    """
+    for channel in as_named:
+        if channel not in manifest.channels:
+            close = suggestion(channel, manifest.channels)
+            raise UserError("--as-named", repr(channel), f"channels of {manifest.where}", close)
+    for channel in manifest.channels:
+        if channel not in as_named and (near := near_kinds(channel)):
+            remedy = f"did you mean {' or '.join(near)}? Where the name is right: --as-named {channel}"
+            raise UserError(manifest.where, f"channel {channel!r}", f"a known kind ({', '.join(KINDS)})", remedy)
+    unknown = [channel for channel in manifest.channels if guess_kind(channel) is None]
+    if unknown:
+        log(f"{', '.join(unknown)}: no known kind of scan (own branch, no unit)")
 
 
 def group_channels(

@@ -8,7 +8,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_mgcl.convert import outputs
-from nnunet_mgcl.convert.adc_units import to_common_unit, unit_doubts
+from nnunet_mgcl.convert.adc_units import check_unit, to_common_unit
 from nnunet_mgcl.convert.alignment import Aligned, align
 from nnunet_mgcl.convert.channels import is_adc
 from nnunet_mgcl.convert.manifest import ManifestRow
@@ -60,10 +60,10 @@ def convert_case(job: Job) -> CaseRecord | UserError:
 
 def _convert(job: Job) -> CaseRecord:
     settings, row = job.settings, job.row
-    scans, notes, doubts = _read(row, settings)
+    scans, notes = _read(row, settings)
     groups = [align(scans, group, settings) for group in settings.groups(row, job.destination)]
     images = {channel: group.images[channel] for group in groups for channel in group.images}
-    doubts += [doubt for group in groups for doubt in group.doubts]
+    doubts = [doubt for group in groups for doubt in group.doubts]
     label_map, volumes = None, dict[str, float]()
     if row.masks:
         label_map, volumes, more = join_masks(row, scans, groups[0], settings)
@@ -86,17 +86,18 @@ def _convert(job: Job) -> CaseRecord:
     return outputs.place(job.dataset, record, {} if record.held_back else _named(record, images, label_map, settings))
 
 
-def _read(row: ManifestRow, settings: Settings) -> tuple[dict[str, sitk.Image], dict[str, list[str]], list[str]]:
-    """The scans in common units, notes about them, and doubts."""
-    scans, notes, doubts = {}, {}, list[str]()
+def _read(row: ManifestRow, settings: Settings) -> tuple[dict[str, sitk.Image], dict[str, list[str]]]:
+    """The scans in common units, and notes about them."""
+    scans, notes = {}, {}
     for channel, source in row.channels.items():
         with row.reading(channel):
             scans[channel], notes[channel] = read_scan(source, channel=channel, dwi_volume=settings.dwi_volume)
             if is_adc(channel):
-                doubts += [f"{channel}: {doubt}" for doubt in unit_doubts(scans[channel], settings.adc_unit)]
-                scans[channel], unit = to_common_unit(scans[channel], settings.adc_unit)
+                told = row.adc_unit or settings.adc_unit
+                check_unit(scans[channel], told)
+                scans[channel], unit = to_common_unit(scans[channel], told)
                 notes[channel].append(unit)
-    return scans, notes, doubts
+    return scans, notes
 
 
 def _channel(channel: str, scan: sitk.Image, notes: list[str], groups: list[Aligned]) -> ChannelRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from os.path import commonprefix
 
 _KINDS = {
     "ADC": r"adc\w*|(?<!exponential )apparent diff\w*",
@@ -48,6 +49,26 @@ def guess_kind(name: str) -> str | None:
         if re.search(rf"(?<!\w)(?:{pattern})(?!\w)", words):
             return kind
     return None
+
+
+def near_kinds(name: str) -> list[str]:
+    """The kinds that a name of no known kind may have been meant for: one slip of the hand away from a word of it.
+
+    `T1` and `T2` are left out: so short a word is one letter away from many, and nothing depends on them.
+    """
+    if guess_kind(name):
+        return []
+    words = {name.lower(), *re.split(r"[^a-z0-9]+", name.lower())}
+    return [kind for kind in KINDS if len(kind) > 2 and any(_one_slip(word, kind.lower()) for word in words)]
+
+
+def _one_slip(one: str, other: str) -> bool:
+    """Whether words differ by a letter that is missing, added or another one, or by two neighbours that are swapped."""
+    start = len(commonprefix([one, other]))  # noqa: RUF071  (letters are meant, not folders)
+    one, other = one[start:], other[start:]
+    end = len(commonprefix([one[::-1], other[::-1]]))  # noqa: RUF071
+    one, other = one[: len(one) - end], other[: len(other) - end]
+    return max(len(one), len(other)) == 1 or (len(one) == 2 and one == other[::-1])
 
 
 def is_adc(channel: str) -> bool:

@@ -10,6 +10,7 @@ from nnunet_mgcl.convert.assignment import (
     Assignment,
     assign,
     assign_test,
+    check_kinds,
     check_masks,
     group_channels,
     select_channels,
@@ -58,6 +59,7 @@ def _settle(manifest: Manifest, options: Options, log: Log) -> tuple[Manifest, S
     wanted = options.settings
     if wanted.channels:
         manifest = select_channels(manifest, wanted.channels, log)
+    check_kinds(manifest, options.as_named, log)
     modalities = group_channels(manifest.channels, wanted.modalities, log)
     manifest = check_masks(manifest, modalities, narrowed=bool(wanted.channels), log=log)
     _check_labels(wanted, manifest)

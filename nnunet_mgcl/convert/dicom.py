@@ -9,6 +9,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from nnunet_mgcl.convert.diffusion import read_b_value
 from nnunet_mgcl.errors import UserError
 
 _ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.4.1")
@@ -29,6 +30,7 @@ class Slice:
         series: SeriesInstanceUID.
         number: SeriesNumber; empty where unknown.
         modality: Such as `MR`; empty where unknown.
+        image_type: ImageType, such as `("DERIVED", "SECONDARY", "ADC")`.
         description: SeriesDescription. May hold anything, a patient's name too: it goes nowhere but to the terminal.
         instance: InstanceNumber; 0 where unknown.
         b_value: In s/mm^2; None where unknown.
@@ -44,6 +46,7 @@ class Slice:
     series: str
     number: str
     modality: str
+    image_type: tuple[str, ...]
     description: str
     instance: int
     b_value: float | None
@@ -128,7 +131,7 @@ def _read_header(path: Path) -> tuple[str, Slice] | None:
             return None
         return values if len(values) == count else None
 
-    b_value = numbers("0018|9087", 1) or numbers("0019|100c", 1)  # the second is Siemens' private one
+    image_type = tuple(filter(None, text("0008|0008").split("\\")))
     size, direction = reader.GetSize(), reader.GetDirection()
     is_enhanced = text("0008|0016") in _ENHANCED
     placed = is_enhanced or reader.HasMetaDataKey("0020|0032")  # enhanced: in a sequence
@@ -137,13 +140,14 @@ def _read_header(path: Path) -> tuple[str, Slice] | None:
         series=text("0020|000e"),
         number=text("0020|0011"),
         modality=text("0008|0060"),
+        image_type=image_type,
         description=text("0008|103e"),
         instance=int((numbers("0020|0013", 1) or (0,))[0]),
-        b_value=b_value[0] if b_value else None,
+        b_value=read_b_value({tag: text(tag) for tag in reader.GetMetaDataKeys()}),
         position=reader.GetOrigin() if placed else None,
         orientation=(*direction[0::3], *direction[1::3]) if placed else None,
         size=(size[0], size[1]),
-        frames=2 if "MOSAIC" in text("0008|0008").split("\\") else int((numbers("0028|0008", 1) or (1,))[0]),
+        frames=2 if "MOSAIC" in image_type else int((numbers("0028|0008", 1) or (1,))[0]),
         is_enhanced=is_enhanced,
         colour=reader.GetNumberOfComponents() > 1,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -27,7 +28,8 @@ def arrange(slices: Sequence[Slice], where: str) -> list[list[Slice]]:
         where: For messages.
 
     Returns:
-        Volumes in order of their b-value (where known), then InstanceNumber; each from its first to its last slice.
+        Volumes in order of their b-value (unknown ones last), then InstanceNumber; each from its first to its last
+        slice.
 
     Raises:
         UserError: The images are no stack of evenly spaced, parallel slices, or positions lack an image.
@@ -45,7 +47,7 @@ def arrange(slices: Sequence[Slice], where: str) -> list[list[Slice]]:
         stack[-1].append(int(index))
     _check_stack(positions, heights, stack, where)
     for place in stack:
-        place.sort(key=lambda index: (slices[index].b_value or 0, slices[index].instance))
+        place.sort(key=lambda index: (_by_b_value(slices[index]), slices[index].instance))
     volumes = [[slices[place[number]] for place in stack] for number in range(len(stack[0]))]
     for volume in volumes:
         b_values = sorted({image.b_value for image in volume if image.b_value is not None})
@@ -53,6 +55,10 @@ def arrange(slices: Sequence[Slice], where: str) -> list[list[Slice]]:
             found = f"slices of one volume with the b-values {b_values}"
             raise UserError(where, found, "the same b-values at every position", _DCM2NIIX)
     return volumes
+
+
+def _by_b_value(image: Slice) -> float:
+    return math.inf if image.b_value is None else image.b_value
 
 
 def read_volume(slices: Sequence[Slice]) -> sitk.Image:

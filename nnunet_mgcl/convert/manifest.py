@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from nnunet_mgcl.convert.adc_units import UNITS
 from nnunet_mgcl.convert.channels import names_mask
 from nnunet_mgcl.convert.onset import hours_between, hours_from
 from nnunet_mgcl.convert.outputs import FILE_ENDING
@@ -17,7 +18,7 @@ from nnunet_mgcl.data.csv_table import check_identifier, read_csv
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.image_file import check_stem
 
-RESERVED = ("case", "patient", "mask", "onset_time", "scan_time", "tss_hours")
+RESERVED = ("case", "patient", "mask", "onset_time", "scan_time", "tss_hours", "adc_unit")
 """Columns that are no channel; those that begin with `MASK_PREFIX` are none either."""
 
 MASK_PREFIX = "mask_"
@@ -44,6 +45,7 @@ class ManifestRow:
         tss_hours: Time since onset in hours, where known.
         patient: Groups the cases of one patient.
         where: "manifest.csv, line 3", for messages.
+        adc_unit: `auto` or a key of `adc_units.UNITS`; "" where the row tells none.
     """
 
     case: str
@@ -52,6 +54,7 @@ class ManifestRow:
     tss_hours: float | None
     patient: str | None
     where: str
+    adc_unit: str = ""
 
     @property
     def sources(self) -> dict[str, str]:
@@ -97,7 +100,7 @@ def read_manifest(path: Path, log: Callable[[str], None] = print) -> Manifest:
 
     Args:
         path: The table. Its columns: `case`, `patient`, `mask` or `mask_<MODALITY>`, `tss_hours` or `onset_time` and
-            `scan_time`, all of them optional; every other column is a channel.
+            `scan_time`, `adc_unit`, all of them optional; every other column is a channel.
         log: Is told what was decided for the user.
 
     Raises:
@@ -200,9 +203,18 @@ def _row(case: str, values: dict[str, str], channels: tuple[str, ...], folder: P
         hours = hours_between(values["onset_time"], values["scan_time"], where)
     else:
         hours = hours_from(values.get("tss_hours", ""), where)
+    unit = _adc_unit(values.get("adc_unit", ""), where)
     patient = values.get("patient", "")
     check_identifier(patient, f"{where}, column patient")
-    return ManifestRow(case, sources, masks, hours, patient or None, where)
+    return ManifestRow(case, sources, masks, hours, patient or None, where, unit)
+
+
+def _adc_unit(text: str, where: str) -> str:
+    known = ("auto", *UNITS)
+    if text and text not in known:
+        remedy = "write one of them, or empty the cell: the unit is told from the values"
+        raise UserError(f"{where}, column adc_unit", repr(text), " | ".join(known), remedy)
+    return text
 
 
 def _source(text: str, folder: Path, where: str) -> str:

@@ -38,18 +38,22 @@ class MutualInformation:
         self._fixed_bins = _bins(values, _array(fixed))
         self._moving, self._grid = _array(moving), Grid.of(moving)
 
-    def __call__(self, transform: sitk.Transform) -> float:
+    def __call__(self, transform: sitk.Transform, *, shuffled: bool = False) -> float:
         """The mutual information (bits, 0 or more) at a pose.
 
         Args:
             transform: Linear, from the fixed scan's space to the moving one's.
+            shuffled: With the moving scan's voxels in random order: what scans without anything in common reach.
         """
         index = self._grid.index(_apply(transform, self._points))
         inside = np.all((index >= -0.5) & (index <= np.array(self._grid.size) - 0.5), axis=1)
         if not inside.any():
             return 0.0
         values = map_coordinates(self._moving, index[inside].T[::-1], order=1, mode="nearest")
-        pairs = self._fixed_bins[inside] * BINS + _bins(values, self._moving)
+        moving_bins = _bins(values, self._moving)
+        if shuffled:
+            moving_bins = np.random.default_rng(0).permutation(moving_bins)
+        pairs = self._fixed_bins[inside] * BINS + moving_bins
         joint = np.bincount(pairs, minlength=BINS**2).reshape(BINS, BINS) / len(pairs)
         alone = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
         there = joint > 0

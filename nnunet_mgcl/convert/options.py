@@ -24,6 +24,7 @@ class Options:
         incomplete: What becomes of a row that lacks something.
         accept: Cases whose registration a person has found good.
         test: The rows are test cases of a dataset that is there.
+        as_named: Channels whose names are right, though they look like misspelt kinds.
         processes: How many convert at a time.
     """
 
@@ -35,6 +36,7 @@ class Options:
     accept: Sequence[str] = ()
     test: bool = False
     processes: int = 1
+    as_named: Sequence[str] = ()
 
     @property
     def folder(self) -> Path:

@@ -54,8 +54,8 @@ def write_page(path: Path, records: Sequence[CaseRecord], failures: Mapping[str,
         failures: Case -> why it was not converted.
     """
     waiting = [record for record in records if record.held_back]
-    looked_at = [record for record in records if record.doubts and not record.held_back]
-    fine = [record for record in records if not record.doubts]
+    looked_at = [record for record in records if record.all_doubts and not record.held_back]
+    fine = [record for record in records if not record.all_doubts]
     bodies = [
         *(_failure(case, why) for case, why in sorted(failures.items())),
         *(_case(record, path.parent) for record in (*waiting, *looked_at, *fine)),
@@ -104,7 +104,7 @@ def _case(record: CaseRecord, folder: Path) -> str:
     rows = [_channel(name, channel) for name, channel in channels]
     rows[0] = first + rows[0] + last
     lines = "".join(f"<tr>{row}</tr>\n" for row in rows)
-    return f'<tbody class="{"doubt" if record.doubts else "fine"}">{lines}</tbody>\n'
+    return f'<tbody class="{"doubt" if record.all_doubts else "fine"}">{lines}</tbody>\n'
 
 
 def _picture(case: str, folder: Path) -> str:
@@ -117,8 +117,8 @@ def _picture(case: str, folder: Path) -> str:
 
 
 def _doubts(record: CaseRecord) -> str:
-    accepted = ["accepted in spite of:"] if record.doubts and record.accepted else []
-    return "<br>".join(map(escape, [*accepted, *record.doubts]))
+    accepted = ["accepted in spite of:"] if record.all_doubts and record.accepted else []
+    return "<br>".join(map(escape, [*accepted, *record.all_doubts]))
 
 
 def _channel(name: str, channel: ChannelRecord) -> str:

@@ -68,6 +68,7 @@ class CaseRecord:
         tss_hours: Time since onset, where known.
         patient: As in the manifest.
         doubts: Why a person has to look at the registration before the case may be used.
+        poor_fits: More reasons, in comparison with the other cases: they change with these.
         accepted: Whether one has, and found it good.
     """
 
@@ -82,12 +83,18 @@ class CaseRecord:
     tss_hours: float | None = None
     patient: str | None = None
     doubts: tuple[str, ...] = ()
+    poor_fits: tuple[str, ...] = ()
     accepted: bool = False
+
+    @property
+    def all_doubts(self) -> tuple[str, ...]:
+        """Its own and those in comparison."""
+        return self.doubts + self.poor_fits
 
     @property
     def held_back(self) -> bool:
         """Whether it stays out of the dataset until somebody has looked at it."""
-        return bool(self.doubts) and not self.accepted
+        return bool(self.all_doubts) and not self.accepted
 
 
 def write_record(path: Path, record: CaseRecord) -> None:
@@ -112,6 +119,7 @@ def read_record(path: Path) -> CaseRecord:
 def _record(content: dict[str, Any]) -> CaseRecord:
     channels = {channel: _channel(entry) for channel, entry in content["channels"].items()}
     tuples = {key: tuple(content[key]) for key in ("size", "spacing", "doubts")}
+    tuples["poor_fits"] = tuple(content.get("poor_fits", ()))  # older records have none
     return CaseRecord(**content | tuples | {"channels": channels})
 
 

@@ -24,8 +24,10 @@ CLIPPED = (0.5, 99.5)
 """Percentiles between which intensities count: a few bright voxels would use up the histogram's bins."""
 FEWEST = 4
 """Voxels along an axis that ITK's filters need."""
-UNCHANGED = 0.98
-"""A share of the measure at the headers' pose: what is above it has not got worse, but is the same within its noise."""
+SAME_MM, SAME_DEG = 1.0, 0.5
+"""Within what the search finds a pose again: a worse one so close to the headers' is the same within its noise."""
+ABOVE_CHANCE = 2.0
+"""Times the measure of scans without anything in common: below it, nobody can tell whether they fit."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Registration:
         after: The same at the pose found.
         motion: How far the scan was moved.
         engine: Who found it.
+        chance: The same at the pose found, of scans without anything in common.
     """
 
     transform: sitk.Euler3DTransform
@@ -59,6 +62,7 @@ class Registration:
     after: float
     motion: Motion
     engine: str
+    chance: float = 0.0
 
 
 def register(fixed: sitk.Image, moving: sitk.Image, *, engine: Engine) -> Registration:
@@ -82,10 +86,13 @@ def register(fixed: sitk.Image, moving: sitk.Image, *, engine: Engine) -> Regist
     measure = MutualInformation(*fine)
     start = _best_start(_simplify(fixed, COARSE_MM), _simplify(moving, COARSE_MM))
     transform = align(*fine, start)
-    before, after = measure(sitk.Euler3DTransform()), measure(transform)
-    if after < UNCHANGED * before:
-        transform = sitk.Euler3DTransform()
-    return Registration(transform, before, after, _motion(transform, _head_centre(fine[0])), engine)
+    before, after, chance = measure(sitk.Euler3DTransform()), measure(transform), measure(transform, shuffled=True)
+    motion = _motion(transform, _head_centre(fine[0]))
+    if after < before:
+        if motion.shift_mm < SAME_MM and motion.rotation_deg < SAME_DEG:
+            after = before
+        transform, motion = sitk.Euler3DTransform(), Motion(0.0, 0.0)
+    return Registration(transform, before, after, motion, engine, chance)
 
 
 def doubts(registration: Registration, *, max_shift: float, max_rotation: float) -> list[str]:
@@ -97,9 +104,12 @@ def doubts(registration: Registration, *, max_shift: float, max_rotation: float)
         max_rotation: Degrees.
     """
     motion, found = registration.motion, []
-    if registration.after < UNCHANGED * registration.before:
+    if registration.after < registration.before:
         numbers = f"{registration.before:.3f} to {registration.after:.3f}"
         found.append(f"the search found no better place (mutual information {numbers}): left where the headers put it")
+    if registration.after < ABOVE_CHANCE * registration.chance:
+        numbers = f"{registration.after:.3f}, by chance {registration.chance:.3f}"
+        found.append(f"the scans have hardly anything in common (mutual information {numbers})")
     if motion.shift_mm > max_shift:
         found.append(f"moved by {motion.shift_mm:.1f} mm (at most {max_shift:g} expected)")
     if motion.rotation_deg > max_rotation:

@@ -13,6 +13,7 @@ from nnunet_mgcl.convert.assignment import Assignment
 from nnunet_mgcl.convert.case import Job
 from nnunet_mgcl.convert.headers import check_headers
 from nnunet_mgcl.convert.options import Options
+from nnunet_mgcl.convert.poor_fit import poor_fits
 from nnunet_mgcl.convert.quality_page import write_page
 from nnunet_mgcl.convert.record import CaseRecord, write_record
 from nnunet_mgcl.convert.settings import Settings, fingerprint
@@ -75,21 +76,25 @@ class Run:
         jobs = self._stale_jobs()
         gone = [case for case in self.before if case not in self.wanted]
         if jobs or gone or self.updates:
-            self.page.unlink(missing_ok=True)
-            if not self.options.test:
-                # nnU-Net must not take the dataset for whole before it is so again.
-                (self.folder / "dataset.json").unlink(missing_ok=True)
+            self._begin()
         outputs.clear_staging(self.folder)
         for record in self.updates:
             write_record(outputs.record_path(self.folder, record.case), record)
         self._remove(gone)
         jobs = self._without_wrong_headers(jobs)
         self._convert(jobs, track)
+        self._compare(track)
         outputs.clear_staging(self.folder)
         self._write_tables()
         if not self.page.exists():
             self._write_page()
         return self.outcome
+
+    def _begin(self) -> None:
+        self.page.unlink(missing_ok=True)
+        if not self.options.test:
+            # nnU-Net must not take the dataset for whole before it is so again.
+            (self.folder / "dataset.json").unlink(missing_ok=True)
 
     def _stale_jobs(self) -> list[Job]:
         """What there is to do; cases that are up to date go to the outcome, with the manifest's TSS and patient."""
@@ -108,7 +113,7 @@ class Run:
         return jobs
 
     def _is_whole(self, record: CaseRecord, accepted: bool) -> bool:
-        if record.doubts and record.accepted != accepted:
+        if record.all_doubts and record.accepted != accepted:
             return False
         if outputs.is_whole(self.folder, record):
             return outputs.picture_path(self.folder, record.case).exists()
@@ -154,6 +159,23 @@ class Run:
             for channel, record in result.channels.items():
                 if record.notes:
                     self.log(f"{case}: {channel}: {'; '.join(record.notes)}")
+
+    def _compare(self, track: Track) -> None:
+        """Holds cases back that fit much worse than the others; those that do so no longer are converted again."""
+        found, released = poor_fits(self.outcome.records.values()), []
+        for case, record in self.outcome.records.items():
+            current = replace(record, poor_fits=found.get(case, ()))
+            if current == record:
+                continue
+            self._begin()
+            self.outcome.records[case] = current
+            if record.held_back and not current.held_back:
+                released.append(Job(self.folder, *self.wanted[case], self.settings, record.fingerprint, accepted=False))
+            elif current.held_back and not record.held_back:
+                outputs.place(self.folder, current, {})
+            else:
+                write_record(outputs.record_path(self.folder, case), current)
+        self._convert(released, track)
 
     def _write_tables(self) -> None:
         there = [self.outcome.records[case] for case in sorted(self.outcome.records)]

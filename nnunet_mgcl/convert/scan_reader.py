@@ -6,6 +6,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_mgcl.convert import diffusion
 from nnunet_mgcl.convert.channels import is_adc, is_dwi, is_perfusion
 from nnunet_mgcl.convert.dicom import Slice, pick_series
 from nnunet_mgcl.convert.dicom_stack import arrange, read_volume
@@ -138,11 +140,19 @@ def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk
 def _pick_volume(
     source: str, folder: Path, series: str | None, channel: str, dwi_volume: str | int | None
 ) -> tuple[list[Slice], list[str]]:
-    volumes = arrange(pick_series(folder, series), source)
-    index, notes = _choose_volume(source, len(volumes), channel, dwi_volume)
-    b_value = volumes[index][0].b_value
-    if notes and b_value is not None:
-        notes = [f"{notes[0]}, b = {b_value:g}"]
+    images, notes = pick_series(folder, series), list[str]()
+    if not is_dwi(channel):  # what stands in the b-value's place means nothing then
+        images = [replace(image, b_value=None) for image in images]
+        volumes = arrange(images, source)
+        index, _ = _choose_volume(source, len(volumes), channel, None)
+        return volumes[index], notes
+    images, notes = diffusion.without_maps(images, source)
+    volumes = arrange(images, source)
+    index, more = _choose_volume(source, len(volumes), channel, dwi_volume, diffusion.described(volumes))
+    diffusion.check_choice(volumes, index, dwi_volume, source)
+    weighting = diffusion.b_value(volumes[index])
+    if more or weighting is not None:
+        notes = [", ".join([*more, diffusion.b_text(weighting)]), *notes]
     return volumes[index], notes
 
 
@@ -171,6 +181,7 @@ def _open(
     notes: list[str] = []
     if len(size) > 3:
         index, notes = _choose_volume(source, size[3], channel, dwi_volume)
+        notes += diffusion.check_file(path, size[3], index, dwi_volume) if notes else []
         reader.SetExtractIndex([0, 0, 0, index] + [0] * (len(size) - 4))
         reader.SetExtractSize([*size[:3]] + [0] * (len(size) - 3))
     return reader, notes
@@ -187,11 +198,13 @@ def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | No
     return image, notes
 
 
-def _choose_volume(source: str, count: int, channel: str, dwi_volume: str | int | None) -> tuple[int, list[str]]:
+def _choose_volume(
+    source: str, count: int, channel: str, dwi_volume: str | int | None, described: str = ""
+) -> tuple[int, list[str]]:
     """Index of the volume to take, and a note where there was a choice."""
     if count == 1:
         return 0, []
-    found = f"{count} volumes (4D)"
+    found = f"{count} volumes (4D)" + (f": {described}" if described else "")
     if is_perfusion(channel):
         raise UserError(
             source, f"{found}: a raw perfusion series", f"one volume: a computed map ({channel})",

@@ -15,7 +15,7 @@ from nnunet_mgcl.convert.channels import is_adc, is_dwi
 from nnunet_mgcl.convert.manifest import ManifestRow
 from nnunet_mgcl.convert.record import Destination
 
-VERSION = 1
+VERSION = 2
 """Raised where a new version of the program would write other files from the same scans."""
 
 ANY = "any"
@@ -39,7 +39,7 @@ class Settings:
         spacing: Size of a voxel in mm, `(x, y, z)`; None: the reference's own.
         interpolation: Of images.
         dwi_volume: Which volume of a DWI with several.
-        adc_unit: Unit of the ADC maps.
+        adc_unit: Unit of the ADC maps, where a row of the manifest does not tell another.
         max_shift: A registration that moves the head's centre farther (mm) is in doubt.
         max_rotation: One that turns it more (degrees) is too.
     """
@@ -92,7 +92,7 @@ def fingerprint(row: ManifestRow, destination: Destination, settings: Settings) 
     if any(is_dwi(channel) for channel in row.channels):
         content["dwi_volume"] = settings.dwi_volume
     if any(is_adc(channel) for channel in row.channels):
-        content["adc_unit"] = settings.adc_unit
+        content["adc_unit"] = row.adc_unit or settings.adc_unit
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

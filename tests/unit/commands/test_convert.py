@@ -96,6 +96,10 @@ BEFORE_ANY_WORK = {
     "no such reference": (NOTHING, ("--reference", "FLIAR"), "--reference", "'FLIAR'", "DWI | ADC", "'FLAIR'"),
     "no such channel": (NOTHING, ("--channels", "DW"), "--channels", "'DW'", MANIFEST, "'DWI'"),
     "an incomplete grouping": (NOTHING, ("--modality", "X=DWI,ADC"), "--modality", "DWI, ADC", "FLAIR", "name them"),
+    "a misspelt kind": (
+        ("DWI,ADC,", "DWI,ACD,"), (), MANIFEST, "channel 'ACD'", "a known kind", "did you mean ADC? Where the name is",
+    ),
+    "a misspelt kind as a name": (NOTHING, ("--as-named", "ADX"), "--as-named", "'ADX'", MANIFEST, "'ADC'"),
     "two labels of a value": (NOTHING, ("--labels", "a=1", "b=1"), "--labels", "1", "different", "its own value"),
     "any label beside another": (NOTHING, ("--labels", "a=any", "b=1"), "--labels", "a=any b=1", "one label", "any"),
     "labels without a value": (NOTHING, ("--labels", "a"), "--labels", "'a'", "NAME=VALUE", "mend"),
@@ -142,6 +146,16 @@ def test_what_can_be_seen_before_any_work_stops_the_command(convert, raw_scans, 
     assert remedy in error.value.remedy
     assert files(tmp_path) == before
     assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_channel_of_no_known_kind_is_named(convert, raw_scans, capsys):
+    edit(raw_scans, "DWI,ADC,", "DTI,b0,")
+    with pytest.raises(UserError, match="--as-named DTI"):
+        convert()
+    capsys.readouterr()
+    assert convert("--as-named", "DTI") == 0
+    assert "DTI, b0: no known kind of scan (own branch, no unit)\n" in capsys.readouterr().out
 
 
 def test_a_file_in_the_datasets_place_stops_the_command(convert, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.adc_units import UNITS, to_common_unit, unit_doubts
+from nnunet_mgcl.convert.adc_units import UNITS, check_unit, to_common_unit
 from nnunet_mgcl.convert.scan_reader import read_scan
 from nnunet_mgcl.errors import UserError
 
@@ -37,12 +37,40 @@ def test_each_unit_is_told_from_the_values(adc, unit, factor):
     assert found == f"{unit}, x {factor:g}" and got.dtype == np.float32
 
 
-def test_a_unit_that_the_values_contradict_is_doubted(adc):
+def test_a_unit_that_the_values_contradict_is_refused(adc):
     image = sitk.GetImageFromArray((adc / 1e6).astype(np.float32))
-    (doubt,) = unit_doubts(image, "1e-6")
-    assert "look like mm^2/s, and --adc-unit says 10^-6 mm^2/s" in doubt
-    assert unit_doubts(image, "mm2/s") == unit_doubts(image, "auto") == []
-    assert unit_doubts(image * 37, "1e-6") == []  # fits nothing: the user knows better
+    with pytest.raises(UserError, match=r"look like mm\^2/s\n.*10\^-6 mm\^2/s, as told") as error:
+        check_unit(image, "1e-6")
+    assert "column adc_unit, mm2/s" in error.value.remedy
+    check_unit(image, "mm2/s")
+    check_unit(image, "auto")
+    for unit in UNITS:
+        with pytest.raises(UserError, match="hardly a value that tissue has"):
+            check_unit(image * 37, unit)
+
+
+def test_a_told_unit_helps_where_too_little_is_tissue(adc):
+    adc[adc == 0] = np.random.default_rng(1).choice([1e5, 2e5, 3e5], np.count_nonzero(adc == 0))
+    adc[:6, 6:24, 6:24] = 1e4
+    with pytest.raises(UserError, match="fit no unit"):
+        to_micro(adc)
+    check_unit(sitk.GetImageFromArray(adc), "1e-6")
+    with pytest.raises(UserError, match="hardly a value"):
+        check_unit(sitk.GetImageFromArray(adc), "mm2/s")
+
+
+@pytest.mark.parametrize("factor", [1, 1e3, 1e6])
+@pytest.mark.parametrize("air", ["tiny", "tiny and uneven", "a thousandfold", "full scale"])
+def test_air_that_is_not_zero_has_no_say(factor, air):
+    """An ellipsoid of 12 % of the volume, as of a bare brain; the rest is what a program filled it with."""
+    squares = sum(axis**2 for axis in np.meshgrid(*(np.linspace(-1, 1, n) for n in (40, 60, 60)), indexing="ij"))
+    head = squares < np.quantile(squares, 0.12)
+    fillings = {"tiny": 2.09e-2, "a thousandfold": 8e5, "full scale": 4095.0}
+    values = np.where(head, 800.0, fillings.get(air, 0.0))
+    if air == "tiny and uneven":
+        values[~head] = np.random.default_rng(0).uniform(0.01, 0.03, np.count_nonzero(~head))
+    got, _ = to_micro((values / factor).astype(np.float32))
+    np.testing.assert_allclose(got[head], 800, rtol=1e-5)
 
 
 def test_whole_numbers_are_told(adc):
@@ -72,7 +100,7 @@ def test_what_is_no_tissue_has_no_say(adc, factor, spoil):
 def test_other_units_are_refused(adc, factor):
     with pytest.raises(UserError, match=r"fit no unit.*median") as error:
         to_micro((adc / factor).astype(np.float32))
-    assert "--adc-unit mm2/s | 1e-3 | 1e-6" in str(error.value)
+    assert "column adc_unit, mm2/s | 1e-3 | 1e-6" in error.value.remedy
 
 
 def test_two_units_in_one_map_are_refused(adc):

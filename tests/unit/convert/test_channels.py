@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnunet_mgcl.convert.channels import KINDS, guess_kind, is_adc, is_dwi, is_perfusion, leader
+from nnunet_mgcl.convert.channels import KINDS, guess_kind, is_adc, is_dwi, is_perfusion, leader, near_kinds
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,22 @@ def test_leader_is_the_first_channel_of_the_acquisition():
         "FLAIR": "FLAIR", "ADC": "DWI", "DWI": "DWI", "MTT": "MTT", "Tmax": "MTT", "T2": "T2",
     }  # fmt: skip
     assert leader("ADC", ("FLAIR", "ADC")) == "ADC"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("ACD", ["ADC"]),  # swapped
+        ("AC", ["ADC"]),  # missing
+        ("rADC", ["ADC"]),  # added
+        ("ADX_map", ["ADC"]),  # another
+        ("FLIAR", ["FLAIR"]),
+        ("Tmx", ["Tmax"]),
+        ("DTI", ["DWI"]),
+        ("CBX", ["CBF", "CBV"]),
+        ("MTR", ["MTT"]),
+        *((name, []) for name in (*KINDS, "adc_2", "rTmax", "trace", "T1rho", "PD", "CT", "ASL", "b0", "scan_1", "T3")),
+    ],
+)
+def test_what_a_name_may_have_been_meant_for(name, near):
+    assert near_kinds(name) == near

@@ -114,10 +114,27 @@ def test_adc_maps_are_in_one_unit(run):
     assert any(line.startswith("a: ADC: mm^2/s") for line in run.lines)
 
 
-def test_a_case_whose_adc_map_contradicts_the_unit_that_is_told_is_held_back(run):
-    outcome = run(adc_unit="mm2/s")  # true of a
-    assert [record.case for record in outcome.held_back] == ["b"]
-    assert outcome.records["b"].doubts == ("ADC: its values look like 10^-3 mm^2/s, and --adc-unit says mm^2/s",)
+def test_a_unit_that_an_adc_map_contradicts_cannot_be_accepted(run):
+    for accept in ([], ["b"], ["b"]):
+        outcome = run(adc_unit="mm2/s", accept=accept)  # true of a
+        assert list(outcome.failures) == ["b"] and not outcome.held_back
+        assert not [name for name in run.names() if "/b_" in name]
+    assert "10^-3 mm^2/s" in outcome.failures["b"].found and "column adc_unit, 1e-3" in outcome.failures["b"].remedy
+
+
+def test_the_manifest_tells_the_unit_of_a_case(run):
+    run.edit("tss_hours,patient", "tss_hours,patient,adc_unit")
+    run.edit(",2.5,P", ",2.5,P,")
+    run.edit(",,Q", ",,Q,1e-3")
+    run.edit("c_flair.nii.gz,,,", "c_flair.nii.gz,,,,")
+    assert run(adc_unit="mm2/s").complete
+    for case in ("a", "b"):
+        values = sitk.GetArrayFromImage(run.image(f"imagesTr/{case}_0001"))
+        assert 800 < np.median(values[values > 0]) < 1000
+    run.edit("Q,1e-3", "Q,auto")
+    assert run(adc_unit="mm2/s").converted == ["b"]
+    run.edit("Q,auto", "Q,mm2/s")
+    assert list(run().failures) == ["b"]
 
 
 def test_running_again_rewrites_nothing(run):
@@ -156,7 +173,8 @@ def test_running_again_converts_only_the_case_whose_source_was_touched(run, raw_
 )
 def test_a_changed_option_concerns_some_cases(run, change, concerned):
     run()
-    assert run(**change).converted == concerned
+    outcome = run(**change)
+    assert sorted([*outcome.converted, *outcome.failures]) == concerned  # of the two units of ADC only one can be told
 
 
 def test_a_changed_time_or_patient_changes_the_table_only(run):
@@ -427,6 +445,61 @@ def test_only_what_was_looked_at_can_be_accepted(run, raw_scans, doubtful):
     outcome = run(reference="DWI", accept=["a", "b"])
     assert outcome.converted == ["a"]
     assert outcome.complete
+
+
+@pytest.fixture
+def fits(raw_scans, monkeypatch) -> dict[str, float]:
+    """How well the FLAIR of each of four labelled cases fits its DWI."""
+    from nnunet_mgcl.convert import alignment
+    from nnunet_mgcl.convert.registration import Motion, Registration
+
+    fits = {"a": 0.9, "b": 0.88, "c": 0.92, "t": 0.59}
+    paths = {case: str(raw_scans / f"{case}_flair.nii.gz") for case in fits}
+    sums = {sitk.GetArrayFromImage(sitk.ReadImage(path)).sum(): case for case, path in paths.items()}
+
+    def register(fixed, moving, *, engine):
+        fit = fits[sums[sitk.GetArrayFromImage(moving).sum()]]
+        return Registration(sitk.Euler3DTransform(), 0.4, fit, Motion(1.0, 1.0), "sitk")
+
+    monkeypatch.setattr(alignment, "register", register)
+    rows = [f"{c},{c}_dwi.nii.gz,{c}_adc.nii.gz,{c}_flair.nii.gz,{c}_mask.nii.gz\n" for c in fits]
+    (raw_scans / "manifest.csv").write_text("case,DWI,ADC,FLAIR,mask\n" + "".join(rows))
+    return fits
+
+
+def test_a_case_that_fits_much_worse_than_the_others_is_held_back_until_it_is_accepted(run, fits):
+    outcome = run(reference="DWI")
+    assert [record.case for record in outcome.held_back] == ["t"]
+    assert "FLAIR to DWI: fits much worse" in outcome.records["t"].all_doubts[0]
+    assert not [name for name in run.names() if "/t" in name]
+    assert run.json()["numTraining"] == 3
+    assert (run.dataset / "mgcl_convert" / "cases" / "t.png").exists()
+
+    outcome = run(reference="DWI")
+    assert outcome.converted == [] and not outcome.complete
+
+    assert run(reference="DWI", accept=["t"]).complete
+    assert run.json()["numTraining"] == 4
+    assert run(reference="DWI", accept=["t"]).converted == []
+    assert [record.case for record in run(reference="DWI").held_back] == ["t"]
+
+
+def test_a_case_is_compared_with_those_that_are_there_now(run, fits, raw_scans):
+    run(reference="DWI")
+    for case in ("a", "b", "c"):
+        fits[case] = 0.6
+        os.utime(raw_scans / f"{case}_flair.nii.gz", (0, 0))
+    outcome = run(reference="DWI")
+    assert outcome.complete and sorted(outcome.converted) == ["a", "b", "c", "t"]
+    assert len([name for name in run.names() if "/t" in name]) == 4
+    assert run.json()["numTraining"] == 4
+
+    fits["a"] = fits["b"] = fits["c"] = 0.9
+    for case in ("a", "b", "c"):
+        os.utime(raw_scans / f"{case}_flair.nii.gz", (1, 1))
+    outcome = run(reference="DWI")
+    assert outcome.converted == ["a", "b", "c"] and [record.case for record in outcome.held_back] == ["t"]
+    assert not [name for name in run.names() if "/t" in name]
 
 
 def test_masks_a_modality_become_a_bit_mask(run, raw_scans):

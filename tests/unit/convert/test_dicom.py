@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import base64
 import gzip
 import re
+import struct
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunet_mgcl.convert.diffusion import read_b_value
 from nnunet_mgcl.convert.scan_reader import read_scan
 from nnunet_mgcl.errors import UserError
 
@@ -94,14 +97,118 @@ def test_b0_and_b1000_in_one_series_are_two_volumes_in_order_of_b(tmp_path, valu
     )
 
 
-def test_volumes_without_a_b_value_are_in_order_of_the_instance_numbers(tmp_path, values, write):
+def test_volumes_without_a_b_value_are_in_order_of_the_instance_numbers_and_none_is_guessed(tmp_path, values, write):
     for number in range(5):  # b0, b1000, b0, ... as some scanners number them
         for volume in range(2):
             plane, height = values[number : number + 1] + volume, np.array([5.0 * number])
             write(tmp_path, plane, first=2 * number + volume, heights=height)
-    image, notes = read_scan(str(tmp_path), channel="DWI", dwi_volume="last")
+    message = refusal(tmp_path, "DWI", dwi_volume="last")
+    assert "1: b unknown, ORIGINAL\\PRIMARY; 2: b unknown" in message and "--dwi-volume N" in message
+    image, notes = read_scan(str(tmp_path), channel="DWI", dwi_volume=2)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), values + 1)
-    assert notes == ["volume 2 of 2 taken"]
+    assert notes == ["volume 2 of 2 taken, b unknown"]
+
+
+HIGHER = (b"\x00\x52\x29\x92", b"\xe0\x7f\x10\x00")
+"""SharedFunctionalGroupsSequence, which SimpleITK writes or not, and the voxels."""
+
+
+def add_united_imaging(folder, value):
+    """SimpleITK cannot write this maker's element: it goes before the first tag of a higher group, without its type."""
+    added = b"\x65\x00\x10\x00\x14\x00\x00\x00Image Private Header"
+    added += b"\x65\x00\x09\x10\x08\x00\x00\x00" + struct.pack("<d", value)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        higher = min(found for tag in HIGHER if (found := content.find(tag)) > 0)
+        path.write_bytes(content[:higher] + added + content[higher:])
+
+
+MAKERS = {
+    "GE": ("0043", "39", "GEMS_PARM_01", "{}\\8\\0\\0"),
+    "Siemens": ("0019", "0c", "SIEMENS MR HEADER", "{}"),
+    "Philips": ("2001", "03", "Philips Imaging DD 001", "{}"),
+}
+
+
+@pytest.mark.parametrize(
+    ("maker", "block", "b1000"),
+    [("GE", "10", "1000001000"), ("GE", "11", "1000"), ("Siemens", "10", "1000"), ("Siemens", "11", "1000"),
+     ("Philips", "10", "1000"), ("United Imaging", "10", "1000")],
+)  # fmt: skip
+def test_b_values_of_every_maker_tell_the_volumes_apart(tmp_path, values, write, maker, block, b1000):
+    for first, b_value, more in ((0, b1000, 500), (5, "0", 0)):
+        if maker == "United Imaging":
+            add_united_imaging(write(tmp_path / str(first), values + more, first=first), float(b_value))
+        else:
+            group, element, creator, form = MAKERS[maker]
+            tags = {f"t{group}_00{block}": creator, f"t{group}_{block}{element}": form.format(b_value)}
+            write(tmp_path / str(first), values + more, first=first, **tags)
+        for path in (tmp_path / str(first)).iterdir():
+            path.rename(tmp_path / path.name)
+    image, notes = read_scan(str(tmp_path), channel="DWI", dwi_volume="last")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), values + 500)
+    assert notes == ["volume 2 of 2 taken, b = 1000"]
+
+
+def test_an_element_of_another_maker_is_no_b_value():
+    assert read_b_value({"0019|0010": "GEMS_ACQU_01", "0019|100c": "1000"}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1000", 1000), ("1000001000\\8\\0\\0", 1000), ("1000000000", 0), ("0", 0), ("-1", None), ("nan", None),
+     ("", None), ("no", None), ("Zoë", None),
+     *((base64.b64encode(content).decode(), 1000) for content in (
+         struct.pack("<d", 1000), struct.pack("<f", 1000), b"1000", b"1000 ", b"1000001000\\8\\0\\0 "))],
+)  # fmt: skip
+def test_a_b_value_is_read_in_every_notation(text, value):
+    header = {"0043|0012": "GEMS_PARM_01", "0043|1239": text}
+    assert read_b_value(header) == value
+    assert read_b_value({**header, "0018|9087": "700"}) == 700
+
+
+def test_what_stands_in_a_b_values_place_of_another_scan_means_nothing(tmp_path, values, write):
+    write(tmp_path, values[:3], **{B: "1000"})
+    write(tmp_path, values[3:], first=3, heights=np.array([15.0, 20]), **{B: "0"})
+    assert read_scan(str(tmp_path), channel="FLAIR")[0].GetSize() == (10, 12, 5)
+
+
+@pytest.mark.parametrize("b_of_map", [{}, {B: "1000"}])
+@pytest.mark.parametrize("choice", ["last", 2])
+def test_a_scanners_map_is_no_volume_of_the_series(tmp_path, values, write, choice, b_of_map):
+    write(tmp_path, values, first=0, **{B: "0"})
+    write(tmp_path, values + 500, first=5, **{B: "1000"})
+    write(tmp_path, values + 800, first=10, t0008_0008="DERIVED\\SECONDARY\\ADC", **b_of_map)
+    image, notes = read_scan(str(tmp_path), channel="DWI", dwi_volume=choice)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), values + 500)
+    assert notes == ["volume 2 of 2 taken, b = 1000", "maps in the series left out (ADC)"]
+
+
+def test_a_derived_volume_without_a_b_value_is_not_guessed(tmp_path, values, write):
+    write(tmp_path, values, first=5, **{B: "0"})
+    write(tmp_path, values + 500, first=10, **{B: "1000"})
+    write(tmp_path, values + 800, first=0, t0008_0008="DERIVED\\SECONDARY")
+    for choice in ("last", 3):
+        message = refusal(tmp_path, "DWI", dwi_volume=choice)
+        assert "1: b = 0, ORIGINAL\\PRIMARY; 2: b = 1000, ORIGINAL" in message
+        assert "3: b unknown, DERIVED\\SECONDARY" in message
+    image, _ = read_scan(str(tmp_path), channel="DWI", dwi_volume=2)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), values + 500)
+
+
+def test_a_derived_volume_with_the_b_value_of_another_is_not_guessed(tmp_path, values, write):
+    write(tmp_path, values, first=0, **{B: "1000"})
+    write(tmp_path, values + 500, first=5, t0008_0008="DERIVED\\SECONDARY", **{B: "1000"})
+    assert "2: b = 1000, DERIVED\\SECONDARY" in refusal(tmp_path, "DWI", dwi_volume="last")
+
+
+def test_a_series_without_a_diffusion_weighted_image_is_no_dwi(tmp_path, values, write):
+    write(tmp_path / "map", values, t0008_0008="DERIVED\\PRIMARY\\DIFFUSION\\ADC")
+    assert "computed maps only (ADC)" in refusal(tmp_path / "map", "DWI")
+    assert read_scan(str(tmp_path / "map"), channel="ADC")[1] == []
+    write(tmp_path / "b0", values, **{B: "0"})
+    write(tmp_path / "b0", values + 800, first=5, t0008_0008="DERIVED\\SECONDARY\\ADC")
+    assert "b = 0 only" in refusal(tmp_path / "b0", "DWI")
 
 
 def test_incomplete_second_volume_is_refused(tmp_path, values, write):

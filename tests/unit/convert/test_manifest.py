@@ -111,6 +111,7 @@ DWI = "a_dwi.nii.gz"
         (f"case,DWI,tss_hours\nx,{DWI},soon\n", "tss_hours 'soon'"),
         (f"case,DWI,patient\nx,{DWI},=1+1\n", "line 2, column patient.*\n.*'=1[+]1'"),
         (f"case,DWI,patient\nx,{DWI},@p\n", "line 2, column patient.*\n.*'@p'"),
+        (f"case,DWI,adc_unit\nx,{DWI},mm2\n", "line 2, column adc_unit.*\n.*'mm2'.*\n.*auto | mm2/s | 1e-3 | 1e-6"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name(read, text, message):

@@ -19,12 +19,22 @@ RECORD = CaseRecord(
     lesion_ml={"lesion": 1.5},
     tss_hours=2.5,
     doubts=("moved",),
+    poor_fits=("fits worse",),
 )
 
 
 def test_a_record_survives_the_disk(tmp_path):
     write_record(tmp_path / "x.json", RECORD)
     assert read_record(tmp_path / "x.json") == RECORD
+
+
+def test_a_record_from_before_the_comparison_of_cases_is_read(tmp_path):
+    write_record(tmp_path / "x.json", RECORD)
+    content = json.loads((tmp_path / "x.json").read_text())
+    del content["poor_fits"]
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    record = read_record(tmp_path / "x.json")
+    assert record.all_doubts == ("moved",) and record.held_back
 
 
 @pytest.mark.parametrize("content", [{}, [], {"case": "x"}, {"channels": {"DWI": {}}}])

@@ -229,6 +229,42 @@ def test_a_search_that_ends_in_a_worse_place_moves_nothing_and_raises_a_doubt(mo
     assert "left where the headers put it" in doubts(found, max_shift=25, max_rotation=20)[0]
 
 
+@ENGINES
+@pytest.mark.parametrize(
+    ("end", "kept", "doubted"), [(motion(10.4, 14.3, seed=0), False, True), (motion(0.3, 0.2, seed=0), True, False)]
+)
+def test_a_measure_that_fell_moves_nothing_by_any_engine(monkeypatch, engine, end, kept, doubted):
+    """By 1 %: that is the measure's noise where the search ended beside the headers' pose, and nowhere else."""
+
+    class Falling:
+        def __init__(self, fixed: sitk.Image, moving: sitk.Image) -> None: ...
+
+        def __call__(self, transform: sitk.Transform, *, shuffled: bool = False) -> float:
+            still = np.allclose(transform.TransformPoint((50.0, 0.0, 0.0)), (50.0, 0.0, 0.0))
+            return 0.01 if shuffled else 0.5 if still else 0.495
+
+    monkeypatch.setattr(registration, "MutualInformation", Falling)
+    monkeypatch.setitem(ENGINES_BY_NAME, engine, lambda fixed, moving, start: end)
+    fixed = scan("FLAIR", (34, 38, 14), (6.0, 6.0, 9.0))
+    found = register(fixed, scan("DWI", (34, 38, 14), (6.0, 6.0, 9.0)), engine=engine)
+    assert worst_miss(found.transform, sitk.Euler3DTransform()) == 0
+    assert found.motion == Motion(0.0, 0.0)
+    assert found.after == (0.5 if kept else 0.495)
+    assert bool(doubts(found, max_shift=25, max_rotation=20)) == doubted
+
+
+@ENGINES
+def test_pure_noise_is_doubted(engine):
+    size, spacing = (34, 38, 14), (6.0, 6.0, 9.0)
+    fixed = scan("FLAIR", size, spacing)
+    noise = sitk.GetImageFromArray(np.random.default_rng(0).normal(100, 20, size[::-1]).astype(np.float32))
+    noise.CopyInformation(fixed)
+    found = register(fixed, noise, engine=engine)
+    assert "hardly anything in common" in doubts(found, max_shift=1e3, max_rotation=360)[-1]
+    same = MutualInformation(fixed, scan("DWI", size, spacing))
+    assert same(sitk.Euler3DTransform()) > 3 * same(sitk.Euler3DTransform(), shuffled=True)
+
+
 def test_a_perfusion_map_is_not_slid_out_of_view(tmp_path):
     """A Tmax map is 0 outside the brain and almost even in it: where air counts, less brain in both views fits more."""
     from nnunet_mgcl.phantom.options import PhantomOptions
@@ -276,8 +312,9 @@ def test_the_motion_is_that_of_the_heads_centre_not_of_the_origin():
     ("before", "after", "shift", "turn", "words"),
     [
         (0.5, 0.8, 24.0, 19.0, []),
-        (0.5, 0.495, 0.1, 0.1, []),
+        (0.5, 0.5, 0.0, 0.0, []),
         (0.5, 0.4, 0.0, 0.0, ["no better place (mutual information 0.500 to 0.400)"]),
+        (0.5, 0.495, 0.0, 0.0, ["no better place (mutual information 0.500 to 0.495)"]),
         (0.0, 0.8, 26.0, 21.0, ["moved by 26.0 mm (at most 25 expected)", "by 21.0 degrees (at most 20 expected)"]),
     ],
 )

@@ -134,6 +134,23 @@ def test_4d_dwi_needs_a_choice_and_takes_it(save_nifti, values):
         assert f"a volume {choice}" in refusal(path, dwi_volume=choice)
 
 
+def test_b_values_beside_a_4d_dwi_are_looked_at(save_nifti, values):
+    path = save_nifti(np.stack([values.T + 500, values.T], axis=3).astype(np.float32))
+    beside = path.with_name(path.name.partition(".")[0] + ".bval")
+    beside.write_text("1000 0\n")
+    assert "b = 1000, 0" in (message := refusal(path, dwi_volume="last")) and "--dwi-volume N" in message
+    read, notes = read_scan(str(path), channel="DWI", dwi_volume=1)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read), values + 500)
+    assert notes == ["volume 1 of 2 taken", "b = 1000"]
+    beside.write_text("0 1000")
+    assert read_scan(str(path), channel="DWI", dwi_volume="last")[1] == ["volume 2 of 2 taken", "b = 1000"]
+    for spoil in (lambda: beside.write_text("0 1000 2000"), lambda: beside.write_text("b"), beside.unlink):
+        spoil()
+        if not beside.exists():
+            beside.symlink_to("nowhere")  # there, and cannot be read: that is not absent
+        assert beside.name in (message := refusal(path, dwi_volume="last")) and "2 numbers" in message
+
+
 def test_choice_of_a_dwi_volume_says_nothing_of_a_3d_dwi(save, image):
     read, notes = read_scan(str(save(image)), channel="DWI", dwi_volume="last")
     assert read.GetSize() == image.GetSize() and notes == []
