@@ -23,6 +23,14 @@ _LEAST_TOLD = 0.05
 """The same where the unit is told: too little to tell it, and enough not to contradict it."""
 
 
+def fitting_units(values: np.ndarray) -> list[str]:
+    """The keys of `UNITS` that the values `(Z, Y, X)` of a map fit: one where all is well.
+
+    What fills the edges of the planes is left out as air, unless there is no other tissue.
+    """
+    return _fitting(_tissue_shares(_unfilled(values))) or _fitting(_tissue_shares(values))
+
+
 def to_common_unit(image: sitk.Image, unit: str) -> tuple[sitk.Image, str]:
     """Brings an ADC map to 10^-6 mm^2/s.
 
@@ -53,9 +61,9 @@ def check_unit(image: sitk.Image, unit: str) -> None:
     """
     if unit == "auto":
         return
-    shares = _tissue_shares(sitk.GetArrayViewFromImage(image))
-    fitting = _fitting(shares)
-    if unit in fitting or (not fitting and shares[unit][0] > _LEAST_TOLD):
+    values = sitk.GetArrayViewFromImage(image)
+    fitting = fitting_units(values)
+    if unit in fitting or (not fitting and _tissue_shares(_unfilled(values))[unit][0] > _LEAST_TOLD):
         return
     found = f"values that look like {UNITS[fitting[0]][0]}" if fitting else "hardly a value that tissue has in it"
     other = f"tell this case's unit in a manifest: column adc_unit, {fitting[0]} (or auto); or " if fitting else ""
@@ -64,7 +72,7 @@ def check_unit(image: sitk.Image, unit: str) -> None:
 
 def _detect(values: np.ndarray) -> str:
     """The one unit that the values fit."""
-    fitting = _fitting(_tissue_shares(values))
+    fitting = fitting_units(values)
     if len(fitting) == 1:
         return fitting[0]
     positive = values[values > 0]
@@ -86,10 +94,10 @@ def _fitting(shares: dict[str, tuple[float, float]]) -> list[str]:
 def _tissue_shares(values: np.ndarray) -> dict[str, tuple[float, float]]:
     """Unit -> share of the voxels that are tissue if the values are in it, and the median of these in 10^-6 mm^2/s.
 
-    Air has no say: what is not positive, the value that fills the edges of the planes, and what is fainter than any
-    tissue. Nor have outliers: the units lie a factor of 1000 apart.
+    What is not positive or fainter than any tissue is air and has no say, nor have outliers: the units lie a factor of
+    1000 apart.
     """
-    inside = values[(values > 0) & (values != _filling(values))].astype(np.float64)
+    inside = values[values > 0].astype(np.float64)
     bright = {unit: inside[inside * factor > _TISSUE[0]] * factor for unit, (_, factor) in UNITS.items()}
     tissue = {unit: found[found < _TISSUE[1]] for unit, found in bright.items()}
     alike = sum(found.size for found in tissue.values())
@@ -99,8 +107,8 @@ def _tissue_shares(values: np.ndarray) -> dict[str, tuple[float, float]]:
     }
 
 
-def _filling(values: np.ndarray) -> float:
-    """The most frequent value at the edges of the planes, `values` being `(Z, Y, X)`."""
+def _unfilled(values: np.ndarray) -> np.ndarray:
+    """The values without the most frequent one at the edges of the planes, `values` being `(Z, Y, X)`."""
     edges = np.concatenate([values[:, [0, -1]].ravel(), values[..., [0, -1]].ravel()])
     levels, counts = np.unique(edges, return_counts=True)
-    return float(levels[counts.argmax()])
+    return values[values != levels[counts.argmax()]]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import label, median_filter
 
+from nnunet_mgcl.convert.adc_units import UNITS, fitting_units
 from nnunet_mgcl.evaluation.mismatch.case_files import CaseFiles, NotThereError
 from nnunet_mgcl.evaluation.mismatch.flair_ratio import (
     FLAIR_POSITIVE,
@@ -157,10 +158,17 @@ def _perfusion(files: CaseFiles, options: MismatchOptions, row: Row) -> None:
 
 
 def adc_in_micro(adc: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """An ADC map in 10^-6 mm^2/s, whichever of three usual units it has: fluid is about 3000 of these."""
-    largest = float(np.quantile(adc[adc > 0], 0.99)) if (adc > 0).any() else 0.0
-    factor = 1.0 if largest > 30 else 1e3 if largest > 0.03 else 1e6
-    return adc * factor
+    """An ADC map in 10^-6 mm^2/s, whichever of three usual units it has.
+
+    Raises:
+        NotThereError: Its values do not tell.
+    """
+    if not (adc > 0).any():
+        return adc
+    units = fitting_units(np.atleast_3d(adc))
+    if len(units) != 1:
+        raise NotThereError("the ADC map's values do not tell their unit")
+    return adc * UNITS[units[0]][1]
 
 
 def beyond_tmax(seconds: npt.NDArray[np.float64], voxel_ml: float) -> npt.NDArray[np.bool_]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunet_mgcl.evaluation.mismatch.case_files import NotThereError
 from nnunet_mgcl.evaluation.mismatch.case_mismatch import (
     FLAIR_COLUMNS,
     PERFUSION_COLUMNS,
@@ -152,6 +153,14 @@ def test_adc_s_unit_is_recognised(factor) -> None:
     adc[:500] = 3000
     adc[500:3000] = 0
     np.testing.assert_allclose(adc_in_micro(adc * factor), adc)
+
+
+def test_adc_s_unit_is_not_guessed() -> None:
+    adc = np.zeros((10, 30, 30))
+    adc[:, 6:24, 6:24] = np.random.default_rng(0).normal(0.8, 0.1, (10, 18, 18))
+    np.testing.assert_allclose(adc_in_micro(np.where(adc == 0, 4095.0, adc))[adc > 0], 1e3 * adc[adc > 0])
+    with pytest.raises(NotThereError, match="ADC"):
+        adc_in_micro(40 * adc)
 
 
 def test_specks_in_the_tmax_map_are_no_tissue_at_risk() -> None:
