@@ -83,6 +83,7 @@ class Run:
             write_record(outputs.record_path(self.folder, record.case), record)
         self._remove(gone)
         self._convert(jobs, track)
+        self._refuse_same_scans()
         outputs.clear_staging(self.folder)
         self._write_tables()
         if not self.page.exists():
@@ -135,6 +136,29 @@ class Run:
             for channel, record in result.channels.items():
                 if record.notes:
                     self.log(f"{case}: {channel}: {'; '.join(record.notes)}")
+
+    def _refuse_same_scans(self) -> None:
+        """A scan in two cases would be trained on and validated with; the case that came last goes."""
+        seen: dict[str, str] = {}
+        others = [record for case, record in self.everything.items() if case not in self.before]
+        unchanged = [r for case, r in self.outcome.records.items() if case not in self.outcome.converted]
+        fresh = [self.outcome.records[case] for case in self.wanted if case in self.outcome.converted]
+        for record in (*others, *unchanged, *fresh):
+            own = {channel.voxels: name for name, channel in record.channels.items() if channel.voxels}
+            twin = next((voxels for voxels in own if voxels in seen), None)
+            if twin and record in fresh:
+                self._refuse(record.case, own[twin], seen[twin])
+            else:
+                seen |= {voxels: f"case {record.case}, {name}" for voxels, name in own.items()}
+
+    def _refuse(self, case: str, channel: str, twin: str) -> None:
+        outputs.remove(self.folder, case)
+        del self.outcome.records[case]
+        self.outcome.converted.remove(case)
+        self.outcome.failures[case] = UserError(
+            f"{self.wanted[case][0].where}, column {channel}", f"the same scan as {twin}", "a scan of its own",
+            "mend the path, or remove one of the two cases from the manifest",
+        )  # fmt: skip
 
     def _write_tables(self) -> None:
         there = [self.outcome.records[case] for case in sorted(self.outcome.records)]

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from nnunet_mgcl.convert.channels import is_adc, is_dwi, is_perfusion
 from nnunet_mgcl.convert.dicom import pick_series
 from nnunet_mgcl.convert.dicom_stack import arrange, read_volume
+from nnunet_mgcl.data.image_checks import geometry_mistake, header_mistake, value_mistake, z_scored
 from nnunet_mgcl.errors import UserError, reason
 
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
@@ -22,6 +23,7 @@ _NOT_ORTHONORMAL = 1e-3
 _ONE_PLACE_MM = 0.5
 _UNPACKING = (EOFError, OSError, zlib.error)
 """What gzip raises."""
+_MEND_HEADER = "mend the header, or export the scan again"
 
 
 def split_source(source: str) -> tuple[Path, str | None]:
@@ -59,6 +61,8 @@ def read_scan(source: str, *, channel: str, dwi_volume: str | int | None = None)
         image, values = whole, sitk.GetArrayViewFromImage(whole)
     if values.min() == values.max():
         raise UserError(source, f"the value {values.flat[0]:g} in every voxel", "a scan", "replace the file")
+    if mistake := value_mistake(z_scored(values)[None]):
+        raise UserError(source, *mistake, "export the scan again, or rescale its values")
     return image, notes
 
 
@@ -97,6 +101,8 @@ def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk
     except (RuntimeError, OSError) as error:
         found = f"cannot be read, perhaps damaged or of another format than its name says ({reason(error)})"
         raise UserError(source, found, "an image that SimpleITK reads", "replace the file") from None
+    if mistake := geometry_mistake(image.GetSize(), image.GetSpacing()):
+        raise UserError(source, *mistake, _MEND_HEADER)
     for key in image.GetMetaDataKeys():  # names, dates and comments of the patient; geometry is not among them
         image.EraseMetaData(key)
     return image, notes
@@ -125,6 +131,8 @@ def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | No
         if "orthonormal" in str(error):
             raise _sheared(source) from None
         raise
+    if mistake := header_mistake(path):
+        raise UserError(source, *mistake, _MEND_HEADER)
     size = reader.GetSize()
     if reader.GetNumberOfComponents() > 1:
         raise UserError(source, "colours or vectors", "one value a voxel", "export the values, not a picture")

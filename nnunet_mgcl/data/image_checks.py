@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 from nibabel.openers import ImageOpener
+from nnunetv2.preprocessing.normalization.default_normalization_schemes import ZScoreNormalization
 
 from nnunet_mgcl.errors import reason
 
@@ -74,6 +75,24 @@ def value_mistake(data: npt.NDArray[np.floating[Any]]) -> Mistake | None:
             found = f"one value in all voxels after normalisation{which}: the image's own are equal, or out of range"
             return found, "intensities that differ, between 1e-7 and 1e15"
     return None
+
+
+def truncation(path: Path) -> Mistake | None:
+    """What is wrong with a NIfTI file that has not all of its voxels; SimpleITK takes zeros for them. None: nothing."""
+    if not path.name.lower().endswith(NIFTI):
+        return None
+    try:
+        image: Any = nibabel.load(path)
+        image.dataobj.get_unscaled()
+    except Exception as error:  # gzip's, zlib's, the system's and nibabel's own
+        return f"cannot be read ({reason(error)})", "an intact image"
+    return None
+
+
+def z_scored(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """What nnU-Net's usual normalisation makes of an image, of any shape."""
+    with np.errstate(all="ignore"):  # `value_mistake` looks at what comes of it
+        return ZScoreNormalization(use_mask_for_norm=False, intensityproperties={}).run(np.array(values, np.float32))
 
 
 def _nifti_mistake(path: Path) -> Mistake | None:

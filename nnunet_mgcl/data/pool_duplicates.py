@@ -7,7 +7,6 @@ are shape and float32 voxels, as the plan's reader gives them: byte-identical fi
 from __future__ import annotations
 
 import glob
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
@@ -24,22 +22,12 @@ from rich.progress import track
 
 from nnunet_mgcl.data.pool_manifest import SAVE_EVERY, FileEntry, Manifest
 from nnunet_mgcl.data.splits import Split
+from nnunet_mgcl.data.voxel_hashes import voxel_hashes
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.files import is_there
 
 HeldOut = dict[str, str]
 """Hash of the voxels of a validation image -> the image and its folds, in words."""
-
-
-def voxel_hashes(data: np.ndarray) -> list[str]:
-    """SHA-256 of shape and float32 values of each channel of an image `(C, ...)`."""
-    hashes = []
-    for channel in data:
-        values = np.ascontiguousarray(channel, dtype=np.float32) + np.float32(0)  # -0 becomes 0, which equals it
-        digest = hashlib.sha256(repr(values.shape).encode())
-        digest.update(values.data)
-        hashes.append(digest.hexdigest())
-    return hashes
 
 
 def find_duplicate(files: Sequence[Path], voxels: Sequence[str], held_out: HeldOut) -> UserError | None:

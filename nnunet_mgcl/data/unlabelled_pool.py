@@ -20,11 +20,12 @@ from rich.progress import track
 from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.image_checks import header_mistake, value_mistake
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.data.pool_duplicates import HeldOut, find_duplicate, held_out_voxels, voxel_hashes
+from nnunet_mgcl.data.pool_duplicates import HeldOut, find_duplicate, held_out_voxels
 from nnunet_mgcl.data.pool_manifest import SAVE_EVERY, FileEntry, Manifest, locked
 from nnunet_mgcl.data.pool_scan import scan_pool
 from nnunet_mgcl.data.single_slice import is_single_slice
 from nnunet_mgcl.data.splits import Split
+from nnunet_mgcl.data.voxel_hashes import voxel_hashes
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.files import explaining_failure, explaining_writes
 from nnunet_mgcl.plans import merged_configuration, modality_view

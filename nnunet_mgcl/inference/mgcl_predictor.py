@@ -14,6 +14,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from rich.progress import track
 
+from nnunet_mgcl.data.image_checks import value_mistake
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions, mismatch_columns
 from nnunet_mgcl.evaluation.mismatch.mismatch_tables import measure_cases
@@ -189,11 +190,15 @@ class MGCLPredictor(nnUNetPredictor):
         )
 
     def predict_logits_from_preprocessed_data(self, data: torch.Tensor) -> torch.Tensor:
-        """As in nnU-Net; adds the case's row to the report."""
+        """As in nnU-Net; looks at the values first, and adds the case's row to the report."""
+        case = next(self._cases, "")
+        if mistake := value_mistake(data.cpu().numpy()):
+            remedy = "replace the case's images or move them elsewhere, then go on with --continue_prediction"
+            raise UserError(f"case {case}", *mistake, remedy)
         self._probabilities = []
         logits = super().predict_logits_from_preprocessed_data(data)
         if self.report is not None:
-            self.report.add(next(self._cases), self._probabilities)
+            self.report.add(case, self._probabilities)
         return logits
 
     def predict_sliding_window_return_logits(self, input_image: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from nnunet_mgcl.data.image_checks import header_mistake
 from nnunet_mgcl.errors import reason
 from nnunet_mgcl.evaluation.mismatch.roles import Roles
 
@@ -75,6 +76,8 @@ def read_volume(path: Path, what: str) -> sitk.Image:
     """
     if not path.is_file():
         raise NotThereError(f"no file {path.name} ({what})")
+    if mistake := header_mistake(path):
+        raise NotThereError(f"{path.name}: {mistake[0]}")
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:

@@ -13,8 +13,8 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl.data import pool_duplicates, pool_manifest
-from nnunet_mgcl.data.pool_duplicates import voxel_hashes
 from nnunet_mgcl.data.prepare import prepare_dataset
+from nnunet_mgcl.data.voxel_hashes import voxel_hashes
 from nnunet_mgcl.errors import UserError
 
 CASES = [f"case_{n}" for n in range(6)]
