@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from nnunet_mgcl.convert.channels import is_adc, is_dwi, is_perfusion
 from nnunet_mgcl.convert.dicom import pick_series
 from nnunet_mgcl.convert.dicom_stack import arrange, read_volume
-from nnunet_mgcl.data.image_checks import geometry_mistake, header_mistake, value_mistake, z_scored
+from nnunet_mgcl.data.image_checks import dicom_mistake, geometry_mistake, header_mistake, value_mistake, z_scored
 from nnunet_mgcl.errors import UserError, reason
 
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
@@ -116,6 +116,8 @@ def _read_folder(
     b_value = volumes[index][0].b_value
     if notes and b_value is not None:
         notes = [f"{notes[0]}, b = {b_value:g}"]
+    if mistake := dicom_mistake(volumes[index][0].path):
+        raise UserError(source, *mistake, _MEND_HEADER)
     return read_volume(volumes[index]), notes
 
 

@@ -30,6 +30,7 @@ SMALLEST_RANGE = 1e-6
 NIFTI = (".nii", ".nii.gz")
 _WITH_GEOMETRY = (*NIFTI, ".mha", ".mhd", ".nrrd", ".nhdr")
 """Endings of the formats whose headers give millimetres; pictures have none."""
+_PIXEL_SPACING = "0028|0030"
 _SIZE, _EDGE = "one voxel or more along each axis", f"voxels of {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
 
 
@@ -52,6 +53,24 @@ def header_mistake(path: Path) -> Mistake | None:
         return f"cannot be read ({reason(error)})", "an intact image"
     mistake = geometry_mistake(reader.GetSize(), reader.GetSpacing())
     return mistake or _place_mistake([*reader.GetOrigin(), *reader.GetDirection()])
+
+
+def dicom_mistake(path: Path) -> Mistake | None:
+    """What is wrong with the edges of a DICOM image's pixels, for which GDCM may take 1 mm; None: nothing."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    if not reader.HasMetaDataKey(_PIXEL_SPACING):
+        return None
+    text = reader.GetMetaData(_PIXEL_SPACING).strip(" \0")
+    try:
+        edges = [float(part) for part in text.split("\\")]
+    except ValueError:
+        edges = []
+    if len(edges) == 2 and not geometry_mistake((), edges):
+        return None
+    return f"a spacing of {text} mm", _EDGE
 
 
 def geometry_mistake(size: Sequence[int], spacing: Sequence[float]) -> Mistake | None:

@@ -76,12 +76,12 @@ def read_volume(path: Path, what: str) -> sitk.Image:
     """
     if not path.is_file():
         raise NotThereError(f"no file {path.name} ({what})")
-    if mistake := header_mistake(path):
-        raise NotThereError(f"{path.name}: {mistake[0]}")
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise NotThereError(f"{path.name} cannot be read ({reason(error)})") from None
+    if mistake := header_mistake(path):
+        raise NotThereError(f"{path.name} has {mistake[0]}")
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1 or min(image.GetSize()) < MIN_VOXELS:
         raise NotThereError(f"{path.name} is no volume of single values, {MIN_VOXELS} or more along each axis")
     return image
