@@ -54,6 +54,7 @@ class MGCLPredictor(nnUNetPredictor):
         self._part = (0, 1)
         self._probabilities: list[float] = []
         self._cases: Iterator[str] = iter(())
+        self._outputs: list[str] = []
 
     def _no_tss_reason(self, checkpoint_name: str) -> str | None:
         if not self.config.tss.enabled:
@@ -111,6 +112,7 @@ class MGCLPredictor(nnUNetPredictor):
             self.predict_from_files(
                 source, output, save_probabilities, overwrite, npp, nps, prev_stage, num_parts, part_id
             )
+        self._require_whole()
         if self.report is None:
             names = ", ".join(path.name for path in earlier)
             gone = f" Removed what an earlier prediction left: {names}." if earlier else ""
@@ -178,7 +180,8 @@ class MGCLPredictor(nnUNetPredictor):
         todo = [i for i, output in enumerate(outputs) if overwrite or not self._is_done(output, save_probabilities)]
         if not overwrite:
             print(f"{len(outputs) - len(todo)} of {len(outputs)} cases are predicted already")
-        self._cases = iter([basename(outputs[i]) for i in todo])
+        self._outputs = [outputs[i] for i in todo]
+        self._cases = iter([basename(output) for output in self._outputs])
         return [inputs[i] for i in todo], [outputs[i] for i in todo], [previous[i] for i in todo]
 
     def predict_from_data_iterator(
@@ -217,6 +220,17 @@ class MGCLPredictor(nnUNetPredictor):
         for preprocessed in data_iterator:
             self._cases = iter([basename(preprocessed["ofile"])])
             yield preprocessed
+
+    def _require_whole(self) -> None:
+        """Reads what was exported: ITK says nothing where the disk is full, and reads zeros for what is missing."""
+        reader = self.plans_manager.image_reader_writer_class()
+        for path in (output + self.dataset_json["file_ending"] for output in self._outputs):
+            if not _is_whole(path, reader):
+                found, remedy = (
+                    "a segmentation that is not whole",
+                    "free some space, and go on with --continue_prediction",
+                )
+                raise UserError(path, found, "room on the disk for all of it", remedy)
 
     def _is_done(self, output: str, save_probabilities: bool) -> bool:
         if self.report is not None and basename(output) not in self.report.rows:

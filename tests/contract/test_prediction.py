@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.model_sharing.model_export import export_pretrained_model
 from nnunetv2.model_sharing.model_import import install_model_from_zip_file
@@ -435,6 +436,21 @@ class TestUselessImages:
         assert "--continue_prediction" in refusal.value.remedy
         assert not (tmp_path / "out" / "case_1.nii.gz").exists()
         assert list(rows(tmp_path / "out" / "tss.csv")) == ["case_0"]
+
+
+def test_segmentation_that_a_full_disk_cut_off_is_no_success(model, images, tmp_path, monkeypatch) -> None:
+    write = SimpleITKIO.write_seg
+
+    def write_a_part(self, seg, output, properties) -> None:
+        write(self, seg, output, properties)
+        content = Path(output).read_bytes()
+        Path(output).write_bytes(content[: len(content) // 2])
+
+    with monkeypatch.context() as full_disk, pytest.raises(UserError, match=r"case_0\.nii\.gz\n[\s\S]*free some space"):
+        full_disk.setattr(SimpleITKIO, "write_seg", write_a_part)
+        predict(model, images, tmp_path / "out")
+    _, table = predict(model, images, tmp_path / "out", overwrite=False)  # the remedy
+    assert list(rows(table)) == CASES
 
 
 def test_padded_slices_of_a_short_volume_are_masked(model) -> None:
