@@ -27,7 +27,7 @@ _REMEDIES = {
 }
 """What the user can do about the errors that a write may end with through no fault of the program."""
 _PATHS = {
-    errno.EEXIST: "name another folder: what should be one, on the way, is a file",
+    errno.EEXIST: "name another folder: what should be one, on the way, is a file or a link to nothing",
     errno.ENOTDIR: "name another folder: what should be one, on the way, is a file",
     errno.EISDIR: "name a file: this is a folder",
     errno.ENAMETOOLONG: "give it a shorter name",
@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         with explaining_writes(path):
-            _make(path.parent)
+            make_folder(path.parent)
             _remove_orphans(path)
             with explaining_failure(temporary):
                 yield temporary
@@ -105,6 +105,19 @@ def require_writable(folder: Path) -> None:
     with replacing(folder / "writable") as temporary:
         temporary.touch()
     (folder / "writable").unlink(missing_ok=True)  # another rank may have tried at the same time
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, where they are not there.
+
+    Raises:
+        UserError: A file or a link to nothing has its name, or it cannot be made.
+    """
+    try:
+        with explaining_writes(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # as in /proc; from a block of `replacing` it would be about a file to read
+        raise UserError(folder, f"cannot be made ({error.strerror})", "a folder", "name another one") from None
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -217,13 +230,6 @@ def _unreadable(path: Path, kind: str) -> str | None:
 def _folders_in_use() -> str:
     named = [os.environ.get(name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "TMPDIR")]
     return ", ".join(dict.fromkeys(["the folder of the output", *filter(None, named), "/tmp"]))
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError as error:  # as in /proc; from a block of `replacing` it would be about a file to read
-        raise UserError(folder, f"cannot be made ({error.strerror})", "a folder", "name another one") from None
 
 
 def _try_to_write(path: Path) -> None:

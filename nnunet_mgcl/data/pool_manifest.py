@@ -18,7 +18,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_mgcl.data.preprocessed_case import DamagedError, open_case
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import is_there, read_json, write_json
+from nnunet_mgcl.files import is_there, make_folder, read_json, write_json
 
 MANIFEST = "manifest.json"
 SUFFIXES = (".b2nd", "_seg.b2nd", ".pkl")
@@ -43,7 +43,7 @@ class Manifest:
     def __init__(self, pool: Path) -> None:
         self.pool = pool
         path = pool / MANIFEST
-        content = read_json(path) if is_there(path) else {}
+        content = read_json(path) if is_there(pool, "folder") and is_there(path) else {}
         self.modalities: dict[str, Any] = content.get("modalities", {})
         self.labelled: dict[str, FileEntry] = content.get("labelled", {})
         self._saved = deepcopy(content)
@@ -107,7 +107,7 @@ class Manifest:
         self.modalities[modality] = {"plan": plan, "cases": kept}
         # Forgotten before deleted: a run killed here leaves files that nobody lists, never the reverse.
         self.save()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         wanted = {f"{case}{suffix}" for case in kept for suffix in SUFFIXES}
         for path in folder.iterdir():
             if path.name not in wanted and (path.is_symlink() or not path.is_dir()):  # a folder is none of ours
@@ -125,7 +125,7 @@ def locked(pool: Path, log: Callable[[str], None]) -> Iterator[None]:
 
     A pool that is there but cannot be written to needs none: nobody prepares it here.
     """
-    pool.mkdir(parents=True, exist_ok=True)
+    make_folder(pool)
     lock = FileLock(pool / ".lock")
     try:
         lock.acquire(timeout=0)

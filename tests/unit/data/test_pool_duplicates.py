@@ -143,6 +143,14 @@ class TestRefused:
         (world.train / "case_2_0001.nii.gz").write_bytes(b"no image")
         assert refused(world).where == str(world.train / "case_2_0001.nii.gz")
 
+    def test_labelled_image_that_is_a_link_to_nothing(self, world):
+        """As git-annex leaves it: what is not there cannot be compared, and is not known to be removed."""
+        path = world.train / "case_2_0001.nii.gz"
+        path.unlink()
+        path.symlink_to("gone")
+        error = refused(world)
+        assert error.where == str(path) and "link to nothing" in error.found
+
 
 class TestCost:
     def test_only_images_of_validation_cases_are_read_and_each_once(self, world):

@@ -236,6 +236,17 @@ class TestDamage:
         assert world.prepare() == POOL and world.done == []
         assert thumbnails.exists()
 
+    @pytest.mark.parametrize("with_raw", [True, False])
+    def test_link_to_a_drive_that_is_away_is_no_missing_pool(self, world, with_raw):
+        world.prepare()
+        shutil.rmtree(world.folder)
+        world.folder.symlink_to("gone")
+        if not with_raw:
+            shutil.rmtree(world.raw)
+        with pytest.raises(UserError) as refusal:
+            world.prepare()
+        assert refusal.value.where == str(world.folder) and world.folder.is_symlink()
+
 
 class TestNoRoom:
     @pytest.fixture
