@@ -104,9 +104,8 @@ def _check_target(options: Options, settings: Settings) -> None:
     target = options.folder
     there = next(path for path in (target, *target.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
-        raise UserError(
-            there, "a file, or a link to nothing", "a folder for the dataset", "choose another -o, or move the file"
-        )
+        found = "a file" if there.exists() else "a link to nothing"
+        raise UserError(there, found, "a folder for the dataset", "choose another -o, or move the file")
     check_number_is_free(target)
     if options.test:
         tables.check_same_preparation(target / "dataset.json", settings)
