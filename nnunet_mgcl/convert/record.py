@@ -119,5 +119,5 @@ def _record(content: dict[str, Any]) -> CaseRecord:
 
 def _channel(entry: dict[str, Any]) -> ChannelRecord:
     registration = RegistrationRecord(**entry["registration"]) if entry["registration"] else None
-    tuples = (tuple(entry[key]) for key in ("size", "spacing", "notes"))
-    return ChannelRecord(*tuples, registration, entry.get("voxels", ""))
+    size, spacing, notes = (tuple(entry[key]) for key in ("size", "spacing", "notes"))
+    return ChannelRecord(size, spacing, notes, registration, entry.get("voxels", ""))
