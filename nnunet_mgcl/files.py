@@ -6,10 +6,12 @@ import errno
 import glob
 import json
 import os
+import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nnunet_mgcl.errors import UserError
 
@@ -23,7 +25,7 @@ _REMEDIES = {
 }
 """What the user can do about the errors that a write may end with through no fault of the program."""
 _PATHS = {
-    errno.EEXIST: "name another folder: what should be one, on the way, is a file",
+    errno.EEXIST: "name another folder: what should be one, on the way, is a file or a link to nothing",
     errno.ENOTDIR: "name another folder: what should be one, on the way, is a file",
     errno.EISDIR: "name a file: this is a folder",
     errno.ENAMETOOLONG: "give it a shorter name",
@@ -40,15 +42,13 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: The disk is full or the folder cannot be written to; what was at `path` is untouched.
     """
-    temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
+    temporary = _temporary(path)
     try:
         with explaining_writes(path):
-            _make(path.parent)
-            try:
+            make_folder(path.parent)
+            _remove_orphans(path)
+            with explaining_failure(temporary):
                 yield temporary
-            except RuntimeError:  # torch and blosc2 report a failed write without the system's reason
-                _try_to_write(temporary)
-                raise
             with temporary.open("r+b") as file:
                 os.fsync(file.fileno())  # or a power cut could leave the name without the content
             os.replace(temporary, path)
@@ -58,11 +58,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def explaining_writes(path: Path | None = None) -> Iterator[None]:
+def explaining_failure(path: Path) -> Iterator[None]:
+    """Finds the system's reason where torch or blosc2 could not write a file: they raise a RuntimeError without it.
+
+    Raises:
+        OSError: The file cannot be written to; another `RuntimeError` passes.
+    """
+    try:
+        yield
+    except RuntimeError:
+        _try_to_write(path)
+        raise
+
+
+@contextmanager
+def explaining_writes(path: Path | None = None, folder: Path | None = None) -> Iterator[None]:
     """Turns a full disk, a missing permission or an impossible path into one message.
 
     Args:
         path: What is written; None: the file that the system names.
+        folder: Where it is written to: the system names no file where it opened one and then has no room for it. None:
+            the message lists the folders that may be meant.
 
     Raises:
         UserError: In place of such an `OSError`; other errors pass.
@@ -74,7 +90,7 @@ def explaining_writes(path: Path | None = None) -> Iterator[None]:
         if error.errno not in remedies:
             raise
         found = f"cannot be written ({error.strerror})"
-        where = path or error.filename or "a file"
+        where = path or error.filename or f"a file in {folder or _folders_in_use()}"
         raise UserError(where, found, "room and permission to write", remedies[error.errno]) from None
 
 
@@ -89,6 +105,19 @@ def require_writable(folder: Path) -> None:
     (folder / "writable").unlink(missing_ok=True)  # another rank may have tried at the same time
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, where they are not there.
+
+    Raises:
+        UserError: A file or a link to nothing has its name, or it cannot be made.
+    """
+    try:
+        with explaining_writes(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # as in /proc; from a block of `replacing` it would be about a file to read
+        raise UserError(folder, f"cannot be made ({error.strerror})", "a folder", "name another one") from None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes the temporary files that killed processes left in a folder of which only this process writes files."""
     for path in folder.rglob(".*.part.*"):
@@ -99,6 +128,24 @@ def remove_leftovers_of(path: Path) -> None:
     """Removes the temporary files that killed processes left beside a file that only this process writes."""
     for left in path.parent.glob(f".*.part.{glob.escape(path.name)}"):
         left.unlink(missing_ok=True)
+
+
+def is_there(path: Path, kind: Literal["file", "folder"] = "file") -> bool:
+    """Whether an optional input is there. One that cannot be read is not absent.
+
+    Raises:
+        UserError: There is a link to nothing, a pipe, a folder for a file (or the reverse), or no permission to read.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # `_unreadable` says which
+        pass
+    if found := _unreadable(path, kind):
+        remedy = "restore it, or remove it where you do not need it"
+        raise UserError(path, found, f"a {kind} that can be read, or none", remedy)
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -118,19 +165,60 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: The file is missing or is not JSON.
     """
+    if not os.path.lexists(path):
+        raise UserError(path, "no such file", "a JSON file", "check the path and the nnUNet_* variables")
+    if found := _unreadable(path, "file"):
+        raise UserError(path, found, "a JSON file", "restore or regenerate the file")
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UserError(path, "no such file", "a JSON file", "check the path and the nnUNet_* variables") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"not valid JSON ({error})", "a JSON file", "mend or regenerate the file") from None
 
 
-def _make(folder: Path) -> None:
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{_HOST}.{os.getpid()}.part.{path.name}")
+
+
+_HOST = socket.gethostname().partition(".")[0][:20]
+"""Part of a temporary file's name: on another computer its process is another one."""
+
+
+def _remove_orphans(path: Path) -> None:
+    """Removes the temporary files of `path` whose processes on this computer were killed."""
+    for left in path.parent.glob(f".{glob.escape(_HOST)}.*.part.{glob.escape(path.name)}"):
+        process = left.name.removeprefix(f".{_HOST}.").partition(".")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError as error:  # as in /proc; from a block of `replacing` it would be about a file to read
-        raise UserError(folder, f"cannot be made ({error.strerror})", "a folder", "name another one") from None
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; no process has such a number
+        return True
+    return True
+
+
+def _unreadable(path: Path, kind: str) -> str | None:
+    """Why what is at `path` is no readable file or folder; None: it is."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return f"a link to nothing ({path.readlink()})"
+    except OSError as error:  # a circle of links, a folder that may not be entered, a drive that is gone
+        return f"no readable {kind} ({error.strerror})"
+    if not (stat.S_ISREG(mode) if kind == "file" else stat.S_ISDIR(mode)):
+        there = "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a pipe or a device"
+        return f"no readable {kind} ({there})"
+    readable = os.access(path, os.R_OK if kind == "file" else os.R_OK | os.X_OK)
+    return None if readable else f"no readable {kind} ({os.strerror(errno.EACCES)})"
+
+
+def _folders_in_use() -> str:
+    named = [os.environ.get(name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "TMPDIR")]
+    return ", ".join(dict.fromkeys(["the folder of the output", *filter(None, named), "/tmp"]))
 
 
 def _try_to_write(path: Path) -> None:

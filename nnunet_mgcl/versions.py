@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.files import is_there, read_json, write_json
 
 PACKAGES = ("nnunetv2", "torch", "numpy", "scikit-learn", "monai")
 
@@ -23,6 +23,6 @@ def installed_versions() -> dict[str, str]:
 
 def note_versions(path: Path) -> None:
     """Adds the present versions to those that a training ran with, where they are others than the last ones."""
-    noted = read_json(path) if path.is_file() else []
+    noted = read_json(path) if is_there(path) else []
     if not noted or noted[-1] != installed_versions():
         write_json(path, [*noted, installed_versions()])

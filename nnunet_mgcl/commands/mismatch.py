@@ -102,9 +102,10 @@ def _labelled(raw: Path, ending: str) -> list[str]:
 
 def _known_classes(args: argparse.Namespace, raw: Path, cases: set[str]) -> dict[str, bool]:
     from nnunet_mgcl.data.tss_table import read_tss_table
+    from nnunet_mgcl.files import is_there
 
     own = raw / "tss.csv"
-    if args.tss is None and (args.d is None or not own.is_file()):  # beside predictions, tss.csv is the prediction
+    if args.tss is None and (args.d is None or not is_there(own)):  # beside predictions, tss.csv is the prediction
         return {}
     table = read_tss_table(args.tss or own, cases)
     return {case: bool(table.positive(case)) for case in table.cases}

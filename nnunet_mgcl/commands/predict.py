@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from nnunet_mgcl.commands.env import VARIABLE, extended
+    from nnunet_mgcl.files import explaining_writes
     from nnunet_mgcl.inference.input_folder import require_images
     from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
     from nnunet_mgcl.resources import trainers_dir
@@ -66,17 +67,18 @@ def run(args: argparse.Namespace) -> int:
     reader = predictor.plans_manager.image_reader_writer_class
     require_images(Path(args.i), predictor.dataset_json, reader.__name__)
     Path(args.o).mkdir(parents=True, exist_ok=True)
-    table = predictor.predict_cases(
-        args.i,
-        args.o,
-        save_probabilities=args.save_probabilities,
-        overwrite=not args.continue_prediction,
-        npp=args.npp,
-        nps=args.nps,
-        prev_stage=args.prev_stage_predictions,
-        num_parts=args.num_parts,
-        part_id=args.part_id,
-    )
+    with explaining_writes(folder=Path(args.o)):
+        table = predictor.predict_cases(
+            args.i,
+            args.o,
+            save_probabilities=args.save_probabilities,
+            overwrite=not args.continue_prediction,
+            npp=args.npp,
+            nps=args.nps,
+            prev_stage=args.prev_stage_predictions,
+            num_parts=args.num_parts,
+            part_id=args.part_id,
+        )
     if table:
         print(f"Time since stroke: {table}")
     elif predictor.report:

@@ -18,6 +18,7 @@ from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord, Destination
 from nnunet_mgcl.convert.scan_reader import read_scan
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.bit_mask import decode
+from nnunet_mgcl.data.voxel_hashes import voxel_hashes
 from nnunet_mgcl.errors import UserError, reason
 
 
@@ -103,7 +104,8 @@ def _read(row: ManifestRow, settings: Settings) -> tuple[dict[str, sitk.Image], 
 def _channel(channel: str, scan: sitk.Image, notes: list[str], groups: list[Aligned]) -> ChannelRecord:
     group = next(group for group in groups if channel in group.images)
     more = [group.notes[channel]] if channel in group.notes else []
-    return ChannelRecord(scan.GetSize(), scan.GetSpacing(), (*notes, *more), group.registrations.get(channel))
+    (voxels,) = voxel_hashes(sitk.GetArrayViewFromImage(scan)[None])
+    return ChannelRecord(scan.GetSize(), scan.GetSpacing(), (*notes, *more), group.registrations.get(channel), voxels)
 
 
 def _named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -111,9 +112,10 @@ def _check_target(options: Options, settings: Settings) -> None:
     """Refuses what is no dataset of this program."""
     check_number_and_name(options.id, options.name)
     target = options.folder
-    there = next(path for path in (target, *target.absolute().parents) if path.exists())
+    there = next(path for path in (target, *target.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
-        raise UserError(there, "a file", "a folder for the dataset", "choose another -o, or move the file")
+        found = "a file" if there.exists() else "a link to nothing"
+        raise UserError(there, found, "a folder for the dataset", "choose another -o, or move the file")
     check_number_is_free(target)
     if options.test:
         tables.check_same_preparation(target / "dataset.json", settings)

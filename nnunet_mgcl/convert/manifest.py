@@ -220,7 +220,7 @@ def _adc_unit(text: str, where: str) -> str:
 def _source(text: str, folder: Path, where: str) -> str:
     """The absolute path of a scan, which may be a folder of DICOM files and name one of its series."""
     path = _absolute(text, folder)
-    if os.path.exists(path):
+    if _is_scan(path):
         return path
     parent, mark, _ = path.rpartition("#")
     if mark and os.path.isdir(parent):
@@ -232,10 +232,15 @@ def _source(text: str, folder: Path, where: str) -> str:
 
 def _mask(text: str, folder: Path, where: str) -> str:
     path = _absolute(text, folder)
-    if not os.path.exists(path):
+    if not _is_scan(path):
         remedy = "mend the path; without a mask empty the cell; where somebody looked and saw no lesion, write `empty`"
         raise UserError(where, f"no such file: {path}", "a file", remedy)
     return path
+
+
+def _is_scan(path: str) -> bool:
+    """Whether there is a file or a folder; a pipe would be waited for without end."""
+    return os.path.isfile(path) or os.path.isdir(path)
 
 
 def _absolute(text: str, folder: Path) -> str:

@@ -44,12 +44,14 @@ class ChannelRecord:
         spacing: Their size in mm.
         notes: What was decided or found: the unit of an ADC map, the volume taken.
         registration: None where the scan was not registered, or moved with another channel (a note says which).
+        voxels: SHA-256 of the scan's shape and values, by which it is found in two cases; "" in earlier records.
     """
 
     size: tuple[int, ...]
     spacing: tuple[float, ...]
     notes: tuple[str, ...] = ()
     registration: RegistrationRecord | None = None
+    voxels: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,4 +127,5 @@ def _record(content: dict[str, Any]) -> CaseRecord:
 
 def _channel(entry: dict[str, Any]) -> ChannelRecord:
     registration = RegistrationRecord(**entry["registration"]) if entry["registration"] else None
-    return ChannelRecord(tuple(entry["size"]), tuple(entry["spacing"]), tuple(entry["notes"]), registration)
+    size, spacing, notes = (tuple(entry[key]) for key in ("size", "spacing", "notes"))
+    return ChannelRecord(size, spacing, notes, registration, entry.get("voxels", ""))

@@ -19,7 +19,7 @@ from nnunet_mgcl.convert.record import CaseRecord, write_record
 from nnunet_mgcl.convert.settings import Settings, fingerprint
 from nnunet_mgcl.convert.workers import Result, convert_cases
 from nnunet_mgcl.errors import UserError, some
-from nnunet_mgcl.files import read_json
+from nnunet_mgcl.files import is_there, read_json
 from nnunet_mgcl.run_lock import run_lock
 
 Log = Callable[[str], None]
@@ -83,6 +83,7 @@ class Run:
         self._remove(gone)
         jobs = self._without_wrong_headers(jobs)
         self._convert(jobs, track)
+        self._refuse_same_scans()
         self._compare(track)
         outputs.clear_staging(self.folder)
         self._write_tables()
@@ -177,6 +178,29 @@ class Run:
                 write_record(outputs.record_path(self.folder, case), current)
         self._convert(released, track)
 
+    def _refuse_same_scans(self) -> None:
+        """A scan in two cases would be trained on and validated with; the case that came last goes."""
+        seen: dict[str, str] = {}
+        others = [record for case, record in self.everything.items() if case not in self.before]
+        unchanged = [r for case, r in self.outcome.records.items() if case not in self.outcome.converted]
+        fresh = [self.outcome.records[case] for case in self.wanted if case in self.outcome.converted]
+        for record in (*others, *unchanged, *fresh):
+            own = {channel.voxels: name for name, channel in record.channels.items() if channel.voxels}
+            twin = next((voxels for voxels in own if voxels in seen), None)
+            if twin and record in fresh:
+                self._refuse(record.case, own[twin], seen[twin])
+            else:
+                seen |= {voxels: f"case {record.case}, {name}" for voxels, name in own.items()}
+
+    def _refuse(self, case: str, channel: str, twin: str) -> None:
+        outputs.remove(self.folder, case)
+        del self.outcome.records[case]
+        self.outcome.converted.remove(case)
+        self.outcome.failures[case] = UserError(
+            f"{self.wanted[case][0].where}, column {channel}", f"the same scan as {twin}", "a scan of its own",
+            "mend the path, or remove one of the two cases from the manifest",
+        )  # fmt: skip
+
     def _write_tables(self) -> None:
         there = [self.outcome.records[case] for case in sorted(self.outcome.records)]
         labelled = [record for record in there if record.destination != "Un" and not record.held_back]
@@ -206,7 +230,7 @@ def locked(folder: Path) -> AbstractContextManager[None]:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+    return read_json(path) if is_there(path) else {}
 
 
 def _check_names(wanted: Iterable[str], others: Sequence[str], folder: Path) -> None:

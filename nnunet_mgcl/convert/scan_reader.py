@@ -19,6 +19,7 @@ from nnunet_mgcl.convert.channels import is_adc, is_dwi, is_perfusion
 from nnunet_mgcl.convert.dicom import Slice, pick_series
 from nnunet_mgcl.convert.dicom_stack import arrange, read_volume
 from nnunet_mgcl.convert.grid import Grid
+from nnunet_mgcl.data.image_checks import dicom_mistake, geometry_mistake, header_mistake, value_mistake, z_scored
 from nnunet_mgcl.errors import UserError, reason
 
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
@@ -27,6 +28,7 @@ _NOT_ORTHONORMAL = 1e-3
 _ONE_PLACE_MM = 0.5
 _UNPACKING = (EOFError, OSError, zlib.error)
 """What gzip raises."""
+_MEND_HEADER = "mend the header, or export the scan again"
 
 
 def split_source(source: str) -> tuple[Path, str | None]:
@@ -64,6 +66,8 @@ def read_scan(source: str, *, channel: str, dwi_volume: str | int | None = None)
         image, values = whole, sitk.GetArrayViewFromImage(whole)
     if values.min() == values.max():
         raise UserError(source, f"the value {values.flat[0]:g} in every voxel", "a scan", "replace the file")
+    if mistake := value_mistake(z_scored(values)[None]):
+        raise UserError(source, *mistake, "export the scan again, or rescale its values")
     return image, notes
 
 
@@ -106,9 +110,9 @@ def read_grid(source: str, *, channel: str, dwi_volume: str | int | None = None)
             return None
         reader, _ = _open(source, path, channel, dwi_volume)
         direction = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2)[:3, :3]
-        return Grid(
-            reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], tuple(direction.ravel().tolist())
-        )
+        size, spacing = reader.GetSize()[:3], reader.GetSpacing()[:3]
+        _check_geometry(source, size, spacing)
+        return Grid(size, spacing, reader.GetOrigin()[:3], tuple(direction.ravel().tolist()))
 
 
 @contextmanager
@@ -132,27 +136,34 @@ def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk
             image = read_volume(volume)
         else:
             image, notes = _read_file(source, path, channel, dwi_volume)
+    _check_geometry(source, image.GetSize(), image.GetSpacing())
     for key in image.GetMetaDataKeys():  # names, dates and comments of the patient; geometry is not among them
         image.EraseMetaData(key)
     return image, notes
 
 
+def _check_geometry(source: str, size: tuple[int, ...], spacing: tuple[float, ...]) -> None:
+    if mistake := geometry_mistake(size, spacing):
+        raise UserError(source, *mistake, _MEND_HEADER)
+
+
 def _pick_volume(
     source: str, folder: Path, series: str | None, channel: str, dwi_volume: str | int | None
 ) -> tuple[list[Slice], list[str]]:
-    images, notes = pick_series(folder, series), list[str]()
-    if not is_dwi(channel):  # what stands in the b-value's place means nothing then
+    images, notes, weighted = pick_series(folder, series), list[str](), is_dwi(channel)
+    if weighted:
+        images, notes = diffusion.without_maps(images, source)
+    else:  # what stands in the b-value's place means nothing then
         images = [replace(image, b_value=None) for image in images]
-        volumes = arrange(images, source)
-        index, _ = _choose_volume(source, len(volumes), channel, None)
-        return volumes[index], notes
-    images, notes = diffusion.without_maps(images, source)
     volumes = arrange(images, source)
-    index, more = _choose_volume(source, len(volumes), channel, dwi_volume, diffusion.described(volumes))
-    diffusion.check_choice(volumes, index, dwi_volume, source)
-    weighting = diffusion.b_value(volumes[index])
-    if more or weighting is not None:
-        notes = [", ".join([*more, diffusion.b_text(weighting)]), *notes]
+    described = diffusion.described(volumes) if weighted else ""
+    index, more = _choose_volume(source, len(volumes), channel, dwi_volume, described)
+    if weighted:
+        diffusion.check_choice(volumes, index, dwi_volume, source)
+        value = diffusion.b_value(volumes[index])
+        notes = [", ".join([*more, diffusion.b_text(value)]), *notes] if more or value is not None else notes
+    if mistake := dicom_mistake(volumes[index][0].path):
+        raise UserError(source, *mistake, _MEND_HEADER)
     return volumes[index], notes
 
 
@@ -171,6 +182,8 @@ def _open(
         if "orthonormal" in str(error):
             raise _sheared(source) from None
         raise
+    if mistake := header_mistake(path):
+        raise UserError(source, *mistake, _MEND_HEADER)
     size = reader.GetSize()
     if reader.GetNumberOfComponents() > 1:
         raise UserError(source, "colours or vectors", "one value a voxel", "export the values, not a picture")

@@ -13,7 +13,7 @@ from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.bit_mask import label_names, lesion_labels
 from nnunet_mgcl.data.csv_table import csv_text
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import read_json, write_json, write_text
+from nnunet_mgcl.files import is_there, read_json, write_json, write_text
 
 MARK = "mgcl_convert"
 """The key of `dataset.json` that holds how the dataset was made."""
@@ -44,7 +44,7 @@ def check_same_preparation(path: Path, settings: Settings) -> None:
     Raises:
         UserError: There is no `dataset.json` of this program, or an option differs.
     """
-    if not path.is_file() or MARK not in (content := read_json(path)):
+    if not is_there(path) or MARK not in (content := read_json(path)):
         remedy = "convert the training cases first (the same command without --test)"
         raise UserError(path, "no dataset that mgcl convert has finished", "the training cases", remedy)
     wanted, found = {"channels": list(settings.channels), **_made(settings)}, content[MARK]
@@ -80,7 +80,7 @@ def write_dataset_json(path: Path, content: dict[str, Any], before: dict[str, An
     changed = [key for key in {**before, **content} if before.get(key) != content.get(key) and key != "numTraining"]
     if before and changed:
         log(f"dataset.json: {', '.join(changed)} changed")
-    if not path.is_file() or content != before:
+    if not is_there(path) or content != before:
         write_json(path, content)
 
 
@@ -100,7 +100,7 @@ def write_tss_table(path: Path, records: Iterable[CaseRecord]) -> None:
         path.unlink(missing_ok=True)
         return
     text = csv_text(list(rows[0]), rows)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not is_there(path) or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
 
 

@@ -12,6 +12,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.modality_dataset import located_classes
+from nnunet_mgcl.data.preprocessed_case import open_case
+from nnunet_mgcl.data.same_scan import SameScans, Twins
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.plans import channel_names, merged_configuration
 
@@ -47,8 +49,11 @@ def check_cases(
     configuration: str,
     dataset_json: dict[str, Any],
     cases: Collection[str],
-) -> None:
-    """Opens every case (no voxel is read) and compares its channels and labels with `dataset.json`.
+) -> Twins:
+    """Opens every case, compares its channels and labels with `dataset.json`, and its scans with the others'.
+
+    Returns:
+        The pairs of cases that hold the same scan.
 
     Raises:
         UserError: A case is damaged, or was preprocessed before `dataset.json` changed.
@@ -57,12 +62,14 @@ def check_cases(
     channels = len(channel_names(dataset_json))
     classes = set(located_classes(PlansManager(plans).get_label_manager(dataset_json)))
     images = infer_dataset_class(str(folder))(str(folder), list(cases))
+    scans = SameScans(lambda case: open_case(images, case)[0])
     for case in cases:
         where = folder / case
         try:
-            data, _, _, properties = images.load_case(case)
+            data, properties = open_case(images, case)
             found, located = data.shape[0], set(properties["class_locations"])
-        except Exception as error:  # blosc2's, NumPy's, pickle's and the operating system's
+            scans.add(case, data)
+        except Exception as error:  # a damaged case; where it is whole from outside, its properties or its voxels
             reason = str(error) or type(error).__name__
             raise UserError(where, f"cannot be read ({reason})", "a whole preprocessed case", remedy) from None
         if found != channels:
@@ -70,6 +77,7 @@ def check_cases(
         if located != classes:
             expected = f"labels {_sorted(classes)}, as in {layout.dataset_json}"
             raise UserError(where, f"preprocessed with labels {_sorted(located)}", expected, remedy)
+    return scans.twins()
 
 
 def _folder(layout: DatasetLayout, plans: dict[str, Any], configuration: str) -> Path:

@@ -9,6 +9,7 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import is_there
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class DatasetLayout:
             ) from None
         raw = Path(nnUNet_raw.require()) / name if nnUNet_raw.is_set() else None
         layout = cls(name, raw, Path(nnUNet_preprocessed.require()) / name)
-        if not layout.preprocessed.is_dir():
+        if not is_there(layout.preprocessed, "folder"):
             there = raw is not None and raw.is_dir()
             raise UserError(
                 layout.preprocessed, "no such folder", "the dataset as nnU-Net has planned it",

@@ -7,7 +7,6 @@ are shape and float32 voxels, as the plan's reader gives them: byte-identical fi
 from __future__ import annotations
 
 import glob
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
@@ -24,21 +22,12 @@ from rich.progress import track
 
 from nnunet_mgcl.data.pool_manifest import SAVE_EVERY, FileEntry, Manifest
 from nnunet_mgcl.data.splits import Split
+from nnunet_mgcl.data.voxel_hashes import voxel_hashes
 from nnunet_mgcl.errors import UserError, reason
+from nnunet_mgcl.files import is_there
 
 HeldOut = dict[str, str]
 """Hash of the voxels of a validation image -> the image and its folds, in words."""
-
-
-def voxel_hashes(data: np.ndarray) -> list[str]:
-    """SHA-256 of shape and float32 values of each channel of an image `(C, ...)`."""
-    hashes = []
-    for channel in data:
-        values = np.ascontiguousarray(channel, dtype=np.float32) + np.float32(0)  # -0 becomes 0, which equals it
-        digest = hashlib.sha256(repr(values.shape).encode())
-        digest.update(values.data)
-        hashes.append(digest.hexdigest())
-    return hashes
 
 
 def find_duplicate(files: Sequence[Path], voxels: Sequence[str], held_out: HeldOut) -> UserError | None:
@@ -81,11 +70,12 @@ def held_out_voxels(
     """
     reader = PlansManager(plans).image_reader_writer_class
     images = _held_out_images(raw, dataset_json, splits, log)
+    keys = {path: _key(path, raw) for path in images}
     entries = {path: _describe(path, reader) for path in images}
-    known = manifest.labelled
-    fresh = {str(path) for path, entry in entries.items() if entry.items() <= known.get(str(path), {}).items()}
-    stale = [path for path in images if str(path) not in fresh]
-    manifest.labelled = {path: entry for path, entry in known.items() if path in fresh}
+    known = {_key(Path(path), raw): entry for path, entry in manifest.labelled.items()}
+    fresh = {keys[path] for path, entry in entries.items() if entry.items() <= known.get(keys[path], {}).items()}
+    stale = [path for path in images if keys[path] not in fresh]
+    manifest.labelled = {key: entry for key, entry in known.items() if key in fresh}
     if stale:
         log(f"Unlabelled pool: compared with {len(images)} images of validation cases, {len(stale)} to read")
         # Readers and hashes leave Python's lock: threads do, and start at once.
@@ -93,13 +83,22 @@ def held_out_voxels(
         try:
             read = threads.map(partial(_read_hashes, reader), stale)
             for number, hashes in enumerate(track(read, "Reading", len(stale), disable=not progress)):
-                manifest.labelled[str(stale[number])] = entries[stale[number]] | {"voxels": hashes}
+                manifest.labelled[keys[stale[number]]] = entries[stale[number]] | {"voxels": hashes}
                 if number % SAVE_EVERY == 0:
                     manifest.save()
         finally:
             threads.shutdown(cancel_futures=True)
             manifest.save()
-    return {own: f"{path}, {owner}" for path, owner in images.items() for own in manifest.labelled[str(path)]["voxels"]}
+    voxels = {path: manifest.labelled[key]["voxels"] for path, key in keys.items()}
+    return {own: f"{path}, {owner}" for path, owner in images.items() for own in voxels[path]}
+
+
+def _key(path: Path, raw: Path) -> str:
+    """An image's path below the raw dataset, which may move; earlier versions noted where the dataset then was."""
+    parts = path.parts
+    if path.is_absolute() and raw.name in parts:
+        return Path(*parts[len(parts) - parts[::-1].index(raw.name) :]).as_posix()
+    return path.as_posix()
 
 
 def _held_out_images(
@@ -111,7 +110,7 @@ def _held_out_images(
         for case in split["val"]:
             folds[case].append(str(fold))
     listed = _raw_images(raw, dataset_json, sorted(folds))
-    there = {case: [path for path in paths if path.exists()] for case, paths in listed.items()}
+    there = {case: [path for path in paths if is_there(path)] for case, paths in listed.items()}
     if missing := [case for case in sorted(folds) if not there.get(case)]:
         log(f"Unlabelled pool: not compared with {len(missing)} validation cases without raw images, e.g. {missing[0]}")
     return {

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.data.preprocessed_case import DamagedError, open_case
+from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import is_there, make_folder, read_json, write_json
 
 MANIFEST = "manifest.json"
 SUFFIXES = (".b2nd", "_seg.b2nd", ".pkl")
@@ -34,23 +37,31 @@ class Manifest:
     Attributes:
         pool: The folder of the preprocessed pool; each modality has a folder in it.
         modalities: Modality -> `plan` (its entries) and `cases` (case -> one entry a raw file).
-        labelled: Raw image of a validation case -> its entry (see `pool_duplicates`).
+        labelled: Raw image of a validation case, as a path below the raw dataset -> its entry (see `pool_duplicates`).
     """
 
     def __init__(self, pool: Path) -> None:
         self.pool = pool
         path = pool / MANIFEST
-        content = read_json(path) if path.exists() else {}
+        content = read_json(path) if is_there(pool, "folder") and is_there(path) else {}
         self.modalities: dict[str, Any] = content.get("modalities", {})
         self.labelled: dict[str, FileEntry] = content.get("labelled", {})
         self._saved = deepcopy(content)
 
     def save(self) -> None:
-        """Writes `manifest.json` where anything has changed: a finished pool may lie in a read-only folder."""
+        """Writes `manifest.json` where anything has changed.
+
+        A finished pool may lie in a read-only folder; there, what is only remembered to save time is forgotten.
+        """
         content = {"modalities": self.modalities, "labelled": self.labelled}
-        if content != self._saved:
+        if content == self._saved:
+            return
+        try:
             write_json(self.pool / MANIFEST, content)
-            self._saved = deepcopy(content)
+        except (UserError, OSError):
+            if _listed(content) != _listed(self._saved):
+                raise
+        self._saved = deepcopy(content)
 
     def cases(self, modality: str) -> dict[str, list[FileEntry]]:
         """The preprocessed cases of a modality."""
@@ -59,6 +70,15 @@ class Manifest:
     def fits(self, modality: str, plan: dict[str, Any]) -> bool:
         """Whether the modality was preprocessed with these plan entries."""
         return modality in self.modalities and self.modalities[modality]["plan"] == plan
+
+    def damage(self, modality: str, case: str) -> str | None:
+        """Why a listed case cannot be used; None: it can. Its files are opened, no voxel is read."""
+        folder, channels = str(self.pool / modality), len(self.modalities[modality]["plan"]["channels"])
+        try:
+            data, _ = open_case(nnUNetDatasetBlosc2(folder, [case]), case)
+        except DamagedError as error:
+            return f"cannot be read ({error})"
+        return None if data.shape[0] == channels else f"{data.shape[0]} channels instead of {channels}"
 
     def refresh(
         self, modality: str, plan: dict[str, Any], files: dict[str, list[Path]], held_out: Container[str]
@@ -81,16 +101,16 @@ class Manifest:
             case: _with_voxels(entry, [known["voxels"] for known in entries[case]])
             for case, entry in described.items()
             if _hashes(entry) == _hashes(entries.get(case, []))
-            and all((folder / f"{case}{suffix}").exists() for suffix in SUFFIXES)
             and all("voxels" in known and known["voxels"] not in held_out for known in entries[case])
+            and self.damage(modality, case) is None
         }
         self.modalities[modality] = {"plan": plan, "cases": kept}
         # Forgotten before deleted: a run killed here leaves files that nobody lists, never the reverse.
         self.save()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         wanted = {f"{case}{suffix}" for case in kept for suffix in SUFFIXES}
         for path in folder.iterdir():
-            if path.name not in wanted:
+            if path.name not in wanted and (path.is_symlink() or not path.is_dir()):  # a folder is none of ours
                 path.unlink()
         return {case: entry for case, entry in described.items() if case not in kept}
 
@@ -105,7 +125,7 @@ def locked(pool: Path, log: Callable[[str], None]) -> Iterator[None]:
 
     A pool that is there but cannot be written to needs none: nobody prepares it here.
     """
-    pool.mkdir(parents=True, exist_ok=True)
+    make_folder(pool)
     lock = FileLock(pool / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -136,6 +156,14 @@ def _describe(paths: list[Path], known: list[FileEntry]) -> list[FileEntry]:
                 entry["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
         described.append(entry)
     return described
+
+
+def _listed(content: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says about the cases, without what it remembers to save time."""
+    return {
+        modality: (entry["plan"], {case: _hashes(entries) for case, entries in entry["cases"].items()})
+        for modality, entry in content.get("modalities", {}).items()
+    }
 
 
 def _with_voxels(entries: list[FileEntry], voxels: list[str]) -> list[FileEntry]:

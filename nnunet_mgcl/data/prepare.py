@@ -19,7 +19,7 @@ from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.data.unlabelled_pool import prepare_pool
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError, some
-from nnunet_mgcl.files import read_json, replacing
+from nnunet_mgcl.files import is_there, read_json, replacing
 from nnunet_mgcl.image_file import check_stem
 from nnunet_mgcl.plans import resolve_block
 
@@ -75,12 +75,12 @@ def prepare_dataset(
         UserError: Anything in the plan, the cases, the table, the split or the pool is wrong. Nothing is replaced then.
     """
     dataset_json = read_json(layout.dataset_json)
-    if layout.raw is None or not layout.raw.is_dir():
+    if layout.raw is None or not is_there(layout.raw, "folder"):
         _mention_missing_raw(layout, log, refuse=refresh)
     _compare_dataset_json(layout, dataset_json, log)
     cases = preprocessed_cases(layout, plans, configuration)
     _mention_other_cases(layout, dataset_json, cases, log)
-    check_cases(layout, plans, configuration, dataset_json, cases)
+    twins = check_cases(layout, plans, configuration, dataset_json, cases)
     source = table_in_use(layout, log, refresh=refresh)
     table = read_tss_table(source, cases) if source else None
     for name in (*cases, *(map(table.patient, cases) if table else ())):
@@ -88,7 +88,7 @@ def prepare_dataset(
     for case in cases:
         check_stem(case, dataset_json["file_ending"], layout.preprocessed)
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
-    splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled), fold=fold)
+    splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled), fold=fold, twins=twins)
     if fold not in (None, "all"):
         fold_cases(splits, int(fold))
     take_over(layout, source, log)  # not before the split agrees: what is refused replaces nothing
@@ -105,7 +105,7 @@ def load_plans(layout: DatasetLayout, name: str) -> dict[str, Any]:
         UserError: There is none.
     """
     path = layout.plans(name)
-    if not path.exists():
+    if not is_there(path):
         there = sorted(file.stem for file in layout.preprocessed.glob("*Plans*.json"))
         remedy = f"-p one of {there}" if there else f"nnUNetv2_plan_and_preprocess -d {layout.name}"
         raise UserError(path, "no such file", "a plans file", remedy)
@@ -114,7 +114,7 @@ def load_plans(layout: DatasetLayout, name: str) -> dict[str, Any]:
 
 def tss_known(layout: DatasetLayout) -> bool:
     """Whether the dataset has a TSS table, or will have one once it is prepared."""
-    return layout.tss.exists() or (layout.raw_tss is not None and layout.raw_tss.exists())
+    return is_there(layout.tss) or (layout.raw_tss is not None and is_there(layout.raw_tss))
 
 
 def table_in_use(layout: DatasetLayout, log: Log, *, refresh: bool) -> Path | None:
@@ -124,12 +124,15 @@ def table_in_use(layout: DatasetLayout, log: Log, *, refresh: bool) -> Path | No
         layout: The dataset's paths.
         log: Takes one line for the user.
         refresh: Whether a changed, or removed, raw file wins over an older copy.
+
+    Raises:
+        UserError: One of the two is there and cannot be read, so that it is not known to be removed.
     """
     raw, copy = layout.raw_tss, layout.tss
-    own = copy if copy.exists() else None
+    own = copy if is_there(copy) else None
     if raw is None or not raw.parent.is_dir():
         return own
-    theirs = raw if raw.exists() else None
+    theirs = raw if is_there(raw) else None
     if own is None or refresh:
         return theirs
     if theirs is None or raw.read_bytes() != copy.read_bytes():
@@ -140,10 +143,10 @@ def table_in_use(layout: DatasetLayout, log: Log, *, refresh: bool) -> Path | No
 def take_over(layout: DatasetLayout, table: Path | None, log: Log) -> None:
     """Makes the copy what `table_in_use` has chosen."""
     copy = layout.tss
-    if table is None and copy.exists():
+    if table is None and is_there(copy):
         log(f"{layout.raw_tss} was removed: there is no TSS table any more")
         copy.unlink()
-    elif table not in (None, copy) and not (copy.exists() and table.read_bytes() == copy.read_bytes()):
+    elif table not in (None, copy) and not (is_there(copy) and table.read_bytes() == copy.read_bytes()):
         with replacing(copy) as temporary:
             shutil.copyfile(table, temporary)
         log(f"Copied {table}")
@@ -172,7 +175,7 @@ def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log)
         UserError: Something has changed that training reads.
     """
     raw = layout.raw_dataset_json
-    if raw is None or not raw.exists():
+    if raw is None or not is_there(raw):
         return
     now = read_json(raw)
     before, after = ({key: json[key] for key in READ_BY_TRAINING if key in json} for json in (copy, now))
@@ -190,7 +193,7 @@ def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log)
 def _mention_other_cases(layout: DatasetLayout, dataset_json: dict[str, Any], cases: list[str], log: Log) -> None:
     """Mentions raw training cases that are not preprocessed, and preprocessed ones that are not raw any more."""
     images = layout.raw / "imagesTr" if layout.raw else None
-    if images is None or not images.is_dir() or "dataset" in dataset_json:  # `dataset`: the files lie elsewhere
+    if "dataset" in dataset_json or images is None or not is_there(images, "folder"):  # "dataset": they lie elsewhere
         return
     raw = set(get_identifiers_from_splitted_dataset_folder(str(images), dataset_json["file_ending"]))
     if new := sorted(raw - set(cases)):

@@ -10,9 +10,10 @@ import numpy as np
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.data.same_scan import Twins, divided_twins
 from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.errors import UserError, some
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.files import is_there, read_json, write_json
 
 FOLDS = 5
 SEED = 12345
@@ -32,6 +33,7 @@ def ensure_splits(
     *,
     both_classes: bool = True,
     fold: int | str | None = None,
+    twins: Twins = (),
 ) -> list[Split]:
     """Reads and checks `splits_final.json`, or writes it where it is absent.
 
@@ -46,14 +48,17 @@ def ensure_splits(
         log: Takes one line for the user.
         both_classes: Whether every training fold must hold both TSS classes, because a head will be trained.
         fold: The fold that will be trained; "all" is one of its own, with all cases.
+        twins: Pairs of cases that hold the same scan.
 
     Raises:
-        UserError: The split lacks cases, knows others, divides a patient or has a one-class training fold.
+        UserError: The split lacks cases, knows others, divides a patient or a pair of twins, or has a one-class
+            training fold.
     """
-    if layout.splits.exists():
+    if is_there(layout.splits):
         splits = read_splits(layout)
         _check_cases(layout, splits, cases)
         _check_patients_and_classes(layout, str(layout.splits), splits, table, both_classes, fold)
+        _check_twins(layout, str(layout.splits), splits, twins, log)
         return splits
     patients = {table.patient(case) if table else case for case in cases}
     folds = min(FOLDS, len(patients))
@@ -66,6 +71,7 @@ def ensure_splits(
     else:
         splits = _grouped_split(sorted(cases), table, folds)
     _check_patients_and_classes(layout, f"{layout.name}, tss.csv, new split", splits, table, both_classes, fold)
+    _check_twins(layout, f"{layout.name}, new split", splits, twins, log)
     write_json(layout.splits, splits)
     kind = "grouped by patient, stratified by TSS" if table else "nnU-Net's own"
     log(f"Wrote {layout.splits} ({folds} folds, {kind})")
@@ -181,6 +187,24 @@ def _require_both_classes(layout: DatasetLayout, where: str, cases: Collection[s
             "add rows to tss.csv and run mgcl prepare, mend the split, or train without the head "
             f"(mgcl plan -d {layout.name} --set tss.enabled=false -o NoTSS, then train with -p NoTSS)",
         )
+
+
+def _check_twins(
+    layout: DatasetLayout, source: str, splits: list[Split], twins: Twins, log: Callable[[str], None]
+) -> None:
+    """Mentions cases that hold the same scan, and refuses them on both sides of a fold."""
+    for fold, split in enumerate(splits):
+        if divided := divided_twins(split["train"], split["val"], twins):
+            raise UserError(
+                f"{source}, fold {fold}",
+                f"the same scan in train and val ({some(divided)})",
+                "no scan that the fold trains on and is validated with",
+                "remove one of each pair (its files in imagesTr, labelsTr and the preprocessed folder, its row in "
+                f"tss.csv), or name one patient for both in tss.csv; then remove {layout.splits}, if it is there, "
+                "and run mgcl prepare",
+            )
+    for one, other in twins:
+        log(f"{one} and {other} hold the same scan; every fold keeps them on one side")
 
 
 def _are_names(part: Any) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,14 +18,18 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from rich.progress import track
 
 from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.image_checks import header_mistake, value_mistake
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.data.pool_duplicates import HeldOut, find_duplicate, held_out_voxels, voxel_hashes
+from nnunet_mgcl.data.pool_duplicates import HeldOut, find_duplicate, held_out_voxels
 from nnunet_mgcl.data.pool_manifest import SAVE_EVERY, FileEntry, Manifest, locked
 from nnunet_mgcl.data.pool_scan import scan_pool
 from nnunet_mgcl.data.single_slice import is_single_slice
 from nnunet_mgcl.data.splits import Split
+from nnunet_mgcl.data.voxel_hashes import voxel_hashes
 from nnunet_mgcl.errors import UserError, reason
+from nnunet_mgcl.files import explaining_failure, explaining_writes
 from nnunet_mgcl.plans import merged_configuration, modality_view
+from nnunet_mgcl.workers import submitted
 
 PLAN_KEYS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
 CONFIGURATION_KEYS = (
@@ -165,9 +168,7 @@ def _results(jobs: list[_Job], num_processes: int) -> Iterator[tuple[_Job, UserE
     if num_processes <= 1 or len(jobs) <= 1:
         yield from ((job, _preprocess(job)) for job in jobs)
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_processes, len(jobs)), mp_context=spawn) as workers:
-        futures = {workers.submit(_preprocess, job): job for job in jobs}
+    with submitted(_preprocess, jobs, num_processes) as futures:
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -182,12 +183,15 @@ def _preprocess(job: _Job) -> UserError | list[str]:
     """Preprocesses one case as nnU-Net's `run_case_save` does.
 
     Returns:
-        The hashes of its files' voxels, or a mistake, which `raise` might lose.
+        The hashes of its files' voxels, or what is wrong with them.
+
+    Raises:
+        UserError: The case cannot be written: neither can the others.
     """
     plans = PlansManager(job.view.plans)
     configuration = plans.get_configuration(job.view.configuration)
     for path in job.files:
-        if mistake := _nifti_mistake(path):
+        if mistake := header_mistake(path) or _nifti_mistake(path):
             return UserError(path, *mistake, _REMEDY)
     where = ", ".join(map(str, job.files))
     try:
@@ -203,16 +207,25 @@ def _preprocess(job: _Job) -> UserError | list[str]:
         return duplicate
 
     preprocessor = configuration.preprocessor_class(verbose=False)
-    data, seg, properties = preprocessor.run_case_npy(
-        data, None, properties, plans, configuration, job.view.dataset_json
-    )
+    try:
+        with np.errstate(all="ignore"):  # what comes of it is looked at
+            data, seg, properties = preprocessor.run_case_npy(
+                data, None, properties, plans, configuration, job.view.dataset_json
+            )
+    except (ValueError, ArithmeticError, RuntimeError) as error:  # an axis shorter than half a voxel of the plan
+        found = f"cannot be preprocessed ({reason(error)})"
+        return UserError(where, found, "an image of the training images' size", _REMEDY)
+    if mistake := value_mistake(data):
+        return UserError(where, *mistake, _REMEDY)
     data, seg = data.astype(np.float32, copy=False), seg.astype(np.int16, copy=False)
     blocks, chunks = comp_blosc2_params(data.shape, tuple(configuration.patch_size), data.itemsize)
     blocks_seg, chunks_seg = comp_blosc2_params(seg.shape, tuple(configuration.patch_size), seg.itemsize)
-    nnUNetDatasetBlosc2.save_case(
-        data, seg, properties, str(job.output),
-        chunks=chunks, blocks=blocks, chunks_seg=chunks_seg, blocks_seg=blocks_seg,
-    )  # fmt: skip
+    written = Path(f"{job.output}.b2nd")
+    with explaining_writes(written), explaining_failure(written):
+        nnUNetDatasetBlosc2.save_case(
+            data, seg, properties, str(job.output),
+            chunks=chunks, blocks=blocks, chunks_seg=chunks_seg, blocks_seg=blocks_seg,
+        )  # fmt: skip
     return voxels
 
 
@@ -255,6 +268,12 @@ def _without_raw(
                 manifest.pool / modality, "images of another plan or nnU-Net version", "those of this plan",
                 f"put imagesUn back into {layout.raw or 'nnUNet_raw'}, or remove the folder",
             )  # fmt: skip
+        for case in manifest.cases(modality):
+            if damage := manifest.damage(modality, case):
+                raise UserError(
+                    manifest.pool / modality / case, damage, "a whole preprocessed case",
+                    f"put imagesUn back into {layout.raw or 'nnUNet_raw'} and run mgcl prepare, or copy the file again",
+                )  # fmt: skip
     cases = pool_cases(layout, config, data_identifier)
     if any(cases.values()):
         log(f"No raw imagesUn: using the preprocessed pool in {manifest.pool}")

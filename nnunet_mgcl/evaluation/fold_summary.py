@@ -12,7 +12,7 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import read_json
+from nnunet_mgcl.files import is_there, read_json
 from nnunet_mgcl.phases.training_warnings import TrainingWarning, read_warnings
 from nnunet_mgcl.pictures.case_panels import CasePanels
 from nnunet_mgcl.pictures.overlay import draw_overlay
@@ -49,7 +49,7 @@ def summarise_fold(model: Path, fold: str) -> FoldSummary:
         )
     by_modality, tss = validation / "summary_modalities.json", validation / "tss_summary.json"
     dataset_json = read_json(model / "dataset.json")
-    if by_modality.is_file():
+    if is_there(by_modality):
         dice = read_json(by_modality)["mean"]
     else:
         names = {_key(value): name for name, value in dataset_json["labels"].items()}
@@ -57,7 +57,7 @@ def summarise_fold(model: Path, fold: str) -> FoldSummary:
         dice = {names.get(label, label): values["Dice"] for label, values in means.items()}
     segmentation = sorted(validation.glob(f"*{dataset_json['file_ending']}"))[0]
     warnings = read_warnings(layout.warnings)
-    return FoldSummary(dice, read_json(tss) if tss.is_file() else None, segmentation, warnings)
+    return FoldSummary(dice, read_json(tss) if is_there(tss) else None, segmentation, warnings)
 
 
 def _key(label: int | list[int]) -> str:

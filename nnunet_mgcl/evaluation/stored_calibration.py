@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.calibration import Calibration
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.files import is_there, read_json, write_json
 
 KEY = "mgcl_calibration"
 """Beside the configurations in plans.json, where nnU-Net reads over it."""
@@ -93,7 +93,7 @@ def changed_folds(calibration: StoredCalibration, model: Path) -> list[int]:
     return [
         fold
         for fold in calibration.folds
-        if _table(model, fold).is_file() and _digest(model, fold) != calibration.validation_sha256.get(str(fold))
+        if is_there(_table(model, fold)) and _digest(model, fold) != calibration.validation_sha256.get(str(fold))
     ]
 
 

@@ -21,7 +21,7 @@ from nnunet_mgcl.errors import UserError, reason, some
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.fold_probabilities import read_probabilities
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
-from nnunet_mgcl.files import read_json
+from nnunet_mgcl.files import is_there, read_json
 from nnunet_mgcl.numbers import integer
 from nnunet_mgcl.plans import channel_names, label_targets
 
@@ -111,7 +111,7 @@ class ValidatedRun:
     def tss_table(self) -> TSSTable | None:
         """The dataset's TSS table, if it has one."""
         cases = {case for split in self.splits for part in ("train", "val") for case in split[part]}
-        return read_tss_table(self.layout.tss, cases) if self.layout.tss.is_file() else None
+        return read_tss_table(self.layout.tss, cases) if is_there(self.layout.tss) else None
 
     @cached_property
     def probabilities(self) -> dict[str, float]:
@@ -133,7 +133,7 @@ class ValidatedRun:
     @cached_property
     def no_tss(self) -> str | None:
         """Why there is no TSS to evaluate; None where there is."""
-        without = [fold for fold in self.folds if not (self.validation(fold) / "tss.csv").is_file()]
+        without = [fold for fold in self.folds if not is_there(self.validation(fold) / "tss.csv")]
         if len(without) == len(self.folds):
             return "no fold has a validation/tss.csv: the model has no trained TSS head"
         if without:

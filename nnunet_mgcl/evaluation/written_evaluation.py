@@ -10,7 +10,7 @@ from typing import Any
 from nnunet_mgcl import __version__
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_scores import CaseScores
-from nnunet_mgcl.files import read_json
+from nnunet_mgcl.files import is_there, read_json
 
 KEYS = (
     "nnunet_mgcl",
@@ -36,7 +36,7 @@ def read_evaluation(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     Args:
         path: `evaluation.json` in its results folder, whose validations may have changed since.
     """
-    if not path.is_file():
+    if not is_there(path):
         return None, "there is none"
     try:
         content = read_json(path)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from nnunet_mgcl.data.image_checks import Mistake, header_mistake, truncation
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.plans import channel_names
+from nnunet_mgcl.workers import default_processes
 
 ALL_IN_ONE = ("NaturalImage2DIO",)
 """nnU-Net's readers that may find all channels in one file."""
@@ -25,12 +28,14 @@ def require_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> N
         reader: Name of the class that reads the images.
 
     Raises:
-        UserError: There is no image, a file is not named so, or a case's channels are others.
+        UserError: There is no image, a file is not named so, a case's channels are others, or a file is truncated or
+            has no geometry.
     """
     ending, known = dataset_json["file_ending"], channel_names(dataset_json)
     fitting = [set(known), {0}] if reader in ALL_IN_ONE else [set(known)]
     cases: dict[str, set[int]] = defaultdict(set)
-    for path in sorted(folder.glob(f"*{ending}")):
+    paths = sorted(folder.glob(f"*{ending}"))
+    for path in paths:
         match = re.fullmatch(r"(.+)_(\d{4})", path.name.removesuffix(ending))
         if not match:
             raise UserError(path, f"the name {path.name}", f"CASE_CCCC{ending}", "rename it or move it elsewhere")
@@ -42,3 +47,11 @@ def require_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> N
             raise UserError(
                 f"{folder}, case {case}", f"channels {sorted(channels)}", f"{known}", "add, rename or remove its files"
             )
+    with ThreadPoolExecutor(default_processes()) as threads:  # most of the time is gzip's, which leaves Python's lock
+        for path, mistake in zip(paths, threads.map(_mistake, paths), strict=True):
+            if mistake:
+                raise UserError(path, *mistake, "replace the file, or move the case elsewhere")
+
+
+def _mistake(path: Path) -> Mistake | None:
+    return header_mistake(path) or truncation(path)

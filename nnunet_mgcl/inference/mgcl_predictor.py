@@ -14,6 +14,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from rich.progress import track
 
+from nnunet_mgcl.data.image_checks import value_mistake
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions, mismatch_columns
 from nnunet_mgcl.evaluation.mismatch.mismatch_tables import measure_cases
@@ -54,6 +55,7 @@ class MGCLPredictor(nnUNetPredictor):
         self._part = (0, 1)
         self._probabilities: list[float] = []
         self._cases: Iterator[str] = iter(())
+        self._outputs: list[str] = []
 
     def _no_tss_reason(self, checkpoint_name: str) -> str | None:
         if not self.config.tss.enabled:
@@ -111,6 +113,7 @@ class MGCLPredictor(nnUNetPredictor):
             self.predict_from_files(
                 source, output, save_probabilities, overwrite, npp, nps, prev_stage, num_parts, part_id
             )
+        self._require_whole()
         if self.report is None:
             names = ", ".join(path.name for path in earlier)
             gone = f" Removed what an earlier prediction left: {names}." if earlier else ""
@@ -180,7 +183,8 @@ class MGCLPredictor(nnUNetPredictor):
         todo = [i for i, output in enumerate(outputs) if overwrite or not self._is_done(output, save_probabilities)]
         if not overwrite:
             print(f"{len(outputs) - len(todo)} of {len(outputs)} cases are predicted already")
-        self._cases = iter([basename(outputs[i]) for i in todo])
+        self._outputs = [outputs[i] for i in todo]
+        self._cases = iter([basename(output) for output in self._outputs])
         return [inputs[i] for i in todo], [outputs[i] for i in todo], [previous[i] for i in todo]
 
     def predict_from_data_iterator(
@@ -192,11 +196,15 @@ class MGCLPredictor(nnUNetPredictor):
         )
 
     def predict_logits_from_preprocessed_data(self, data: torch.Tensor) -> torch.Tensor:
-        """As in nnU-Net; adds the case's row to the report."""
+        """As in nnU-Net; looks at the values first, and adds the case's row to the report."""
+        case = next(self._cases, "")
+        if mistake := value_mistake(data.cpu().numpy()):
+            remedy = "replace the case's images or move them elsewhere, then go on with --continue_prediction"
+            raise UserError(f"case {case}", *mistake, remedy)
         self._probabilities = []
         logits = super().predict_logits_from_preprocessed_data(data)
         if self.report is not None:
-            self.report.add(next(self._cases), self._probabilities)
+            self.report.add(case, self._probabilities)
         return logits
 
     def predict_sliding_window_return_logits(self, input_image: torch.Tensor) -> torch.Tensor:
@@ -215,6 +223,17 @@ class MGCLPredictor(nnUNetPredictor):
         for preprocessed in data_iterator:
             self._cases = iter([basename(preprocessed["ofile"])])
             yield preprocessed
+
+    def _require_whole(self) -> None:
+        """Reads what was exported: ITK says nothing where the disk is full, and reads zeros for what is missing."""
+        reader = self.plans_manager.image_reader_writer_class()
+        for path in (output + self.dataset_json["file_ending"] for output in self._outputs):
+            if not _is_whole(path, reader):
+                found, remedy = (
+                    "a segmentation that is not whole",
+                    "free some space, and go on with --continue_prediction",
+                )
+                raise UserError(path, found, "room on the disk for all of it", remedy)
 
     def _is_done(self, output: str, save_probabilities: bool) -> bool:
         if self.report is not None and basename(output) not in self.report.rows:

@@ -12,6 +12,7 @@ from nnunet_mgcl.data.csv_table import read_csv, write_csv
 from nnunet_mgcl.data.single_slice import volume_ml
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.calibration import Calibration
+from nnunet_mgcl.files import is_there
 
 Row = dict[str, str]
 
@@ -59,7 +60,7 @@ class TSSReport:
             *more,
         ]
         self.rows: dict[str, Row] = {}
-        if keep and path.is_file():
+        if keep and is_there(path):
             self._take_over()
 
     def _take_over(self) -> None:
@@ -129,7 +130,7 @@ def _read_calibrated(path: Path, calibration: Calibration | None) -> dict[str, R
 
 def read_rows(path: Path) -> dict[str, Row]:
     """The rows of an earlier run by case; none where there is no file."""
-    if not path.is_file():
+    if not is_there(path):
         return {}
     return {row["case"]: row for _, row in read_csv(path, WHAT)[1]}
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nnunet_mgcl.files import read_json, replacing, write_json
+from nnunet_mgcl.files import is_there, read_json, replacing, write_json
 
 SECONDS_BETWEEN_DRAWINGS = 30
 STYLE = ("default", "tableau-colorblind10", {"text.parse_math": False})
@@ -27,7 +27,7 @@ class Curves:
 
     def __init__(self, path: Path) -> None:
         self.path, self._numbers = path, path.with_name("curves.json")
-        self._panels: dict[str, dict[str, Any]] = read_json(self._numbers) if self._numbers.is_file() else {}
+        self._panels: dict[str, dict[str, Any]] = read_json(self._numbers) if is_there(self._numbers) else {}
         self._drawn = time.monotonic()
 
     def update(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_mgcl.config import MeanTeacherConfig
-from nnunet_mgcl.files import replacing
+from nnunet_mgcl.files import is_there, replacing
 from nnunet_mgcl.losses.consistency import consistency_loss
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.fusion import branch_channels, label_membership
@@ -78,7 +78,7 @@ class MeanTeacher:
 
     def load(self, path: Path, epoch: int) -> bool:
         """Reads the teacher as it was at the start of an epoch; False where there is none of that epoch."""
-        if not path.is_file():
+        if not is_there(path):
             return False
         saved = torch.load(path, map_location=self.context.device, weights_only=True)
         if saved["epoch"] != epoch:

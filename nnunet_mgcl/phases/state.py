@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.files import is_there, read_json, write_json
 
 
 class PhaseState:
@@ -22,7 +22,7 @@ class PhaseState:
 
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path, self.writes = path, writes
-        self._state: dict[str, Any] = _read(path) if path.is_file() else {"done": [], "skipped": [], "current": None}
+        self._state: dict[str, Any] = _read(path) if is_there(path) else {"done": [], "skipped": [], "current": None}
 
     def is_done(self, phase: str, branch: str | None = None) -> bool:
         """Whether a part was finished, in this run or an earlier one."""

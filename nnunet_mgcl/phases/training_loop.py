@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from nnunet_mgcl.config import Optimiser
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import replacing
+from nnunet_mgcl.files import is_there, replacing
 from nnunet_mgcl.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.curves import Curves
@@ -150,7 +150,7 @@ class _ModuleTrainer:
 
     def resume(self) -> int:
         """Loads the last finished epoch; returns the number of finished epochs."""
-        if not self.checkpoint.is_file():
+        if not is_there(self.checkpoint):
             return 0
         saved = torch.load(self.checkpoint, map_location=self.context.device, weights_only=True)
         if saved["scaler"].get("scale", 1.0) < 1:  # of an older version that left out every step: it trained nothing

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.files import is_there, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def read_warnings(path: Path) -> list[TrainingWarning]:
     Raises:
         UserError: The file is none that `TrainingWarnings` wrote.
     """
-    if not path.is_file():
+    if not is_there(path):
         return []
     content = read_json(path)
     try:

@@ -17,7 +17,7 @@ from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.volumes import VolumeGeometry, augment_volume, fit_volume, load_volume
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.files import is_there, read_json, write_json
 from nnunet_mgcl.losses import tss_focal_loss
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import build_classifier
@@ -77,7 +77,7 @@ class TSS:
         assert context.table is not None
         path = context.fold_layout.phase(self.name) / "classes.json"
         classes = {case: context.table.positive(case) for case in context.train_cases}
-        if not path.is_file():
+        if not is_there(path):
             if context.is_first_rank:
                 write_json(path, classes)
         elif differing := differences(read_json(path), classes):

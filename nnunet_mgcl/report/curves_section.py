@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import read_json
+from nnunet_mgcl.files import is_there, read_json
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.phases.curves import BESIDE, places
 from nnunet_mgcl.phases.state import PhaseState
@@ -58,7 +58,7 @@ def curves_section(run: ValidatedRun) -> Section:
     if run.is_stock:
         return _stock(folds)
     paths = {fold: layout.phases / "curves.json" for fold, layout in folds.items()}
-    there = {fold: _noted(path) for fold, path in paths.items() if path.is_file()}
+    there = {fold: _noted(path) for fold, path in paths.items() if is_there(path)}
     curves = {fold: own for fold, own in there.items() if own is not None}
     text: list[str] = []
     if curves:
@@ -195,7 +195,7 @@ def _draw(axes: Axes, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, 
 def _stock(folds: Mapping[int, FoldLayout]) -> Section:
     """nnU-Net's own pictures."""
     paths = {fold: layout.root / "progress.png" for fold, layout in folds.items()}
-    there = {fold: path for fold, path in paths.items() if path.is_file()}
+    there = {fold: path for fold, path in paths.items() if is_there(path)}
     text = ["A stock trainer of nnU-Net has one phase; its own picture of each fold follows."]
     if missing := [fold for fold in folds if fold not in there]:
         text.append(f"No progress.png in {fold_names(missing)}.")

@@ -11,7 +11,7 @@ from typing import Any
 from nnunet_mgcl.errors import UserError, some, suggestion
 from nnunet_mgcl.evaluation.stored_calibration import KEY, stored_calibration
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import read_json
+from nnunet_mgcl.files import is_there, read_json
 from nnunet_mgcl.inference.tss_report import FOLD, read_rows
 from nnunet_mgcl.numbers import number
 from nnunet_mgcl.report.predicted_folder import require_new, require_same_model
@@ -136,7 +136,7 @@ def new_patient(run: ValidatedRun, name: str, images: Path, predictions: Path) -
 
 
 def _predicted_tss(run: ValidatedRun, table: Path, name: str) -> PatientTSS:
-    if not table.is_file():
+    if not is_there(table):
         return PatientTSS(
             reason=f"{table.parent.name} has no tss.csv: the model has no trained TSS head, or another command "
             "than mgcl predict, or only some of its parts, wrote the folder"
@@ -166,7 +166,7 @@ def _probability(text: str | None) -> float:
 def _calibrated_folds(raw: Mapping[str, float], mean: float, models: Sequence[Path]) -> dict[str, float]:
     """Each fold's probability by the map that gave their calibrated mean; nothing where no plans.json has it."""
     for path in (folder / "plans.json" for folder in models):
-        own = stored_calibration(read_json(path), path) if path.is_file() else None
+        own = stored_calibration(read_json(path), path) if is_there(path) else None
         folds = {fold: own.apply(value) for fold, value in raw.items()} if own else {}
         if folds and abs(sum(folds.values()) / len(folds) - mean) < 1e-5:
             return folds

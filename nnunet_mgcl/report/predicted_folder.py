@@ -10,7 +10,7 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import read_json
+from nnunet_mgcl.files import is_there, read_json
 from nnunet_mgcl.inference.mgcl_predictor import MODEL_KEY
 
 
@@ -24,7 +24,7 @@ def require_new(run: ValidatedRun, name: str) -> None:
         return
     dataset = run.layout.name
     path = DatasetLayout(dataset, None, Path(nnUNet_preprocessed.require()) / dataset).splits
-    if any(name in split[part] for split in (read_json(path) if path.is_file() else []) for part in split):
+    if any(name in split[part] for split in (read_json(path) if is_there(path) else []) for part in split):
         raise UserError(
             f"--case {name}",
             f"a labelled case of {dataset}: the model knows it",
@@ -43,7 +43,7 @@ def require_same_model(run: ValidatedRun, predictions: Path) -> str | None:
         UserError: It was another model, or this one before it was trained or validated again.
     """
     path = predictions / "plans.json"
-    if not path.is_file():
+    if not is_there(path):
         return f"{predictions} has no plans.json: whether this model wrote the predictions cannot be checked"
     theirs, own = read_json(path), run.plans.plans
     for key in ("dataset_name", "plans_name"):

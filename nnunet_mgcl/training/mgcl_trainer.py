@@ -182,7 +182,7 @@ class MGCLTrainer(nnUNetTrainer):
         use_own_cores(self.device)
         guard = only_run(self.fold_layout.root) if self.local_rank == 0 else nullcontext()
         explained = explaining_out_of_memory(self.memory, "segment", "all branches", self.device)
-        with explaining_writes(), guard, explained:
+        with explaining_writes(folder=self.fold_layout.root), guard, explained:
             super().run_training()
 
     def on_train_start(self) -> None:
@@ -276,7 +276,7 @@ class MGCLTrainer(nnUNetTrainer):
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's validation, then the TSS of the validation cases and the Dice of each modality."""
-        with explaining_writes():
+        with explaining_writes(folder=self.fold_layout.root):
             super().perform_actual_validation(save_probabilities)
             if self.local_rank == 0:
                 write_validation_extras(self)

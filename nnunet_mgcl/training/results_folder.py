@@ -17,7 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.stored_calibration import KEY
-from nnunet_mgcl.files import require_writable, write_json
+from nnunet_mgcl.files import is_there, require_writable, write_json
 from nnunet_mgcl.older import filled
 from nnunet_mgcl.plans import comparable
 
@@ -119,7 +119,7 @@ def labels_of(dataset_json: dict[str, Any]) -> dict[str, Any]:
 
 def _shared_json(trainer: MGCLTrainer, name: str) -> dict[str, Any]:
     path = Path(trainer.output_folder_base) / name
-    if not path.is_file():
+    if not is_there(path):
         return {}
     try:
         return json.loads(path.read_text())
@@ -135,7 +135,7 @@ def write_shared_plans(trainer: MGCLTrainer) -> None:
     """
     base = Path(trainer.output_folder_base)
     path = base / "plans.json"
-    if path.is_file() and KEY in path.read_text():
+    if is_there(path) and KEY in path.read_text():
         trainer.log("the TSS calibration in plans.json is removed; run mgcl evaluate once the folds are trained")
     write_json(path, trainer.plans_manager.plans)
     write_json(base / "dataset.json", trainer.dataset_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_mgcl.data.pool_manifest import Manifest
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.files import is_there, read_json, write_json
 from nnunet_mgcl.plans import comparable
 from nnunet_mgcl.training.results_folder import general_plan, labels_of
 
@@ -37,7 +37,7 @@ def check_run_inputs(trainer: MGCLTrainer, pretrained: bool) -> None:
     """
     path = trainer.fold_layout.inputs
     inputs = json.loads(json.dumps(_inputs(trainer, pretrained)))
-    if not path.is_file():
+    if not is_there(path):
         if trainer.local_rank == 0:
             write_json(path, inputs)
         return

@@ -53,6 +53,10 @@ class World:
     def cases(self) -> Path:
         return self.layout.preprocessed / "nnUNetPlans_2d"
 
+    @property
+    def prepared_pool(self) -> Path:
+        return self.layout.unlabelled("nnUNetPlans_2d")
+
     def files(self) -> dict[Path, str]:
         """Every file with a hash of its content, but the training log, which goes on within the same second."""
         roots = (self.layout.raw.parent, self.layout.preprocessed.parent, self.results)
@@ -280,6 +284,12 @@ def rewrite_case(world: World, case: str, change: Callable[[np.ndarray], np.ndar
     nnUNetDatasetBlosc2.save_case(image, mask, properties, str(world.cases / case), **chunk)
 
 
+def same_scan(world: World) -> None:
+    """Two cases with one scan and one mask, as copies of a file under two names give."""
+    for suffix in (".b2nd", "_seg.b2nd", ".pkl"):
+        shutil.copy(world.cases / f"case_1{suffix}", world.cases / f"case_5{suffix}")
+
+
 def dwi_and_adc(world: World) -> None:
     """A dataset of two channels whose pool has a third."""
     two_channels(world)
@@ -384,7 +394,11 @@ ROWS = [
     Row("tss: UTF-16", tss(*HOURS, encoding="utf-16"),
         CSV, "not UTF-8", "UTF-8", "save it as CSV UTF-8"),
     Row("tss: a folder", both(remove(CSV), lambda w: w.layout.raw_tss.mkdir()),
-        CSV, "no readable", "the TSS table", "restore"),
+        CSV, "no readable file (a folder)", "a file that can be read, or none", "restore"),
+    Row("tss: link to nothing", both(prepared, remove(CSV), lambda w: w.layout.raw_tss.symlink_to("gone")),
+        CSV, "a link to nothing (gone)", "a file that can be read, or none", "restore it, or remove it", prepare),
+    Row("tss: a pipe", both(remove(CSV), lambda w: os.mkfifo(w.layout.raw_tss)),
+        CSV, "no readable file (a pipe", "a file that can be read, or none", "restore"),
     Row("tss: empty patient", tss("case_0,1,", header=PATIENTS),
         "line 2", "empty patient", "in every row", "fill it in"),
     Row("tss: one class", tss("case_0,1", "case_1,2"),
@@ -432,6 +446,8 @@ ROWS = [
         "fold 5", "a split with 5 folds", "0 to 4", "choose one", partial(train, fold=5)),
     Row("negative fold", nothing,
         "fold -1", "a split with 5 folds", "0 to 4", "choose one", partial(train, fold=-1)),
+    Row("split: the same scan in train and val", same_scan,
+        "new split, fold", "the same scan in train and val (case_1 and case_5)", "no scan", "remove one"),
     # imagesUn
     Row("pool: unknown channel", pool_image("x_0003.nii.gz", NOISE[0]),
         "imagesUn/x_0003.nii.gz", "channel 3", "FLAIR", "remove it"),
@@ -469,6 +485,13 @@ ROWS = [
         "x_0000.nii.gz", "one value in all voxels", "an image", REPLACE),
     Row("pool: 2d image", pool_image("x_0000.nii.gz", NOISE[0, 0]),
         "x_0000.nii.gz", "a 2d image", "a 3d image", REPLACE),
+    Row("pool: voxels of a micrometre", pool_image("x_0000.nii.gz", NOISE[0], (1e-3, 1e-3, 1e-3)),
+        "x_0000.nii.gz", "a spacing of 0.001 x 0.001 x 0.001 mm", "0.01 to 1000 mm", REPLACE),
+    Row("pool: values that normalisation loses", pool_image("x_0000.nii.gz", NOISE[0] * np.float32(1e36)),
+        "x_0000.nii.gz", "after normalisation", "intensities", REPLACE),
+    Row("pool: truncated after it was prepared, the raw one away",
+        both(prepared, remove(POOL), truncate(lambda w: w.prepared_pool / "DWI" / "pool_1.b2nd")),
+        "nnUNetPlans_2d_unlabelled/DWI/pool_1", "cannot be read", "a whole preprocessed case", "put imagesUn back"),
     Row("pool: volume over time", pool_image("x_0000.nii.gz", NOISE),
         "x_0000.nii.gz", "more than one volume", "one 3d volume", REPLACE),
     Row("pool: colours", colours,

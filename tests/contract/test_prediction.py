@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.model_sharing.model_export import export_pretrained_model
 from nnunetv2.model_sharing.model_import import install_model_from_zip_file
@@ -382,6 +385,72 @@ class TestInputFolder:
     def test_one_file_may_hold_all_channels_where_the_reader_says_so(self, dataset_json, tmp_path) -> None:
         (tmp_path / "photo_0000.png").touch()
         require_images(tmp_path, dataset_json | {"file_ending": ".png"}, "NaturalImage2DIO")
+
+
+class TestUselessImages:
+    """A segmentation of an image that its reader has made up would be a silent mistake."""
+
+    def predict(self, model, images, output) -> None:
+        words = ["predict", "-m", str(model), "-i", str(images), "-o", str(output), "-f", "0", "1", "-device", "cpu"]
+        main([*words, "-npp", "0", "-nps", "0", "--disable_tta"])
+
+    def header(self, path, place, form, number) -> None:
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        struct.pack_into(form, content, place, number)
+        path.write_bytes(gzip.compress(content))
+
+    @pytest.mark.parametrize(
+        ("place", "form", "number", "found"),
+        [
+            (80, "<f", 0, "a spacing of 0 x 3 x 6 mm"),
+            (84, "<f", np.nan, "a spacing of 3 x nan x 6 mm"),
+            (88, "<f", np.inf, "a spacing of 3 x 3 x inf mm"),
+            (80, "<f", -3, "a spacing of -3 x 3 x 6 mm"),
+            (80, "<f", 1e-3, "a spacing of 0.001 x 3 x 6 mm"),
+            (42, "<h", 0, "a size of 0 x 32 x 6 voxels"),
+        ],
+    )
+    def test_geometry_is_looked_at_before_anything_is_predicted(
+        self, model, images, tmp_path, place, form, number, found
+    ) -> None:
+        self.header(images / "case_1_0002.nii.gz", place, form, number)
+        with pytest.raises(UserError) as refusal:
+            self.predict(model, images, tmp_path / "out")
+        assert refusal.value.where == str(images / "case_1_0002.nii.gz") and refusal.value.found == found
+        assert not list(tmp_path.glob("out/*.nii.gz"))
+
+    def test_truncated_image_whose_end_the_reader_would_take_for_zeros(self, model, images, tmp_path) -> None:
+        path = images / "case_1_0000.nii.gz"
+        path.write_bytes(path.read_bytes()[:5000])
+        assert sitk.ReadImage(str(path)).GetSize() == (32, 32, 6)
+        with pytest.raises(UserError, match=r"case_1_0000\.nii\.gz\n +found: +cannot be read"):
+            self.predict(model, images, tmp_path / "out")
+
+    def test_values_that_normalisation_loses_are_refused_with_the_case(self, model, images, tmp_path) -> None:
+        """A slope in the header makes such values of any scan; nnU-Net normalises them to zeros or NaN."""
+        self.header(images / "case_1_0000.nii.gz", 112, "<f", 1e30)
+        with pytest.raises(UserError) as refusal:
+            self.predict(model, images, tmp_path / "out")
+        assert refusal.value.where == "case case_1"
+        assert "after normalisation (channel 0 of 3)" in refusal.value.found
+        assert "--continue_prediction" in refusal.value.remedy
+        assert not (tmp_path / "out" / "case_1.nii.gz").exists()
+        assert list(rows(tmp_path / "out" / "tss.csv")) == ["case_0"]
+
+
+def test_segmentation_that_a_full_disk_cut_off_is_no_success(model, images, tmp_path, monkeypatch) -> None:
+    write = SimpleITKIO.write_seg
+
+    def write_a_part(self, seg, output, properties) -> None:
+        write(self, seg, output, properties)
+        content = Path(output).read_bytes()
+        Path(output).write_bytes(content[: len(content) // 2])
+
+    with monkeypatch.context() as full_disk, pytest.raises(UserError, match=r"case_0\.nii\.gz\n[\s\S]*free some space"):
+        full_disk.setattr(SimpleITKIO, "write_seg", write_a_part)
+        predict(model, images, tmp_path / "out")
+    _, table = predict(model, images, tmp_path / "out", overwrite=False)  # the remedy
+    assert list(rows(table)) == CASES
 
 
 def test_padded_slices_of_a_short_volume_are_masked(model) -> None:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_mgcl import files
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import (
     explaining_writes,
+    is_there,
     read_json,
     remove_leftovers,
     replacing,
@@ -31,7 +33,7 @@ def full_disk(path: Path) -> Path:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     write_text(path, "whole")
-    path.with_name(f".{os.getpid()}.part.{path.name}").symlink_to("/dev/full")
+    files._temporary(path).symlink_to("/dev/full")
     return path
 
 
@@ -147,3 +149,80 @@ def test_error_about_a_path_without_a_written_file_passes() -> None:
         raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
     with pytest.raises(FileNotFoundError), replacing(Path("x")):
         raise FileNotFoundError(errno.ENOENT, "No such file")
+
+
+class TestOptionalInput:
+    """Absent and unreadable are two things: what is there counts, or is refused."""
+
+    def test_absent_and_there(self, tmp_path) -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "link").symlink_to("file")
+        assert is_there(tmp_path / "file") and is_there(tmp_path / "link")
+        assert is_there(tmp_path, "folder")
+        assert not is_there(tmp_path / "none") and not is_there(tmp_path / "file" / "below")
+
+    @pytest.mark.parametrize(
+        ("make", "found"),
+        [
+            (lambda path: path.symlink_to("gone"), r"a link to nothing \(gone\)"),
+            (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+            (os.mkfifo, "pipe"),
+            (lambda path: path.mkdir(), "a folder"),
+        ],
+        ids=["dangling link", "circle of links", "pipe", "folder"],
+    )
+    def test_what_cannot_be_read_is_refused(self, tmp_path, make, found) -> None:
+        path = tmp_path / "tss.csv"
+        make(path)
+        with pytest.raises(UserError, match=rf"tss\.csv\n[\s\S]*{found}[\s\S]*restore it, or remove it"):
+            is_there(path)
+        with pytest.raises(UserError, match=found):
+            read_json(path)
+
+    def test_file_in_place_of_a_folder(self, tmp_path) -> None:
+        (tmp_path / "imagesUn").touch()
+        with pytest.raises(UserError, match=r"no readable folder \(a file\)"):
+            is_there(tmp_path / "imagesUn", "folder")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_no_permission(self, tmp_path) -> None:
+        (tmp_path / "tss.csv").touch(mode=0o200)
+        with pytest.raises(UserError, match="Permission denied"):
+            is_there(tmp_path / "tss.csv")
+
+
+class TestAfterAKill:
+    @pytest.fixture
+    def dead(self) -> int:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        return pid
+
+    def test_next_write_removes_what_a_killed_process_left_of_the_file(self, path, dead) -> None:
+        own = files._temporary(path).name
+        left = path.with_name(own.replace(str(os.getpid()), str(dead)))
+        kept = [
+            path.with_name(own.replace(str(os.getpid()), str(os.getppid()))),  # at work on the same file
+            path.with_name(f".elsewhere.{dead}.part.{path.name}"),  # perhaps at work on another computer
+            path.with_name(own.replace(str(os.getpid()), str(dead)) + "x"),  # of another file
+        ]
+        path.parent.mkdir()
+        for file in (left, *kept):
+            file.touch()
+        write_text(path, "whole")
+        assert sorted(path.parent.iterdir()) == sorted([path, *kept])
+
+
+def test_full_disk_without_a_path_names_the_folder() -> None:
+    with pytest.raises(UserError) as refusal, explaining_writes(folder=Path("results/fold_0")):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "results/fold_0" in refusal.value.where
+
+
+def test_full_disk_without_a_path_or_a_folder_names_those_in_use(monkeypatch) -> None:
+    monkeypatch.setenv("nnUNet_results", "/data/results")
+    with pytest.raises(UserError) as refusal, explaining_writes():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "/data/results" in refusal.value.where

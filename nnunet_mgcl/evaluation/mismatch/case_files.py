@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from nnunet_mgcl.data.image_checks import header_mistake
 from nnunet_mgcl.errors import reason
 from nnunet_mgcl.evaluation.mismatch.roles import Roles
 
@@ -79,6 +80,8 @@ def read_volume(path: Path, what: str) -> sitk.Image:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise NotThereError(f"{path.name} cannot be read ({reason(error)})") from None
+    if mistake := header_mistake(path):
+        raise NotThereError(f"{path.name} has {mistake[0]}")
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1 or min(image.GetSize()) < MIN_VOXELS:
         raise NotThereError(f"{path.name} is no volume of single values, {MIN_VOXELS} or more along each axis")
     return image

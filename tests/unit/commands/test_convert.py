@@ -166,6 +166,14 @@ def test_a_file_in_the_datasets_place_stops_the_command(convert, tmp_path):
     assert error.value.found == "a file"
 
 
+def test_a_link_to_nothing_in_the_datasets_place_stops_the_command(convert, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "Dataset007_Bad").symlink_to("gone")
+    with pytest.raises(UserError, match="Dataset007_Bad") as error:
+        convert()
+    assert error.value.found == "a link to nothing"
+
+
 def spoil_place(shift: float) -> Callable[[Path], None]:
     def spoil(path: Path) -> None:
         image = sitk.ReadImage(str(path))

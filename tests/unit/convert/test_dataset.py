@@ -704,3 +704,58 @@ def _names(run: Run) -> list[str]:
 def _contents(run: Run) -> dict[str, bytes]:
     """All but the records, which hold times."""
     return {name: content for name, (_, content) in run.files().items() if not name.startswith("mgcl_convert/cases")}
+
+
+class TestSameScanTwice:
+    """Other names and other patients do not make other scans of them."""
+
+    @pytest.fixture
+    def copied(self, run) -> Run:
+        """Case d is a copy of case a, of another patient; its DWI is stored otherwise."""
+        folder = run.manifest.parent
+        for name in ("adc", "flair", "mask"):
+            shutil.copy(folder / f"a_{name}.nii.gz", folder / f"d_{name}.nii.gz")
+        sitk.WriteImage(sitk.ReadImage(str(folder / "a_dwi.nii.gz")), str(folder / "d_dwi.mha"))
+        run.row = "d,d_dwi.mha,d_adc.nii.gz,d_flair.nii.gz,d_mask.nii.gz,2.5,S\n"
+        return run
+
+    def add(self, run: Run, *, first: bool = False) -> None:
+        header, *rows = run.manifest.read_text().splitlines(keepends=True)
+        run.manifest.write_text("".join([header, run.row, *rows] if first else [header, *rows, run.row]))
+
+    @pytest.mark.parametrize("channel", ["DWI", "FLAIR"])
+    def test_the_later_case_is_refused_by_name_and_leaves_nothing(self, copied, channel):
+        if channel == "FLAIR":
+            copied.row = "d,,,d_flair.nii.gz,,,S\n"
+        self.add(copied)
+        outcome = copied()
+        assert list(outcome.failures) == ["d"] and not outcome.complete
+        error = outcome.failures["d"]
+        assert f"line 5, column {channel}" in error.where and f"case a, {channel}" in error.found
+        assert not any("/d" in name for name in copied.files())
+        assert copied.json()["numTraining"] == 2
+
+    def test_the_case_that_was_there_stays(self, copied):
+        copied()
+        before = copied.names()
+        self.add(copied, first=True)
+        assert list(copied().failures) == ["d"]
+        assert copied.names() == before
+        copied.edit(copied.row, "")
+        assert copied().complete
+
+    def test_a_test_case_is_compared_with_the_training_cases(self, copied, tmp_path):
+        copied()
+        tests = copied.manifest.with_name("tests.csv")
+        tests.write_text("case,DWI,ADC,FLAIR,mask,tss_hours,patient\n" + copied.row)
+        assert "case a" in copied(manifest=tests, test=True).failures["d"].found
+
+    def test_records_of_an_earlier_version_are_read(self, copied):
+        copied()
+        for path in (copied.dataset / outputs.BESIDE / "cases").glob("*.json"):
+            content = json.loads(path.read_text())
+            for channel in content["channels"].values():
+                del channel["voxels"]
+            path.write_text(json.dumps(content))
+        outcome = copied()
+        assert outcome.complete and outcome.converted == []

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from nnunet_mgcl.convert.manifest import read_manifest
@@ -141,3 +143,12 @@ def test_a_manifest_that_is_missing_or_no_text_is_refused(tmp_path):
     (tmp_path / "latin.csv").write_bytes("case,DWI\nMüller,x\n".encode("latin-1"))
     with pytest.raises(UserError, match="UTF-8"):
         read_manifest(tmp_path / "latin.csv")
+
+
+@pytest.mark.parametrize("column", ["DWI", "mask"])
+def test_a_pipe_is_no_scan(read, folder, column):
+    """Nobody writes to it: the command would wait without end."""
+    os.mkfifo(folder / "pipe.nii.gz")
+    sources = {"DWI": "a_dwi.nii.gz", "mask": "a_mask.nii.gz"} | {column: "pipe.nii.gz"}
+    with pytest.raises(UserError, match=rf"line 2, column {column}[\s\S]*pipe\.nii\.gz"):
+        read(f"DWI,mask\n{sources['DWI']},{sources['mask']}\n")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 
 import nibabel
 import numpy as np
@@ -308,3 +309,48 @@ class TestMask:
 
     def test_missing_file_is_named(self, tmp_path):
         assert "no such file" in mask_refusal(tmp_path / "mask.nii.gz")
+
+
+class TestGeometry:
+    """SimpleITK reads 1 mm for 0, NaN and infinity, and lets a negative edge give a negative volume."""
+
+    @pytest.mark.parametrize("edge", [0, np.nan, np.inf, -2, 1e-3, 1e-30])
+    @pytest.mark.parametrize("read", [refusal, mask_refusal], ids=["scan", "mask"])
+    def test_edge_of_a_voxel_that_is_none(self, save, values, tmp_path, edge, read):
+        path = save((values > 900).astype(np.uint8), "scan.nii")
+        content = bytearray(path.read_bytes())
+        struct.pack_into("<f", content, 80, edge)
+        path.write_bytes(content)
+        assert "a spacing of" in read(path)
+
+    def test_negative_edge_of_a_metaimage(self, save, image):
+        path = save(image, "scan.mha")
+        path.write_bytes(path.read_bytes().replace(b"ElementSpacing = 1.5", b"ElementSpacing = -1.5"))
+        assert "a spacing of -1.5 x 1.25 x 5 mm" in refusal(path)
+
+    def test_direction_that_is_none(self, save, image):
+        path = save(image, "scan.nii")
+        content = bytearray(path.read_bytes())
+        struct.pack_into("<f", content, 280, np.nan)
+        path.write_bytes(content)
+        assert "origin or direction" in refusal(path)
+
+    @pytest.mark.parametrize("edge", [b"0.001", b"0.000", b"-1.25", b"  nan"])
+    def test_pixels_of_a_dicom_series(self, write_series, values, tmp_path, edge):
+        folder = write_series(tmp_path / "series", values)
+        for path in folder.iterdir():
+            content = path.read_bytes()
+            assert b"1.25\\1.5" in content
+            path.write_bytes(content.replace(b"1.25\\1.5", edge + b"\\.5"))
+        assert "a spacing of" in refusal(folder)
+
+
+@pytest.mark.parametrize("factor", [3e38, 1e30, 1e-30])
+def test_values_that_normalisation_loses(save, values, factor):
+    scan = (values / 1000 * factor).clip(-3.3e38, 3.3e38).astype(np.float32)
+    assert "after normalisation" in refusal(save(scan))
+
+
+def test_small_and_large_units_are_kept(save, values):
+    for factor in (1e-9, 1e9):  # an ADC map in m^2/s; counts of a detector
+        read_scan(str(save((values * factor).astype(np.float32))), channel="DWI")

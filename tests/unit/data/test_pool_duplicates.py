@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -11,9 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.data import pool_duplicates
-from nnunet_mgcl.data.pool_duplicates import voxel_hashes
+from nnunet_mgcl.data import pool_duplicates, pool_manifest
 from nnunet_mgcl.data.prepare import prepare_dataset
+from nnunet_mgcl.data.voxel_hashes import voxel_hashes
 from nnunet_mgcl.errors import UserError
 
 CASES = [f"case_{n}" for n in range(6)]
@@ -142,6 +143,14 @@ class TestRefused:
         (world.train / "case_2_0001.nii.gz").write_bytes(b"no image")
         assert refused(world).where == str(world.train / "case_2_0001.nii.gz")
 
+    def test_labelled_image_that_is_a_link_to_nothing(self, world):
+        """As git-annex leaves it: what is not there cannot be compared, and is not known to be removed."""
+        path = world.train / "case_2_0001.nii.gz"
+        path.unlink()
+        path.symlink_to("gone")
+        error = refused(world)
+        assert error.where == str(path) and "link to nothing" in error.found
+
 
 class TestCost:
     def test_only_images_of_validation_cases_are_read_and_each_once(self, world):
@@ -181,6 +190,51 @@ class TestCost:
         shutil.rmtree(world.pool)
         world.prepare()
         assert world.read == []
+
+
+class TestMoved:
+    @pytest.fixture
+    def moved(self, world):
+        """`world.prepare()` and then the raw dataset elsewhere, on a pool that cannot be written to."""
+
+        def move(monkeypatch):
+            raw = world.layout.raw
+            shutil.move(raw.parent, raw.parent.with_name("elsewhere"))
+            raw.parent.symlink_to("elsewhere")  # the path of the layout stays, that of the files does not
+            object.__setattr__(world.layout, "raw", raw.parent.with_name("elsewhere") / raw.name)
+
+            def read_only(*_, **__):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+            monkeypatch.setattr(pool_manifest, "write_json", read_only)
+
+        return move
+
+    def test_dataset_that_was_moved_is_not_read_again(self, world, moved, monkeypatch):
+        before = world.prepare()
+        assert all(not os.path.isabs(key) for key in json.loads(world.manifest.read_text())["labelled"])
+        moved(monkeypatch)
+        assert world.prepare() == before and world.read == []
+
+    def test_manifest_with_absolute_paths_of_an_earlier_version(self, world, moved, monkeypatch):
+        before = world.prepare()
+        content = json.loads(world.manifest.read_text())
+        content["labelled"] = {str(world.layout.raw / key): entry for key, entry in content["labelled"].items()}
+        world.manifest.write_text(json.dumps(content))
+        moved(monkeypatch)
+        assert world.prepare() == before and world.read == []
+        assert refused_copy(world)
+
+    def test_what_is_found_is_named_where_it_now_is(self, world, moved, monkeypatch):
+        world.prepare()
+        moved(monkeypatch)
+        assert refused_copy(world)
+
+
+def refused_copy(world):
+    raw = world.layout.raw
+    shutil.copy(raw / "imagesTr" / "case_2_0001.nii.gz", raw / "imagesUn" / "anon_0001.nii.gz")
+    return str(raw / "imagesTr" / "case_2_0001.nii.gz") in refused(world).found
 
 
 class TestOtherMachines:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -174,3 +175,70 @@ class TestTable:
         assert prepare(tiny_dataset, plans, lines).table is not None
         assert prepare(tiny_dataset, plans, lines, refresh=True).table is None
         assert not tss_known(tiny_dataset)
+
+
+class TestUnreadable:
+    """What is there and cannot be read is refused; only what is absent counts as not given."""
+
+    @pytest.mark.parametrize(
+        "make",
+        [lambda path: path.symlink_to("gone"), lambda path: path.symlink_to(path.name), os.mkfifo, lambda p: p.mkdir()],
+        ids=["dangling link", "circle of links", "pipe", "folder"],
+    )
+    @pytest.mark.parametrize("which", ["tss.csv", "its copy", "splits_final.json", "dataset.json", "manifest.json"])
+    def test_optional_input_is_refused_by_name_and_nothing_is_removed(self, tiny_dataset, plans, lines, which, make):
+        prepare(tiny_dataset, plans, lines)
+        path = {
+            "tss.csv": tiny_dataset.raw_tss,
+            "its copy": tiny_dataset.tss,
+            "splits_final.json": tiny_dataset.splits,
+            "dataset.json": tiny_dataset.raw_dataset_json,
+            "manifest.json": tiny_dataset.unlabelled("nnUNetPlans_2d") / "manifest.json",
+        }[which]
+        path.unlink()
+        make(path)
+        before = {file for file in tiny_dataset.preprocessed.rglob("*")}
+        with pytest.raises(UserError) as refusal:
+            prepare(tiny_dataset, plans, lines, refresh=True)
+        assert refusal.value.where == str(path)
+        assert "restore it, or remove it" in refusal.value.remedy
+        assert {file for file in tiny_dataset.preprocessed.rglob("*")} >= before
+
+
+class TestSameScanTwice:
+    @pytest.fixture
+    def twins(self, tiny_dataset):
+        """case_5 has the preprocessed files of case_1."""
+        folder = tiny_dataset.preprocessed / "nnUNetPlans_2d"
+        for suffix in (".b2nd", "_seg.b2nd", ".pkl"):
+            shutil.copy(folder / f"case_1{suffix}", folder / f"case_5{suffix}")
+        return tiny_dataset
+
+    def split(self, layout, *val):
+        cases = [f"case_{n}" for n in range(6)]
+        folds = [{"train": [case for case in cases if case not in own], "val": own} for own in val]
+        layout.splits.write_text(json.dumps(folds))
+
+    def test_in_training_and_validation_is_refused_and_no_split_is_written(self, twins, plans, lines):
+        with pytest.raises(UserError) as refusal:
+            prepare(twins, plans, lines)
+        error = refusal.value
+        assert "new split, fold" in error.where and "case_1 and case_5" in error.found
+        assert "imagesTr" in error.remedy and str(twins.splits) in error.remedy
+        assert not twins.splits.exists()
+
+    def test_the_split_that_is_there_is_checked(self, twins, plans, lines):
+        self.split(twins, ["case_0"], ["case_5"])
+        with pytest.raises(UserError, match=r"splits_final\.json, fold 1[\s\S]*case_1 and case_5"):
+            prepare(twins, plans, lines)
+
+    def test_on_one_side_is_mentioned(self, twins, plans, lines):
+        self.split(twins, ["case_0"], ["case_1", "case_5"])
+        prepare(twins, plans, lines)
+        assert any("case_1 and case_5 hold the same scan" in line for line in lines)
+
+    def test_one_patient_is_a_remedy(self, twins, plans, lines):
+        rows = ["case,tss_hours,patient", "case_0,1,a", "case_1,2,b", "case_2,3,c", "case_3,6,d", "case_4,8,e"]
+        twins.raw_tss.write_text("\n".join([*rows, "case_5,,b", ""]))
+        prepare(twins, plans, lines)
+        assert any("case_1 and case_5 hold the same scan" in line for line in lines)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
+import struct
 from types import SimpleNamespace
 
 import numpy as np
@@ -171,6 +173,18 @@ class TestLaterRuns:
         with pytest.raises(OSError, match="Read-only"):
             world.prepare()
 
+    def test_finished_pool_in_a_read_only_folder_goes_on_after_the_raw_files_were_copied(self, world, monkeypatch):
+        """Other times of the files are worth remembering, but change nothing."""
+        before = world.prepare()
+        for path in world.raw.iterdir():
+            os.utime(path, (1, 1))
+
+        def read_only(*_, **__):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        monkeypatch.setattr(pool_manifest, "write_json", read_only)
+        assert world.prepare() == before and world.done == []
+
     def test_preprocessed_pool_is_used_where_the_raw_one_is_absent(self, world):
         world.prepare()
         shutil.rmtree(world.raw)
@@ -183,6 +197,74 @@ class TestLaterRuns:
         world.plans["configurations"]["2d"]["spacing"] = [2.0, 2.0]
         with pytest.raises(UserError, match="another plan"):
             world.prepare()
+
+
+class TestDamage:
+    """What is checked for labelled files is checked for the pool."""
+
+    @pytest.mark.parametrize("suffix", [".b2nd", "_seg.b2nd", ".pkl"])
+    def test_truncated_file_is_made_again(self, world, suffix):
+        world.prepare()
+        path = world.folder / "FLAIR" / f"pool_2{suffix}"
+        path.write_bytes(path.read_bytes()[:200])
+        assert world.prepare() == POOL and world.done == [("FLAIR", "pool_2")]
+        assert nnUNetDatasetBlosc2(str(world.folder / "FLAIR")).load_case("pool_2")[0][:].shape == (1, 6, 32, 32)
+
+    @pytest.mark.parametrize("suffix", [".b2nd", "_seg.b2nd", ".pkl"])
+    def test_without_the_raw_pool_it_is_refused_by_name(self, world, suffix):
+        world.prepare()
+        shutil.rmtree(world.raw)
+        path = world.folder / "FLAIR" / f"pool_2{suffix}"
+        path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(UserError, match=r"FLAIR/pool_2\n +found: +cannot be read[\s\S]*put imagesUn back"):
+            world.prepare()
+
+    def test_case_of_another_number_of_channels_is_made_again(self, world):
+        world.prepare()
+        shutil.copy(
+            world.layout.preprocessed / "nnUNetPlans_2d" / "case_0.b2nd", world.folder / "FLAIR" / "pool_2.b2nd"
+        )
+        world.prepare()
+        assert world.done == [("FLAIR", "pool_2")]
+
+    def test_folder_of_another_program_stays(self, world):
+        world.prepare()
+        thumbnails = world.folder / "FLAIR" / "@eaDir" / "pool_0.b2nd"
+        thumbnails.parent.mkdir()
+        thumbnails.touch()
+        (world.folder / ".ipynb_checkpoints").mkdir()
+        assert world.prepare() == POOL and world.done == []
+        assert thumbnails.exists()
+
+    @pytest.mark.parametrize("with_raw", [True, False])
+    def test_link_to_a_drive_that_is_away_is_no_missing_pool(self, world, with_raw):
+        world.prepare()
+        shutil.rmtree(world.folder)
+        world.folder.symlink_to("gone")
+        if not with_raw:
+            shutil.rmtree(world.raw)
+        with pytest.raises(UserError) as refusal:
+            world.prepare()
+        assert refusal.value.where == str(world.folder) and world.folder.is_symlink()
+
+
+class TestNoRoom:
+    @pytest.fixture
+    def small_files(self):
+        """The system writes no file above 2 kB, as with `ulimit -f`."""
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    def test_limit_on_the_size_of_files_is_one_message_with_the_file(self, world, small_files, monkeypatch):
+        monkeypatch.setattr(pool_manifest, "write_json", lambda *_: None)
+        small_files()
+        with pytest.raises(UserError) as refusal:
+            world.prepare()
+        error = refusal.value
+        assert error.where == str(world.folder / "DWI" / "case_0.b2nd")
+        assert "File too large" in error.found and "raise the limit" in error.remedy
+        assert len(world.done) == 1  # the others would fail too
 
 
 class TestInterruption:
@@ -262,6 +344,45 @@ class TestWrongImages:
     def test_volume_over_time(self, world):
         self.spoil(world, np.random.default_rng(0).normal(size=(2, 6, 32, 32)).astype(np.float32))
         assert "pool_1_0000.nii.gz" in self.refused(world, "one 3d volume a file").where
+
+    @pytest.mark.parametrize("factor", [3.3e38 / 50, 1e30, 1e-30])
+    def test_values_that_normalisation_loses(self, world, factor):
+        array = np.random.default_rng(0).normal(10, 10, size=(6, 32, 32)).clip(-50, 50)
+        self.spoil(world, (array * factor).astype(np.float32))
+        assert "pool_1_0000.nii.gz" in self.refused(world, "after normalisation").where
+
+    @pytest.mark.parametrize("edge", [0, np.nan, np.inf, -3, 1e-3, 1e-30, 1e30])
+    @pytest.mark.parametrize("ending", [".nii", ".mha"])
+    def test_edge_of_a_voxel_that_is_none(self, world, ending, edge):
+        path = self.with_header(world, ending, nifti=(80, "<f", edge), mha=("ElementSpacing = 3", edge))
+        assert self.refused(world, "a spacing of").where == str(path)
+
+    @pytest.mark.parametrize("ending", [".nii", ".mha"])
+    def test_axis_without_voxels(self, world, ending):
+        path = self.with_header(world, ending, nifti=(42, "<h", 0), mha=("DimSize = 32", 0))
+        assert self.refused(world, "a size of 0 x 32 x 6 voxels").where == str(path)
+
+    def test_direction_that_is_none(self, world):
+        path = self.with_header(world, ".nii", nifti=(280, "<f", np.nan), mha=("", 0))
+        assert self.refused(world, "origin or direction").where == str(path)
+
+    def with_header(self, world, ending, nifti, mha):
+        """A pool of one image with another number in its header: at a byte of NIfTI, after some text of MetaImage."""
+        shutil.rmtree(world.raw)
+        world.raw.mkdir()
+        world.dataset_json["file_ending"] = ending
+        path = world.raw / f"x_0000{ending}"
+        image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(6, 32, 32)).astype(np.float32))
+        image.SetSpacing((3.0, 3.0, 6.0))
+        sitk.WriteImage(image, str(path))
+        content = bytearray(path.read_bytes())
+        if ending == ".nii":
+            struct.pack_into(nifti[1], content, nifti[0], nifti[2])
+        else:
+            name = mha[0].rpartition(" ")[0]
+            content = content.replace(mha[0].encode(), f"{name} {mha[1]}".encode(), 1)
+        path.write_bytes(content)
+        return path
 
     def test_flat_image_among_volumes(self, world):
         flat = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)

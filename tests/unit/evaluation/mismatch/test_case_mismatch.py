@@ -141,6 +141,9 @@ def test_files_that_do_not_fit_are_a_reason_too(measure) -> None:
     assert row[REASON].count("and the segmentation have different grids") == 2
     (measure.folder / "FLAIR.nii.gz").write_bytes(b"spoilt")
     assert "FLAIR.nii.gz cannot be read" in measure().row[REASON]
+    cut.SetSpacing((1e-3, 2.0, 5.0))
+    sitk.WriteImage(cut, str(measure.folder / "FLAIR.nii.gz"))
+    assert "FLAIR.nii.gz has a spacing of 0.001 x 2 x 5 mm" in measure().row[REASON]
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 8, 8), np.float32)), str(measure.folder / "FLAIR.nii.gz"))
     assert "FLAIR.nii.gz is no volume" in measure().row[REASON]
     (measure.folder / "labels.nii.gz").unlink()
