@@ -11,7 +11,7 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
-from nnunet_mgcl.inference.mgcl_predictor import MODEL_KEY
+from nnunet_mgcl.inference.prediction_record import MODEL_KEY
 
 
 def require_new(run: ValidatedRun, name: str) -> None:
