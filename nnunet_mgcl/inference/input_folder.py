@@ -14,13 +14,15 @@ import nibabel
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunet_mgcl.data.pool_scan import check_grids
-from nnunet_mgcl.errors import UserError, reason
+from nnunet_mgcl.errors import UserError, reason, some
 from nnunet_mgcl.plans import channel_names
 
 ALL_IN_ONE = ("NaturalImage2DIO",)
 """nnU-Net's readers that may find all channels in one file."""
 AS_STORED = ("SimpleITKIO", "NibabelIO")
 """Those that ask for one size and spacing, which the headers tell."""
+
+_MAKE = "mgcl convert --test makes such files of raw scans (docs/convert.md); or check -i"
 
 Cases = dict[str, list[Path]]
 """Case -> its files in the order of their channels."""
@@ -43,7 +45,10 @@ def require_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> N
     fitting = [sorted(known), [0]] if reader in ALL_IN_ONE else [sorted(known)]
     cases = find_images(folder, ending)
     if not cases:
-        raise UserError(folder, "no image", f"files CASE_CCCC{ending}, as the model was trained on", "check -i")
+        there = some(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise UserError(
+            folder, f"no image, but {there}", f"files CASE_CCCC{ending}, as the model was trained on", _MAKE
+        )
     for case, files in cases.items():
         channels = [int(path.name.removesuffix(ending)[-4:]) for path in files]
         if channels not in fitting:
@@ -64,7 +69,8 @@ def find_images(folder: Path, ending: str) -> Cases:
     for path in sorted(folder.glob(f"*{ending}")):
         match = re.fullmatch(r"(.+)_\d{4}", path.name.removesuffix(ending))
         if not match:
-            raise UserError(path, f"the name {path.name}", f"CASE_CCCC{ending}", "rename it or move it elsewhere")
+            expected = f"CASE_CCCC{ending} with a channel of four digits"
+            raise UserError(path, f"the name {path.name}", expected, f"rename it or move it elsewhere; {_MAKE}")
         cases[match[1]].append(path)
     return dict(sorted(cases.items()))
 
