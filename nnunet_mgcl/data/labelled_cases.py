@@ -14,6 +14,7 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.modality_dataset import located_classes
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.plans import channel_names, merged_configuration
+from nnunet_mgcl.safe_loading import load_case
 
 CASE_SUFFIXES = (".b2nd", ".npz")
 """One of them ends the images in a folder that nnU-Net has preprocessed."""
@@ -60,7 +61,7 @@ def check_cases(
     for case in cases:
         where = folder / case
         try:
-            data, _, _, properties = images.load_case(case)
+            data, _, _, properties = load_case(images, case)
             found, located = data.shape[0], set(properties["class_locations"])
         except Exception as error:  # blosc2's, NumPy's, pickle's and the operating system's
             reason = str(error) or type(error).__name__

@@ -11,18 +11,20 @@ from typing import Any
 import torch
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from rich.progress import track
 
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions, mismatch_columns
 from nnunet_mgcl.evaluation.mismatch.mismatch_tables import measure_cases
 from nnunet_mgcl.evaluation.mismatch.roles import find_roles
 from nnunet_mgcl.evaluation.stored_calibration import StoredCalibration, changed_folds, stored_calibration
-from nnunet_mgcl.files import write_json
+from nnunet_mgcl.files import read_json, write_json
 from nnunet_mgcl.inference.input_folder import (
     Cases,
     find_images,
     image_digests,
-    is_whole_nifti,
+    is_whole,
     refuse_unreadable,
 )
 from nnunet_mgcl.inference.prediction_record import (
@@ -40,6 +42,7 @@ from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.phases.tss import tss_probability
 from nnunet_mgcl.plans import label_targets
+from nnunet_mgcl.safe_loading import loading_safely, require_layers
 
 
 class MGCLPredictor(nnUNetPredictor):
@@ -51,14 +54,24 @@ class MGCLPredictor(nnUNetPredictor):
         """As in nnU-Net; also finds out whether every fold has a trained TSS head."""
         if use_folds is None:
             use_folds = self.auto_detect_available_folds(model_training_output_dir, checkpoint_name)
-        super().initialize_from_trained_model_folder(model_training_output_dir, use_folds, checkpoint_name)
-        self.config = resolved_config(self.configuration_manager)
+        self.model, self.checkpoint = Path(model_training_output_dir), checkpoint_name
         self.folds = [use_folds] if isinstance(use_folds, str) else [str(fold) for fold in use_folds]
+        plans = PlansManager(read_json(self.model / "plans.json"))
+        for configuration in plans.available_configurations:
+            require_layers(plans.get_configuration(configuration))
+        try:
+            with loading_safely(self._checkpoints):
+                super().initialize_from_trained_model_folder(model_training_output_dir, use_folds, checkpoint_name)
+        except RuntimeError as error:  # an unknown trainer, or another network
+            raise UserError(
+                self.model, f"cannot be loaded ({str(error).strip().splitlines()[0]})",
+                "checkpoints that fit the plans.json and dataset.json beside them", "copy it again from its source",
+            ) from None  # fmt: skip
+        self.config = resolved_config(self.configuration_manager)
         self.report: TSSReport | None = None
         dataset_json = self.dataset_json | {"mgcl": {"lesion_labels": self.config.lesion_labels}}
         self.roles, self.targets = find_roles(dataset_json), label_targets(dataset_json)
         self.no_tss_reason = self._no_tss_reason(checkpoint_name)
-        self.model, self.checkpoint = Path(model_training_output_dir), checkpoint_name
         self.calibration: StoredCalibration | None = None
         if self.no_tss_reason is None:
             self.calibration = stored_calibration(self.plans_manager.plans, self.model / "plans.json")
@@ -166,10 +179,13 @@ class MGCLPredictor(nnUNetPredictor):
 
     def _record(self, threads: int) -> Record:
         """What is predicted, and with what."""
-        checkpoints = [self.model / f"fold_{fold}" / self.checkpoint for fold in self.folds]
         flags = {"step_size": self.tile_step_size, "mirroring": self.use_mirroring}
-        images = image_digests(self._images, threads)
-        return prediction_record(self.model, checkpoints, self.plans_manager.plans, self.dataset_json, flags, images)
+        plans, images = self.plans_manager.plans, image_digests(self._images, threads)
+        return prediction_record(self.model, self._checkpoints, plans, self.dataset_json, flags, images)
+
+    @property
+    def _checkpoints(self) -> list[Path]:
+        return [self.model / f"fold_{fold}" / self.checkpoint for fold in self.folds]
 
     def _earlier_predictions(self, folder: Path) -> list[Path]:
         """What nnU-Net has written of these cases."""
@@ -277,15 +293,4 @@ class MGCLPredictor(nnUNetPredictor):
             return False
         if save_probabilities and not isfile(output + ".npz"):
             return False
-        return _is_whole(output + self.dataset_json["file_ending"], self.plans_manager.image_reader_writer_class())
-
-
-def _is_whole(path: str, reader: BaseReaderWriter) -> bool:
-    """Whether a segmentation is there to its last voxel: a killed run may have left half a file."""
-    if path.endswith((".nii", ".nii.gz")):  # of which SimpleITK reads as 0 what is missing
-        return is_whole_nifti(Path(path))
-    try:
-        reader.read_seg(path)
-    except Exception:  # no such file, or the reader's or decompressor's own error
-        return False
-    return True
+        return is_whole(Path(output + self.dataset_json["file_ending"]), self._reader)
