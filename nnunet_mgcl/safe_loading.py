@@ -60,22 +60,29 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Reads a checkpoint of nnU-Net.
 
     Raises:
-        UserError: It is none, it is damaged, or it holds something that would be run.
+        UserError: It is none; or as in `load_weights`.
     """
-    expected = "a whole checkpoint of nnU-Net"
+    checkpoint, keys = load_weights(path), {"network_weights", "trainer_name", "init_args"}
+    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys():
+        raise UserError(path, "another content", "a checkpoint of nnU-Net", "name one that nnU-Net wrote (-chk)")
+    return checkpoint
+
+
+def load_weights(path: Path, device: torch.device | str = "cpu") -> Any:
+    """Reads what torch has saved, weights and numbers only.
+
+    Raises:
+        UserError: It is damaged, or holds something that would be run.
+    """
     try:
         with weights_only():
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch's, zipfile's, pickle's and the operating system's
         if named := re.search(r"GLOBAL (\S+)|unrecognized function (.+)", str(error)):
             found = f"code that loading would run ({named[1] or named[2]})"
             raise UserError(path, found, "weights and numbers only", _TRUST) from None
         found = f"a damaged or truncated file ({_first_sentence(error)})"
-        raise UserError(path, found, expected, "copy it again from its source, or train the fold again") from None
-    keys = {"network_weights", "trainer_name", "init_args"}
-    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys():
-        raise UserError(path, "another content", expected, "name a checkpoint that nnU-Net wrote (-chk)")
-    return checkpoint
+        raise UserError(path, found, "a whole file", "copy it again from its source, or train the fold again") from None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from nnunet_mgcl.files import read_json, replacing, write_json
 from nnunet_mgcl.network.build import build_classifier, resolved_config
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.tss import trained_heads
-from nnunet_mgcl.safe_loading import load_checkpoint
+from nnunet_mgcl.safe_loading import load_checkpoint, load_weights
 from nnunet_mgcl.training.tss_validation import TABLE, require_column, switch_head
 
 PREFIX = "tss."
@@ -74,7 +74,7 @@ def _require(fold: FoldLayout, earlier: str, chosen: str) -> None:
 
 
 def _switch_fold(fold: FoldLayout, plans: dict[str, Any], configuration: str, earlier: str, chosen: str) -> None:
-    trained = torch.load(fold.phase("tss", chosen) / "network.pth", map_location="cpu", weights_only=True)
+    trained = load_weights(fold.phase("tss", chosen) / "network.pth")
     reseed("switch", chosen)
     untrained = build_classifier(PlansManager(plans).get_configuration(configuration), chosen).state_dict()
     for name, head in (("checkpoint_final.pth", trained), ("checkpoint_best.pth", untrained)):

@@ -15,10 +15,12 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_mgcl.data.labelled_cases import check_cases
+from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.modality_dataset import labelled_sources, pool_sources
 from nnunet_mgcl.data.volumes import load_volume
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.network.branch import build_branch
+from nnunet_mgcl.phases.warm_start import handed_on
 from nnunet_mgcl.safe_loading import load_checkpoint, loading_safely
 
 CHECKPOINT = {"trainer_name": "MGCLTrainer", "init_args": {"device": torch.device("cpu")}, "_best_ema": np.float32(0.5)}
@@ -77,6 +79,13 @@ class TestCheckpoint:
         (tmp_path / "c.pth").write_bytes((tmp_path / "c.pth").read_bytes()[:length])
         with pytest.raises(UserError, match=r"c\.pth\n.*truncated"):
             load_checkpoint(tmp_path / "c.pth")
+
+    def test_truncated_result_of_a_phase_is_named_too(self, tmp_path) -> None:
+        path = FoldLayout(tmp_path).phase("seed", "DWI") / "network.pth"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"half")
+        with pytest.raises(UserError, match=r"phases/seed/DWI/network\.pth\n.*truncated"):
+            handed_on("seed", "DWI", FoldLayout(tmp_path))
 
     @pytest.mark.parametrize("content", [{"a": torch.ones(2)}, [1]])
     def test_other_content_is_refused(self, tmp_path, content) -> None:
