@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.devices import require_device
     from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
     from nnunet_mgcl.resources import trainers_dir
+    from nnunet_mgcl.workers import ending_in_order
 
     os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # predicting needs no `mgcl env`
     require_device(torch.device(args.device))
@@ -65,17 +66,18 @@ def run(args: argparse.Namespace) -> int:
     )
     predictor.initialize_from_trained_model_folder(str(folder), args.f, args.chk)
     Path(args.o).mkdir(parents=True, exist_ok=True)
-    table = predictor.predict_cases(
-        args.i,
-        args.o,
-        save_probabilities=args.save_probabilities,
-        overwrite=not args.continue_prediction,
-        npp=args.npp,
-        nps=args.nps,
-        prev_stage=args.prev_stage_predictions,
-        num_parts=args.num_parts,
-        part_id=args.part_id,
-    )
+    with ending_in_order():
+        table = predictor.predict_cases(
+            args.i,
+            args.o,
+            save_probabilities=args.save_probabilities,
+            overwrite=not args.continue_prediction,
+            npp=args.npp,
+            nps=args.nps,
+            prev_stage=args.prev_stage_predictions,
+            num_parts=args.num_parts,
+            part_id=args.part_id,
+        )
     if table:
         print(f"Time since stroke: {table}")
     elif predictor.report:

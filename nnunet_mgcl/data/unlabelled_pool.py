@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,6 +26,7 @@ from nnunet_mgcl.data.single_slice import is_single_slice
 from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.plans import merged_configuration, modality_view
+from nnunet_mgcl.workers import submitted
 
 PLAN_KEYS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
 CONFIGURATION_KEYS = (
@@ -165,9 +165,7 @@ def _results(jobs: list[_Job], num_processes: int) -> Iterator[tuple[_Job, UserE
     if num_processes <= 1 or len(jobs) <= 1:
         yield from ((job, _preprocess(job)) for job in jobs)
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_processes, len(jobs)), mp_context=spawn) as workers:
-        futures = {workers.submit(_preprocess, job): job for job in jobs}
+    with submitted(_preprocess, jobs, num_processes) as futures:
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
