@@ -87,6 +87,7 @@ def make_trainer(plans: dict[str, Any], dataset_json: dict[str, Any], workspace:
 def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets `on_train_start` run on the empty files: no preparation, and nnU-Net's own part left out."""
     monkeypatch.setattr(MGCLTrainer, "_prepare", lambda self: Prepared(self.config, None, [], {}))
+    monkeypatch.setattr("nnunet_mgcl.training.run_inputs._fingerprint", lambda *_: "of an empty file")
     monkeypatch.setattr("nnunetv2.training.nnUNetTrainer.nnUNetTrainer.nnUNetTrainer.on_train_start", lambda _: None)
 
 
