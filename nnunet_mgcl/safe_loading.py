@@ -21,11 +21,11 @@ from torch import nn
 from nnunet_mgcl.errors import UserError
 
 _FORCE, _FORBID = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-_SCALAR, _ARRAY = (np.dtype(np.int8).type(0).__reduce__()[0], np.zeros(0).__reduce__()[0])
+_BUILDERS: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]]  # of a number and of an array
 _NUMPY: list[Any] = [
     *(
         (function, f"numpy.{core}.multiarray.{function.__name__}")  # named so by NumPy 1 and 2
-        for function in (_SCALAR, _ARRAY)
+        for function in _BUILDERS
         for core in ("core", "_core")
     ),
     *(np.dtype, np.ndarray, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}),

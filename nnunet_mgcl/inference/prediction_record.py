@@ -83,6 +83,12 @@ def require_same(path: Path, record: Record, plans: Mapping[str, Any]) -> dict[s
     return known
 
 
+def noted_images(folder: Path) -> dict[str, str]:
+    """The hashes of the images of every case that is noted in a folder of predictions."""
+    notes = [_read(path, "images") for path in earlier_records(folder / NAME)]
+    return {case: own for note in notes for case, own in note["images"].items()}
+
+
 def other_prediction(where: Path, found: str) -> UserError:
     """The refusal to go on with what another model has begun."""
     remedy = "choose another -o, or leave --continue_prediction out"
