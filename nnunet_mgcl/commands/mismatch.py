@@ -136,7 +136,11 @@ def _what(roles: Roles, options: MismatchOptions) -> str:
     channels = ", ".join(f"{role} (channel {number})" for role, number in roles.channels.items()) or "none"
     masks = ", ".join(f"{role} (labels {labels})" for role, labels in roles.masks.items()) or "none"
     core = f"DWI mask with ADC < {CORE_ADC:g}" if options.adc_core else "DWI mask"
-    hypoperfusion = f"Tmax > {TMAX_SECONDS:g} s" if options.tmax or "PWI" not in roles.masks else "PWI mask"
+    hypoperfusion = "PWI mask"
+    if options.tmax or "PWI" not in roles.masks:
+        hypoperfusion = f"Tmax > {TMAX_SECONDS:g} s" if "Tmax" in roles.channels else "none (no Tmax channel)"
+    if "DWI" not in roles.masks or (options.adc_core and "ADC" not in roles.channels):
+        core = f"none (no {'ADC channel' if 'DWI' in roles.masks else 'DWI mask'})"
     return f"channels: {channels}; masks: {masks}; core: {core}; hypoperfusion: {hypoperfusion}"
 
 

@@ -42,17 +42,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts a folder."""
+    folder = _model_folder(args)
+    _check_arguments(args)
+    _check_images(args, folder)  # before anything that takes its time
+
     import torch
 
     from nnunet_mgcl.commands.env import VARIABLE, extended
+    from nnunet_mgcl.devices import require_device
     from nnunet_mgcl.files import explaining_writes
-    from nnunet_mgcl.inference.input_folder import require_images
     from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
     from nnunet_mgcl.resources import trainers_dir
+    from nnunet_mgcl.workers import ending_in_order
 
     os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # predicting needs no `mgcl env`
-    folder = _model_folder(args)
-    _check_arguments(args)
+    require_device(torch.device(args.device))
     torch.set_num_threads(torch.multiprocessing.cpu_count() if args.device == "cpu" else 1)
     predictor = MGCLPredictor(
         tile_step_size=args.step_size,
@@ -64,10 +68,8 @@ def run(args: argparse.Namespace) -> int:
         allow_tqdm=not args.disable_progress_bar,
     )
     predictor.initialize_from_trained_model_folder(str(folder), args.f, args.chk)
-    reader = predictor.plans_manager.image_reader_writer_class
-    require_images(Path(args.i), predictor.dataset_json, reader.__name__)
     Path(args.o).mkdir(parents=True, exist_ok=True)
-    with explaining_writes(folder=Path(args.o)):
+    with explaining_writes(folder=Path(args.o)), ending_in_order():
         table = predictor.predict_cases(
             args.i,
             args.o,
@@ -154,17 +156,21 @@ def _other_models(folder: Path) -> str:
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
-    import torch
-
-    from nnunet_mgcl.devices import require_device
     from nnunet_mgcl.errors import UserError
 
     if not 0 <= args.part_id < args.num_parts:
         raise UserError("-part_id", str(args.part_id), f"0 to {args.num_parts - 1}", "count the parts from 0")
-    require_device(torch.device(args.device))
     if not Path(args.i).is_dir():
         raise UserError(args.i, "no such folder", "a folder of images", "check -i")
     if Path(args.i).resolve() == Path(args.o).resolve():
         raise UserError(
             "-o", "the folder of -i", "another: the next run would take segmentations for images", "change -o"
         )
+
+
+def _check_images(args: argparse.Namespace, model: Path) -> None:
+    from nnunet_mgcl.files import read_json
+    from nnunet_mgcl.inference.input_folder import require_images
+
+    reader = read_json(model / "plans.json").get("image_reader_writer", "")
+    require_images(Path(args.i), read_json(model / "dataset.json"), reader)

@@ -24,13 +24,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates where that is not done yet, and writes the page and its figures."""
+    _check_arguments(args)  # before anything that takes its time
+
     import torch
 
     from nnunet_mgcl.commands.env import VARIABLE, extended
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.devices import require_device
-    from nnunet_mgcl.errors import UserError
     from nnunet_mgcl.evaluation.evaluated import current_evaluation
     from nnunet_mgcl.evaluation.validated_run import ValidatedRun
     from nnunet_mgcl.files import require_writable
@@ -41,18 +42,10 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.resources import trainers_dir
 
     os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # looking inside needs no `mgcl env`
-    if (args.i is None) != (args.s is None) or (args.i and not args.case):
-        raise UserError("-i, -s", "one of --case, -i and -s is missing", "all three for a new patient", "add it")
-    if args.case is not None and (not args.case or Path(args.case).name != args.case):
-        raise UserError(
-            f"--case {args.case}", "no name of a case", "its files' name, without folder or ending", "change it"
-        )
     device = torch.device(args.device)
     require_device(device)
     model = model_folder(args.d, args.tr, args.p, args.c)
     if args.i:
-        if args.f:
-            raise UserError("-f", "folds", "none for a new patient: -s says which were used", "leave -f out")
         validated, content = ValidatedRun.of_model(model), {}
     else:
         validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
@@ -70,3 +63,16 @@ def run(args: argparse.Namespace) -> int:
         page = write_report(folder / "index.html", name, validated, sections)
     print(f"report:  {page}\nfigures: {folder / 'figures'}")
     return 0
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    from nnunet_mgcl.errors import UserError
+
+    if (args.i is None) != (args.s is None) or (args.i and not args.case):
+        raise UserError("-i, -s", "one of --case, -i and -s is missing", "all three for a new patient", "add it")
+    if args.case is not None and (not args.case or Path(args.case).name != args.case):
+        raise UserError(
+            f"--case {args.case}", "no name of a case", "its files' name, without folder or ending", "change it"
+        )
+    if args.i and args.f:
+        raise UserError("-f", "folds", "none for a new patient: -s says which were used", "leave -f out")

@@ -24,6 +24,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import (
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_mgcl.files import replacing
+from nnunet_mgcl.safe_loading import load_case
 
 POOL_PREFIX = "pool:"
 """Marks identifiers of pool cases, which may carry the name of a labelled case."""
@@ -94,7 +95,7 @@ class LabelledCase:
 
     def load(self) -> tuple[Any, Any, dict[str, Any]]:
         """Opens image `(C, Z, Y, X)`, target `(1, Z, Y, X)` and properties."""
-        data, seg, _, properties = self.dataset_class(str(self.folder), [self.case]).load_case(self.case)
+        data, seg, _, properties = load_case(self.dataset_class(str(self.folder), [self.case]), self.case)
         if self.channels != tuple(range(data.shape[0])):
             data = ChannelView(data, self.channels)
         if self.lesion_labels is not None:
@@ -124,7 +125,7 @@ class PoolCase:
 
     def load(self) -> tuple[Any, Any, dict[str, Any]]:
         """Opens image `(C, Z, Y, X)`, target `(1, Z, Y, X)` and properties."""
-        data, seg, _, properties = nnUNetDatasetBlosc2(str(self.images), [self.case]).load_case(self.case)
+        data, seg, _, properties = load_case(nnUNetDatasetBlosc2(str(self.images), [self.case]), self.case)
         if self.pseudo_labels is None:
             properties["class_locations"] = defaultdict(list)
         else:

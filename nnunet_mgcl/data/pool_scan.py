@@ -64,19 +64,28 @@ def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, 
                     "add the missing file or remove the others",
                 )
             found[modality][case] = [files[channel] for channel in channels]
-            _check_grids(found[modality][case], modality)
+            check_grids(found[modality][case], modality)
     return found
 
 
-def _check_grids(files: list[Path], modality: str) -> None:
-    """Compares the headers of a case's channels."""
-    grids = [_grid(path) for path in files] if len(files) > 1 else []
+def check_grids(files: list[Path], of: str, *, place: bool = True) -> None:
+    """Compares the headers of a case's channels.
+
+    Args:
+        files: Its images.
+        of: What they are the channels of, for the message.
+        place: Whether origin and direction count, of which nnU-Net only warns, or size and spacing alone.
+
+    Raises:
+        UserError: They differ, or a file cannot be read.
+    """
+    grids = [_grid(path)[: 4 if place else 2] for path in files] if len(files) > 1 else []
     for path, grid in zip(files[1:], grids[1:], strict=False):
         same_shape = [len(part) for part in grid] == [len(part) for part in grids[0]]
         if not same_shape or not all(np.allclose(*pair, atol=1e-3) for pair in zip(grid, grids[0], strict=True)):
             raise UserError(
-                path, f"size, spacing, origin and direction {grid}", f"those of {files[0].name}: {grids[0]}",
-                f"resample the channels of {modality} to one grid",
+                path, f"size, spacing{', origin and direction' * place} {grid}",
+                f"those of {files[0].name}: {grids[0]}", f"resample the channels of {of} to one grid",
             )  # fmt: skip
 
 

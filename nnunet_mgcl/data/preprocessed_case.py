@@ -6,6 +6,8 @@ from typing import Any
 
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
+from nnunet_mgcl.safe_loading import load_case
+
 
 def open_case(images: nnUNetBaseDataset, case: str) -> tuple[Any, dict[str, Any]]:
     """The image `(C, Z, Y, X)`, of which no voxel is read, and the properties of a case.
@@ -14,7 +16,7 @@ def open_case(images: nnUNetBaseDataset, case: str) -> tuple[Any, dict[str, Any]
         DamagedError: A file is missing or truncated, or the image and its mask differ in shape.
     """
     try:
-        data, seg, _, properties = images.load_case(case)
+        data, seg, _, properties = load_case(images, case)
         shapes = tuple(data.shape), tuple(seg.shape)
     except Exception as error:  # blosc2's, NumPy's, pickle's and the operating system's
         raise DamagedError(str(error) or type(error).__name__) from None

@@ -11,6 +11,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from torch import Tensor
 from torch.nn import functional as F
 
+from nnunet_mgcl.safe_loading import load_case
+
 MAX_ROTATION = math.radians(15)
 ZOOM = (0.85, 1.15)
 
@@ -32,7 +34,7 @@ class VolumeGeometry:
 
 def load_volume(dataset: nnUNetBaseDataset, case: str) -> Tensor:
     """Reads a whole preprocessed image `(C, Z, Y, X)`, float32."""
-    data, *_ = dataset.load_case(case)
+    data, *_ = load_case(dataset, case)
     return torch.from_numpy(np.array(data[:], dtype=np.float32))
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from os.path import basename, isfile
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
 import torch
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from rich.progress import track
 
 from nnunet_mgcl.data.image_checks import value_mistake
@@ -20,15 +20,31 @@ from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions, misma
 from nnunet_mgcl.evaluation.mismatch.mismatch_tables import measure_cases
 from nnunet_mgcl.evaluation.mismatch.roles import find_roles
 from nnunet_mgcl.evaluation.stored_calibration import StoredCalibration, changed_folds, stored_calibration
+from nnunet_mgcl.files import read_json, write_json
 from nnunet_mgcl.image_file import check_stem
-from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts
+from nnunet_mgcl.inference.input_folder import (
+    Cases,
+    find_images,
+    image_digests,
+    is_whole,
+    refuse_unreadable,
+)
+from nnunet_mgcl.inference.prediction_record import (
+    MODEL_KEY,
+    Record,
+    earlier_records,
+    other_prediction,
+    parts_agree,
+    prediction_record,
+    record_path,
+    require_same,
+)
+from nnunet_mgcl.inference.tss_report import TSSReport, earlier_tables, merge_parts
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.phases.tss import tss_probability
 from nnunet_mgcl.plans import label_targets
-
-MODEL_KEY = "mgcl_model"
-"""Where the plans.json beside the predictions names the model's folder: two trainers may share a plan."""
+from nnunet_mgcl.safe_loading import loading_safely, require_layers
 
 
 class MGCLPredictor(nnUNetPredictor):
@@ -40,14 +56,24 @@ class MGCLPredictor(nnUNetPredictor):
         """As in nnU-Net; also finds out whether every fold has a trained TSS head."""
         if use_folds is None:
             use_folds = self.auto_detect_available_folds(model_training_output_dir, checkpoint_name)
-        super().initialize_from_trained_model_folder(model_training_output_dir, use_folds, checkpoint_name)
-        self.config = resolved_config(self.configuration_manager)
+        self.model, self.checkpoint = Path(model_training_output_dir), checkpoint_name
         self.folds = [use_folds] if isinstance(use_folds, str) else [str(fold) for fold in use_folds]
+        plans = PlansManager(read_json(self.model / "plans.json"))
+        for configuration in plans.available_configurations:
+            require_layers(plans.get_configuration(configuration))
+        try:
+            with loading_safely(self._checkpoints):
+                super().initialize_from_trained_model_folder(model_training_output_dir, use_folds, checkpoint_name)
+        except RuntimeError as error:  # an unknown trainer, or another network
+            raise UserError(
+                self.model, f"cannot be loaded ({str(error).strip().splitlines()[0]})",
+                "checkpoints that fit the plans.json and dataset.json beside them", "copy it again from its source",
+            ) from None  # fmt: skip
+        self.config = resolved_config(self.configuration_manager)
         self.report: TSSReport | None = None
         dataset_json = self.dataset_json | {"mgcl": {"lesion_labels": self.config.lesion_labels}}
         self.roles, self.targets = find_roles(dataset_json), label_targets(dataset_json)
         self.no_tss_reason = self._no_tss_reason(checkpoint_name)
-        self.model = Path(model_training_output_dir)
         self.calibration: StoredCalibration | None = None
         if self.no_tss_reason is None:
             self.calibration = stored_calibration(self.plans_manager.plans, self.model / "plans.json")
@@ -56,6 +82,9 @@ class MGCLPredictor(nnUNetPredictor):
         self._probabilities: list[float] = []
         self._cases: Iterator[str] = iter(())
         self._outputs: list[str] = []
+        self._images: Cases = {}
+        self._pending: list[str] = []
+        self._noted: dict[str, str] | None = None
 
     def _no_tss_reason(self, checkpoint_name: str) -> str | None:
         if not self.config.tss.enabled:
@@ -88,42 +117,84 @@ class MGCLPredictor(nnUNetPredictor):
         """Predicts a folder with `nnUNetv2_predict`'s flags; returns `tss.csv` where it is complete.
 
         Raises:
-            UserError: The prediction to continue is none of this model and these folds.
+            UserError: An image is damaged, or the prediction to continue is none of these weights, flags and images.
         """
         folder, self._part = Path(output), (part_id, num_parts)
-        table = folder / ("tss.csv" if num_parts == 1 else f"tss_part{part_id}.csv")
-        earlier = _earlier_tables(table)
-        if overwrite:
-            for path in earlier:  # they would look like this run's
-                path.unlink(missing_ok=True)
-        if self.no_tss_reason is None:
-            further = mismatch_columns(self.roles)
-            keep, calibration = not overwrite, self.calibration
-            self.report = TSSReport(table, self.folds, self.targets, keep, further, calibration)
-        elif earlier and not overwrite:
-            raise UserError(
-                earlier[0],
-                f"the prediction to continue has a TSS, but {self.no_tss_reason}",
-                "a prediction of the same model",
-                "choose another -o, or leave --continue_prediction out",
-            )
-        if npp == 0 and nps == 0:
-            self.predict_from_files_sequential(source, output, save_probabilities, overwrite, prev_stage)
-        else:
-            self.predict_from_files(
-                source, output, save_probabilities, overwrite, npp, nps, prev_stage, num_parts, part_id
-            )
+        earlier = self._begin(Path(source), folder, overwrite, max(1, npp))
+        with self._naming_the_unreadable(npp):
+            if npp == 0 and nps == 0:
+                self.predict_from_files_sequential(source, output, save_probabilities, overwrite, prev_stage)
+            else:
+                self.predict_from_files(
+                    source, output, save_probabilities, overwrite, npp, nps, prev_stage, num_parts, part_id
+                )
         self._require_whole()
         if self.report is None:
             names = ", ".join(path.name for path in earlier)
             gone = f" Removed what an earlier prediction left: {names}." if earlier else ""
             print(f"No tss.csv: {self.no_tss_reason}.{gone}")
             return None
-        ending, reader = self.dataset_json["file_ending"], self.plans_manager.image_reader_writer_class()
         self._add_mismatch(self.report, Path(source), folder, max(1, nps))
-        self.report.add_volumes(folder, ending, reader)
+        self.report.add_volumes(folder, self.dataset_json["file_ending"], self._reader)
         print(f"TSS probabilities: {self._calibration_described()}")
-        return table if num_parts == 1 else merge_parts(folder, num_parts, self.calibration)
+        if num_parts == 1:
+            return self.report.path
+        return merge_parts(folder, num_parts, self.calibration) if parts_agree(folder, num_parts) else None
+
+    def _begin(self, images: Path, folder: Path, overwrite: bool, threads: int) -> list[Path]:
+        """Notes what is predicted, and with what; begins `report`. Nothing is changed where it is refused.
+
+        Returns:
+            The tables that an earlier prediction has left.
+        """
+        part_id, num_parts = self._part
+        table = folder / ("tss.csv" if num_parts == 1 else f"tss_part{part_id}.csv")
+        earlier = earlier_tables(table)
+        if self.no_tss_reason and earlier and not overwrite:
+            raise other_prediction(earlier[0], f"the prediction to continue has a TSS, but {self.no_tss_reason}")
+        found = find_images(images, self.dataset_json["file_ending"])
+        self._images = {case: found[case] for case in list(found)[part_id::num_parts]}
+        record, noted_in = self._record(threads), record_path(folder, part_id, num_parts)
+        if overwrite:
+            for path in [*earlier, *earlier_records(noted_in), *self._earlier_predictions(folder)]:
+                path.unlink(missing_ok=True)  # it would look like this run's
+        else:
+            self._noted = require_same(noted_in, record, self.plans_manager.plans)
+            record["images"] = (self._noted or {}) | record["images"]
+        if self.no_tss_reason is None:
+            columns, keep = mismatch_columns(self.roles), not overwrite
+            self.report = TSSReport(table, self.folds, self.targets, keep, columns, self.calibration)
+        write_json(noted_in, record)
+        return earlier
+
+    @contextmanager
+    def _naming_the_unreadable(self, processes: int) -> Iterator[None]:
+        """Where a process died over a case, nnU-Net does not say over which."""
+        try:
+            yield
+        except Exception:
+            ahead = self._pending[: 3 * processes or None]  # a process has one handed over, one waiting, one at work
+            refuse_unreadable({case: self._images[case] for case in ahead}, self._reader)
+            raise
+
+    @property
+    def _reader(self) -> BaseReaderWriter:
+        return self.plans_manager.image_reader_writer_class()
+
+    def _record(self, threads: int) -> Record:
+        """What is predicted, and with what."""
+        flags = {"step_size": self.tile_step_size, "mirroring": self.use_mirroring}
+        plans, images = self.plans_manager.plans, image_digests(self._images, threads)
+        return prediction_record(self.model, self._checkpoints, plans, self.dataset_json, flags, images)
+
+    @property
+    def _checkpoints(self) -> list[Path]:
+        return [self.model / f"fold_{fold}" / self.checkpoint for fold in self.folds]
+
+    def _earlier_predictions(self, folder: Path) -> list[Path]:
+        """What nnU-Net has written of these cases."""
+        endings = (self.dataset_json["file_ending"], ".npz", ".pkl")
+        return [folder / f"{case}{ending}" for case in self._images for ending in endings]
 
     def _calibration_described(self) -> str:
         """How the probabilities in `tss.csv` were calibrated, or what to do for it."""
@@ -184,7 +255,8 @@ class MGCLPredictor(nnUNetPredictor):
         if not overwrite:
             print(f"{len(outputs) - len(todo)} of {len(outputs)} cases are predicted already")
         self._outputs = [outputs[i] for i in todo]
-        self._cases = iter([basename(output) for output in self._outputs])
+        self._pending = [basename(output) for output in self._outputs]
+        self._cases = iter(self._pending)
         return [inputs[i] for i in todo], [outputs[i] for i in todo], [previous[i] for i in todo]
 
     def predict_from_data_iterator(
@@ -222,13 +294,13 @@ class MGCLPredictor(nnUNetPredictor):
     def _noting_cases(self, data_iterator: Any) -> Iterator[dict[str, Any]]:
         for preprocessed in data_iterator:
             self._cases = iter([basename(preprocessed["ofile"])])
+            self._pending.remove(basename(preprocessed["ofile"]))
             yield preprocessed
 
     def _require_whole(self) -> None:
         """Reads what was exported: ITK says nothing where the disk is full, and reads zeros for what is missing."""
-        reader = self.plans_manager.image_reader_writer_class()
-        for path in (output + self.dataset_json["file_ending"] for output in self._outputs):
-            if not _is_whole(path, reader):
+        for path in (Path(output + self.dataset_json["file_ending"]) for output in self._outputs):
+            if not is_whole(path, self._reader):
                 found, remedy = (
                     "a segmentation that is not whole",
                     "free some space, and go on with --continue_prediction",
@@ -238,25 +310,8 @@ class MGCLPredictor(nnUNetPredictor):
     def _is_done(self, output: str, save_probabilities: bool) -> bool:
         if self.report is not None and basename(output) not in self.report.rows:
             return False
+        if self._noted is not None and basename(output) not in self._noted:  # nobody knows what made it
+            return False
         if save_probabilities and not isfile(output + ".npz"):
             return False
-        return _is_whole(output + self.dataset_json["file_ending"], self.plans_manager.image_reader_writer_class())
-
-
-def _earlier_tables(table: Path) -> list[Path]:
-    """What earlier predictions left where this one writes; one that is not shared does the work of all parts."""
-    joined = table.with_name("tss.csv")
-    parts = [table] if table != joined else sorted(table.parent.glob("tss_part*.csv"))
-    return [path for path in (joined, *parts) if path.exists()]
-
-
-def _is_whole(path: str, reader: BaseReaderWriter) -> bool:
-    """Whether a segmentation is there to its last voxel: a killed run may have left half a file."""
-    try:
-        if path.endswith((".nii", ".nii.gz")):  # of which SimpleITK reads as 0 what is missing
-            np.asanyarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
-        else:
-            reader.read_seg(path)
-    except Exception:  # no such file, or the reader's or decompressor's own error
-        return False
-    return True
+        return is_whole(Path(output + self.dataset_json["file_ending"]), self._reader)

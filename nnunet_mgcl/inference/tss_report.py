@@ -140,6 +140,13 @@ def read_columns(path: Path) -> list[str]:
     return read_csv(path, WHAT)[0]
 
 
+def earlier_tables(table: Path) -> list[Path]:
+    """What earlier predictions left where this one writes; one that is not shared does the work of all parts."""
+    joined = table.with_name("tss.csv")
+    parts = [table] if table != joined else sorted(table.parent.glob("tss_part*.csv"))
+    return [path for path in (joined, *parts) if path.exists()]
+
+
 def merge_parts(folder: Path, num_parts: int, calibration: Calibration | None = None) -> Path | None:
     """Joins the parts' files to `tss.csv` once all of them are finished; returns it, or None before."""
     parts = [folder / f"tss_part{number}.csv" for number in range(num_parts)]

@@ -40,6 +40,7 @@ def supcon_loss(
       negative, which means a batch of one class, there is nothing to contrast.
     - No anchor: an exact zero that still has a gradient graph.
     - Eq. 8: the denominator runs over all other patches of the batch, across slices.
+    - An embedding of length zero has the similarity 0 to all others, and no gradient.
 
     The loss is exact, no pair is left out. N samples cost $2 N^2 D$ multiply-adds, gradient included (it is computed
     here, and `backward` only hands it on), and $O(N D)$ memory: the N x N matrix exists a tile at a time
@@ -86,11 +87,14 @@ def supcon_loss(
 def _normalise(embeddings: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Divides by the lengths `(N, 1)`, in float32 at least.
 
-    Ignored samples become zero vectors that no sum counts: selecting the others would wait for a GPU.
+    Ignored samples become zero vectors that no sum counts: selecting the others would wait for a GPU. What is too short
+    to have a direction becomes a zero vector with the length infinity, so that its gradient is zero too.
     """
+    shortest = max(1e-12, torch.finfo(embeddings.dtype).tiny)
     embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     ignored = ~valid[:, None]
-    lengths = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True).clamp_(min=1e-12).masked_fill_(ignored, 1)
+    lengths = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
+    lengths = lengths.masked_fill_(lengths < shortest, torch.inf).masked_fill_(ignored, 1)
     return (embeddings / lengths).masked_fill_(ignored, 0), lengths
 
 

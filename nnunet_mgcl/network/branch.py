@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from nnunet_mgcl.safe_loading import require_layers
+
 StateDict = dict[str, Tensor]
 
 UNet = Any
@@ -24,6 +26,7 @@ def build_branch(
     It must have an `encoder` that returns one map a level and a `decoder` with `seg_layers`, as all U-Nets of
     dynamic-network-architectures do.
     """
+    require_layers(configuration)
     return get_network_from_plans(
         configuration.network_arch_class_name,
         configuration.network_arch_init_kwargs,

@@ -22,6 +22,7 @@ from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.datasets import pool_dataset
 from nnunet_mgcl.phases.loading import open_batches
 from nnunet_mgcl.phases.strong_views import cut_mix, perturb
+from nnunet_mgcl.safe_loading import load_weights
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class MeanTeacher:
         """Reads the teacher as it was at the start of an epoch; False where there is none of that epoch."""
         if not is_there(path):
             return False
-        saved = torch.load(path, map_location=self.context.device, weights_only=True)
+        saved = load_weights(path, self.context.device)
         if saved["epoch"] != epoch:
             return False
         self.network.load_state_dict(saved["network"])

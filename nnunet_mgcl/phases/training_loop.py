@@ -22,6 +22,7 @@ from nnunet_mgcl.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.curves import Curves
 from nnunet_mgcl.phases.seeding import reseed
+from nnunet_mgcl.safe_loading import load_weights
 
 GRADIENT_NORM = 12
 """nnU-Net's bound."""
@@ -152,7 +153,7 @@ class _ModuleTrainer:
         """Loads the last finished epoch; returns the number of finished epochs."""
         if not is_there(self.checkpoint):
             return 0
-        saved = torch.load(self.checkpoint, map_location=self.context.device, weights_only=True)
+        saved = load_weights(self.checkpoint, self.context.device)
         if saved["scaler"].get("scale", 1.0) < 1:  # of an older version that left out every step: it trained nothing
             self.context.log(f"{self.job.phase} {self.job.branch}: begins again, its resume point has trained nothing")
             return 0

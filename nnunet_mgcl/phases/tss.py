@@ -30,6 +30,7 @@ from nnunet_mgcl.phases.lesion_fit import fit_lesion_head
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.supervised import mark_finished, save_result
 from nnunet_mgcl.phases.training_loop import Batch, Job, train
+from nnunet_mgcl.safe_loading import load_weights
 
 COMPARED = "compared"
 """The part of the phase in which heads that read volumes of every epoch anew are trained beside the chosen one."""
@@ -229,7 +230,7 @@ def read_inputs(
 def load_head(head: TSSClassifier, fold: FoldLayout, kind: str) -> None:
     """Loads what the phase left of a head."""
     weights = fold.phase(TSS.name, kind) / "network.pth"
-    head.load_state_dict(torch.load(weights, map_location=head.trained.device, weights_only=True))
+    head.load_state_dict(load_weights(weights, head.trained.device))
 
 
 def trained_heads(fold: FoldLayout) -> list[str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
-
 from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.network.branch import StateDict, UNet, load_unet
 from nnunet_mgcl.phases.state import PhaseState
+from nnunet_mgcl.safe_loading import load_weights
 
 
 class Fold(Protocol):
@@ -48,5 +47,5 @@ def continue_from(phase: str, unet: UNet, branch: str, fold: Fold) -> bool:
 
 def handed_on(phase: str, branch: str, layout: FoldLayout) -> StateDict:
     """What a finished phase left of a branch, on the CPU."""
-    weights: StateDict = torch.load(layout.phase(phase, branch) / "network.pth", map_location="cpu", weights_only=True)
+    weights: StateDict = load_weights(layout.phase(phase, branch) / "network.pth")
     return weights

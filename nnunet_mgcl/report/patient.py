@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.errors import UserError, some, suggestion
+from nnunet_mgcl.evaluation.case_images import channel_files
 from nnunet_mgcl.evaluation.stored_calibration import KEY, stored_calibration
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import is_there, read_json
 from nnunet_mgcl.inference.tss_report import FOLD, read_rows
 from nnunet_mgcl.numbers import number
-from nnunet_mgcl.report.predicted_folder import require_new, require_same_model
+from nnunet_mgcl.report.predicted_folder import require_new, require_same_images, require_same_model
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def new_patient(run: ValidatedRun, name: str, images: Path, predictions: Path) -
         raise UserError(f"--case {name}", f"no {prediction.name} in {predictions}", "a predicted case", remedy)
     if unknown := require_same_model(run, predictions):
         print(unknown)
+    require_same_images(predictions, name, channel_files(images, name, run.dataset_json))
     about = f"{name} is a new patient, predicted from {images.name}; no reference is known."
     return Patient(name, about, images, prediction, None, None, _predicted_tss(run, predictions / "tss.csv", name))
 

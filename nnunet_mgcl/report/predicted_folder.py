@@ -11,7 +11,8 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import is_there, read_json
-from nnunet_mgcl.inference.mgcl_predictor import MODEL_KEY
+from nnunet_mgcl.inference.input_folder import image_digests
+from nnunet_mgcl.inference.prediction_record import MODEL_KEY, noted_images
 
 
 def require_new(run: ValidatedRun, name: str) -> None:
@@ -59,6 +60,22 @@ def require_same_model(run: ValidatedRun, predictions: Path) -> str | None:
     elif not name:
         return f"{path} does not name the trainer: whether {run.model.name} wrote the predictions cannot be checked"
     return None
+
+
+def require_same_images(predictions: Path, name: str, files: list[Path]) -> None:
+    """Checks that a case was predicted from these images, where `mgcl predict` has noted it.
+
+    Raises:
+        UserError: It was predicted from others.
+    """
+    noted = noted_images(predictions).get(name)
+    if noted and all(path.is_file() for path in files) and image_digests({name: files}, 1)[name] != noted:
+        raise UserError(
+            f"-i {files[0].parent}, case {name}",
+            f"other images than those of the prediction in {predictions}",
+            "the very files that were predicted",
+            "name their folder, or predict these into another one",
+        )
 
 
 def _of_another(predictions: Path, theirs: str, own: str) -> UserError:

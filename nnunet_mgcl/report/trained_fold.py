@@ -27,6 +27,7 @@ from nnunet_mgcl.phases.context import Branch
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.state import PhaseState
 from nnunet_mgcl.phases.warm_start import continue_from
+from nnunet_mgcl.safe_loading import load_weights
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class TrainedFold:
         return PhaseState(self.fold_layout.state, writes=False)
 
     def _weights(self, phase: str, branch: Branch) -> dict[str, torch.Tensor]:
-        weights = torch.load(self._path(phase, branch), map_location="cpu", weights_only=True)
+        weights = load_weights(self._path(phase, branch))
         _require_numbers(self._path(phase, branch), weights)
         return weights
 

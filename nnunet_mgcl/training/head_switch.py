@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
@@ -17,6 +16,7 @@ from nnunet_mgcl.files import read_json, replacing, write_json
 from nnunet_mgcl.network.build import build_classifier, resolved_config
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.tss import trained_heads
+from nnunet_mgcl.safe_loading import load_checkpoint, load_weights
 from nnunet_mgcl.training.tss_validation import TABLE, require_column, switch_head
 
 PREFIX = "tss."
@@ -74,7 +74,7 @@ def _require(fold: FoldLayout, earlier: str, chosen: str) -> None:
 
 
 def _switch_fold(fold: FoldLayout, plans: dict[str, Any], configuration: str, earlier: str, chosen: str) -> None:
-    trained = torch.load(fold.phase("tss", chosen) / "network.pth", map_location="cpu", weights_only=True)
+    trained = load_weights(fold.phase("tss", chosen) / "network.pth")
     reseed("switch", chosen)
     untrained = build_classifier(PlansManager(plans).get_configuration(configuration), chosen).state_dict()
     for name, head in (("checkpoint_final.pth", trained), ("checkpoint_best.pth", untrained)):
@@ -90,9 +90,7 @@ def _switch_fold(fold: FoldLayout, plans: dict[str, Any], configuration: str, ea
 
 def _rewrite(path: Path, head: dict[str, Tensor], plans: dict[str, Any]) -> None:
     """A checkpoint with another head; the rest of it stays bit for bit."""
-    scalar: Any = np.float64(0).__reduce__()[0]  # nnU-Net's checkpoints hold NumPy numbers
-    with torch.serialization.safe_globals([scalar, np.dtype, *(type(np.dtype(t)) for t in ("f8", "f4", "i8"))]):
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = load_checkpoint(path)
     weights = {key: value for key, value in checkpoint["network_weights"].items() if not key.startswith(PREFIX)}
     checkpoint["network_weights"] = weights | {PREFIX + key: value for key, value in head.items()}
     checkpoint["init_args"]["plans"] = plans

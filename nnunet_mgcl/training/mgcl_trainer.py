@@ -43,6 +43,7 @@ from nnunet_mgcl.phases.segment import Segment, forget_head
 from nnunet_mgcl.phases.supervised import Seed, SelfTrain
 from nnunet_mgcl.phases.tss import TSS
 from nnunet_mgcl.plans import resolve_block
+from nnunet_mgcl.safe_loading import loading_safely
 from nnunet_mgcl.training.head_warning import warn_of_head
 from nnunet_mgcl.training.modality_validation import modality_validation_step
 from nnunet_mgcl.training.phase_context import build_context
@@ -266,9 +267,11 @@ class MGCLTrainer(nnUNetTrainer):
             super().save_checkpoint(str(temporary))
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        """nnU-Net's loading; remembers that there was something to go on from."""
+        """nnU-Net's loading, of weights and numbers only; remembers that there was something to go on from."""
+        files = [Path(filename_or_checkpoint)] if isinstance(filename_or_checkpoint, str) else []
         try:
-            super().load_checkpoint(filename_or_checkpoint)
+            with loading_safely(files):
+                super().load_checkpoint(filename_or_checkpoint)
         except RuntimeError:  # another network than the checkpoint's
             refuse_other_plans(self)
             raise

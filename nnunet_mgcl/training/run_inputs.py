@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nnunet_mgcl.data.pool_manifest import Manifest
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import is_there, read_json, write_json
 from nnunet_mgcl.plans import comparable
+from nnunet_mgcl.safe_loading import load_case
 from nnunet_mgcl.training.results_folder import general_plan, labels_of
 
 if TYPE_CHECKING:
@@ -60,9 +64,22 @@ def _inputs(trainer: MGCLTrainer, pretrained: bool) -> dict[str, Any]:
         "plan": general_plan(trainer.plans_manager.plans) | comparable(trainer.configuration_manager.configuration),
         "labels": labels_of(trainer.dataset_json),
         "training cases": {str(case): "training" for case in train_cases},
+        "training images and masks": {str(case): _fingerprint(trainer, case) for case in train_cases},
         "unlabelled pool": _pool(trainer) if trainer.uses_pool else {},
         "pretrained weights": pretrained,
     }
+
+
+def _fingerprint(trainer: MGCLTrainer, case: str) -> str:
+    """A hash of a preprocessed case: its mask, and the middle slice of its images.
+
+    All of the images would take minutes, and their files differ each time: blosc2 writes in any order. A slice tells
+    as much, since intensities are normalised over the whole image.
+    """
+    images = trainer.dataset_class(trainer.preprocessed_dataset_folder, [case])
+    data, mask, _, _ = load_case(images, case)
+    middle = np.ascontiguousarray(data[:, data.shape[1] // 2])
+    return hashlib.sha256(f"{data.shape}".encode() + middle.tobytes() + np.asarray(mask[:]).tobytes()).hexdigest()
 
 
 def _pool(trainer: MGCLTrainer) -> dict[str, dict[str, list[str]]]:

@@ -87,7 +87,33 @@ def make_trainer(plans: dict[str, Any], dataset_json: dict[str, Any], workspace:
 def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets `on_train_start` run on the empty files: no preparation, and nnU-Net's own part left out."""
     monkeypatch.setattr(MGCLTrainer, "_prepare", lambda self: Prepared(self.config, None, [], {}))
+    monkeypatch.setattr("nnunet_mgcl.training.run_inputs._fingerprint", lambda *_: "of an empty file")
     monkeypatch.setattr("nnunetv2.training.nnUNetTrainer.nnUNetTrainer.nnUNetTrainer.on_train_start", lambda _: None)
+
+
+@pytest.fixture
+def images(tiny_template: Path, tmp_path: Path) -> Path:
+    """Two cases to predict."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for case in CASES[:2]:
+        for channel in range(3):
+            name = f"{case}_{channel:04}.nii.gz"
+            (folder / name).write_bytes((tiny_template / "imagesTr" / name).read_bytes())
+    return folder
+
+
+@pytest.fixture
+def model(make_trainer: Callable[..., MGCLTrainer]) -> str:
+    """Two folds with random weights whose heads count as trained."""
+    for fold in (0, 1):
+        trainer = make_trainer(fold=fold, labels="masks")
+        trainer.initialize()
+        trainer.mgcl_network.tss.trained.fill_(True)
+        trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+    for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
+        (Path(trainer.output_folder_base) / f"{file}.json").write_text(json.dumps(content))
+    return trainer.output_folder_base
 
 
 # ---------------------------------------------------------------------- what three trained and validated folds leave

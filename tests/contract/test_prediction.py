@@ -39,30 +39,6 @@ OPTIONS = {
 }
 
 
-@pytest.fixture
-def images(tiny_template, tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for case in CASES:
-        for channel in range(3):
-            name = f"{case}_{channel:04}.nii.gz"
-            (folder / name).write_bytes((tiny_template / "imagesTr" / name).read_bytes())
-    return folder
-
-
-@pytest.fixture
-def model(make_trainer):
-    """Two folds with random weights whose heads count as trained."""
-    for fold in (0, 1):
-        trainer = make_trainer(fold=fold, labels="masks")
-        trainer.initialize()
-        trainer.mgcl_network.tss.trained.fill_(True)
-        trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
-    for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
-        (Path(trainer.output_folder_base) / f"{file}.json").write_text(json.dumps(content))
-    return trainer.output_folder_base
-
-
 def predictor(model, predictor_class=MGCLPredictor, folds=(0, 1)):
     predictor = predictor_class(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(model, folds, "checkpoint_final.pth")

@@ -299,6 +299,14 @@ class TestInputs:
         with pytest.raises(UserError, match=r"inputs\.json[\s\S]*labels\.core was 1, is 2"):
             start(continue_training=True, labels={"labels": {"background": 0, "core": 2, "rim": 1}})
 
+    def test_another_image_or_mask_of_the_same_name_is_refused(self, start, note, monkeypatch) -> None:
+        start()
+        start(continue_training=True)
+        monkeypatch.setattr("nnunet_mgcl.training.run_inputs._fingerprint", lambda _, case: case)
+        with pytest.raises(UserError, match=r"training images and masks: case_0 was of an empty file, is case_0"):
+            start(continue_training=True)
+        assert note.runs == 2
+
     def test_what_an_earlier_version_did_not_note_is_not_held_against_a_fold(self, start, note) -> None:
         trainer, _ = start()
         noted = json.loads(trainer.fold_layout.inputs.read_text())

@@ -1,5 +1,9 @@
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
@@ -67,6 +71,43 @@ def test_processes_ignore_ctrl_c_while_they_start(answering_interrupts, monkeypa
     monkeypatch.setattr("nnunet_mgcl.workers.start_worker", nothing)
     assert all(run_jobs(ignores_interrupts, range(2), 2))
     assert not ignores_interrupts(0)
+
+
+ENDED = """
+import multiprocessing, os, time
+from nnunet_mgcl.workers import ending_in_order
+
+if __name__ == "__main__":
+    manager = multiprocessing.Manager()  # forked, as nnU-Net's
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
+    with ending_in_order(), multiprocessing.get_context("spawn").Pool(1) as pool:
+        other.start()
+        worker = pool.apply(os.getpid)
+        print(manager._process.pid, other.pid, worker, flush=True)
+        time.sleep(600)
+"""
+
+
+def test_no_process_outlives_a_command_that_is_told_to_end(tmp_path):
+    (tmp_path / "command.py").write_text(ENDED)
+    with subprocess.Popen([sys.executable, tmp_path / "command.py"], stdout=subprocess.PIPE, text=True) as command:
+        processes = [int(pid) for pid in command.stdout.readline().split()]
+        command.terminate()
+        status = command.wait(60)
+    deadline = time.monotonic() + 20
+    while (alive := [pid for pid in processes if is_alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    assert (status, len(processes), alive) == (128 + signal.SIGTERM, 3, [])
+
+
+def is_alive(pid):
+    """A zombie, which its next parent has not noticed yet, is not."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_the_default_is_nnunets_within_the_machine(monkeypatch):

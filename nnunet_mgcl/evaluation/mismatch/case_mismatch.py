@@ -18,6 +18,7 @@ from nnunet_mgcl.evaluation.mismatch.flair_ratio import (
     MIN_LESION_ML,
     LesionRatio,
     flair_mismatch,
+    lesions_without_flair,
 )
 from nnunet_mgcl.evaluation.mismatch.perfusion_rules import (
     CORE_ADC,
@@ -108,15 +109,19 @@ def _noting(reasons: list[str], of: str) -> Iterator[None]:
 
 
 def _flair(files: CaseFiles, options: MismatchOptions, row: Row, lesions: list[Row]) -> None:
-    """Fills in FLAIR's cells and adds the lesions."""
+    """Adds the lesions and fills in FLAIR's cells."""
     dwi_lesion = files.mask("DWI")
     other = files.mask("FLAIR") if "FLAIR" in files.roles.masks else None
     if other is not None:
         row["flair_lesion_ml"] = f"{files.ml(other):.3f}"
-    found = flair_mismatch(files.image("FLAIR"), dwi_lesion, other, options.min_lesion_ml)
+    smallest = options.min_lesion_ml
+    try:
+        found = flair_mismatch(files.image("FLAIR"), dwi_lesion, other, smallest)
+    except NotThereError as missing:
+        found = lesions_without_flair(files.segmentation, dwi_lesion, smallest, str(missing))
     row["lesions"] = str(len(found.lesions))
     if found.patient is None:
-        raise NotThereError(f"no DWI lesion of at least {options.min_lesion_ml:g} ml")
+        raise NotThereError(f"no DWI lesion of at least {smallest:g} ml")
     lesions += [_lesion_row(number, lesion, options) for number, lesion in enumerate(found.lesions, start=1)]
     row |= _ratio_cells(found.patient, options)
     if found.patient.ratio is None:

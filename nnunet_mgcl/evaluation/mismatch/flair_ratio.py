@@ -5,6 +5,7 @@ Arrays are `(Z, Y, X)`, as SimpleITK hands them out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,17 +68,47 @@ def flair_mismatch(
         other_lesions: What else is no healthy tissue, such as the FLAIR mask.
         min_ml: Connected components (26 neighbours) smaller than this are left out.
     """
-    voxel_ml = float(np.prod(flair.GetSpacing())) / 1000
+    masks = _large_lesions(flair, dwi_lesion, min_ml)
+    if not masks:
+        return FlairMismatch([], None)
+    unhealthy = dwi_lesion if other_lesions is None else dwi_lesion | other_lesions
+    measure = _Measure(flair, find_mirror_plane(flair), unhealthy)
+    return _of_patient(masks, measure.lesion)
+
+
+def lesions_without_flair(grid: sitk.Image, dwi_lesion: BoolArray, min_ml: float, reason: str) -> FlairMismatch:
+    """The DWI lesions of a patient without a FLAIR image.
+
+    Args:
+        grid: An image on the mask's grid.
+        dwi_lesion: As in `flair_mismatch`.
+        min_ml: As in `flair_mismatch`.
+        reason: Why there is no FLAIR image.
+    """
+    masks = _large_lesions(grid, dwi_lesion, min_ml)
+    return _of_patient(masks, lambda mask: LesionRatio(*_place(grid, np.argwhere(mask))[:2], "", None, reason))
+
+
+def _large_lesions(grid: sitk.Image, dwi_lesion: BoolArray, min_ml: float) -> list[BoolArray]:
+    """One mask a lesion, the largest first."""
+    voxel_ml = float(np.prod(grid.GetSpacing())) / 1000
     parts, count = label(dwi_lesion, np.ones((3, 3, 3)))
     voxels = np.bincount(parts.ravel(), minlength=count + 1)
-    large = [part for part in np.argsort(-voxels[1:], kind="stable") + 1 if voxels[part] * voxel_ml >= min_ml]
-    if not large:
-        return FlairMismatch([], None)
-    plane = find_mirror_plane(flair)
-    unhealthy = dwi_lesion if other_lesions is None else dwi_lesion | other_lesions
-    measure = _Measure(flair, plane, unhealthy)
-    lesions = [measure.lesion(parts == part) for part in large]
-    return FlairMismatch(lesions, lesions[0] if len(lesions) == 1 else measure.lesion(np.isin(parts, large)))
+    order = np.argsort(-voxels[1:], kind="stable") + 1
+    return [parts == part for part in order if voxels[part] * voxel_ml >= min_ml]
+
+
+def _of_patient(masks: list[BoolArray], measure: Callable[[BoolArray], LesionRatio]) -> FlairMismatch:
+    lesions = [measure(mask) for mask in masks]
+    return FlairMismatch(lesions, measure(np.any(masks, axis=0)) if len(masks) > 1 else next(iter(lesions), None))
+
+
+def _place(grid: sitk.Image, indices: npt.NDArray[np.int64]) -> tuple[float, tuple[float, float, float], FloatArray]:
+    """Of voxels `(N, 3)` as (z, y, x): their volume in ml, centre (RAS) and points (LPS)."""
+    matrix = np.reshape(grid.GetDirection(), (3, 3)) * np.asarray(grid.GetSpacing())
+    points = indices[:, ::-1] @ matrix.T + np.asarray(grid.GetOrigin())
+    x, y, z = (points.mean(axis=0) * [-1, -1, 1]).tolist()
+    return len(indices) * float(np.prod(grid.GetSpacing())) / 1000, (x, y, z), points
 
 
 class _Measure:
@@ -88,16 +119,12 @@ class _Measure:
         self.values = sitk.GetArrayFromImage(flair).astype(np.float64)
         self.darkest = float(np.quantile(self.values, 0.05))
         self.fluid_below = tissue_threshold(self.values)
-        self.voxel_ml = float(np.prod(flair.GetSpacing())) / 1000
 
     def lesion(self, mask: BoolArray) -> LesionRatio:
         indices = np.argwhere(mask)
-        matrix = np.reshape(self.flair.GetDirection(), (3, 3)) * np.asarray(self.flair.GetSpacing())
-        points = indices[:, ::-1] @ matrix.T + np.asarray(self.flair.GetOrigin())
-        x, y, z = (points.mean(axis=0) * [-1, -1, 1]).tolist()
-        volume = len(indices) * self.voxel_ml
+        volume, centre, points = _place(self.flair, indices)
         if self.plane is None:
-            return LesionRatio(volume, (x, y, z), "", None, "FLAIR is not symmetric enough to find the midline")
+            return LesionRatio(volume, centre, "", None, "FLAIR is not symmetric enough to find the midline")
         left = float((self.plane.distance(points) > 0).mean())
         side = "left" if left >= ONE_SIDE else "right" if left <= 1 - ONE_SIDE else "both"
         here, there = self._tissue(self.values[mask]), self._tissue(self._healthy_mirror(points))
@@ -109,7 +136,7 @@ class _Measure:
         elif self.darkest < -BELOW_ZERO * np.median(there):
             reason = "FLAIR goes below 0: it was normalised, so it has no ratio"
         ratio = None if reason else float(np.median(here) / np.median(there))
-        return LesionRatio(volume, (x, y, z), side, ratio, reason)
+        return LesionRatio(volume, centre, side, ratio, reason)
 
     def _tissue(self, values: FloatArray) -> FloatArray:
         return values[values > self.fluid_below]

@@ -75,6 +75,27 @@ def test_length_of_embeddings_does_not_matter() -> None:
     torch.testing.assert_close(supcon_loss(embeddings(6) * lengths, labels, temperature=0.1), plain)
 
 
+@FORMS
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("length", [0, 3e-8])
+def test_embedding_without_a_direction_has_no_gradient(dtype: torch.dtype, length: float, tile: int | None) -> None:
+    """It is as similar to all others as a vector at right angles to them."""
+    labels = torch.tensor([0, 1, 0, 1])
+    plain = torch.tensor([[length, 0, 0], [0, 1, 2], [0, 2, 1], [0, -1, 1]], dtype=dtype, requires_grad=True)
+    loss = supcon_loss(plain, labels, temperature=0.1, tile=tile)
+    loss.backward()
+    upright = plain.detach().clone()
+    upright[0, 0] = 1
+    upright.requires_grad_()
+    expected = supcon_loss(upright, labels, temperature=0.1, tile=tile)
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(plain.grad[1:, 1:], upright.grad[1:, 1:])
+    assert plain.grad.isfinite().all()
+    if length == 0 or dtype == torch.float16:  # where 3e-8 is below the normal numbers
+        assert plain.grad[0].eq(0).all()
+
+
 def test_descending_the_loss_separates_the_classes() -> None:
     vectors, labels = embeddings(20, 8), torch.arange(20) % 2
     optimiser = torch.optim.SGD([vectors], lr=20.0)

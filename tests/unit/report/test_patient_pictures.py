@@ -14,10 +14,12 @@ from scipy.special import expit
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation import fold_summary
+from nnunet_mgcl.evaluation.case_images import channel_files
 from nnunet_mgcl.evaluation.fold_summary import draw_fold
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.inference.input_folder import image_digests
 from nnunet_mgcl.pictures.overlay import overlay_figure
 from nnunet_mgcl.report.overlays_section import chosen_cases, overlays_section, ranked_cases
 from nnunet_mgcl.report.patient import PatientTSS, require_validated
@@ -322,6 +324,17 @@ class TestPatient:
         self.new(make_run(), None, beside)
         printed = capsys.readouterr().out
         assert said in printed and bool(printed) == bool(said)
+
+    def test_images_that_were_not_predicted_are_refused(self, make_run) -> None:
+        made = make_run()
+        images = made[0].layout.raw / "imagesTs"
+        own = image_digests({"new_1": channel_files(images, "new_1", made[0].dataset_json)}, 1)
+        note = made[0].layout.raw.parent / "predicted" / "mgcl_prediction.json"
+        note.write_text(json.dumps({"images": own}))
+        self.new(made)
+        note.write_text(json.dumps({"images": {"new_1": "of others"}}))
+        with pytest.raises(UserError, match=r"imagesTs, case new_1\n.*other images than those of the prediction"):
+            self.new(made)
 
     def test_labelled_case_is_no_new_patient(self, make_run, tmp_path, monkeypatch) -> None:
         monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))

@@ -117,6 +117,20 @@ def test_what_is_missing_is_an_empty_cell_and_a_reason(measure, roles, reason, f
     assert "nan" not in "".join(row.values()).lower()
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_lesions_are_counted_without_flair_too(measure, broken) -> None:
+    whole = measure().lesions[0]
+    if broken:
+        (measure.folder / "FLAIR.nii.gz").write_bytes(b"spoilt")
+    found = measure(ROLES if broken else Roles({}, MASKS))
+    assert found.row["lesions"] == "1"
+    (lesion,) = found.lesions
+    same = ("case", "lesion", "volume_ml", "x_mm", "y_mm", "z_mm")
+    assert [lesion[key] for key in same] == [whole[key] for key in same] and float(lesion["volume_ml"]) > 20
+    assert lesion["side"] == lesion["flair_ratio"] == lesion["flair_positive"] == ""
+    assert lesion["reason"] in found.row[REASON] and "FLAIR" in lesion["reason"]
+
+
 def test_case_without_a_lesion_says_so(measure) -> None:
     found = measure(replaced={"labels": np.zeros_like(measure.labels)})
     assert found.row[REASON] == "FLAIR: no DWI lesion of at least 0.5 ml; perfusion: no core, so no mismatch ratio"

@@ -75,6 +75,17 @@ def test_predictions_need_no_nnunet_folder(raw, tmp_path, monkeypatch, capsys) -
     assert "no negative cases" in capsys.readouterr().out
 
 
+def test_dwi_alone_gives_lesions_and_promises_no_perfusion(raw, tmp_path, capsys) -> None:
+    content = json.loads((raw / "dataset.json").read_text())
+    (raw / "dataset.json").write_text(json.dumps(content | {"channel_names": {"0": "DWI", "1": "T1"}}))
+    assert main(["mismatch", "-d", "77", "-o", str(tmp_path / "out"), "-np", "1"]) == 0
+    assert "core: DWI mask; hypoperfusion: none (no Tmax channel)" in capsys.readouterr().out
+    found = rows(tmp_path / "out" / "mismatch.csv")
+    assert [row["lesions"] for row in found] == ["1", "1", "1", "0"]
+    volumes = [float(lesion["volume_ml"]) for lesion in rows(tmp_path / "out" / "mismatch_lesions.csv")]
+    assert volumes == [pytest.approx(float(row["core_ml"])) for row in found[:3]]
+
+
 def test_several_processes_find_the_same(raw, tmp_path) -> None:
     for processes in ("1", "2"):
         main(["mismatch", "-d", "77", "-o", str(tmp_path / processes), "-np", processes])
