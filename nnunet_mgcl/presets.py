@@ -125,15 +125,16 @@ def _nested(overrides: dict[str, str]) -> dict[str, Any]:
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # text; also a number of thousands of digits
         return text
 
 
 def _fit_features(overlay: dict[str, Any], before: dict[str, Any], configuration: str) -> None:
     """Cuts a preset's list of feature maps to the depth of the plan's network."""
     arguments = overlay.get("architecture", {}).get("arch_kwargs", {})
-    features, stages = arguments.get("features_per_stage"), before["architecture"]["arch_kwargs"]["n_stages"]
-    if not isinstance(features, list):
+    features = arguments.get("features_per_stage")
+    stages = before.get("architecture", {}).get("arch_kwargs", {}).get("n_stages")
+    if not isinstance(features, list) or stages is None:  # another architecture, which says what it does not take
         return
     if len(features) < stages:
         raise UserError(

@@ -47,17 +47,17 @@ def run(args: argparse.Namespace) -> int:
     """Measures, writes the tables and prints the baseline."""
     from rich.progress import track
 
+    from nnunet_mgcl.dataset_json import read_dataset_json
     from nnunet_mgcl.errors import UserError
     from nnunet_mgcl.evaluation.mismatch.mismatch_tables import find_cases, measure_cases, write_tables
     from nnunet_mgcl.evaluation.mismatch.roles import find_roles
-    from nnunet_mgcl.files import read_json
     from nnunet_mgcl.workers import default_processes
 
     raw = _raw_folder(args)
     images, segmentations = args.images or raw / "imagesTr", args.segmentations or raw / "labelsTr"
     if not images.is_dir():
         raise UserError(images, "no such folder", "a folder of images", "check -d, -i")
-    dataset_json = read_json(raw / "dataset.json")
+    dataset_json = read_dataset_json(raw / "dataset.json")
     ending = dataset_json["file_ending"]
     roles = find_roles(dataset_json, _pairs(args.channels, "--channels"), _pairs(args.masks, "--masks"))
     options = _options(args)

@@ -11,6 +11,11 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 from nnunet_mgcl.errors import UserError
 
 
+def dataset_number(name: str) -> str:
+    """The number in `DatasetXXX_Name`."""
+    return name.removeprefix("Dataset").split("_")[0]
+
+
 @dataclass(frozen=True)
 class DatasetLayout:
     """The folders of one dataset.
@@ -46,12 +51,17 @@ class DatasetLayout:
         raw = Path(nnUNet_raw.require()) / name if nnUNet_raw.is_set() else None
         layout = cls(name, raw, Path(nnUNet_preprocessed.require()) / name)
         if not layout.preprocessed.is_dir():
-            there = raw is not None and raw.is_dir()
-            raise UserError(
-                layout.preprocessed, "no such folder", "the dataset as nnU-Net has planned it",
-                f"nnUNetv2_plan_and_preprocess -d {name}" if there else "check the name and the nnUNet_* variables",
-            )  # fmt: skip
+            remedy = "check the name and the nnUNet_* variables"
+            if raw is not None and raw.is_dir():
+                remedy = f"nnUNetv2_plan_and_preprocess -d {layout.number}"
+            expected = "the dataset as nnU-Net has planned it"
+            raise UserError(layout.preprocessed, "no such folder", expected, remedy)
         return layout
+
+    @property
+    def number(self) -> str:
+        """The dataset's number, which is all that some of nnU-Net's commands take."""
+        return dataset_number(self.name)
 
     @property
     def raw_tss(self) -> Path | None:

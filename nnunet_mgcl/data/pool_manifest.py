@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.typed_json import MISSING, OpenModel, checked
 
 MANIFEST = "manifest.json"
 SUFFIXES = (".b2nd", "_seg.b2nd", ".pkl")
@@ -28,6 +30,30 @@ FileEntry = dict[str, Any]
 """Name, size, time of change and SHA-256 of a raw file; once it was read, the SHA-256 of its voxels too."""
 
 
+class _Entry(OpenModel):
+    name: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    voxels: str = MISSING
+
+
+class _Modality(OpenModel):
+    plan: dict[str, Any]
+    cases: dict[str, list[_Entry]]
+
+
+class _Labelled(OpenModel):
+    size: int
+    mtime_ns: int
+    voxels: list[str]
+
+
+class _Content(OpenModel):
+    modalities: dict[str, _Modality] = Field(default_factory=dict)
+    labelled: dict[str, _Labelled] = Field(default_factory=dict)
+
+
 class Manifest:
     """Which cases of a pool are preprocessed, from which raw files and with which plan entries.
 
@@ -35,12 +61,16 @@ class Manifest:
         pool: The folder of the preprocessed pool; each modality has a folder in it.
         modalities: Modality -> `plan` (its entries) and `cases` (case -> one entry a raw file).
         labelled: Raw image of a validation case -> its entry (see `pool_duplicates`).
+
+    Raises:
+        UserError: `manifest.json` is not what `save` writes.
     """
 
     def __init__(self, pool: Path) -> None:
         self.pool = pool
         path = pool / MANIFEST
         content = read_json(path) if path.exists() else {}
+        checked(_Content, content, path, "remove the folder: mgcl prepare preprocesses the pool again")
         self.modalities: dict[str, Any] = content.get("modalities", {})
         self.labelled: dict[str, FileEntry] = content.get("labelled", {})
         self._saved = deepcopy(content)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+from nnunet_mgcl.dataset_json import read_dataset_json
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
@@ -48,7 +49,7 @@ def summarise_fold(model: Path, fold: str) -> FoldSummary:
             validation / "summary.json", "no such file", "a validated fold", "finish the training, or run it with --val"
         )
     by_modality, tss = validation / "summary_modalities.json", validation / "tss_summary.json"
-    dataset_json = read_json(model / "dataset.json")
+    dataset_json = read_dataset_json(model / "dataset.json")
     if by_modality.is_file():
         dice = read_json(by_modality)["mean"]
     else:

@@ -7,8 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.plans import channel_names
 
 ALL_IN_ONE = ("NaturalImage2DIO",)
 """nnU-Net's readers that may find all channels in one file."""

@@ -14,6 +14,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from rich.progress import track
 
+from nnunet_mgcl.dataset_json import label_targets, read_dataset_json
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions, mismatch_columns
 from nnunet_mgcl.evaluation.mismatch.mismatch_tables import measure_cases
@@ -23,7 +24,7 @@ from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.phases.tss import tss_probability
-from nnunet_mgcl.plans import label_targets
+from nnunet_mgcl.plans_file import read_plans
 
 MODEL_KEY = "mgcl_model"
 """Where the plans.json beside the predictions names the model's folder: two trainers may share a plan."""
@@ -38,6 +39,8 @@ class MGCLPredictor(nnUNetPredictor):
         """As in nnU-Net; also finds out whether every fold has a trained TSS head."""
         if use_folds is None:
             use_folds = self.auto_detect_available_folds(model_training_output_dir, checkpoint_name)
+        read_dataset_json(Path(model_training_output_dir, "dataset.json"))  # nnU-Net reads them without a check
+        read_plans(Path(model_training_output_dir, "plans.json"))
         super().initialize_from_trained_model_folder(model_training_output_dir, use_folds, checkpoint_name)
         self.config = resolved_config(self.configuration_manager)
         self.folds = [use_folds] if isinstance(use_folds, str) else [str(fold) for fold in use_folds]

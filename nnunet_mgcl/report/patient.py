@@ -11,8 +11,8 @@ from typing import Any
 from nnunet_mgcl.errors import UserError, some, suggestion
 from nnunet_mgcl.evaluation.stored_calibration import KEY, stored_calibration
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import read_json
 from nnunet_mgcl.inference.tss_report import FOLD, read_rows
+from nnunet_mgcl.plans_file import read_plans
 from nnunet_mgcl.report.predicted_folder import require_new, require_same_model
 
 
@@ -165,7 +165,7 @@ def _probability(text: str | None) -> float:
 def _calibrated_folds(raw: Mapping[str, float], mean: float, models: Sequence[Path]) -> dict[str, float]:
     """Each fold's probability by the map that gave their calibrated mean; nothing where no plans.json has it."""
     for path in (folder / "plans.json" for folder in models):
-        own = stored_calibration(read_json(path), path) if path.is_file() else None
+        own = stored_calibration(read_plans(path), path) if path.is_file() else None
         folds = {fold: own.apply(value) for fold, value in raw.items()} if own else {}
         if folds and abs(sum(folds.values()) / len(folds) - mean) < 1e-5:
             return folds

@@ -12,6 +12,7 @@ from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.inference.mgcl_predictor import MODEL_KEY
+from nnunet_mgcl.plans_file import read_plans
 
 
 def require_new(run: ValidatedRun, name: str) -> None:
@@ -45,7 +46,7 @@ def require_same_model(run: ValidatedRun, predictions: Path) -> str | None:
     path = predictions / "plans.json"
     if not path.is_file():
         return f"{predictions} has no plans.json: whether this model wrote the predictions cannot be checked"
-    theirs, own = read_json(path), run.plans.plans
+    theirs, own = read_plans(path), run.plans.plans
     for key in ("dataset_name", "plans_name"):
         if theirs.get(key) != own.get(key):
             raise _of_another(predictions, f"{key} {theirs.get(key)}", f"{key} {own.get(key)}")

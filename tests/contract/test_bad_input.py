@@ -322,8 +322,8 @@ PATIENTS = "case,tss_hours,patient"
 CASE, VALUE, CSV = "one of the labelled cases", "hours from 0 to 168", "raw/Dataset901_Tiny/tss.csv"
 SPLITS, POOL = "preprocessed/Dataset901_Tiny/splits_final.json", "raw/Dataset901_Tiny/imagesUn"
 NAME, REPLACE = "CASE_CCCC.nii.gz", "replace or remove"
-PLANNED = "nnUNetv2_plan_and_preprocess -d Dataset901_Tiny"
-PREPROCESS = "nnUNetv2_preprocess -d Dataset901_Tiny -plans_name nnUNetPlans -c 2d"
+PLANNED = "nnUNetv2_plan_and_preprocess -d 901"
+PREPROCESS = "nnUNetv2_preprocess -d 901 -plans_name nnUNetPlans -c 2d"
 GROUPED = {"DWI": [0, 2], "FLAIR": [1]}
 
 
@@ -622,7 +622,7 @@ ROWS = [
         "nnUNetPlans.json", "no such file", "plans", PLANNED, prepare),
     Row("dataset: not preprocessed", nothing,
         "nnUNetPlans_3d_fullres", "no preprocessed case", "for 3d_fullres",
-        "nnUNetv2_preprocess -d Dataset901_Tiny -plans_name nnUNetPlans -c 3d_fullres",
+        "nnUNetv2_preprocess -d 901 -plans_name nnUNetPlans -c 3d_fullres",
         partial(train, configuration="3d_fullres")),
     Row("dataset: preprocessed folder is empty", lambda w: [path.unlink() for path in w.cases.iterdir()],
         "nnUNetPlans_2d", "no preprocessed", "2d", PREPROCESS),
