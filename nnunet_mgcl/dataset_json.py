@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
 
 from nnunet_mgcl.errors import reason
@@ -62,6 +61,8 @@ class DatasetJson(OpenModel):
 
     @model_validator(mode="after")
     def _as_nnunet(self) -> DatasetJson:
+        from nnunetv2.utilities.label_handling.label_handling import LabelManager  # with torch
+
         if not (self.channel_names or self.modality):
             raise ValueError("the key channel_names")
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.names import check_branch_name
 
 MAX_MASKS = 4
 """Most branches with a mask of their own: the bit mask needs 2^M labels."""
@@ -28,8 +29,7 @@ def check_modalities(modalities: dict[str, list[int]], dataset_json: dict[str, A
     channels = channel_names(dataset_json)
     where = f"{where}.modalities"
     for name, own in modalities.items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise UserError(where, repr(name), "letters, digits, _ and - (it names a folder)", "rename the modality")
+        check_branch_name(name, where)
         if not own:
             raise UserError(f"{where}.{name}", "no channel", "at least one", "list its channels or remove it")
         for channel in own:

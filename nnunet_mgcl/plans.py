@@ -82,9 +82,9 @@ def merged_configuration(plans: dict[str, Any], configuration: str) -> dict[str,
     for name in configuration_chain(plans, configuration):
         merged.update(deepcopy(plans["configurations"][name]))
     merged.pop("inherits_from", None)
-    check_complete(merged, configuration)
     if block := merged_block(plans, configuration):
         merged["mgcl"] = block
+    check_complete(merged, configuration)
     return merged
 
 
@@ -116,7 +116,6 @@ def resolve_block(
             f"configuration {configuration}", f"a cascade after {resolved['previous_stage']}",
             "a configuration without previous_stage", "train 2d, 3d_fullres or 3d_lowres",
         )  # fmt: skip
-    check_channels(plans, resolved, configuration, len(channel_names(dataset_json)))
     config = _validated(plans, configuration, followed(resolved.get("mgcl", {}), earlier or {}))
     where = f"configurations.{configuration}.mgcl"
     given = described.mgcl or Grouping()
@@ -127,6 +126,7 @@ def resolve_block(
     masks, source = _first_given((config.lesion_labels, where), (given.lesion_labels, GROUPING))
     if masks is not None:
         check_masks(masks, list(modalities), dataset_json, source)
+    check_channels(plans, resolved, configuration, len(channel_names(dataset_json)))
 
     plan_batch, dimensions = resolved["batch_size"], len(resolved["patch_size"])
     batches = {"seed": plan_batch, "self_train": plan_batch, "coarse": plan_batch, "fine": plan_batch}

@@ -162,7 +162,7 @@ def check_channels(plans: dict[str, Any], resolved: dict[str, Any], name: str, c
         UserError: It does not.
     """
     for key in ("normalization_schemes", "use_mask_for_norm"):
-        if len(resolved[key]) != channels:
+        if len(resolved[key]) < channels:
             found, expected = f"{len(resolved[key])} values", f"{channels}, one a channel"
             raise UserError(f"configurations.{name}.{key}", found, expected, REMEDY)
     known = plans.get(INTENSITIES) or plans.get(OLDER_INTENSITIES) or {}

@@ -53,7 +53,7 @@ def first_mistake(
     if first["type"] == "missing":
         return UserError(key, "no such key", "a value", remedy)
     expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    if first["type"] in ("model_type", "dict_type"):
+    if first["type"] == "model_type":
         expected = "an object"
     return UserError(key, _shown(first["input"]), expected, remedy)
 

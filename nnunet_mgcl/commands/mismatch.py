@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
 def _raw_folder(args: argparse.Namespace) -> Path:
     """The raw dataset's folder; with -i and -s alone the folder of the segmentations, where dataset.json lies too."""
     from nnunetv2.paths import nnUNet_raw
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
+    from nnunet_mgcl.data.layout import dataset_name
     from nnunet_mgcl.errors import UserError
 
     if args.d is None:
@@ -88,10 +88,7 @@ def _raw_folder(args: argparse.Namespace) -> Path:
         return args.segmentations
     if not nnUNet_raw.is_set():
         raise UserError("nnUNet_raw", "not set", "a folder", "export nnUNet_raw=<folder>, or use -i and -s")
-    try:
-        return Path(nnUNet_raw.require()) / maybe_convert_to_dataset_name(args.d)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"dataset {args.d}", str(error).strip(), "a dataset in nnUNet_raw", "check -d") from None
+    return Path(nnUNet_raw.require()) / dataset_name(args.d)
 
 
 def _labelled(raw: Path, ending: str) -> list[str]:

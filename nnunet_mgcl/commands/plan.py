@@ -81,16 +81,26 @@ def parse_overrides(texts: list[str]) -> dict[str, str]:
 def _write(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], overwrite: bool) -> None:
     from nnunet_mgcl.errors import UserError
     from nnunet_mgcl.files import write_json
-    from nnunet_mgcl.plans_file import read_plans
 
     path = layout.plans(new["plans_name"])
     if new["plans_name"] == plans["plans_name"]:
         raise UserError("--plans-name", f"{plans['plans_name']!r}, the plans to start from", "another", "choose one")
-    # Read even with --overwrite: what is no plans file is not replaced.
-    if os.path.lexists(path) and read_plans(path) != new and not overwrite:
+    if os.path.lexists(path) and _plans_to_replace(path) != new and not overwrite:
         raise UserError(path, "an existing file with other content", "no such file", "use -o NAME or --overwrite")
     write_json(path, new)
     print(f"Wrote {path}")
+
+
+def _plans_to_replace(path: Path) -> dict[str, Any]:
+    """The plans of that name: nothing else is replaced, with --overwrite or without."""
+    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.plans_file import read_plans
+
+    try:
+        return read_plans(path)
+    except UserError as error:
+        found = f"a file that is no plans file ({error.where.removeprefix(f'{path}: ')}: {error.found})"
+        raise UserError(path, found, "no such file, or plans", "use -o NAME, or remove the file") from None
 
 
 def _say_what_follows(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], configuration: str) -> None:

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.evaluation.evaluated import current_evaluation
     from nnunet_mgcl.evaluation.validated_run import ValidatedRun
     from nnunet_mgcl.files import require_writable
+    from nnunet_mgcl.names import is_name
     from nnunet_mgcl.report.contents import report_sections
     from nnunet_mgcl.report.patient import require_validated
     from nnunet_mgcl.report.patient_page import patient_sections
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # looking inside needs no `mgcl env`
     if (args.i is None) != (args.s is None) or (args.i and not args.case):
         raise UserError("-i, -s", "one of --case, -i and -s is missing", "all three for a new patient", "add it")
-    if args.case is not None and (not args.case or Path(args.case).name != args.case):
+    if args.case is not None and not is_name(args.case):
         raise UserError(
             f"--case {args.case}", "no name of a case", "its files' name, without folder or ending", "change it"
         )

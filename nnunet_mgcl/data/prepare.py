@@ -20,6 +20,7 @@ from nnunet_mgcl.dataset_json import read_dataset_json
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.files import replacing
+from nnunet_mgcl.names import check_names
 from nnunet_mgcl.plans import resolve_block
 from nnunet_mgcl.plans_file import read_plans
 
@@ -100,6 +101,7 @@ def load_plans(layout: DatasetLayout, name: str) -> dict[str, Any]:
     Raises:
         UserError: There is none.
     """
+    check_names({"-p": name})
     path = layout.plans(name)
     if not path.exists():
         there = sorted(file.stem for file in layout.preprocessed.glob("*Plans*.json"))

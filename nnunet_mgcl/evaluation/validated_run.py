@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -267,7 +268,7 @@ class ValidatedRun:
 
 
 def _number(fold: str) -> int:
-    if fold.isdecimal():
+    if re.fullmatch("[0-9]{1,9}", fold):
         return int(fold)
     raise UserError(
         f"-f {fold}", "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else ""),

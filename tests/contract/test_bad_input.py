@@ -167,6 +167,10 @@ def colours(world: World) -> None:
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), world.pool / "x_0000.nii.gz")
 
 
+def other_plans(world: World) -> None:
+    shutil.copy(world.layout.plans("nnUNetPlans"), world.layout.plans("MGCLPlans_demo"))
+
+
 def edit(file: str, change: Callable[[dict[str, Any]], Any], *, raw: bool = True, copy: bool = True) -> Spoil:
     """Changes a JSON file of the dataset; `dataset.json` both in raw and in the copy, as planning leaves it."""
 
@@ -598,8 +602,10 @@ ROWS = [
         "--set coarse.epochs", "no =", "KEY=VALUE", "mend", plan("--set", "coarse.epochs")),
     Row("mgcl plan: unknown preset", nothing,
         "preset papers", "no such preset", "'paper'", "did you mean", mgcl("plan", "-d", "901", "--preset", "papers")),
-    Row("mgcl plan: other plans of the name", write("MGCLPlans_demo.json", {}),
+    Row("mgcl plan: other plans of the name", other_plans,
         "MGCLPlans_demo.json", "other content", "no such", "-o", plan()),
+    Row("mgcl plan: no plans of the name", write("MGCLPlans_demo.json", {}),
+        "MGCLPlans_demo.json", "no plans file", "no such", "-o", plan("--overwrite")),
     Row("mgcl plan: no plans", nothing,
         "preprocessed/Dataset901_Tiny/Plans.json", "no such file", "a plans file", "['nnUNetPlans']",
         plan("-p", "Plans")),
