@@ -51,8 +51,9 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.errors import UserError
     from nnunet_mgcl.evaluation.mismatch.mismatch_tables import find_cases, measure_cases, write_tables
     from nnunet_mgcl.evaluation.mismatch.roles import find_roles
-    from nnunet_mgcl.workers import default_processes
+    from nnunet_mgcl.workers import default_processes, require_processes
 
+    require_processes(args.processes)
     raw = _raw_folder(args)
     images, segmentations = args.images or raw / "imagesTr", args.segmentations or raw / "labelsTr"
     if not images.is_dir():

@@ -160,8 +160,15 @@ def _check_arguments(args: argparse.Namespace) -> None:
     from nnunet_mgcl.devices import require_device
     from nnunet_mgcl.errors import UserError
 
+    if args.num_parts < 1:
+        raise UserError("-num_parts", str(args.num_parts), "1 or more", "change it")
     if not 0 <= args.part_id < args.num_parts:
         raise UserError("-part_id", str(args.part_id), f"0 to {args.num_parts - 1}", "count the parts from 0")
+    if not 0 < args.step_size <= 1:
+        raise UserError("-step_size", str(args.step_size), "above 0, up to 1", "change it, as in -step_size 0.5")
+    for option in ("npp", "nps"):
+        if getattr(args, option) < 0:
+            raise UserError(f"-{option}", str(getattr(args, option)), "0 or more processes", "change it")
     require_device(torch.device(args.device))
     if not Path(args.i).is_dir():
         raise UserError(args.i, "no such folder", "a folder of images", "check -i")
