@@ -108,6 +108,7 @@ class PlansFile(OpenModel):
     label_manager: Labels | None = None
     transpose_forward: list[int]
     transpose_backward: list[int]
+    original_median_spacing_after_transp: Annotated[list[Length], Field(min_length=1)] = MISSING
     original_median_shape_after_transp: Annotated[list[Length], Field(min_length=1)]
     foreground_intensity_properties_per_channel: dict[str, dict[str, Any]] | None = None
     foreground_intensity_properties_by_modality: dict[str, dict[str, Any]] | None = None

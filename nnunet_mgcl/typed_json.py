@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from nnunet_mgcl.errors import UserError, suggestion
+from nnunet_mgcl.files import read_json
 
 Model = TypeVar("Model", bound=BaseModel)
+Kind = TypeVar("Kind")
 
 
 MISSING: Any = None
@@ -19,6 +22,24 @@ class OpenModel(BaseModel):
     """The keys of a file of nnU-Net's that this package reads: other keys pass, whatever they hold."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+
+def read_typed(kind: type[Kind], path: Path, remedy: str) -> Kind:
+    """Reads a JSON file that this package or nnU-Net has written, and checks what it holds.
+
+    Args:
+        kind: Its type, as in `dict[str, float]`; of an object with other keys as well, an `OpenModel`.
+        path: The file.
+        remedy: What the user can do about a wrong one.
+
+    Raises:
+        UserError: It is missing, no JSON, or a value is wrong.
+    """
+    content = read_json(path)
+    try:
+        return TypeAdapter(kind).validate_python(content, strict=True)
+    except ValidationError as error:
+        raise first_mistake(error, OpenModel, content, path, remedy) from None
 
 
 def checked(model: type[Model], content: Any, where: object, remedy: str, separator: str = ": ") -> Model:

@@ -32,8 +32,8 @@ FileEntry = dict[str, Any]
 
 class _Entry(OpenModel):
     name: str
-    size: int
-    mtime_ns: int
+    size: int = MISSING
+    mtime_ns: int = MISSING
     sha256: str
     voxels: str = MISSING
 
@@ -44,8 +44,8 @@ class _Modality(OpenModel):
 
 
 class _Labelled(OpenModel):
-    size: int
-    mtime_ns: int
+    size: int = MISSING
+    mtime_ns: int = MISSING
     voxels: list[str]
 
 
