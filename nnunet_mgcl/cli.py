@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         UserError: A mistake that the user can mend; Python prints it and exits with status 1.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal in ASCII or cp1252 lacks letters that names may have
+            stream.reconfigure(errors="backslashreplace")
     modules = _modules()
     args = _parser(modules).parse_args(arguments)
     try:

@@ -9,10 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Epochs = Annotated[int, Field(ge=1)]
-BatchSize = Annotated[int, Field(ge=1)]
+
+def _countable(number: int) -> int:
+    if number >= 2**31:
+        raise ValueError("a number below 2^31")
+    return number
+
+
+Count = Annotated[int, Field(ge=1), AfterValidator(_countable)]
+Epochs = Count
+BatchSize = Count
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -95,7 +103,7 @@ class FineConfig(ContrastConfig):
 
     epochs: Epochs = Field(200, description="passes over the phase's slices (2d) or cases (3d)")
     batch_size: BatchSize | None = Field(None, description="null: 6 in 2d (4.2), the plan's batch size in 3d")
-    patch_size: Annotated[int, Field(ge=1)] | None = Field(
+    patch_size: Count | None = Field(
         None,
         description="side of a patch in plane, in voxels; null: a 32nd of the plan's patch (4.2: 16 of 512), 4 to 16",
     )
@@ -110,8 +118,8 @@ class SegmentConfig(Optimiser):
 
     lr: Positive = Field(3e-4, description="Adam's learning rate at the first epoch; nnU-Net's polynomial decay")
     epochs: Epochs = Field(250, description="epochs as nnU-Net counts them")
-    iterations: Annotated[int, Field(ge=1)] = Field(250, description="training iterations an epoch")
-    val_iterations: Annotated[int, Field(ge=1)] = Field(50, description="validation iterations an epoch")
+    iterations: Count = Field(250, description="training iterations an epoch")
+    val_iterations: Count = Field(50, description="validation iterations an epoch")
     checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: the memory of one branch only"
     )
@@ -147,13 +155,13 @@ class TSSConfig(_Block):
     lr: Positive = Field(1e-3, description="Adam's learning rate, constant")
     focal_gamma: NonNegative = Field(2.0, description="gamma of the focal loss")
     focal_alpha: Share | None = Field(None, description="alpha of the focal loss; null: no class weighting")
-    grid: Annotated[int, Field(ge=1)] = Field(4, description="sub-regions a side: m = grid * grid")
-    heads: Annotated[int, Field(ge=1)] = Field(4, description="k attention heads a sub-region")
-    lesion_grid: Annotated[int, Field(ge=1), Older(1)] = Field(
+    grid: Count = Field(4, description="sub-regions a side: m = grid * grid")
+    heads: Count = Field(4, description="k attention heads a sub-region")
+    lesion_grid: Annotated[Count, Older(1)] = Field(
         1, description="sub-regions a side of mrff_lesion, in the place of grid"
     )
-    slices: Annotated[int, Field(ge=1)] | None = Field(None, description="b, slices a volume; null: from the plan")
-    size: list[Annotated[int, Field(ge=1)]] | None = Field(
+    slices: Count | None = Field(None, description="b, slices a volume; null: from the plan")
+    size: list[Count] | None = Field(
         None, min_length=2, max_length=2, description="height and width of a slice in voxels; null: from the plan"
     )
 

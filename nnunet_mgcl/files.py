@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, reason
 
 _REMEDIES = {
     errno.ENOSPC: "free some space and run it again (training: with --c)",
@@ -171,8 +171,14 @@ def read_json(path: Path) -> Any:
         raise UserError(path, found, "a JSON file", "restore or regenerate the file")
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(path, f"not valid JSON ({error})", "a JSON file", "mend or regenerate the file") from None
+    except FileNotFoundError:
+        raise UserError(path, "no such file", "a JSON file", "check the path and the nnUNet_* variables") from None
+    except RecursionError:
+        raise UserError(path, "lists or objects hundreds deep", "a JSON file", "mend or regenerate the file") from None
+    except ValueError as error:  # no JSON, no UTF-8, or a number of thousands of digits
+        raise UserError(
+            path, f"not valid JSON ({reason(error)})", "a JSON file", "mend or regenerate the file"
+        ) from None
 
 
 def _temporary(path: Path) -> Path:

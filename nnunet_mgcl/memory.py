@@ -14,8 +14,8 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.network.branch import build_branch
-from nnunet_mgcl.plans import channel_names
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
@@ -91,7 +92,9 @@ class _Fit:
         return f"{found}; it does not fit, {self._advice(f'{phase}.batch_size', needs, batch)}"
 
     def _largest_batch(self, needs: Callable[[int], float], batch: int) -> int | None:
-        return next((b for b in range(batch, SMALLEST_BATCH - 1, -1) if needs(b) <= self.budget), None)
+        """By bisection, since what a phase needs grows with its batch."""
+        fitting = bisect_right(range(SMALLEST_BATCH, batch + 1), self.budget, key=needs)
+        return SMALLEST_BATCH + fitting - 1 if fitting else None
 
     def _advice(self, key: str, needs: Callable[[int], float], batch: int) -> str:
         fitting = self._largest_batch(needs, batch)

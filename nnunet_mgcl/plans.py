@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from copy import deepcopy
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from nnunet_mgcl.config import MGCLConfig, TSSConfig
+from nnunet_mgcl.dataset_json import BOTH_COPIES, Grouping, channel_names, check_dataset_json
 from nnunet_mgcl.errors import UserError, suggestion
+from nnunet_mgcl.grouping import check_masks, check_modalities, one_branch_a_channel
 from nnunet_mgcl.older import filled, followed
+from nnunet_mgcl.plans_file import INTENSITIES, OLDER_INTENSITIES, check_channels, check_complete
+from nnunet_mgcl.typed_json import first_mistake, key_path
 
-MAX_MASKS = 4
-"""Most branches with a mask of their own: the bit mask needs 2^M labels."""
-
-GROUPING = "dataset.json (in nnUNet_raw, and its copy in nnUNet_preprocessed): mgcl"
-"""What a message calls the groups: planning made the copy, so a mistake in one file is in both."""
+GROUPING = f"{BOTH_COPIES}: mgcl"
+"""What a message calls the groups."""
 
 PAPER_BATCH_2D = {"coarse": 70, "fine": 6}
 """Section 4.2. The paper trains in 2d; in 3d a sample is a case and the plan's batch size applies."""
@@ -73,13 +73,18 @@ def merged_block(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
 
 
 def merged_configuration(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
-    """The configuration as nnU-Net resolves it (children replace whole keys), with the merged block."""
+    """The configuration as nnU-Net resolves it (children replace whole keys), with the merged block.
+
+    Raises:
+        UserError: A key is missing or wrong.
+    """
     merged: dict[str, Any] = {}
     for name in configuration_chain(plans, configuration):
         merged.update(deepcopy(plans["configurations"][name]))
     merged.pop("inherits_from", None)
     if block := merged_block(plans, configuration):
         merged["mgcl"] = block
+    check_complete(merged, configuration)
     return merged
 
 
@@ -105,7 +110,7 @@ def resolve_block(
     Raises:
         UserError: The block is wrong, or does not fit the dataset or the plan.
     """
-    resolved = merged_configuration(plans, configuration)
+    described, resolved = check_dataset_json(dataset_json), merged_configuration(plans, configuration)
     if resolved.get("previous_stage"):
         raise UserError(
             f"configuration {configuration}", f"a cascade after {resolved['previous_stage']}",
@@ -113,14 +118,15 @@ def resolve_block(
         )  # fmt: skip
     config = _validated(plans, configuration, followed(resolved.get("mgcl", {}), earlier or {}))
     where = f"configurations.{configuration}.mgcl"
-    given = _grouping(dataset_json)
+    given = described.mgcl or Grouping()
 
     modalities, source = _first_given((config.modalities, where), (given.modalities, GROUPING))
-    modalities = _one_branch_a_channel(dataset_json) if modalities is None else modalities
-    _check_modalities(modalities, dataset_json, source)
+    modalities = one_branch_a_channel(dataset_json) if modalities is None else modalities
+    check_modalities(modalities, dataset_json, source)
     masks, source = _first_given((config.lesion_labels, where), (given.lesion_labels, GROUPING))
     if masks is not None:
-        _check_masks(masks, list(modalities), dataset_json, source)
+        check_masks(masks, list(modalities), dataset_json, source)
+    check_channels(plans, resolved, configuration, len(channel_names(dataset_json)))
 
     plan_batch, dimensions = resolved["batch_size"], len(resolved["patch_size"])
     batches = {"seed": plan_batch, "self_train": plan_batch, "coarse": plan_batch, "fine": plan_batch}
@@ -175,7 +181,7 @@ def modality_view(
 
     view = deepcopy({key: value for key, value in plans.items() if key != "configurations"})
     view["configurations"] = {configuration: resolved}
-    for key in ("foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality"):
+    for key in (INTENSITIES, OLDER_INTENSITIES):
         if key in view:
             view[key] = {str(new): view[key][str(old)] for new, old in enumerate(channels)}
 
@@ -189,53 +195,13 @@ def modality_view(
     return view, dataset_view
 
 
-def channel_names(dataset_json: dict[str, Any]) -> dict[int, str]:
-    """Channel number to name, in order of the numbers (`modality` is nnU-Net's older key)."""
-    names = dataset_json.get("channel_names") or dataset_json["modality"]
-    return {int(number): names[number] for number in sorted(names, key=int)}
-
-
-def label_targets(dataset_json: dict[str, Any]) -> dict[str, list[int]]:
-    """The labels that make up each target: a modality's lesion where there are such, else a label or region."""
-    if by_modality := (dataset_json.get("mgcl") or {}).get("lesion_labels"):
-        return dict(by_modality)
-    labels = {name: value for name, value in dataset_json["labels"].items() if name not in ("background", "ignore")}
-    return {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in labels.items()}
-
-
 def _validated(plans: dict[str, Any], configuration: str, block: dict[str, Any]) -> MGCLConfig:
     try:
         return MGCLConfig.model_validate(block)
     except ValidationError as error:
-        path = [str(part) for part in error.errors()[0]["loc"]]
-        owner = _defining_configuration(plans, configuration, path)
-        raise _first_error(error, f"configurations.{owner}.mgcl", MGCLConfig) from None
-
-
-class _Grouping(BaseModel):
-    """`mgcl` of `dataset.json`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    modalities: dict[str, list[int]] | None = None
-    lesion_labels: dict[str, list[int]] | None = None
-
-
-def _grouping(dataset_json: dict[str, Any]) -> _Grouping:
-    try:
-        return _Grouping.model_validate(dataset_json.get("mgcl", {}))
-    except ValidationError as error:
-        raise _first_error(error, GROUPING, _Grouping) from None
-
-
-def _first_error(error: ValidationError, where: str, model: type[BaseModel]) -> UserError:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    where = ".".join([where, *path])
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(model, path[:-1])
-        return UserError(where, f"unknown key {path[-1]!r}", f"one of {known}", suggestion(path[-1], known))
-    expected = "an object" if first["type"] == "model_type" else first["msg"].removeprefix("Input should be ")
-    return UserError(where, repr(first["input"]), expected, "mend the value (`mgcl schema` lists them all)")
+        owner = _defining_configuration(plans, configuration, key_path(error, block))
+        remedy = "mend the value (`mgcl schema` lists them all)"
+        raise first_mistake(error, MGCLConfig, block, f"configurations.{owner}.mgcl", remedy, ".") from None
 
 
 def _defining_configuration(plans: dict[str, Any], configuration: str, path: list[str]) -> str:
@@ -253,76 +219,9 @@ def _defining_configuration(plans: dict[str, Any], configuration: str, path: lis
     return configuration
 
 
-def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        model = model.model_fields[part].annotation  # type: ignore[assignment]
-    return list(model.model_fields)
-
-
 def _first_given(*pairs: tuple[dict[str, list[int]] | None, str]) -> tuple[dict[str, list[int]] | None, str]:
     """The first pair whose value is not null, or the last pair."""
     return next((pair for pair in pairs if pair[0] is not None), pairs[-1])
-
-
-def _one_branch_a_channel(dataset_json: dict[str, Any]) -> dict[str, list[int]]:
-    """Branches by channel name, made fit for a folder; equal names get their channel number."""
-    names = {number: re.sub(r"[^A-Za-z0-9_-]", "_", name) for number, name in channel_names(dataset_json).items()}
-    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
-    return {f"{name}_{number}" if name in twice else name: [number] for number, name in names.items()}
-
-
-def _check_modalities(modalities: dict[str, list[int]], dataset_json: dict[str, Any], where: str) -> None:
-    channels = channel_names(dataset_json)
-    where = f"{where}.modalities"
-    for name, own in modalities.items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise UserError(where, repr(name), "letters, digits, _ and - (it names a folder)", "rename the modality")
-        if not own:
-            raise UserError(f"{where}.{name}", "no channel", "at least one", "list its channels or remove it")
-        for channel in own:
-            if channel not in channels:
-                raise UserError(f"{where}.{name}", f"channel {channel}", f"one of {channels}", "mend the number")
-    used = sorted(channel for own in modalities.values() for channel in own)
-    if used != list(channels):
-        raise UserError(where, f"channels {used}", f"each of {channels} exactly once", "mend the grouping")
-
-
-def _check_masks(masks: dict[str, list[int]], modalities: list[str], dataset_json: dict[str, Any], where: str) -> None:
-    """Checks that the labels are exactly the 2^M combinations of the branches."""
-    where = f"{where}.lesion_labels"
-    if set(masks) != set(modalities):
-        raise UserError(where, f"masks for {list(masks)}", f"one for each of {modalities}", "use the modalities' names")
-    if len(masks) > MAX_MASKS:
-        raise UserError(where, f"{len(masks)} masks", f"at most {MAX_MASKS}", "group channels or share one label map")
-    regions = [name for name, value in dataset_json["labels"].items() if isinstance(value, list | tuple)]
-    if regions or dataset_json.get("regions_class_order"):
-        raise UserError(where, f"together with regions {regions}", "plain labels", "declare one label a combination")
-    labels = {value: name for name, value in dataset_json["labels"].items() if name != "ignore"}
-    for modality, own in masks.items():
-        for label in own:
-            if label == 0 or label not in labels:
-                raise UserError(
-                    f"{where}.{modality}",
-                    f"label {label}",
-                    f"one of {sorted(set(labels) - {0})}",
-                    "mend the number",
-                )
-    owners: dict[frozenset[str], int] = {}
-    for label in sorted(labels):
-        members = frozenset(modality for modality, own in masks.items() if label in own)
-        if members in owners:
-            raise UserError(
-                where, f"labels {owners[members]} and {label} both mean {sorted(members) or 'background'}",
-                "a combination of its own for each label", "mend the lists",
-            )  # fmt: skip
-        owners[members] = label
-    if len(owners) != 2 ** len(masks):
-        raise UserError(
-            where,
-            f"{len(owners)} labels in dataset.json",
-            f"all {2 ** len(masks)} combinations of {list(masks)}",
-            "declare also the combinations that do not occur",
-        )
 
 
 def _check_contrast(phases: dict[str, Any], patch_size: list[int], where: str) -> None:

@@ -7,10 +7,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from nnunet_mgcl.errors import UserError, suggestion
 from nnunet_mgcl.files import read_json
 from nnunet_mgcl.plans import deep_merge, merged_configuration, resolve_block
 from nnunet_mgcl.resources import plans_dir
+from nnunet_mgcl.typed_json import MISSING, OpenModel, checked
 
 SCHEMA = "mgcl.schema.json"
 """The file beside the presets that describes the block."""
@@ -20,6 +23,16 @@ PREPROCESSING_KEYS = ("spacing", "normalization_schemes", "use_mask_for_norm", "
 
 OUTSIDE_BLOCK = "configuration."
 """Prefix of overrides that leave the `mgcl` block."""
+
+
+class _Overlay(OpenModel):
+    mgcl: dict[str, Any] = MISSING
+
+
+class _Preset(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    description: str = ""
+    configurations: dict[str, _Overlay]
 
 
 def preset_names() -> list[str]:
@@ -42,11 +55,7 @@ def load_preset(name: str) -> dict[str, Any]:
             f"preset {name}", "no such preset", f"one of {preset_names()}", suggestion(name, preset_names())
         )
     preset = read_json(path)
-    unknown = set(preset) - {"description", "configurations"} if isinstance(preset, dict) else {"no object"}
-    if unknown or not isinstance(preset.get("configurations"), dict):
-        raise UserError(
-            path, f"keys {sorted(unknown)}", "description and configurations", "compare with plans/short.json"
-        )
+    checked(_Preset, preset, path, "compare with plans/short.json")
     return preset
 
 
@@ -87,8 +96,8 @@ def apply_preset(
     for name in configurations:
         before = merged_configuration(new, name)
         overlay = requested(new, name, preset, overrides)
-        _fit_features(overlay, before, name)
         _check_keys(overlay, before, name)
+        _fit_features(overlay, before, name)
         changed = _changed_parts(overlay, before)
         if any(key in PREPROCESSING_KEYS or key.startswith("resampling_") for key in changed):
             changed["data_identifier"] = f"{plans_name}_{name}"
@@ -125,15 +134,16 @@ def _nested(overrides: dict[str, str]) -> dict[str, Any]:
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # text; also a number of thousands of digits
         return text
 
 
 def _fit_features(overlay: dict[str, Any], before: dict[str, Any], configuration: str) -> None:
     """Cuts a preset's list of feature maps to the depth of the plan's network."""
     arguments = overlay.get("architecture", {}).get("arch_kwargs", {})
-    features, stages = arguments.get("features_per_stage"), before["architecture"]["arch_kwargs"]["n_stages"]
-    if not isinstance(features, list):
+    features = arguments.get("features_per_stage") if isinstance(arguments, dict) else None
+    stages = before.get("architecture", {}).get("arch_kwargs", {}).get("n_stages")
+    if not isinstance(features, list) or stages is None:  # another architecture, which says what it does not take
         return
     if len(features) < stages:
         raise UserError(

@@ -7,7 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.files import is_there, read_json, write_json
+from nnunet_mgcl.files import is_there, write_json
+from nnunet_mgcl.typed_json import read_typed
 
 PACKAGES = ("nnunetv2", "torch", "numpy", "scikit-learn", "monai")
 
@@ -21,8 +22,18 @@ def installed_versions() -> dict[str, str]:
     }
 
 
+def read_versions(path: Path) -> list[dict[str, str]]:
+    """What `note_versions` has written; nothing where there is no file.
+
+    Raises:
+        UserError: The file is none that it wrote.
+    """
+    kind, remedy = list[dict[str, str]], "remove the file; it influences no result"
+    return read_typed(kind, path, remedy) if is_there(path) else []
+
+
 def note_versions(path: Path) -> None:
     """Adds the present versions to those that a training ran with, where they are others than the last ones."""
-    noted = read_json(path) if is_there(path) else []
+    noted = read_versions(path)
     if not noted or noted[-1] != installed_versions():
         write_json(path, [*noted, installed_versions()])

@@ -33,6 +33,16 @@ def default_processes() -> int:
     return min(number if number > 0 else 8, os.cpu_count() or 1)
 
 
+def require_processes(number: int | None) -> None:
+    """Checks `-np`; None where it was left out.
+
+    Raises:
+        UserError: It is no number of processes.
+    """
+    if number is not None and number < 1:
+        raise UserError("-np", str(number), "at least 1", "choose another number")
+
+
 def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:
     """Yields the results as they come, in any order.
 

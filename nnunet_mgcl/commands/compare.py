@@ -31,9 +31,13 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.evaluation.comparison import comparison
     from nnunet_mgcl.evaluation.comparison_tables import comparison_tables, reasons
     from nnunet_mgcl.files import write_json
+    from nnunet_mgcl.names import check_names
 
     if len(args.models) < 2:
         raise UserError("models", "one", "two at least", "name another")
+    if args.d:
+        for name in args.models:
+            check_names({"MODEL": name})
     folder = _dataset_folder(args.d) if args.d else Path()
     models = [folder / name for name in args.models]
     content = comparison(read_comparable(models, sorted(set(args.f)) if args.f else None))

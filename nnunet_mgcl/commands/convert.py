@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_mgcl.errors import INTERRUPTED, UserError
 from nnunet_mgcl.numbers import integer, number
-from nnunet_mgcl.workers import default_processes
+from nnunet_mgcl.workers import default_processes, require_processes
 
 if TYPE_CHECKING:
     from nnunet_mgcl.convert.manifest import Manifest
@@ -162,8 +162,7 @@ def _options(args: argparse.Namespace) -> Options:
     for option in ("id", "name"):
         if getattr(args, option) is None:
             raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
-    if args.np < 1:
-        raise UserError("-np", str(args.np), "at least 1", "choose another number")
+    require_processes(args.np)
     if args.spacing and not all(map(_is_length, args.spacing)):
         raise UserError("--spacing", str(args.spacing), "three lengths in mm", "choose others, such as 1 1 6")
     for option, unit in (("max_shift", "mm"), ("max_rotation", "degrees")):

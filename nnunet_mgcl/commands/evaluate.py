@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.evaluation.evaluation_tables import reasons, segmentation_table, tss_table
     from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 
-    if not args.tolerance >= 0:
-        raise UserError("--tolerance", str(args.tolerance), "millimetres from 0 on", "change it")
+    if not 0 <= args.tolerance < float("inf"):
+        raise UserError("--tolerance", str(args.tolerance), "a number of millimetres from 0 on", "change it")
     if not 0 < args.sensitivity <= 1:
         raise UserError("--sensitivity", str(args.sensitivity), "a number above 0 and up to 1", "change it")
     model = model_folder(args.d, args.tr, args.p, args.c)

@@ -49,17 +49,18 @@ def run(args: argparse.Namespace) -> int:
     """Measures, writes the tables and prints the baseline."""
     from rich.progress import track
 
+    from nnunet_mgcl.dataset_json import read_dataset_json
     from nnunet_mgcl.errors import UserError
     from nnunet_mgcl.evaluation.mismatch.mismatch_tables import find_cases, measure_cases, write_tables
     from nnunet_mgcl.evaluation.mismatch.roles import find_roles
-    from nnunet_mgcl.files import read_json
-    from nnunet_mgcl.workers import default_processes
+    from nnunet_mgcl.workers import default_processes, require_processes
 
+    require_processes(args.processes)
     raw = _raw_folder(args)
     images, segmentations = args.images or raw / "imagesTr", args.segmentations or raw / "labelsTr"
     if not images.is_dir():
         raise UserError(images, "no such folder", "a folder of images", "check -d, -i")
-    dataset_json = read_json(raw / "dataset.json")
+    dataset_json = read_dataset_json(raw / "dataset.json")
     ending = dataset_json["file_ending"]
     roles = find_roles(dataset_json, _pairs(args.channels, "--channels"), _pairs(args.masks, "--masks"))
     options = _options(args)
@@ -80,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
 def _raw_folder(args: argparse.Namespace) -> Path:
     """The raw dataset's folder; with -i and -s alone the folder of the segmentations, where dataset.json lies too."""
     from nnunetv2.paths import nnUNet_raw
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
+    from nnunet_mgcl.data.layout import dataset_name
     from nnunet_mgcl.errors import UserError
 
     if args.d is None:
@@ -90,10 +91,7 @@ def _raw_folder(args: argparse.Namespace) -> Path:
         return args.segmentations
     if not nnUNet_raw.is_set():
         raise UserError("nnUNet_raw", "not set", "a folder", "export nnUNet_raw=<folder>, or use -i and -s")
-    try:
-        return Path(nnUNet_raw.require()) / maybe_convert_to_dataset_name(args.d)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"dataset {args.d}", str(error).strip(), "a dataset in nnUNet_raw", "check -d") from None
+    return Path(nnUNet_raw.require()) / dataset_name(args.d)
 
 
 def _labelled(raw: Path, ending: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,17 +39,19 @@ def run(args: argparse.Namespace) -> int:
     """Writes the plans file."""
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.data.prepare import load_plans, tss_known
-    from nnunet_mgcl.files import read_json
+    from nnunet_mgcl.dataset_json import read_dataset_json
     from nnunet_mgcl.memory_fit import fit_to_memory
+    from nnunet_mgcl.names import check_new_plans_name
     from nnunet_mgcl.presets import apply_preset, load_preset, plain_configurations, requested
 
+    name = args.plans_name or (f"MGCLPlans_{Path(args.preset).stem}" if args.preset else "MGCLPlans")
+    check_new_plans_name(name)
     layout = DatasetLayout.find(args.d)
     plans = load_plans(layout, args.p)
     configurations = args.c or plain_configurations(plans)
     preset = load_preset(args.preset) if args.preset else {"configurations": {}}
     overrides = parse_overrides(args.set)
-    name = args.plans_name or (f"MGCLPlans_{Path(args.preset).stem}" if args.preset else "MGCLPlans")
-    dataset_json, has_tss = read_json(layout.dataset_json), tss_known(layout)
+    dataset_json, has_tss = read_dataset_json(layout.dataset_json), tss_known(layout)
     new = apply_preset(plans, configurations, preset, overrides, name, dataset_json, has_tss)
     for configuration in configurations:
         batch_was_chosen = "batch_size" in requested(plans, configuration, preset, overrides)
@@ -77,22 +80,34 @@ def parse_overrides(texts: list[str]) -> dict[str, str]:
 
 def _write(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], overwrite: bool) -> None:
     from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.files import read_json, write_json
+    from nnunet_mgcl.files import write_json
 
     path = layout.plans(new["plans_name"])
     if new["plans_name"] == plans["plans_name"]:
         raise UserError("--plans-name", f"{plans['plans_name']!r}, the plans to start from", "another", "choose one")
-    if path.exists() and not overwrite and read_json(path) != new:
+    if os.path.lexists(path) and _plans_to_replace(path) != new and not overwrite:
         raise UserError(path, "an existing file with other content", "no such file", "use -o NAME or --overwrite")
     write_json(path, new)
     print(f"Wrote {path}")
+
+
+def _plans_to_replace(path: Path) -> dict[str, Any]:
+    """The plans of that name: nothing else is replaced, with --overwrite or without."""
+    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.plans_file import read_plans
+
+    try:
+        return read_plans(path)
+    except UserError as error:
+        found = f"a file that is no plans file ({error.where.removeprefix(f'{path}: ')}: {error.found})"
+        raise UserError(path, found, "no such file, or plans", "use -o NAME, or remove the file") from None
 
 
 def _say_what_follows(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], configuration: str) -> None:
     from nnunet_mgcl.plans import merged_configuration
 
     before, after = (merged_configuration(each, configuration) for each in (plans, new))
-    name, number = new["plans_name"], layout.name.removeprefix("Dataset").split("_")[0]
+    name, number = new["plans_name"], layout.number
     if before["data_identifier"] != after["data_identifier"]:
         print(f"{configuration}: other preprocessing, so: nnUNetv2_preprocess -d {number} -plans_name {name} "
               f"-c {configuration}")  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,19 +113,19 @@ def model_folder(
     """The results folder of a trained model, of which these folds must be there.
 
     Raises:
-        UserError: The model or one of the folds is not there.
+        UserError: A name is none, or the model or one of the folds is not there.
     """
     from nnunetv2.paths import nnUNet_results
     from nnunetv2.utilities.file_path_utilities import get_output_folder
 
+    from nnunet_mgcl.data.layout import dataset_name
     from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.names import check_names
 
     if not nnUNet_results.is_set():
         raise UserError("nnUNet_results", "not set", "a folder", "export nnUNet_results=<folder>")
-    try:
-        folder = Path(get_output_folder(dataset, trainer, plans, configuration))
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"dataset {dataset}", str(error).strip(), "a dataset", "check -d") from None
+    check_names({"-tr": trainer, "-p": plans, "-c": configuration})
+    folder = Path(get_output_folder(dataset_name(dataset), trainer, plans, configuration))
     require_folds(folder, folds, checkpoint)
     return folder
 
@@ -136,8 +137,12 @@ def require_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> None:
         UserError: One of them is not.
     """
     from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.names import check_names
 
+    check_names({"-chk": checkpoint})
     for fold in folds:
+        if not re.fullmatch("all|[0-9]{1,9}", fold):
+            raise UserError(f"-f {fold}", "no fold", "numbers such as 0 1 2 3 4, or all", "choose folds")
         if not (folder / f"fold_{fold}" / checkpoint).is_file():
             there = sorted(path.parent.name for path in folder.glob(f"fold_*/{checkpoint}"))
             raise UserError(
@@ -158,8 +163,15 @@ def _other_models(folder: Path) -> str:
 def _check_arguments(args: argparse.Namespace) -> None:
     from nnunet_mgcl.errors import UserError
 
+    if args.num_parts < 1:
+        raise UserError("-num_parts", str(args.num_parts), "1 or more", "change it")
     if not 0 <= args.part_id < args.num_parts:
         raise UserError("-part_id", str(args.part_id), f"0 to {args.num_parts - 1}", "count the parts from 0")
+    if not 0 < args.step_size <= 1:
+        raise UserError("-step_size", str(args.step_size), "above 0, up to 1", "change it, as in -step_size 0.5")
+    for option in ("npp", "nps"):
+        if getattr(args, option) < 0:
+            raise UserError(f"-{option}", str(getattr(args, option)), "0 or more processes", "change it")
     if not Path(args.i).is_dir():
         raise UserError(args.i, "no such folder", "a folder of images", "check -i")
     if Path(args.i).resolve() == Path(args.o).resolve():

@@ -27,7 +27,9 @@ def run(args: argparse.Namespace) -> int:
 
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.data.prepare import load_plans, prepare_dataset
+    from nnunet_mgcl.workers import require_processes
 
+    require_processes(args.np)
     layout = DatasetLayout.find(args.d)
     plans = load_plans(layout, args.p)
     for configuration in args.c:

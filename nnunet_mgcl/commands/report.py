@@ -67,10 +67,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_arguments(args: argparse.Namespace) -> None:
     from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.names import is_name
 
     if (args.i is None) != (args.s is None) or (args.i and not args.case):
         raise UserError("-i, -s", "one of --case, -i and -s is missing", "all three for a new patient", "add it")
-    if args.case is not None and (not args.case or Path(args.case).name != args.case):
+    if args.case is not None and not is_name(args.case):
         raise UserError(
             f"--case {args.case}", "no name of a case", "its files' name, without folder or ending", "change it"
         )

@@ -25,7 +25,10 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
     from nnunet_mgcl.evaluation.fold_summary import draw_fold, summarise_fold
+    from nnunet_mgcl.pictures.image_figure import require_format
 
+    if args.o:
+        require_format(args.o)
     model = model_folder(args.d, args.tr, args.p, args.c, [args.f])
     layout = DatasetLayout.find(args.d)
     summary = summarise_fold(model, args.f)

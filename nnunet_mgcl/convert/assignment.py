@@ -11,6 +11,7 @@ from nnunet_mgcl.convert.manifest import MASK_PREFIX, Manifest, ManifestRow
 from nnunet_mgcl.convert.record import Destination
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.errors import UserError, some, suggestion
+from nnunet_mgcl.names import check_branch_name
 
 Modalities = dict[str, tuple[str, ...]]
 Assignment = list[tuple[ManifestRow, Destination]]
@@ -74,6 +75,8 @@ def group_channels(
         UserError: What is wanted does not have each channel exactly once.
     """
     if wanted:
+        for name in wanted:
+            check_branch_name(name, "--modality")
         named = [channel for group in wanted.values() for channel in group]
         for channel in named:
             if channel not in channels:

@@ -18,8 +18,9 @@ from nnunet_mgcl.convert.quality_page import write_page
 from nnunet_mgcl.convert.record import CaseRecord, write_record
 from nnunet_mgcl.convert.settings import Settings, fingerprint
 from nnunet_mgcl.convert.workers import Result, convert_cases
+from nnunet_mgcl.dataset_json import read_dataset_json
 from nnunet_mgcl.errors import UserError, some
-from nnunet_mgcl.files import is_there, read_json
+from nnunet_mgcl.files import is_there
 from nnunet_mgcl.run_lock import run_lock
 
 Log = Callable[[str], None]
@@ -230,7 +231,7 @@ def locked(folder: Path) -> AbstractContextManager[None]:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    return read_json(path) if is_there(path) else {}
+    return read_dataset_json(path) if is_there(path) else {}
 
 
 def _check_names(wanted: Iterable[str], others: Sequence[str], folder: Path) -> None:

@@ -12,8 +12,9 @@ from nnunet_mgcl.convert.record import CaseRecord
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.bit_mask import label_names, lesion_labels
 from nnunet_mgcl.data.csv_table import csv_text
+from nnunet_mgcl.dataset_json import channel_names, read_dataset_json
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import is_there, read_json, write_json, write_text
+from nnunet_mgcl.files import is_there, write_json, write_text
 
 MARK = "mgcl_convert"
 """The key of `dataset.json` that holds how the dataset was made."""
@@ -44,11 +45,11 @@ def check_same_preparation(path: Path, settings: Settings) -> None:
     Raises:
         UserError: There is no `dataset.json` of this program, or an option differs.
     """
-    if not is_there(path) or MARK not in (content := read_json(path)):
+    if not is_there(path) or MARK not in (content := read_dataset_json(path)):
         remedy = "convert the training cases first (the same command without --test)"
         raise UserError(path, "no dataset that mgcl convert has finished", "the training cases", remedy)
     wanted, found = {"channels": list(settings.channels), **_made(settings)}, content[MARK]
-    known = {"channels": list(content["channel_names"].values()), **found}
+    known = {"channels": list(channel_names(content).values()), **found}
     for option, value in wanted.items():
         if known.get(option) != value:
             raise UserError(
@@ -64,7 +65,7 @@ def check_same_masks(path: Path, settings: Settings) -> None:
         UserError: One has a mask a modality, the other one mask for all.
     """
     forms = {True: "a mask a modality", False: "one mask for all modalities"}
-    trained, wanted = "lesion_labels" in read_json(path)["mgcl"], settings.masks != ("",)
+    trained, wanted = "lesion_labels" in (read_dataset_json(path).get("mgcl") or {}), settings.masks != ("",)
     if trained != wanted:
         remedy = "give both the same columns of masks, or the test cases none"
         raise UserError("the masks of the test cases", forms[wanted], f"{forms[trained]}, as for training", remedy)

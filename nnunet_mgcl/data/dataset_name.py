@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from nnunet_mgcl.errors import UserError, some
@@ -20,8 +21,8 @@ def check_number_and_name(number: int, name: str) -> None:
     """
     if not 1 <= number <= 999:
         raise UserError("--id", str(number), "1 to 999", "choose another number")
-    if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
-        raise UserError("--name", repr(name), "ASCII letters, digits, _ and -", "choose another name")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
+        raise UserError("--name", repr(name), "up to 100 ASCII letters, digits, _ and -", "choose another name")
 
 
 def find_name(parent: Path, number: int) -> str:

@@ -14,8 +14,9 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.modality_dataset import located_classes
 from nnunet_mgcl.data.preprocessed_case import open_case
 from nnunet_mgcl.data.same_scan import SameScans, Twins
+from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.plans import channel_names, merged_configuration
+from nnunet_mgcl.plans import merged_configuration
 
 CASE_SUFFIXES = (".b2nd", ".npz")
 """One of them ends the images in a folder that nnU-Net has preprocessed."""
@@ -85,7 +86,7 @@ def _folder(layout: DatasetLayout, plans: dict[str, Any], configuration: str) ->
 
 
 def _command(layout: DatasetLayout, plans: dict[str, Any], configuration: str) -> str:
-    return f"nnUNetv2_preprocess -d {layout.name} -plans_name {plans['plans_name']} -c {configuration}"
+    return f"nnUNetv2_preprocess -d {layout.number} -plans_name {plans['plans_name']} -c {configuration}"
 
 
 def _sorted(classes: Collection[Any]) -> list[Any]:

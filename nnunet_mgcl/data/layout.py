@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,34 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import is_there
+from nnunet_mgcl.names import is_name
+
+
+def dataset_name(name_or_id: str | int) -> str:
+    """The dataset's `DatasetXXX_Name`, found as nnU-Net's commands do.
+
+    Raises:
+        UserError: It is no name or number, or there is no such dataset, or several.
+    """
+    text = str(name_or_id)
+    if not re.fullmatch(r"[0-9]{1,9}", text) and not (re.match("Dataset[0-9]{3}", text) and is_name(text)):
+        raise UserError(
+            f"dataset {text}", "neither an integer nor a dataset's name", "a number, or DatasetXXX_Name", "check -d"
+        )
+    try:
+        return str(maybe_convert_to_dataset_name(name_or_id))
+    except RuntimeError as error:
+        raise UserError(
+            f"dataset {text}",
+            str(error).strip(),
+            "one DatasetXXX_Name folder in nnUNet_raw, nnUNet_preprocessed or nnUNet_results",
+            "check the number and the nnUNet_* variables",
+        ) from None
+
+
+def dataset_number(name: str) -> str:
+    """The number in `DatasetXXX_Name`."""
+    return name.removeprefix("Dataset").split("_")[0]
 
 
 @dataclass(frozen=True)
@@ -35,24 +64,21 @@ class DatasetLayout:
         """
         if not nnUNet_preprocessed.is_set():
             raise UserError("nnUNet_preprocessed", "not set", "a folder", "export nnUNet_preprocessed=<folder>")
-        try:
-            name = maybe_convert_to_dataset_name(dataset_name_or_id)
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"dataset {dataset_name_or_id}",
-                str(error).strip(),
-                "one DatasetXXX_Name folder in nnUNet_raw, nnUNet_preprocessed or nnUNet_results",
-                "check the number and the nnUNet_* variables",
-            ) from None
+        name = dataset_name(dataset_name_or_id)
         raw = Path(nnUNet_raw.require()) / name if nnUNet_raw.is_set() else None
         layout = cls(name, raw, Path(nnUNet_preprocessed.require()) / name)
         if not is_there(layout.preprocessed, "folder"):
-            there = raw is not None and raw.is_dir()
-            raise UserError(
-                layout.preprocessed, "no such folder", "the dataset as nnU-Net has planned it",
-                f"nnUNetv2_plan_and_preprocess -d {name}" if there else "check the name and the nnUNet_* variables",
-            )  # fmt: skip
+            remedy = "check the name and the nnUNet_* variables"
+            if raw is not None and raw.is_dir():
+                remedy = f"nnUNetv2_plan_and_preprocess -d {layout.number}"
+            expected = "the dataset as nnU-Net has planned it"
+            raise UserError(layout.preprocessed, "no such folder", expected, remedy)
         return layout
+
+    @property
+    def number(self) -> str:
+        """The dataset's number, which is all that some of nnU-Net's commands take."""
+        return dataset_number(self.name)
 
     @property
     def raw_tss(self) -> Path | None:

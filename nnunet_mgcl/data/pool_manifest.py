@@ -15,10 +15,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from pydantic import Field
 
 from nnunet_mgcl.data.preprocessed_case import DamagedError, open_case
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.files import is_there, make_folder, read_json, write_json
+from nnunet_mgcl.typed_json import MISSING, OpenModel, checked
 
 MANIFEST = "manifest.json"
 SUFFIXES = (".b2nd", "_seg.b2nd", ".pkl")
@@ -31,6 +33,30 @@ FileEntry = dict[str, Any]
 """Name, size, time of change and SHA-256 of a raw file; once it was read, the SHA-256 of its voxels too."""
 
 
+class _Entry(OpenModel):
+    name: str
+    size: int = MISSING
+    mtime_ns: int = MISSING
+    sha256: str
+    voxels: str = MISSING
+
+
+class _Modality(OpenModel):
+    plan: dict[str, Any]
+    cases: dict[str, list[_Entry]]
+
+
+class _Labelled(OpenModel):
+    size: int = MISSING
+    mtime_ns: int = MISSING
+    voxels: list[str]
+
+
+class _Content(OpenModel):
+    modalities: dict[str, _Modality] = Field(default_factory=dict)
+    labelled: dict[str, _Labelled] = Field(default_factory=dict)
+
+
 class Manifest:
     """Which cases of a pool are preprocessed, from which raw files and with which plan entries.
 
@@ -38,12 +64,16 @@ class Manifest:
         pool: The folder of the preprocessed pool; each modality has a folder in it.
         modalities: Modality -> `plan` (its entries) and `cases` (case -> one entry a raw file).
         labelled: Raw image of a validation case, as a path below the raw dataset -> its entry (see `pool_duplicates`).
+
+    Raises:
+        UserError: `manifest.json` is not what `save` writes.
     """
 
     def __init__(self, pool: Path) -> None:
         self.pool = pool
         path = pool / MANIFEST
         content = read_json(path) if is_there(pool, "folder") and is_there(path) else {}
+        checked(_Content, content, path, "remove the folder: mgcl prepare preprocesses the pool again")
         self.modalities: dict[str, Any] = content.get("modalities", {})
         self.labelled: dict[str, FileEntry] = content.get("labelled", {})
         self._saved = deepcopy(content)

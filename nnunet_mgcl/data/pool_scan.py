@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError, reason
-from nnunet_mgcl.plans import channel_names
 
 PoolFiles = dict[str, dict[str, list[Path]]]
 """Modality -> case -> one file a channel, in the modality's order."""

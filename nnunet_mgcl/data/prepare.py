@@ -17,11 +17,14 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.splits import Split, ensure_splits, fold_cases
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.data.unlabelled_pool import prepare_pool
+from nnunet_mgcl.dataset_json import read_dataset_json
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError, some
-from nnunet_mgcl.files import is_there, read_json, replacing
+from nnunet_mgcl.files import is_there, replacing
 from nnunet_mgcl.image_file import check_stem
+from nnunet_mgcl.names import check_names
 from nnunet_mgcl.plans import resolve_block
+from nnunet_mgcl.plans_file import read_plans
 
 Log = Callable[[str], None]
 
@@ -74,7 +77,7 @@ def prepare_dataset(
     Raises:
         UserError: Anything in the plan, the cases, the table, the split or the pool is wrong. Nothing is replaced then.
     """
-    dataset_json = read_json(layout.dataset_json)
+    dataset_json = read_dataset_json(layout.dataset_json)
     if layout.raw is None or not is_there(layout.raw, "folder"):
         _mention_missing_raw(layout, log, refuse=refresh)
     _compare_dataset_json(layout, dataset_json, log)
@@ -104,12 +107,13 @@ def load_plans(layout: DatasetLayout, name: str) -> dict[str, Any]:
     Raises:
         UserError: There is none.
     """
+    check_names({"-p": name})
     path = layout.plans(name)
     if not is_there(path):
         there = sorted(file.stem for file in layout.preprocessed.glob("*Plans*.json"))
-        remedy = f"-p one of {there}" if there else f"nnUNetv2_plan_and_preprocess -d {layout.name}"
+        remedy = f"-p one of {there}" if there else f"nnUNetv2_plan_and_preprocess -d {layout.number}"
         raise UserError(path, "no such file", "a plans file", remedy)
-    return read_json(path)
+    return read_plans(path)
 
 
 def tss_known(layout: DatasetLayout) -> bool:
@@ -177,11 +181,11 @@ def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log)
     raw = layout.raw_dataset_json
     if raw is None or not is_there(raw):
         return
-    now = read_json(raw)
+    now = read_dataset_json(raw)
     before, after = ({key: json[key] for key in READ_BY_TRAINING if key in json} for json in (copy, now))
     if changes := differences(before, after):
         only_ours = before | {"mgcl": None} == after | {"mgcl": None}
-        command = f"cp {raw} {layout.dataset_json}" if only_ours else f"nnUNetv2_plan_and_preprocess -d {layout.name}"
+        command = f"cp {raw} {layout.dataset_json}" if only_ours else f"nnUNetv2_plan_and_preprocess -d {layout.number}"
         raise UserError(
             raw, f"changed since planning ({changes})", f"what training reads from {layout.dataset_json}",
             f"{command} takes over the change; or undo it",

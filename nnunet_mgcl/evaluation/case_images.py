@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.pictures.anatomical_view import AnatomicalView, same_place
 from nnunet_mgcl.pictures.case_panels import Panel
-from nnunet_mgcl.plans import channel_names
 
 
 @dataclass(frozen=True)

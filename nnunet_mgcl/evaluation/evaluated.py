@@ -12,7 +12,7 @@ from nnunet_mgcl.evaluation.evaluation import evaluation, evaluation_path, write
 from nnunet_mgcl.evaluation.stored_calibration import KEY, store_calibration
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.evaluation.written_evaluation import newer, read_evaluation
-from nnunet_mgcl.files import read_json
+from nnunet_mgcl.plans_file import read_plans
 
 TOLERANCE, SENSITIVITY = 2.0, 0.9
 """Defaults: of the surface Dice, in mm, and the wanted one of the third operating point."""
@@ -75,7 +75,7 @@ def _why_not_of(run: ValidatedRun, content: dict[str, Any], path: Path) -> str |
 def _is_stored(run: ValidatedRun, tss: dict[str, Any]) -> bool:
     """Whether plans.json holds the map of these numbers: a training takes it out, a killed evaluation leaves it."""
     own = None if tss["reason"] or tss["calibration"]["reason"] else tss["calibration"]
-    stored = read_json(run.model / "plans.json").get(KEY)
+    stored = read_plans(run.model / "plans.json").get(KEY)
     if own is None or not isinstance(stored, dict):
         return own is stored
     return all(stored.get(key) == own[key] for key in (*Calibration.model_fields, "reliability"))

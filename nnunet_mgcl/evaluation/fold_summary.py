@@ -9,13 +9,32 @@ from typing import Any
 import numpy as np
 
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+from nnunet_mgcl.dataset_json import read_dataset_json
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import is_there, read_json
+from nnunet_mgcl.files import is_there
 from nnunet_mgcl.phases.training_warnings import TrainingWarning, read_warnings
 from nnunet_mgcl.pictures.case_panels import CasePanels
 from nnunet_mgcl.pictures.overlay import draw_overlay
+from nnunet_mgcl.training.tss_validation import VALIDATE_AGAIN, read_tss_summary
+from nnunet_mgcl.typed_json import OpenModel, read_typed
+
+
+class _Measures(OpenModel):
+    Dice: float | None
+
+
+class _Summary(OpenModel):
+    """nnU-Net's `summary.json`."""
+
+    mean: dict[str, _Measures]
+
+
+class _Dice(OpenModel):
+    """`summary_modalities.json`."""
+
+    mean: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -48,16 +67,18 @@ def summarise_fold(model: Path, fold: str) -> FoldSummary:
             validation / "summary.json", "no such file", "a validated fold", "finish the training, or run it with --val"
         )
     by_modality, tss = validation / "summary_modalities.json", validation / "tss_summary.json"
-    dataset_json = read_json(model / "dataset.json")
+    dataset_json = read_dataset_json(model / "dataset.json")
     if is_there(by_modality):
-        dice = read_json(by_modality)["mean"]
+        dice = read_typed(_Dice, by_modality, VALIDATE_AGAIN).mean
     else:
         names = {_key(value): name for name, value in dataset_json["labels"].items()}
-        means = read_json(validation / "summary.json")["mean"]
-        dice = {names.get(label, label): values["Dice"] for label, values in means.items()}
-    segmentation = sorted(validation.glob(f"*{dataset_json['file_ending']}"))[0]
+        means = read_typed(_Summary, validation / "summary.json", VALIDATE_AGAIN).mean
+        dice = {names.get(label, label): measures.Dice for label, measures in means.items()}
+    segmentations = sorted(validation.glob(f"*{dataset_json['file_ending']}"))
+    if not segmentations:
+        raise UserError(validation, "no segmentation", "those of the validation cases", VALIDATE_AGAIN)
     warnings = read_warnings(layout.warnings)
-    return FoldSummary(dice, read_json(tss) if is_there(tss) else None, segmentation, warnings)
+    return FoldSummary(dice, read_tss_summary(tss) if is_there(tss) else None, segmentations[0], warnings)
 
 
 def _key(label: int | list[int]) -> str:

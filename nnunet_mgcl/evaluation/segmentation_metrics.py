@@ -92,9 +92,9 @@ def surface_metrics(
     if not prediction.any() or not reference.any():
         sides = [size * n for size, n in zip(spacing, reference.shape, strict=True)]
         return math.hypot(*(sides[1:] if is_single_slice(spacing) else sides)), 0.0
-    kept = [axis for axis, n in enumerate(reference.shape) if n > 1]
-    if len(kept) < 2:  # a line or a voxel: MONAI takes planes and volumes
-        kept = list(range(len(reference.shape)))[-2:]
+    long = sum(n > 1 for n in reference.shape)
+    by_length = sorted(range(reference.ndim), key=lambda axis: reference.shape[axis] == 1)
+    kept = sorted(by_length[: max(2, long)])  # a line or a voxel too as a plane: MONAI takes planes and volumes
     shape, size = [reference.shape[axis] for axis in kept], [float(spacing[axis]) for axis in kept]
     p, g = (torch.from_numpy(mask.reshape(1, 1, *shape)) for mask in (prediction, reference))
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # MONAI's about itself

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.calibration import Calibration
-from nnunet_mgcl.files import is_there, read_json, write_json
+from nnunet_mgcl.files import is_there, write_json
+from nnunet_mgcl.plans_file import read_plans
 
 KEY = "mgcl_calibration"
 """Beside the configurations in plans.json, where nnU-Net reads over it."""
@@ -46,7 +47,7 @@ def store_calibration(model: Path, tss: dict[str, Any], folds: list[int], all_fo
     path = model / "plans.json"
     if not all_folds:
         return None if tss["reason"] else f"calibration: {path} is left as it is, all folds are needed to change it"
-    plans = read_json(path)
+    plans = read_plans(path)
     earlier = plans.pop(KEY, None)
     reason = tss["reason"] or tss["calibration"]["reason"]
     if reason:

@@ -17,13 +17,14 @@ from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.splits import Split, divided_patients, fold_cases, read_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
+from nnunet_mgcl.dataset_json import channel_names, label_targets, read_dataset_json
 from nnunet_mgcl.errors import UserError, reason, some
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.fold_probabilities import read_probabilities
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
-from nnunet_mgcl.files import is_there, read_json
+from nnunet_mgcl.files import is_there
 from nnunet_mgcl.numbers import integer
-from nnunet_mgcl.plans import channel_names, label_targets
+from nnunet_mgcl.plans_file import read_plans
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,12 @@ class ValidatedRun:
     @cached_property
     def dataset_json(self) -> dict[str, Any]:
         """The model's copy of `dataset.json`."""
-        return read_json(self.model / "dataset.json")
+        return read_dataset_json(self.model / "dataset.json")
 
     @cached_property
     def plans(self) -> PlansManager:
         """The plan that the model was trained with."""
-        return PlansManager(read_json(self.model / "plans.json"))
+        return PlansManager(read_plans(self.model / "plans.json"))
 
     @cached_property
     def plan(self) -> ConfigurationManager:
@@ -206,7 +207,7 @@ class ValidatedRun:
 
     def _block(self, key: str) -> Any:
         """From the `mgcl` block of the plan; a stock trainer has none, but its dataset may."""
-        return self._plan_block.get(key) or self.dataset_json.get("mgcl", {}).get(key)
+        return self._plan_block.get(key) or (self.dataset_json.get("mgcl") or {}).get(key)
 
     def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
         file = f"{case}{self.dataset_json['file_ending']}"

@@ -3,31 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
 
 from nnunet_mgcl import __version__
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.files import is_there, read_json
+from nnunet_mgcl.typed_json import OpenModel
 
-KEYS = (
-    "nnunet_mgcl",
-    "dataset",
-    "model",
-    "folds",
-    "cases_without_fold",
-    "divided_patients",
-    "settings",
-    "smallest_voxel_side_mm",
-    "segmentation",
-    "tss",
-    "cases",
-)
-SETTINGS = ("surface_dice_tolerance_mm", "sensitivity")
-TSS_KEYS = ("cases", "measures", "operating_points", "calibration")
 OTHER_KEYS = "not the content that this version writes"
+
+
+class _Settings(OpenModel):
+    surface_dice_tolerance_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    sensitivity: Annotated[float, Field(gt=0, le=1)]
+
+
+class _Case(OpenModel):
+    case: str
+    fold: int
+    patient: str
+    targets: dict[str, dict[str, float | None]]
+    tss_class: int | None
+    probability: float | None
+    calibrated_probability: float | None
+
+
+class _NoTSS(OpenModel):
+    reason: Annotated[str, Field(min_length=1)]
+
+
+class _TSS(OpenModel):
+    reason: None
+    cases: Any
+    measures: dict[str, Any]
+    operating_points: dict[str, dict[str, Any]]
+    calibration: dict[str, Any]
+
+    @field_validator("operating_points")
+    @classmethod
+    def _calibrated(cls, points: dict[str, Any]) -> dict[str, Any]:
+        if "calibrated_0.5" not in points:
+            raise ValueError("the point calibrated_0.5")
+        return points
+
+
+class _Evaluation(OpenModel):
+    nnunet_mgcl: str
+    dataset: str
+    model: str
+    folds: list[int]
+    cases_without_fold: Any
+    divided_patients: list[str]
+    settings: _Settings
+    smallest_voxel_side_mm: Any
+    segmentation: dict[str, Any]
+    tss: _TSS | _NoTSS
+    cases: list[_Case]
 
 
 def read_evaluation(path: Path) -> tuple[dict[str, Any] | None, str | None]:
@@ -54,23 +88,15 @@ def newer(files: Iterable[Path], path: Path) -> Path | None:
 
 
 def _unusable(content: Any) -> str | None:
-    """Whether this version has written it, as far as version and keys tell."""
-    if not _has(content, KEYS):
-        return OTHER_KEYS
-    if content["nnunet_mgcl"] != __version__:
-        return f"of nnunet_mgcl {content['nnunet_mgcl']}, and this is {__version__}"
-    folds, tss, cases = content["folds"], content["tss"], content["cases"]
-    names = [field.name for field in fields(CaseScores)]
-    whole = isinstance(folds, list) and isinstance(cases, list) and all(_has(case, names) for case in cases)
-    if not whole or not _has(content["settings"], SETTINGS) or not _has(tss, ["reason"]):
-        return OTHER_KEYS
-    if not tss["reason"] and not (_has(tss, TSS_KEYS) and _has(tss["operating_points"], ["calibrated_0.5"])):
+    """Whether this version has written it, as far as version, keys and their types tell."""
+    version = content.get("nnunet_mgcl") if isinstance(content, dict) else None
+    if isinstance(version, str) and version != __version__:
+        return f"of nnunet_mgcl {version}, and this is {__version__}"
+    try:
+        _Evaluation.model_validate(content)
+    except ValidationError:
         return OTHER_KEYS
     return None
-
-
-def _has(content: Any, keys: Iterable[str]) -> bool:
-    return isinstance(content, dict) and all(key in content for key in keys)
 
 
 def _outdated(path: Path, content: dict[str, Any]) -> str | None:

@@ -15,8 +15,8 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunet_mgcl.data.image_checks import Mistake, header_mistake, truncation
 from nnunet_mgcl.data.pool_scan import check_grids
+from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError, reason, some
-from nnunet_mgcl.plans import channel_names
 from nnunet_mgcl.workers import default_processes
 
 ALL_IN_ONE = ("NaturalImage2DIO",)

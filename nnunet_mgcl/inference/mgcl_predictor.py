@@ -15,12 +15,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from rich.progress import track
 
 from nnunet_mgcl.data.image_checks import value_mistake
+from nnunet_mgcl.dataset_json import label_targets, read_dataset_json
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions, mismatch_columns
 from nnunet_mgcl.evaluation.mismatch.mismatch_tables import measure_cases
 from nnunet_mgcl.evaluation.mismatch.roles import find_roles
 from nnunet_mgcl.evaluation.stored_calibration import StoredCalibration, changed_folds, stored_calibration
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.files import write_json
 from nnunet_mgcl.image_file import check_stem
 from nnunet_mgcl.inference.input_folder import (
     Cases,
@@ -43,7 +44,7 @@ from nnunet_mgcl.inference.tss_report import TSSReport, earlier_tables, merge_pa
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.phases.tss import tss_probability
-from nnunet_mgcl.plans import label_targets
+from nnunet_mgcl.plans_file import read_plans
 from nnunet_mgcl.safe_loading import loading_safely, require_layers
 
 
@@ -57,8 +58,9 @@ class MGCLPredictor(nnUNetPredictor):
         if use_folds is None:
             use_folds = self.auto_detect_available_folds(model_training_output_dir, checkpoint_name)
         self.model, self.checkpoint = Path(model_training_output_dir), checkpoint_name
+        read_dataset_json(self.model / "dataset.json")  # nnU-Net reads them without a check
         self.folds = [use_folds] if isinstance(use_folds, str) else [str(fold) for fold in use_folds]
-        plans = PlansManager(read_json(self.model / "plans.json"))
+        plans = PlansManager(read_plans(self.model / "plans.json"))
         for configuration in plans.available_configurations:
             require_layers(plans.get_configuration(configuration))
         try:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.safe_loading import require_layers
 
 StateDict = dict[str, Tensor]
@@ -25,17 +26,26 @@ def build_branch(
 
     It must have an `encoder` that returns one map a level and a `decoder` with `seg_layers`, as all U-Nets of
     dynamic-network-architectures do.
+
+    Raises:
+        UserError: The plan's architecture is unknown, or does not take its arguments.
     """
     require_layers(configuration)
-    return get_network_from_plans(
-        configuration.network_arch_class_name,
-        configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import,
-        in_channels,
-        out_channels,
-        allow_init=True,
-        deep_supervision=deep_supervision,
-    )
+    try:
+        return get_network_from_plans(
+            configuration.network_arch_class_name,
+            configuration.network_arch_init_kwargs,
+            configuration.network_arch_init_kwargs_req_import,
+            in_channels,
+            out_channels,
+            allow_init=True,
+            deep_supervision=deep_supervision,
+        )
+    except Exception as error:  # whatever an architecture says of its arguments
+        raise UserError(
+            f"architecture {configuration.network_arch_class_name}", f"cannot be built ({reason(error)})",
+            "a network of the plan", "mend architecture in the plans file, or plan the dataset again",
+        ) from error  # fmt: skip
 
 
 def unwrap(module: nn.Module) -> nn.Module:

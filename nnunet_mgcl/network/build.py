@@ -16,6 +16,7 @@ from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
 from nnunet_mgcl.network.tss_heads import LESIONS, MEASURES, READS
 from nnunet_mgcl.older import filled
+from nnunet_mgcl.typed_json import checked
 
 
 def resolved_config(configuration: ConfigurationManager) -> MGCLConfig:
@@ -24,9 +25,14 @@ def resolved_config(configuration: ConfigurationManager) -> MGCLConfig:
     Raises:
         UserError: No trainer of this plugin wrote the plan.
     """
-    if "mgcl" not in configuration.configuration:
-        raise UserError("plans.json of the model", "no mgcl block", "a model of MGCLTrainer", "check -tr")
-    return MGCLConfig.model_validate(filled(configuration.configuration["mgcl"]))
+    where, restore = "plans.json of the model", "restore the plans.json that the training wrote"
+    if not isinstance(block := configuration.configuration.get("mgcl"), dict):
+        raise UserError(where, "no mgcl block", "a model of MGCLTrainer", f"check -tr, or {restore}")
+    config = checked(MGCLConfig, filled(block), f"{where}: mgcl", restore, ".")
+    unresolved = [name for name in ("coarse", "fine") if getattr(config, name).batch_size is None]
+    if not config.modalities or unresolved or config.tss.enabled is None or not (config.tss.modalities):
+        raise UserError(where, "an mgcl block that no training has completed", "that of a trained model", restore)
+    return config
 
 
 def build_network(configuration: ConfigurationManager, num_outputs: int, deep_supervision: bool) -> MGCLNetwork:

@@ -22,6 +22,7 @@ from nnunet_mgcl.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.phases.context import PhaseContext
 from nnunet_mgcl.phases.curves import Curves
 from nnunet_mgcl.phases.seeding import reseed
+from nnunet_mgcl.plan_command import plan_command
 from nnunet_mgcl.safe_loading import load_weights
 
 GRADIENT_NORM = 12
@@ -216,11 +217,14 @@ class _ModuleTrainer:
         if not self.context.any_over_ranks(torch.tensor(wrong, device=self.context.device)):
             return
         own = f"loss {value} on the cases {', '.join(dict.fromkeys(map(str, batch['keys'])))}" if wrong else ""
+        phase = self.job.phase.removesuffix("_length")
+        lower = {f"{phase}.lr": getattr(self.context.config, phase).lr / 10}
         raise UserError(
             f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}",
             "; ".join(filter(None, self.context.from_all_ranks(own))),
             "a finite loss",
-            "check these images for extreme values, or lower the phase's learning rate (mgcl plan --set)",
+            "check these images for extreme values, or lower the learning rate: "
+            + plan_command(self.context.memory, lower, "lower_lr"),
         )
 
     def _finish_epoch(self, epoch: int, seconds: float, remarks: Counter[str]) -> None:

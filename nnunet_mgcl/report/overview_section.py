@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.evaluation_tables import reasons
 from nnunet_mgcl.evaluation.tables import mean_sd, number
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.phases.training_warnings import read_warnings
-from nnunet_mgcl.plans import channel_names
 from nnunet_mgcl.report.section import Section, Table
 from nnunet_mgcl.report.wording import MEASURES, between, no_skill
 

@@ -12,9 +12,10 @@ from nnunet_mgcl.errors import UserError, some, suggestion
 from nnunet_mgcl.evaluation.case_images import channel_files
 from nnunet_mgcl.evaluation.stored_calibration import KEY, stored_calibration
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import is_there, read_json
+from nnunet_mgcl.files import is_there
 from nnunet_mgcl.inference.tss_report import FOLD, read_rows
 from nnunet_mgcl.numbers import number
+from nnunet_mgcl.plans_file import read_plans
 from nnunet_mgcl.report.predicted_folder import require_new, require_same_images, require_same_model
 
 
@@ -168,7 +169,7 @@ def _probability(text: str | None) -> float:
 def _calibrated_folds(raw: Mapping[str, float], mean: float, models: Sequence[Path]) -> dict[str, float]:
     """Each fold's probability by the map that gave their calibrated mean; nothing where no plans.json has it."""
     for path in (folder / "plans.json" for folder in models):
-        own = stored_calibration(read_json(path), path) if is_there(path) else None
+        own = stored_calibration(read_plans(path), path) if is_there(path) else None
         folds = {fold: own.apply(value) for fold, value in raw.items()} if own else {}
         if folds and abs(sum(folds.values()) / len(folds) - mean) < 1e-5:
             return folds

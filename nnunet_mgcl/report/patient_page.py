@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_mgcl.data.single_slice import NO_THICKNESS, is_single_slice, volume_ml
+from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.evaluation.tables import number
@@ -16,7 +17,6 @@ from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.pictures.case_panels import CasePanels
 from nnunet_mgcl.pictures.overlay import montage_figure
 from nnunet_mgcl.pictures.slice_choice import montage_slices
-from nnunet_mgcl.plans import channel_names
 from nnunet_mgcl.report.patient import Patient, new_patient, validated_patient
 from nnunet_mgcl.report.patient_mismatch import mismatch_section
 from nnunet_mgcl.report.patient_tss import tss_section

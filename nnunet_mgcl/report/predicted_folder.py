@@ -13,6 +13,7 @@ from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import is_there, read_json
 from nnunet_mgcl.inference.input_folder import image_digests
 from nnunet_mgcl.inference.prediction_record import MODEL_KEY, noted_images
+from nnunet_mgcl.plans_file import read_plans
 
 
 def require_new(run: ValidatedRun, name: str) -> None:
@@ -46,11 +47,11 @@ def require_same_model(run: ValidatedRun, predictions: Path) -> str | None:
     path = predictions / "plans.json"
     if not is_there(path):
         return f"{predictions} has no plans.json: whether this model wrote the predictions cannot be checked"
-    theirs, own = read_json(path), run.plans.plans
+    theirs, own = read_plans(path), run.plans.plans
     for key in ("dataset_name", "plans_name"):
         if theirs.get(key) != own.get(key):
             raise _of_another(predictions, f"{key} {theirs.get(key)}", f"{key} {own.get(key)}")
-    name, calibrations = theirs.get(MODEL_KEY, ""), [plans.get(KEY) for plans in (theirs, own)]
+    name, calibrations = theirs.get(MODEL_KEY, ""), [plans.get(KEY) or {} for plans in (theirs, own)]
     if name.count("__") == 2 and name != run.model.name:  # else the user named it, whom mgcl predict -m lets
         raise _of_another(predictions, name, run.model.name)
     if all(calibrations):

@@ -7,10 +7,11 @@ from typing import Any
 
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import is_there, read_json
+from nnunet_mgcl.files import is_there
 from nnunet_mgcl.report.section import Section, Table
 from nnunet_mgcl.report.wording import fold_names
-from nnunet_mgcl.versions import installed_versions
+from nnunet_mgcl.typed_json import read_typed
+from nnunet_mgcl.versions import installed_versions, read_versions
 
 TRAINING = {"torch_version": "torch", "cudnn_version": "cuDNN", "device": "device", "gpu_name": "GPU"}
 """What is taken from nnU-Net's debug.json; most of the rest names folders and the host."""
@@ -95,10 +96,10 @@ def _versions(run: ValidatedRun, content: dict[str, Any]) -> Table:
 def _noted(layout: FoldLayout) -> dict[str, str]:
     """What a fold's versions.json and nnU-Net's debug.json say, the latter with the build."""
     debug = layout.root / "debug.json"
-    runs = read_json(layout.versions) if is_there(layout.versions) else []
+    runs = read_versions(layout.versions)
     names = dict.fromkeys(name for versions in runs for name in versions)
     noted = {name: ", then ".join(dict.fromkeys(run[name] for run in runs if name in run)) for name in names}
-    said = read_json(debug) if is_there(debug) else {}
+    said = read_typed(dict[str, Any], debug, "remove the file; it influences no result") if is_there(debug) else {}
     return noted | {name: said[key] for key, name in TRAINING.items() if said.get(key) not in (None, "None")}
 
 

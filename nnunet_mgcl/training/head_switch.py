@@ -16,6 +16,7 @@ from nnunet_mgcl.files import read_json, replacing, write_json
 from nnunet_mgcl.network.build import build_classifier, resolved_config
 from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.tss import trained_heads
+from nnunet_mgcl.plans_file import read_plans
 from nnunet_mgcl.safe_loading import load_checkpoint, load_weights
 from nnunet_mgcl.training.tss_validation import TABLE, require_column, switch_head
 
@@ -40,7 +41,7 @@ def switch_model(model: Path, configuration: str, chosen: str) -> list[str]:
     Raises:
         UserError: A fold is unfinished, lacks the head, or was validated without it.
     """
-    plans = read_json(model / "plans.json")
+    plans = read_plans(model / "plans.json")
     config = resolved_config(PlansManager(plans).get_configuration(configuration))
     if not config.tss.enabled:
         raise UserError(model, "a model without a TSS head", "one that was trained with tss.csv", "choose another")

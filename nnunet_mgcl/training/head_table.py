@@ -7,16 +7,16 @@ from pathlib import Path
 from rich.table import Table
 
 from nnunet_mgcl.data.layout import folds_of
-from nnunet_mgcl.files import is_there, read_json
+from nnunet_mgcl.files import is_there
 from nnunet_mgcl.network.tss_heads import KINDS
 from nnunet_mgcl.phases.tss import trained_heads
-from nnunet_mgcl.training.tss_validation import SUMMARY
+from nnunet_mgcl.training.tss_validation import SUMMARY, read_tss_summary
 
 
 def head_table(model: Path) -> Table:
     """AUROC of each head on the validation cases of each fold; the checkpoint's head has a star."""
     folds = folds_of(model)
-    summaries = [read_json(path) if is_there(path := fold.validation / SUMMARY) else {} for fold in folds]
+    summaries = [read_tss_summary(path) if is_there(path := fold.validation / SUMMARY) else {} for fold in folds]
     table = Table(
         title="AUROC on validation cases, * the checkpoints' head",
         caption="A head that is chosen here is the best of several on validation cases: expect less of new cases.",

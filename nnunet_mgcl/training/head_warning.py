@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.data.volumes import load_volume
 from nnunet_mgcl.evaluation.metrics import classification_metrics
-from nnunet_mgcl.files import read_json
 from nnunet_mgcl.memory import MemoryEstimate
 from nnunet_mgcl.phases.training_warnings import TrainingWarning, TrainingWarnings
 from nnunet_mgcl.phases.tss import tss_probability
 from nnunet_mgcl.plan_command import plan_command
+from nnunet_mgcl.training.tss_validation import read_tss_summary
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -31,7 +31,7 @@ def warn_of_head(trainer: MGCLTrainer) -> None:
     layout, head = trainer.fold_layout, trainer.config.tss.head
     if not (layout.validation / "tss_summary.json").is_file():
         return
-    summary = read_json(layout.validation / "tss_summary.json")
+    summary = read_tss_summary(layout.validation / "tss_summary.json")
     auroc, positive = summary["AUROC"], summary["positive"]
     negative, found = summary["cases"] - positive, None
     if auroc is not None and reaches_chance(auroc, positive, negative):

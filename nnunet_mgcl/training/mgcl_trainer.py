@@ -42,6 +42,7 @@ from nnunet_mgcl.phases.seeding import reseed
 from nnunet_mgcl.phases.segment import Segment, forget_head
 from nnunet_mgcl.phases.supervised import Seed, SelfTrain
 from nnunet_mgcl.phases.tss import TSS
+from nnunet_mgcl.plan_command import plan_command
 from nnunet_mgcl.plans import resolve_block
 from nnunet_mgcl.safe_loading import loading_safely
 from nnunet_mgcl.training.head_warning import warn_of_head
@@ -239,7 +240,8 @@ class MGCLTrainer(nnUNetTrainer):
                 f"phase segment, epoch {self.current_epoch + 1}",
                 f"loss {result['loss']} on the cases {', '.join(dict.fromkeys(batch['keys']))}",
                 "a finite loss",
-                "check these images for extreme values, or lower segment.lr (mgcl plan --set)",
+                "check these images for extreme values, or lower the learning rate: "
+                + plan_command(self.memory, {"segment.lr": self.initial_lr / 10}, "lower_lr"),
             )
         return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import strftime
@@ -14,12 +14,14 @@ from nnunetv2.paths import nnUNet_results
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_mgcl.dataset_json import read_dataset_json
 from nnunet_mgcl.differences import differences
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.files import is_there, require_writable, write_json
 from nnunet_mgcl.older import filled
 from nnunet_mgcl.plans import comparable
+from nnunet_mgcl.plans_file import read_plans
 
 try:
     import fcntl
@@ -35,11 +37,9 @@ def earlier_block(trainer: str, plans: dict[str, Any], configuration: str) -> di
     if not nnUNet_results.is_set():
         return None
     fold = get_output_folder(plans["dataset_name"], trainer, plans["plans_name"], configuration, 0)
-    try:
-        shared = json.loads((Path(fold).parent / "plans.json").read_text())
-        return filled(shared["configurations"][configuration]["mgcl"])
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):  # none, half a file (it is written anew), or not ours
-        return None
+    shared = _unless_half(Path(fold).parent / "plans.json", read_plans)
+    block = shared.get("configurations", {}).get(configuration, {}).get("mgcl")
+    return filled(block) if isinstance(block, dict) else None
 
 
 def require_results_folder(trainer: str, plans: dict[str, Any], configuration: str, fold: int | str) -> None:
@@ -86,7 +86,8 @@ def refuse_other_plans(trainer: MGCLTrainer) -> None:
         UserError: Folds were trained with another plan or other labels.
     """
     base = Path(trainer.output_folder_base)
-    shared, dataset_json = _shared_json(trainer, "plans.json"), _shared_json(trainer, "dataset.json")
+    shared = _unless_half(base / "plans.json", read_plans, trainer.log)
+    dataset_json = _unless_half(base / "dataset.json", read_dataset_json, trainer.log)
     if shared:
         earlier = PlansManager(shared).get_configuration(trainer.configuration_name).configuration
         before = general_plan(shared) | comparable(earlier)
@@ -117,15 +118,21 @@ def labels_of(dataset_json: dict[str, Any]) -> dict[str, Any]:
     return {key: dataset_json[key] for key in ("labels", "regions_class_order") if key in dataset_json}
 
 
-def _shared_json(trainer: MGCLTrainer, name: str) -> dict[str, Any]:
-    path = Path(trainer.output_folder_base) / name
+def _unless_half(
+    path: Path, read: Callable[[Path], dict[str, Any]], log: Callable[[str], Any] | None = None
+) -> dict[str, Any]:
+    """A file's content; nothing where there is none, or nnU-Net was killed while it wrote it."""
     if not is_there(path):
         return {}
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError:
-        trainer.log(f"{path} is half a file (a killed run's); it is written anew")
+        json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        if log:
+            log(f"{path} is half a file (a killed run's); it is written anew")
         return {}
+    except (ValueError, RecursionError):
+        pass  # whole, and nothing that was ever written here: for `read` to refuse
+    return read(path)
 
 
 def write_shared_plans(trainer: MGCLTrainer) -> None:
@@ -135,7 +142,7 @@ def write_shared_plans(trainer: MGCLTrainer) -> None:
     """
     base = Path(trainer.output_folder_base)
     path = base / "plans.json"
-    if is_there(path) and KEY in path.read_text():
+    if is_there(path) and KEY.encode() in path.read_bytes():
         trainer.log("the TSS calibration in plans.json is removed; run mgcl evaluate once the folds are trained")
     write_json(path, trainer.plans_manager.plans)
     write_json(base / "dataset.json", trainer.dataset_json)

@@ -11,13 +11,41 @@ from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.metrics import classification_metrics
 from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.typed_json import MISSING, OpenModel, checked
 
 TABLE, SUMMARY = "tss.csv", "tss_summary.json"
 BESIDE = "probability_"
 """Begins the name of the column of a head that is not the checkpoint's."""
 
+VALIDATE_AGAIN = "validate the fold again: nnUNetv2_train with --val"
+
 Probabilities = Mapping[str, float]
 """Case -> probability of TSS < 4.5 h."""
+
+
+class _Head(OpenModel):
+    AUROC: float | None
+
+
+class _Summary(OpenModel):
+    """Earlier versions lacked `head` and `heads`."""
+
+    cases: int = MISSING
+    positive: int = MISSING
+    head: str = MISSING
+    heads: dict[str, _Head] = MISSING
+    AUROC: float | None = None
+
+
+def read_tss_summary(path: Path) -> dict[str, Any]:
+    """A `tss_summary.json` of any version.
+
+    Raises:
+        UserError: It is none that `write_tss` wrote.
+    """
+    content = read_json(path)
+    checked(_Summary, content, path, VALIDATE_AGAIN)
+    return content
 
 
 def write_tss(folder: Path, chosen: str, heads: Mapping[str, Probabilities], table: TSSTable) -> dict[str, Any]:
@@ -76,7 +104,7 @@ def switch_head(folder: Path, earlier: str, chosen: str) -> None:
     header, rows = read_csv(folder / TABLE, "what validation writes")
     if BESIDE + chosen in header:
         write_csv(folder / TABLE, *_switched([row for _, row in rows], earlier, chosen))
-    heads = read_json(folder / SUMMARY)["heads"]
+    heads = read_tss_summary(folder / SUMMARY)["heads"]
     write_json(folder / SUMMARY, heads[chosen] | {"head": chosen, "heads": heads})
 
 
@@ -99,8 +127,8 @@ def require_column(folder: Path, earlier: str, chosen: str) -> None:
     """
     header, _ = read_csv(folder / TABLE, "what validation writes")
     columns = {BESIDE + chosen, BESIDE + earlier} & set(header)  # the latter: switched by a run that was killed
-    if not columns or chosen not in read_json(folder / SUMMARY).get("heads", {}):
+    if not columns or chosen not in read_tss_summary(folder / SUMMARY).get("heads", {}):
         raise UserError(
             folder / TABLE, f"no column {BESIDE}{chosen}", "what every trained head says",
-            "validate the fold again: nnUNetv2_train with --val",
+            VALIDATE_AGAIN,
         )  # fmt: skip

@@ -171,6 +171,10 @@ def colours(world: World) -> None:
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), world.pool / "x_0000.nii.gz")
 
 
+def other_plans(world: World) -> None:
+    shutil.copy(world.layout.plans("nnUNetPlans"), world.layout.plans("MGCLPlans_demo"))
+
+
 def edit(file: str, change: Callable[[dict[str, Any]], Any], *, raw: bool = True, copy: bool = True) -> Spoil:
     """Changes a JSON file of the dataset; `dataset.json` both in raw and in the copy, as planning leaves it."""
 
@@ -332,8 +336,8 @@ PATIENTS = "case,tss_hours,patient"
 CASE, VALUE, CSV = "one of the labelled cases", "hours from 0 to 168", "raw/Dataset901_Tiny/tss.csv"
 SPLITS, POOL = "preprocessed/Dataset901_Tiny/splits_final.json", "raw/Dataset901_Tiny/imagesUn"
 NAME, REPLACE = "CASE_CCCC.nii.gz", "replace or remove"
-PLANNED = "nnUNetv2_plan_and_preprocess -d Dataset901_Tiny"
-PREPROCESS = "nnUNetv2_preprocess -d Dataset901_Tiny -plans_name nnUNetPlans -c 2d"
+PLANNED = "nnUNetv2_plan_and_preprocess -d 901"
+PREPROCESS = "nnUNetv2_preprocess -d 901 -plans_name nnUNetPlans -c 2d"
 GROUPED = {"DWI": [0, 2], "FLAIR": [1]}
 
 
@@ -621,8 +625,10 @@ ROWS = [
         "--set coarse.epochs", "no =", "KEY=VALUE", "mend", plan("--set", "coarse.epochs")),
     Row("mgcl plan: unknown preset", nothing,
         "preset papers", "no such preset", "'paper'", "did you mean", mgcl("plan", "-d", "901", "--preset", "papers")),
-    Row("mgcl plan: other plans of the name", write("MGCLPlans_demo.json", {}),
+    Row("mgcl plan: other plans of the name", other_plans,
         "MGCLPlans_demo.json", "other content", "no such", "-o", plan()),
+    Row("mgcl plan: no plans of the name", write("MGCLPlans_demo.json", {}),
+        "MGCLPlans_demo.json", "no plans file", "no such", "-o", plan("--overwrite")),
     Row("mgcl plan: no plans", nothing,
         "preprocessed/Dataset901_Tiny/Plans.json", "no such file", "a plans file", "['nnUNetPlans']",
         plan("-p", "Plans")),
@@ -645,7 +651,7 @@ ROWS = [
         "nnUNetPlans.json", "no such file", "plans", PLANNED, prepare),
     Row("dataset: not preprocessed", nothing,
         "nnUNetPlans_3d_fullres", "no preprocessed case", "for 3d_fullres",
-        "nnUNetv2_preprocess -d Dataset901_Tiny -plans_name nnUNetPlans -c 3d_fullres",
+        "nnUNetv2_preprocess -d 901 -plans_name nnUNetPlans -c 3d_fullres",
         partial(train, configuration="3d_fullres")),
     Row("dataset: preprocessed folder is empty", lambda w: [path.unlink() for path in w.cases.iterdir()],
         "nnUNetPlans_2d", "no preprocessed", "2d", PREPROCESS),

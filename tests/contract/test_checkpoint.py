@@ -13,6 +13,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.plans import deep_merge
 from nnunet_mgcl.training.variants import MGCLTrainerRandomInit
 
 
@@ -104,6 +105,27 @@ class TestMGCLPredictor:
         plans.write_text(json.dumps(content))
         with pytest.raises(UserError, match="no mgcl block"):
             load(on_cpu(), trainer)
+
+    @pytest.mark.parametrize(
+        ("change", "place"),
+        [
+            ({"modalities": None}, "plans.json"),
+            ({"modalities": []}, "mgcl.modalities"),
+            ({"coarse": {"batch_size": None}}, "plans.json"),
+            ({"tss": {"enabled": None}}, "plans.json"),
+            ({"tss": {"modalities": None}}, "plans.json"),
+            ({"tss": {"enabled": "yes"}}, "mgcl.tss.enabled"),
+        ],
+    )
+    def test_plan_that_no_training_has_resolved_is_refused(self, make_trainer, change, place) -> None:
+        trainer = trained(make_trainer)
+        path = Path(trainer.output_folder_base) / "plans.json"
+        plans = json.loads(path.read_text())
+        plans["configurations"]["2d"]["mgcl"] = deep_merge(plans["configurations"]["2d"]["mgcl"], change)
+        path.write_text(json.dumps(plans))
+        with pytest.raises(UserError, match="restore") as error:
+            load(on_cpu(), trainer)
+        assert place in error.value.where
 
 
 class TestTrainer:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nnunet_mgcl.dataset_json import channel_names, label_targets
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.numbers import integer
-from nnunet_mgcl.plans import channel_names, label_targets
 
 CHANNELS = {"ADC": {"adc"}, "FLAIR": {"flair"}, "Tmax": {"tmax"}}
 """Words in the names of the channels that are measured. "PWI" may be any perfusion map and is never guessed."""

@@ -81,6 +81,19 @@ class TestPlan:
         print(printed)
         assert line in printed
 
+    def test_smaller_batch_is_found_at_once_whatever_the_batch(self, layout, large, capsys):
+        large(layout)
+        settings = ["configuration.batch_size=2000000000", "segment.checkpointing=false"]
+        main(["plan", "-d", "901", "-c", "2d", "-o", "New", "--set", *settings])
+        assert "--set configuration.batch_size=4 would\n" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("number", ["1000000000000", "1" + "0" * 4000, "9" * 5000, "0", "-1", "1.5", "true"])
+    @pytest.mark.parametrize("key", ["configuration.batch_size", "coarse.batch_size"])
+    def test_batch_that_is_no_number_of_samples_is_refused(self, layout, key, number):
+        with pytest.raises(UserError, match="batch_size"):
+            main(["plan", "-d", "901", "-c", "2d", "-o", "New", "--set", f"{key}={number}"])
+        assert not layout.plans("New").exists()
+
     def test_without_a_preset_the_plan_keeps_its_numbers(self, layout):
         main(["plan", "-d", "901", "--set", "coarse.epochs=7"])
         new = json.loads(layout.plans("MGCLPlans").read_text())["configurations"]

@@ -57,7 +57,7 @@ def test_raw_data_that_nobody_sees_are_mentioned_and_no_preparation_does_without
 
 
 def test_configuration_without_preprocessed_data_is_refused_with_the_command(tiny_dataset, plans, lines):
-    with pytest.raises(UserError, match=r"nnUNetv2_preprocess -d Dataset901_Tiny .* -c 3d_fullres"):
+    with pytest.raises(UserError, match=r"nnUNetv2_preprocess -d 901 .* -c 3d_fullres"):
         prepare(tiny_dataset, plans, lines, "3d_fullres")
 
 
@@ -101,12 +101,12 @@ class TestChangesSincePlanning:
         [
             {"channel_names": {"0": "ADC", "1": "FLAIR", "2": "PWI"}},
             {"file_ending": ".nrrd"},
-            {"labels": {}, "mgcl": {}},
+            {"labels": {"background": 0, "lesion": 1}, "mgcl": {}},
         ],
     )
     def test_what_nnunet_has_to_do_again_is_refused(self, tiny_dataset, plans, lines, keys):
         self.change(tiny_dataset, **keys)
-        with pytest.raises(UserError, match="nnUNetv2_plan_and_preprocess -d Dataset901_Tiny takes over"):
+        with pytest.raises(UserError, match="nnUNetv2_plan_and_preprocess -d 901 takes over"):
             prepare(tiny_dataset, plans, lines)
 
     def test_new_and_vanished_cases_are_mentioned(self, tiny_dataset, plans, lines):

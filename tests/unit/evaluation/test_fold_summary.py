@@ -27,11 +27,13 @@ def write_image(path, array) -> None:
 def make_fold(tmp_path, plans, dataset_json):
     """A validated fold: the dataset's layout and the model's folder."""
 
-    def make(labels=None, mean=None, by_modality=None, tss=None, mgcl=None):
+    def make(labels=None, mean=None, by_modality=None, tss=None, mgcl=None, more=None):
         layout = DatasetLayout(plans["dataset_name"], tmp_path / "raw", tmp_path / "preprocessed")
         model = tmp_path / "MGCLTrainer__nnUNetPlans__2d"
         validation = model / "fold_0" / "validation"
-        json_content = dataset_json | ({"labels": labels} if labels else {}) | ({"mgcl": mgcl} if mgcl else {})
+        json_content = (
+            dataset_json | (more or {}) | ({"labels": labels} if labels else {}) | ({"mgcl": mgcl} if mgcl else {})
+        )
         content = deepcopy(plans)
         block = resolve_block(content, "2d", json_content, tss_known=False).model_dump(mode="json")
         content["configurations"]["2d"]["mgcl"] = block
@@ -67,8 +69,9 @@ class TestSummary:
 
     def test_regions_have_their_names_also_where_they_are_of_one_label(self, make_fold) -> None:
         labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": [3], "edge": 2}
+        classes = {"regions_class_order": [2, 1, 3, 2]}
         mean = {"(1, 2, 3)": {"Dice": 0.9}, "(2, 3)": {"Dice": 0.8}, "(3,)": {"Dice": 0.7}, "2": {"Dice": 0.6}}
-        summary = summarise_fold(make_fold(labels=labels, mean=mean)[1], "0")
+        summary = summarise_fold(make_fold(labels=labels, mean=mean, more=classes)[1], "0")
         assert summary.dice == {"whole": 0.9, "core": 0.8, "enhancing": 0.7, "edge": 0.6}
 
     def test_each_modality_s_own_lesion_goes_before_combinations(self, make_fold) -> None:

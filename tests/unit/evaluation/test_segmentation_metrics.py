@@ -153,3 +153,14 @@ def test_a_tolerance_is_in_millimetres() -> None:
 def test_masks_of_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="one shape"):
         segmentation_metrics(np.ones((1, 2, 3), bool), np.ones((1, 3, 2), bool), (1, 1, 1), 1.0)
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 1), (1, 5, 1), (1, 1, 5)])
+def test_a_line_of_voxels_is_measured_along_itself(shape) -> None:
+    prediction, reference = np.zeros((2, 5), bool)
+    prediction[:2], reference[2:4] = True, True
+    spacing = [6.0 if n == 5 else 1.0 for n in shape]
+    found = segmentation_metrics(prediction.reshape(shape), reference.reshape(shape), spacing, tolerance=6)
+    assert found["hd95_mm"] == pytest.approx(6 + 0.95 * 6)  # 6 and 12 mm either way
+    assert found["surface_dice"] == 0.5
+    assert found["volume_ml"] == pytest.approx(0.012)

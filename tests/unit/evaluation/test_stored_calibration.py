@@ -11,7 +11,15 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.calibration import Platt
 from nnunet_mgcl.evaluation.stored_calibration import KEY, changed_folds, store_calibration, stored_calibration
 
-PLANS = {"dataset_name": "Dataset901_Tiny", "configurations": {"2d": {}}}
+PLANS = {
+    "dataset_name": "Dataset901_Tiny",
+    "plans_name": "nnUNetPlans",
+    "image_reader_writer": "SimpleITKIO",
+    "transpose_forward": [0, 1, 2],
+    "transpose_backward": [0, 1, 2],
+    "original_median_shape_after_transp": [6, 32, 32],
+    "configurations": {"2d": {}},
+}
 FITTED = {
     "method": "platt",
     "parameters": {"slope": 2.0, "intercept": -1.0},
