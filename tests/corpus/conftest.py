@@ -12,6 +12,7 @@ import pytest
 from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation import bootstrap
+from nnunet_mgcl.files import write_text
 from nnunet_mgcl.resources import trainers_dir
 from tests.contract.conftest import dataset, make_run, make_trainer, workspace  # noqa: F401
 
@@ -62,7 +63,7 @@ def scans(copy: Copy, scan_template: Path, monkeypatch: pytest.MonkeyPatch) -> P
         return ((job.row.case, convert_case(job)) for job in jobs)
 
     monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", convert_cases)
-    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: path.write_text("picture"))
+    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
     return copy("scans", lambda tree: shutil.copytree(scan_template, tree / "scans"))
 
 

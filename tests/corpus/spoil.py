@@ -123,12 +123,12 @@ def cut(path: str, size: int) -> Spoil:
 
 
 def edited(path: str, change: Callable[[Any], Any]) -> Spoil:
-    """Changes a JSON file: in place, or into what `change` returns."""
+    """Changes the content of a JSON file in place."""
 
     def edit(tree: Path) -> None:
         content = json.loads((tree / path).read_text())
-        new = change(content)
-        (tree / path).write_text(json.dumps(content if new is None else new))
+        change(content)
+        (tree / path).write_text(json.dumps(content))
 
     return edit
 

@@ -97,7 +97,7 @@ def presets() -> list[Row]:
 def structures() -> list[Row]:
     """Plans and dataset.json that are JSON and nothing else."""
     plans = {
-        "a list": lambda _: [1], "a number": lambda _: 3, "configurations as a list":
+        "configurations as a list":
         lambda p: p.update(configurations=[1]), "a configuration as a list":
         lambda p: p["configurations"].update({"2d": [1]}), "a configuration of null":
         lambda p: p["configurations"].update({"2d": None}), "inherits from a list":
@@ -108,12 +108,12 @@ def structures() -> list[Row]:
         lambda p: p["configurations"]["2d"].update(batch_size="two"),
     }  # fmt: skip
     datasets = {
-        "a list": lambda _: [1], "a text": lambda _: "x", "labels as a list": lambda d: d.update(labels=["background"]),
+        "labels as a list": lambda d: d.update(labels=["background"]),
         "no background": lambda d: d["labels"].pop("background"), "no labels": lambda d: d.pop("labels"),
         "no channel_names": lambda d: d.pop("channel_names"), "channel_names as text":
         lambda d: d.update(channel_names="DWI"), "channels by name": lambda d: d.update(channel_names={"DWI": 0}),
         "a label of text": lambda d: d["labels"].update(DWI="one"),
-        "an empty dataset": lambda _: {},
+        "an empty dataset": lambda d: d.clear(),
     }  # fmt: skip
     quick = {"a list", "configurations as a list", "labels as a list", "no channel_names", "no background"}
     of_plans = {"a configuration as a list": "2d", "a configuration of null": "2d", "no patch size": "patch_size",
@@ -129,6 +129,9 @@ def structures() -> list[Row]:
                 quick=name in quick)
         for name, change in datasets.items()
     ] + [
+        *(refused(f"{name}: {what}", text(path, content), PLAN, name, quick=what == "a list")
+          for name, path in (("nnUNetPlans", PLANS), ("dataset.json", DATASET))
+          for what, content in {"a list": "[1]", "a number": "3", "a text": '"x"', "null": "null"}.items()),
         refused("plans: deep", text(PLANS, DEEP), PLAN, "nnUNetPlans.json"),
         refused("plans: digits", text(PLANS, f'{{"plans_name": {DIGITS}}}'), PLAN, "nnUNetPlans.json"),
         refused("plans: NUL", text(PLANS, "\0" * 10), PLAN, "nnUNetPlans.json"),
