@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nnunet_mgcl.convert.channels import KINDS
 from nnunet_mgcl.convert.scan_finder import Scan, find_scans, group_scans
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, counted
 from nnunet_mgcl.files import write_text
 
 
@@ -45,8 +45,8 @@ def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print
     for source in [scan.source for scan in scans if scan.source not in used] + others:
         log(f"in no row: {source}")
     log(
-        f"{manifest}: {len(cases)} cases, guessed from names. Check every row, remove the columns that you do "
-        "not want, and fill in the times, and patient where one has several rows."
+        f"{manifest}: {counted(len(cases), 'case')}, guessed from names. Check every row, remove the columns that you "
+        "do not want, and fill in the times, and patient where one has several rows."
     )
 
 

@@ -11,7 +11,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.tss_table import TSSTable
-from nnunet_mgcl.errors import UserError, some
+from nnunet_mgcl.errors import UserError, counted, some
 from nnunet_mgcl.files import read_json, write_json
 
 FOLDS = 5
@@ -68,7 +68,7 @@ def ensure_splits(
     _check_patients_and_classes(layout, f"{layout.name}, tss.csv, new split", splits, table, both_classes, fold)
     write_json(layout.splits, splits)
     kind = "grouped by patient, stratified by TSS" if table else "nnU-Net's own"
-    log(f"Wrote {layout.splits} ({folds} folds, {kind})")
+    log(f"Wrote {layout.splits} ({counted(folds, 'fold')}, {kind})")
     return splits
 
 
@@ -104,7 +104,9 @@ def fold_cases(splits: list[Split], fold: int) -> tuple[list[str], list[str]]:
         UserError: There is no such fold. (nnU-Net would draw a random split that knows no patients.)
     """
     if not 0 <= fold < len(splits):
-        raise UserError(f"fold {fold}", f"a split with {len(splits)} folds", f"0 to {len(splits) - 1}", "choose one")
+        raise UserError(
+            f"fold {fold}", f"a split with {counted(len(splits), 'fold')}", f"0 to {len(splits) - 1}", "choose one"
+        )
     return splits[fold]["train"], splits[fold]["val"]
 
 
