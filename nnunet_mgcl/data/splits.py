@@ -104,9 +104,7 @@ def fold_cases(splits: list[Split], fold: int) -> tuple[list[str], list[str]]:
         UserError: There is no such fold. (nnU-Net would draw a random split that knows no patients.)
     """
     if not 0 <= fold < len(splits):
-        raise UserError(
-            f"fold {fold}", f"a split with {counted(len(splits), 'fold')}", f"0 to {len(splits) - 1}", "choose one"
-        )
+        raise UserError(f"fold {fold}", f"a split with {len(splits)} folds", f"0 to {len(splits) - 1}", "choose one")
     return splits[fold]["train"], splits[fold]["val"]
 
 

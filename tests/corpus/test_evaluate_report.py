@@ -137,12 +137,13 @@ def tables() -> list[Row]:
 
         return change
 
-    values = {"1.5": "above 1", "-0.1": "below 0", "nan": "none", "0_1": "with an underscore", "٠": "in Arabic digits",
-              LONG: "of 200,000 characters", "": "empty", "=1": "a formula"}  # fmt: skip
+    values = {"1.5": "above 1", "-0.1": "below 0", "nan": "none", "0_1": "with an underscore",
+              "\u0660": "in Arabic digits", LONG: "of 200,000 characters", "": "empty", "=1": "a formula"}  # fmt: skip
     return [
         *(bad(f"a probability {name}", probability(value), quick=value in ("0_1", LONG))
           for value, name in values.items()),
-        bad("a pipe", fifo(TABLE)), bad("a folder", folder(TABLE)), bad("a dangling link", link(TABLE, "gone"), quick=True),
+        bad("a pipe", fifo(TABLE)), bad("a folder", folder(TABLE)),
+        bad("a dangling link", link(TABLE, "gone"), quick=True),
         bad("NUL", content_of(TABLE, b"case,probability\n\0")),
         bad("empty", text(TABLE, "")),
         bad("the dataset's is a dangling link", link(f"{HERE}/tss.csv", "gone"), quick=True),
@@ -169,7 +170,8 @@ def structures() -> list[Row]:
     }  # fmt: skip
     quick = {"a list", "no file_ending", "an unknown reader"}
     return [
-        *(refused(f"plans: {name}", spoil, EVALUATE, part, quick=name in quick) for name, (spoil, part) in plans.items()),
+        *(refused(f"plans: {name}", spoil, EVALUATE, part, quick=name in quick)
+          for name, (spoil, part) in plans.items()),
         *(refused(f"dataset.json: {name}", edited(DATASET, change), EVALUATE, part, quick=name in quick)
           for name, (change, part) in datasets.items()),
         refused("dataset.json: a list", text(DATASET, "[1]"), EVALUATE, "dataset.json"),
@@ -181,11 +183,13 @@ def structures() -> list[Row]:
 def flags() -> list[Row]:
     bad = {
         "--tolerance inf": "--tolerance", "--tolerance nan": "--tolerance", "--tolerance -1": "--tolerance",
-        "--sensitivity nan": "--sensitivity", "--sensitivity inf": "--sensitivity", "-f 1_0": "-f", "-f ١": "-f",
-        "-f=-1": "-f", "-f 99": "99", "-f ''": "-f", "-tr ../x": "../x", "-p ../x": "../x", "-c ../x": "../x", "-d ..": "..",
+        "--sensitivity nan": "--sensitivity", "--sensitivity inf": "--sensitivity", "-f 1_0": "-f", "-f \u0661": "-f",
+        "-f=-1": "-f", "-f 99": "99", "-f ''": "-f", "-tr ../x": "../x", "-p ../x": "../x", "-c ../x": "../x",
+        "-d ..": "..",
     }  # fmt: skip
     return [
-        *(refused(f"flag: {words}", nothing, f"{EVALUATE} {words}", part, quick=words in ("--tolerance inf", "-tr ../x"))
+        *(refused(f"flag: {words}", nothing, f"{EVALUATE} {words}", part,
+                  quick=words in ("--tolerance inf", "-tr ../x"))
           for words, part in bad.items()),
         works("flag: --tolerance 0", nothing, f"{EVALUATE} --tolerance 0", evaluated()),
         works("flag: --tolerance 1e9", nothing, f"{EVALUATE} --tolerance 1e9", evaluated()),
@@ -219,24 +223,28 @@ def reports() -> list[Row]:
               '"curves": {"DWI": [0.5]}}}'), REPORT, reported),
         either("report: no phase's files", removed(f"{FOLD}/phases"), REPORT, reported, "fold_1"),
         either("report: a state of text", text(f"{FOLD}/phases/state.json", '"x"'), REPORT, reported, "state.json"),
-        either("report: a debug.json that is a list", text(f"{FOLD}/debug.json", "[1]"), REPORT, reported, "debug.json"),
-        either("report: warnings of text", text(f"{FOLD}/phases/warnings.json", '"x"'), REPORT, reported, "warnings.json"),
+        either("report: a list for debug.json", text(f"{FOLD}/debug.json", "[1]"), REPORT, reported, "debug.json"),
+        either("report: warnings of text", text(f"{FOLD}/phases/warnings.json", '"x"'), REPORT, reported,
+               "warnings.json"),
         works("report: ASCII only", nothing, PATIENT, of_case, encoding="ascii", quick=True),
         refused("report: no room", nothing, PATIENT, "MGCLTrainer__nnUNetPlans__2d", file_size=500),
         refused("report: no room for pictures", done(), f"{PATIENT}", "report", file_size=15_000),
-        refused("report: a new patient with folds", nothing, f"{REPORT} --case X -f 0 -i gone -s gone", "-f", quick=True),
-        refused("report: a new patient without images", nothing, f"{REPORT} --case X -i gone -s gone", "gone", quick=True),
+        refused("report: a new patient with folds", nothing, f"{REPORT} --case X -f 0 -i gone -s gone", "-f",
+                quick=True),
+        refused("report: a new patient without images", nothing, f"{REPORT} --case X -i gone -s gone", "gone",
+                quick=True),
         refused("report: a new patient without prediction", copied(f"{HERE}/gt_segmentations", "images"),
                 f"{REPORT} --case X -i images -s gone", "gone"),
         refused("report: a file for the folder", text("elsewhere", ""), f"{PATIENT} -o elsewhere", "elsewhere"),
-        refused("report: a loop for the folder", link("elsewhere", "elsewhere"), f"{PATIENT} -o elsewhere", "elsewhere"),
+        refused("report: a loop for the folder", link("elsewhere", "elsewhere"), f"{PATIENT} -o elsewhere",
+                "elsewhere"),
         *(refused(f"report: --case {case!r:.20}", nothing, f"{REPORT} --case '{case}'", "--case")
           for case in ("../x", "/tmp/x", ".", "..", "", "a/b")),
         refused("report: a case that nobody validated", nothing, f"{REPORT} --case case_99", "case_99"),
         refused("report: a case with a long name", nothing, f"{REPORT} --case {'x' * 300}", "xxx"),
         refused("report: a mask that is a pipe", fifo(PREDICTION), f"{REPORT} --case case_06", "case_06.nii.gz"),
-        either("report: a patient with markup", replaced(f"{HERE}/tss.csv", ",p1", ",<script>alert(1)</script>"), PATIENT,
-               no_markup, "tss.csv"),
+        either("report: a patient with markup", replaced(f"{HERE}/tss.csv", ",p1", ",<script>alert(1)</script>"),
+               PATIENT, no_markup, "tss.csv"),
     ]  # fmt: skip
 
 

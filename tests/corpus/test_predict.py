@@ -20,6 +20,7 @@ from tests.corpus.spoil import (
     DEEP,
     DIGITS,
     DIM,
+    LONG,
     PIXDIM,
     SLOPE,
     Spoil,
@@ -220,7 +221,8 @@ def flags() -> list[Row]:
         "-step_size 0": "-step_size", "-step_size nan": "-step_size", "-step_size 3": "-step_size",
         "-step_size -1": "-step_size", "-num_parts 0": "-part_id", "-part_id 2": "-part_id", "-f 9": "fold_9",
         "-f ../fold_0": "../fold_0", "-chk ../../other.pth": "other.pth", "-f all": "fold_all", "-i gone": "gone",
-        "-i images/case_0_0000.nii.gz": "case_0_0000", "-m gone": "gone", "-o images": "-o", "-o /dev/null": "/dev/null",
+        "-i images/case_0_0000.nii.gz": "case_0_0000", "-m gone": "gone", "-o images": "-o",
+        "-o /dev/null": "/dev/null",
         "-o /proc/x": "/proc/x", "-o model/plans.json": "plans.json", "-npp -1": "-npp", "-nps -2": "-nps",
     }  # fmt: skip
     quick = {"-step_size 0", "-npp -1", "-o model/plans.json"}
@@ -245,9 +247,10 @@ def flags() -> list[Row]:
         refused("continued: a table that is a folder", both(first(), folder("out/tss.csv")), again, "tss.csv"),
         either("continued: a table that is a dangling link", both(first(), link("out/tss.csv", "gone")), again,
                BOTH_CASES, "tss.csv"),
-        either("continued: a table with a long cell", both(first(), text("out/tss.csv", f"case,probability\n{'x' * 200000}")),
+        either("continued: a table with a long cell", both(first(), text("out/tss.csv", f"case,probability\n{LONG}")),
                again, BOTH_CASES, "tss.csv"),
-        either("continued: half a segmentation", both(first(), cut("out/case_1.nii.gz", 100)), again, BOTH_CASES, "out"),
+        either("continued: half a segmentation", both(first(), cut("out/case_1.nii.gz", 100)), again, BOTH_CASES,
+               "out"),
         refused("no room", nothing, PREDICT, "out", file_size=50, quick=True),
         works("ASCII only", nothing, PREDICT, BOTH_CASES, encoding="ascii"),
     ]  # fmt: skip

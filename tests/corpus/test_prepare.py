@@ -77,8 +77,8 @@ def tables() -> list[Row]:
     def bad(name: str, spoil: Spoil, *says: str, quick: bool = False) -> Row:
         return refused(f"tss.csv: {name}", spoil, PREPARE, *(says or ("tss.csv",)), quick=quick)
 
-    hours = {"1_0": "an underscore", "٣": "Arabic digits", "２.５": "full-width digits", "1e400": "infinity", "0x1p1": "hex",
-             "=1+1": "a formula"}  # fmt: skip
+    hours = {"1_0": "an underscore", "\u0663": "Arabic digits", "\uff12": "full-width digits", "1e400": "infinity",
+             "0x1p1": "hexadecimal", "=1+1": "a formula"}  # fmt: skip
     patients = ("=HYPERLINK(1)", "+49", "-1", "@SUM(A1)", "\t=1")
     return [
         bad("a dangling link", link(TABLE, "gone.csv"), quick=True),
@@ -174,7 +174,8 @@ def preprocessed() -> list[Row]:
         return refused(f"preprocessed: {name}", spoil, PREPARE, *says, quick=quick)
 
     truncated = f"{POOL}/DWI/pool_1.b2nd"
-    return rows + [
+    return [
+        *rows,
         works("preprocessed: the raw data moved", move, PREPARE, moved, quick=True),
         either("preprocessed: a truncated image of the pool", both(prepared, cut(truncated, 200)), PREPARE, ready,
                "pool_1", quick=True),
@@ -249,8 +250,8 @@ def structures() -> list[Row]:
     ] + [
         *(refused(f"dataset.json: {name}", both(*(text(path, content) for path in BOTH)), PREPARE, "dataset.json")
           for name, content in {"a list": "[1]", "null": "null", "a text": '"x"'}.items()),
-        works("dataset.json: unknown keys", everywhere(lambda d: d.update(theirs={"a": [None]}, licence="CC0")), PREPARE,
-              ready, quick=True),
+        works("dataset.json: unknown keys", everywhere(lambda d: d.update(theirs={"a": [None]}, licence="CC0")),
+              PREPARE, ready, quick=True),
         refused("dataset.json: digits", replaced(BOTH[1], '"numTraining": 6', f'"numTraining": {DIGITS}'), PREPARE,
                 "dataset.json"),
         refused("option: no such plans", nothing, f"{PREPARE} -p Other", "Other.json"),
