@@ -10,6 +10,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -27,7 +28,7 @@ from nnunet_mgcl.pictures.slice_choice import largest_slice, name_slice
 REFERENCE_COLOUR, PREDICTION_COLOUR = "#00a8ff", "#ff8c00"  # blue and orange: told apart by colour-blind people
 TARGET_COLOURS = (REFERENCE_COLOUR, PREDICTION_COLOUR, "#f0e442", "#f28cc8", "#00d19a", "#ffffff")
 """Of a panel's targets where it has several: then only the line tells reference and prediction apart."""
-LINES = {"reference": "solid", "prediction": "dashed"}
+LINES: dict[str, Any] = {"reference": "solid", "prediction": "dashed"}
 HEADROOM = 0.2
 """Kept above the brightest healthy tissue, as a share of the window: a lesion is brighter."""
 TITLE_INCHES, LINE_INCHES = 0.28, 0.155

@@ -149,7 +149,7 @@ def _picture(
         axes = figure.add_subplot()
         names = _draw(axes, panels, looks)
         axes.set(title=PHASES.get(phase, phase), xlabel=counting, ylabel=measured)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         counted_to = [at for p in panels.values() for n in p["curves"] for at in places(p, n)] or [1]
         axes.set_xlim(min(counted_to) - 0.5, max(counted_to) + 0.5)
         axes.ticklabel_format(useOffset=False)

@@ -96,7 +96,8 @@ def manifests() -> list[Row]:
         return refused(f"manifest: {name}", change, CONVERT, *(says or ("manifest.csv",)), quick=quick)
 
     digits = {"1_0": "an underscore", "\u0663": "Arabic digits", "\uff12": "full-width digits", "1e400": "infinity",
-              "-0.5": "a sign", "0x1p1": "hexadecimal", "169": "too long ago", "2.5h": "a unit", "=1+1": "a formula"}  # fmt: skip
+              "-0.5": "a sign", "0x1p1": "hexadecimal", "169": "too long ago", "2.5h": "a unit",
+              "=1+1": "a formula"}  # fmt: skip
     hours = [row(f"hours with {what}", cell(",2.5,", f",{value},"), "line 2", quick=value == "1_0")
              for value, what in digits.items()]  # fmt: skip
     patients = [row(f"a patient {value!r}", cell(",2.5,P", f',2.5,"{value}"'), "line 2", quick=value[0] == "=")
@@ -130,7 +131,8 @@ def manifests() -> list[Row]:
         row("a link to itself", link(MANIFEST, "manifest.csv")),
         row("a dangling link", link(MANIFEST, "gone")),
         row("an onset in Arabic digits", both(
-            cell("tss_hours", "onset_time,scan_time"), cell(",2.5,", ",\u0662\u0660\u0662\u0664-03-01 07:00,2024-03-01 09:00,"),
+            cell("tss_hours", "onset_time,scan_time"), 
+            cell(",2.5,", ",\u0662\u0660\u0662\u0664-03-01 07:00,2024-03-01 09:00,"),
             cell(",,Q", ",,,Q"), cell("c_flair.nii.gz,,,", "c_flair.nii.gz,,,,")), "line 2"),
         either("manifest: a case a.nii", cell("\na,", "\na.nii,"), CONVERT, cases("a.nii", "b"), "a.nii"),
     ]  # fmt: skip
