@@ -14,6 +14,11 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 case`, `12 cases`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """A remedy for a misspelt word."""
     close = difflib.get_close_matches(word, list(known), n=1)

@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.data.prepare import load_plans, prepare_dataset
+    from nnunet_mgcl.errors import counted
     from nnunet_mgcl.workers import require_processes
 
     require_processes(args.np)
@@ -35,5 +36,6 @@ def run(args: argparse.Namespace) -> int:
     for configuration in args.c:
         prepared = prepare_dataset(layout, plans, configuration, args.np or default_num_processes, print, refresh=True)
         known = len(prepared.table.cases) if prepared.table else 0
-        print(f"{layout.name} is ready for {configuration}: {len(prepared.splits)} folds, {known} cases with a TSS")
+        folds, cases = counted(len(prepared.splits), "fold"), counted(known, "case")
+        print(f"{layout.name} is ready for {configuration}: {folds}, {cases} with a TSS")
     return 0

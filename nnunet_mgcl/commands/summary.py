@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -25,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
     from nnunet_mgcl.evaluation.fold_summary import draw_fold, summarise_fold
+    from nnunet_mgcl.evaluation.tables import number
     from nnunet_mgcl.pictures.image_figure import require_format
 
     if args.o:
@@ -40,15 +42,9 @@ def run(args: argparse.Namespace) -> int:
     table.add_column("measure")
     table.add_column("value", justify="right")
     for target, dice in summary.dice.items():
-        table.add_row(f"Dice {target}", "undefined" if dice is None else f"{dice:.3f}")
-    tss = dict(summary.tss or {})
-    for head, own in tss.pop("heads", {}).items():
-        if head != tss["head"] and own["AUROC"] is not None:
-            tss[f"AUROC of the head {head}"] = own["AUROC"]
-    for name, value in tss.items():
-        if name == "auroc_reason" and value is None:
-            continue
-        table.add_row(f"TSS {name}", f"{value:.3f}" if isinstance(value, float) else str(value))
+        table.add_row(f"Dice {target}", number(dice))
+    for name, value in _tss_rows(summary.tss or {}).items():
+        table.add_row(f"TSS {name}", value)
     Console().print(table)
     print(f"segmentation: {summary.segmentation}")
     if summary.tss:
@@ -57,3 +53,13 @@ def run(args: argparse.Namespace) -> int:
     for warning in summary.warnings:
         print(f"WARNING       {warning}")
     return 0
+
+
+def _tss_rows(tss: dict[str, Any]) -> dict[str, str]:
+    """The checkpoint's head, then what the heads beside it reach."""
+    from nnunet_mgcl.evaluation.tables import number
+    from nnunet_mgcl.training.tss_validation import in_words
+
+    head = {"head": tss["head"]} if "head" in tss else {}
+    others = {kind: own["AUROC"] for kind, own in tss.get("heads", {}).items() if kind != tss["head"]}
+    return in_words(tss) | head | {f"AUROC of the head {kind}": number(auroc) for kind, auroc in others.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nnunet_mgcl.convert.channels import is_adc, is_perfusion
 from nnunet_mgcl.convert.manifest import Manifest, ManifestRow
-from nnunet_mgcl.errors import UserError, some
+from nnunet_mgcl.errors import UserError, counted, some
 
 SUFFIXES = {
     "DWI": "dwi",
@@ -69,7 +69,7 @@ def read_bids(folder: Path, suffixes: Mapping[str, str], log: Callable[[str], No
         )  # fmt: skip
     masks = sum(bool(row.masks) for row in rows)
     taken = ", ".join(f"{channel} from *_{(suffixes or SUFFIXES)[channel]}" for channel in channels)
-    log(f"{folder}: {len(rows)} cases, {masks} of them with a mask; {taken}")
+    log(f"{folder}: {counted(len(rows), 'case')}, {masks} of them with a mask; {taken}")
     return Manifest(folder, channels, ("",) if masks else (), rows)
 
 

@@ -22,7 +22,7 @@ from nnunet_mgcl.convert.options import Options
 from nnunet_mgcl.convert.run import Log, Outcome, Run, Track, locked
 from nnunet_mgcl.convert.settings import ANY, Settings
 from nnunet_mgcl.data.dataset_name import check_number_and_name, check_number_is_free
-from nnunet_mgcl.errors import UserError, some, suggestion
+from nnunet_mgcl.errors import UserError, counted, some, suggestion
 
 
 def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track) -> Outcome:
@@ -130,6 +130,6 @@ def _report_assignment(assignment: Assignment, settings: Settings, log: Log) -> 
         log("--reference none: the channels are taken for registered, and resampled where their grids differ")
     untimed = [row.case for row, destination in assignment if destination == "Un" and row.tss_hours is not None]
     if untimed:
-        log(f"The time since onset of {len(untimed)} cases of the pool is not used ({some(untimed)})")
+        log(f"The time since onset of {counted(len(untimed), 'case')} of the pool is not used ({some(untimed)})")
     if any(destination == "Un" for _, destination in assignment) and settings.reference:
         log("Pool: modalities stay unregistered; channels of one modality are registered where their grids differ")

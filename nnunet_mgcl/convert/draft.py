@@ -10,7 +10,7 @@ from pathlib import Path
 from nnunet_mgcl.convert.channels import KINDS
 from nnunet_mgcl.convert.scan_finder import Scan, find_scans, group_scans
 from nnunet_mgcl.data.csv_table import write_csv
-from nnunet_mgcl.errors import UserError, some
+from nnunet_mgcl.errors import UserError, counted, some
 
 
 def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print) -> None:
@@ -47,8 +47,8 @@ def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print
     if others:
         log(f"in no row: {some(others)} (no scans)")
     log(
-        f"{manifest}: {len(cases)} cases, guessed from names. Check every row, remove the columns that you do "
-        "not want, and fill in the times, and patient where one has several rows."
+        f"{manifest}: {counted(len(cases), 'case')}, guessed from names. Check every row, remove the columns that you "
+        "do not want, and fill in the times, and patient where one has several rows."
     )
 
 

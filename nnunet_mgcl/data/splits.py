@@ -12,7 +12,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.same_scan import Twins, divided_twins
 from nnunet_mgcl.data.tss_table import TSSTable
-from nnunet_mgcl.errors import UserError, some
+from nnunet_mgcl.errors import UserError, counted, some
 from nnunet_mgcl.files import is_there, read_json, write_json
 
 FOLDS = 5
@@ -74,7 +74,7 @@ def ensure_splits(
     _check_twins(layout, f"{layout.name}, new split", splits, twins, log)
     write_json(layout.splits, splits)
     kind = "grouped by patient, stratified by TSS" if table else "nnU-Net's own"
-    log(f"Wrote {layout.splits} ({folds} folds, {kind})")
+    log(f"Wrote {layout.splits} ({counted(folds, 'fold')}, {kind})")
     return splits
 
 

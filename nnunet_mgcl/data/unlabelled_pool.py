@@ -26,7 +26,7 @@ from nnunet_mgcl.data.pool_scan import scan_pool
 from nnunet_mgcl.data.single_slice import is_single_slice
 from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.data.voxel_hashes import voxel_hashes
-from nnunet_mgcl.errors import UserError, reason
+from nnunet_mgcl.errors import UserError, counted, reason
 from nnunet_mgcl.files import explaining_failure, explaining_writes
 from nnunet_mgcl.plans import merged_configuration, modality_view
 from nnunet_mgcl.workers import submitted
@@ -104,7 +104,7 @@ def prepare_pool(
             for case, described in todo.items():
                 paths = files[modality][case]
                 jobs.append(_Job(modality, case, paths, described, pool / modality / case, view, held_out))
-            log(f"Unlabelled pool, {modality}: {len(files[modality])} cases, {len(todo)} to preprocess")
+            log(f"Unlabelled pool, {modality}: {counted(len(files[modality]), 'case')}, {len(todo)} to preprocess")
         _run(jobs, manifest, num_processes, progress)
     return pool_cases(layout, config, data_identifier)
 

@@ -86,7 +86,7 @@ class CaseImages:
             references = [np.isin(self.reference, labels) for labels in targets.values()]
             counted = self.reference != ignore if ignore is not None else counted
         predictions = [np.isin(self.prediction, labels) & counted for labels in targets.values()]
-        return Panel(title, self.channels[channel], references, predictions)
+        return Panel(title, self.channels[channel], references, predictions, list(targets))
 
 
 def channel_files(folder: Path, case: str, dataset_json: Mapping[str, Any]) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from nnunet_mgcl.errors import counted
 from nnunet_mgcl.evaluation.comparison import TESTS
 from nnunet_mgcl.evaluation.tables import NAMES, divided_told, interval, number, plain_table
 
@@ -45,13 +46,14 @@ def reasons(content: dict[str, Any]) -> list[str]:
     ]
     if content["patients"] < content["cases"]:
         lines.append(
-            f"{content['cases']} cases of {content['patients']} patients: the tests take cases for independent, "
-            "the intervals do not"
+            f"{content['cases']} cases of {counted(content['patients'], 'patient')}: the tests take cases for "
+            "independent, the intervals do not"
         )
     for target, own in content["without_lesion"].items():
         if own["cases"]:
             by_model = ", ".join(f"{n} by {m}" for m, n in zip(content["models"], own["false_positives"], strict=True))
-            lines.append(f"{target}: {own['cases']} cases have no lesion; one is predicted all the same in {by_model}")
+            without = f"{counted(own['cases'], 'case')} {'has' if own['cases'] == 1 else 'have'} no lesion"
+            lines.append(f"{target}: {without}; one is predicted all the same in {by_model}")
     if divided := divided_told(content["divided_patients"]):
         lines.append(divided)
     if content["tss_reason"]:

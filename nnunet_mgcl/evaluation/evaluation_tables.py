@@ -7,6 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from nnunet_mgcl.errors import counted
 from nnunet_mgcl.evaluation import calibration_summary, probability_metrics, segmentation_metrics
 from nnunet_mgcl.evaluation.bootstrap import ALL_ALIKE
 from nnunet_mgcl.evaluation.tables import NAMES, divided_told, interval, mean_sd, number, plain_table
@@ -31,7 +32,7 @@ def segmentation_table(content: dict[str, Any]) -> Table:
 def tss_table(content: dict[str, Any]) -> Table:
     """The measures of the raw and the calibrated probabilities, then the rates at every operating point."""
     tss = content["tss"]
-    title = f"TSS < 4.5 h: {tss['cases']} cases, {tss['positive']} of them positive"
+    title = f"TSS < 4.5 h: {counted(tss['cases'], 'case')}, {tss['positive']} of them positive"
     table = plain_table(title, ("", "measure", "over folds", "pooled", "95 % interval", "no skill"), 2)
     blocks = [*_probabilities(tss), *((f"at {name}", RATES, own) for name, own in tss["operating_points"].items())]
     for name, measures, block in blocks:
@@ -57,9 +58,9 @@ def _probabilities(tss: dict[str, Any]) -> list[Block]:
     n = raw["pooled"]["cases"]
     partly = n < tss["cases"]
     if partly:
-        blocks.append((f"raw, {n} cases", calibration_summary.MEASURES, raw))
+        blocks.append((f"raw, {counted(n, 'case')}", calibration_summary.MEASURES, raw))
     if calibrated["pooled"]["cases"]:
-        name = f"calibrated, {n} cases" if partly else "calibrated"
+        name = f"calibrated, {counted(n, 'case')}" if partly else "calibrated"
         blocks.append((name, calibration_summary.MEASURES, calibrated))
     return blocks
 
@@ -100,7 +101,7 @@ def _tss_reasons(content: dict[str, Any]) -> list[str]:
         return [f"TSS: not evaluated, {tss['reason']}"]
     lines = []
     if tss["unknown_tss"]:
-        lines.append(f"TSS: {tss['unknown_tss']} cases without a known TSS are left out")
+        lines.append(f"TSS: {counted(tss['unknown_tss'], 'case')} without a known TSS left out")
     for fold, own in tss["measures"]["per_fold"].items():
         if own["reason"]:
             lines.append(f"TSS, fold {fold}: {own['reason']}, so not every measure is defined")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def plain_table(title: str, columns: Sequence[str], names: int) -> Table:
 
 def number(value: float | None, measure: str = "") -> str:
     """A value with as many decimals as its measure needs."""
-    return "undefined" if value is None else f"{value:z.{_DECIMALS.get(measure, 3)}f}"
+    return "undefined" if value is None or math.isnan(value) else f"{value:z.{_DECIMALS.get(measure, 3)}f}"
 
 
 def mean_sd(value: dict[str, Any], measure: str = "") -> str:

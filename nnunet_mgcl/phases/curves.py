@@ -90,6 +90,9 @@ def _draw_panel(axes: Axes, phase: str, panel: dict[str, Any], colours: dict[str
     axes.set_title(phase)
     axes.set_xlabel(panel["axes"][0])
     axes.set_ylabel(panel["axes"][1])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    counted_to = [at for branch in panel["curves"] for at in places(panel, branch)] or [1]
+    axes.set_xlim(min(counted_to) - 0.5, max(counted_to) + 0.5)  # one epoch would stand between fractions of it
+    axes.ticklabel_format(useOffset=False)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")

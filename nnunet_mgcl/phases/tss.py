@@ -16,7 +16,7 @@ from nnunet_mgcl.config import MGCLConfig, Optimiser
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.volumes import VolumeGeometry, augment_volume, fit_volume, load_volume
 from nnunet_mgcl.differences import differences
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, counted
 from nnunet_mgcl.files import is_there, read_json, write_json
 from nnunet_mgcl.losses import tss_focal_loss
 from nnunet_mgcl.network.branch import unwrap
@@ -93,7 +93,9 @@ class TSS:
         assert table is not None
         cases = [case for case in context.train_cases if table.positive(case) is not None]
         positive = [bool(table.positive(case)) for case in cases]
-        context.log(f"{self.name} {part}: {len(cases)} cases with a known TSS, {sum(positive)} of them < 4.5 h")
+        context.log(
+            f"{self.name} {part}: {counted(len(cases), 'case')} with a known TSS, {sum(positive)} of them < 4.5 h"
+        )
         for head in heads.values():
             if head.reads != FEATURES:
                 head.regions.fill_(context.branches[0].label_manager.has_regions)

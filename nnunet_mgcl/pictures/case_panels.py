@@ -22,12 +22,14 @@ class Panel:
         image: `(Z, Y, X)`.
         references: `(Z, Y, X)` bool, one a target; none where no reference is known.
         predictions: `(Z, Y, X)` bool, one a target.
+        targets: Their names, where there are several.
     """
 
     title: str
     image: np.ndarray
     references: Sequence[np.ndarray]
     predictions: Sequence[np.ndarray]
+    targets: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -25,12 +26,15 @@ from nnunet_mgcl.pictures.image_figure import image_figure
 from nnunet_mgcl.pictures.slice_choice import largest_slice, name_slice
 
 REFERENCE_COLOUR, PREDICTION_COLOUR = "#00a8ff", "#ff8c00"  # blue and orange: told apart by colour-blind people
+TARGET_COLOURS = (REFERENCE_COLOUR, PREDICTION_COLOUR, "#f0e442", "#f28cc8", "#00d19a", "#ffffff")
+"""Of a panel's targets where it has several: then only the line tells reference and prediction apart."""
+LINES: dict[str, Any] = {"reference": "solid", "prediction": "dashed"}
 HEADROOM = 0.2
 """Kept above the brightest healthy tissue, as a share of the window: a lesion is brighter."""
 TITLE_INCHES, LINE_INCHES = 0.28, 0.155
 """Height of a case's title, and of a line above a panel."""
-LETTER_INCHES, SMALL_LETTER_INCHES = 0.083, 0.066
-"""Width of a letter, on average: of a heading, and of what stands over a panel."""
+TITLE_LETTER_INCHES, LETTER_INCHES, SMALL_LETTER_INCHES = 0.1, 0.083, 0.066
+"""Width of a letter, on average: of the picture's title, of a heading, and of what stands over a panel."""
 MOST_LINES = 3
 """That a name may take."""
 COLUMNS = 4
@@ -40,8 +44,11 @@ COLUMNS = 4
 def draw_overlay(path: Path, cases: Sequence[CasePanels], title: str) -> None:
     """Draws `overlay_figure` into a file."""
     with rc_context({"text.parse_math": False}):  # a $ in a name is a $
-        figure = overlay_figure(cases, width=3.2 * min(COLUMNS, max(len(case.panels) for case in cases)))
-        figure.suptitle(title)
+        width = 3.2 * min(COLUMNS, max(len(case.panels) for case in cases))
+        figure = overlay_figure(cases, width)
+        lines = _wrapped(title, width, TITLE_LETTER_INCHES)
+        figure.set_figheight(figure.get_figheight() + TITLE_INCHES * (1 + lines.count("\n")))
+        figure.suptitle(lines)
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=110)
 
@@ -93,10 +100,28 @@ def _wrapped(text: str, inches: float, letter: float = LETTER_INCHES) -> str:
 
 def add_legend(figure: Figure, cases: Sequence[CasePanels]) -> None:
     """Says what the outlines are."""
-    handles = [Line2D([], [], color=PREDICTION_COLOUR, linestyle="--", label="prediction")]
-    if any(panel.references for case in cases for panel in case.panels):
-        handles.insert(0, Line2D([], [], color=REFERENCE_COLOUR, label="reference"))
+    panels = [panel for case in cases for panel in case.panels]
+    several = next((panel.targets for panel in panels if len(panel.targets) > 1), ())
+    colours = ("#808080", "#808080") if several else (REFERENCE_COLOUR, PREDICTION_COLOUR)
+    handles = [
+        Line2D([], [], color=colour, linestyle=line, label=name)
+        for colour, (name, line) in zip(colours, LINES.items(), strict=True)
+    ][0 if any(panel.references for panel in panels) else 1 :]
+    handles += [
+        Line2D([], [], color=_target_colour(n), linewidth=4, label=_wrapped(name, figure.get_figwidth() / 2))
+        for n, name in enumerate(several)
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+
+
+def outlines_in_words(panels: Sequence[Panel]) -> str:
+    """The legend, for a caption."""
+    several = any(len(panel.targets) > 1 for panel in panels)
+    names = ("solid", "dashed") if several else ("solid blue", "dashed orange")
+    parts = [f"{name}: {what}" for name, what in zip(names, LINES, strict=True)]
+    return "; ".join(parts[0 if any(panel.references for panel in panels) else 1 :]) + (
+        "; a colour for each target" if several else ""
+    )
 
 
 def montage_figure(case: CasePanels, slices: Sequence[int], width: float) -> Figure:
@@ -121,16 +146,21 @@ def draw_slice(axis: Axes, case: CasePanels, panel: Panel, at: int) -> None:
     high += HEADROOM * (high - low)
     extent = (0, image.shape[1] * width, image.shape[0] * height, 0)
     axis.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
+    several = len(panel.targets) > 1
     for masks, colour, style in (
-        (panel.references, REFERENCE_COLOUR, "solid"),
-        (panel.predictions, PREDICTION_COLOUR, "dashed"),
+        (panel.references, REFERENCE_COLOUR, LINES["reference"]),
+        (panel.predictions, PREDICTION_COLOUR, LINES["prediction"]),
     ):
-        for mask in masks:
-            _outline(axis, mask[at], (height, width), colour, style)
+        for number, mask in enumerate(masks):
+            _outline(axis, mask[at], (height, width), _target_colour(number) if several else colour, style)
     for side, place, align in zip(case.sides or (), (0.02, 0.98), ("left", "right"), strict=False):
         axis.text(place, 0.5, side, transform=axis.transAxes, ha=align, va="center", color="white", fontsize="small")
     rows, columns = case.frame()
     axis.set(xlim=columns, ylim=rows[::-1], xticks=[], yticks=[], facecolor="black")
+
+
+def _target_colour(number: int) -> str:
+    return TARGET_COLOURS[number % len(TARGET_COLOURS)]
 
 
 def _outline(axis: Axes, mask: np.ndarray, size: tuple[float, float], colour: str, style: str) -> None:

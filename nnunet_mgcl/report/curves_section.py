@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, counted
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import is_there, read_json
 from nnunet_mgcl.network.build import resolved_config
@@ -22,7 +22,7 @@ from nnunet_mgcl.phases.curves import BESIDE, places
 from nnunet_mgcl.phases.state import PhaseState
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import CYCLE, GREY, HALF_WIDTH, figure_style
-from nnunet_mgcl.report.wording import counted, fold_names
+from nnunet_mgcl.report.wording import fold_names
 
 TITLE = "Learning curves"
 STOCK_WIDTH = 5
@@ -149,10 +149,9 @@ def _picture(
         axes = figure.add_subplot()
         names = _draw(axes, panels, looks)
         axes.set(title=PHASES.get(phase, phase), xlabel=counting, ylabel=measured)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlim(
-            left=min((at for p in panels.values() for n in p["curves"] for at in places(p, n)), default=1) - 0.5
-        )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        counted_to = [at for p in panels.values() for n in p["curves"] for at in places(p, n)] or [1]
+        axes.set_xlim(min(counted_to) - 0.5, max(counted_to) + 0.5)
         axes.ticklabel_format(useOffset=False)
         axes.grid(alpha=0.25)
         if limit is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rich.progress import track
 
+from nnunet_mgcl.errors import counted
 from nnunet_mgcl.phases.neighbours import NEIGHBOURS, SHUFFLES, NeighbourAccuracy, neighbour_accuracy, why_undefined
 from nnunet_mgcl.report.embeddings import MAX_POINTS, MAX_SLICES, MAX_VOLUMES, Cloud, embed, sources
 from nnunet_mgcl.report.embeddings_figure import draw_clouds
@@ -69,7 +70,7 @@ def _introduction(fold: TrainedFold) -> tuple[str, str]:
     size = " x ".join(map(str, configuration.patch_size))
     what = f"{len(chosen)} of {len(fold.cases)} validation cases of fold {fold.fold}"
     if not fold.is_3d:
-        what += f", {sum(len(slices) for _, slices in chosen)} slices"
+        what += f", {counted(sum(len(slices) for _, slices in chosen), 'slice')}"
     depth = "over the depth of one position of the encoder's deepest map " if fold.is_3d else ""
     return (
         f"How the networks represent {'slabs' if fold.is_3d else 'slices'} (coarse) and patches (fine) with and "
@@ -120,6 +121,12 @@ def _accuracies(score: NeighbourAccuracy) -> tuple[str, ...]:
     return tuple(text for value, (mean, sd) in own for text in (f"{value:.2f}", f"{mean:.2f} ± {sd:.2f}"))
 
 
+NUMBER = (
+    " The number is the kNN balanced accuracy of the representations, not of the picture; the table says what is "
+    "reached by chance."
+)
+
+
 def _picture(fold: TrainedFold, phase: str, clouds: Mapping[str, Cloud], scores: Scores) -> Picture:
     def heading(branch: str, stage: str) -> str:
         score = scores[branch, stage]
@@ -131,8 +138,7 @@ def _picture(fold: TrainedFold, phase: str, clouds: Mapping[str, Cloud], scores:
         f"embeddings_{phase}",
         draw_clouds(clouds, heading, unit),
         f"t-SNE of {unit} of the validation cases of fold {fold.fold} (Fig. {number} of the paper). Each panel is laid "
-        "out by itself: its axes, and how far groups lie apart, mean nothing. The number is the kNN balanced accuracy "
-        "of the representations, not of the picture; the table says what is reached by chance.",
+        f"out by itself: its axes, and how far groups lie apart, mean nothing.{NUMBER if defined else ''}",
         f"Points of {unit} with and without lesion: {', '.join(clouds)}. kNN balanced accuracy: "
         f"{', '.join(defined) or 'undefined'}.",
     )

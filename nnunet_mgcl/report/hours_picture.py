@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from nnunet_mgcl.data.tss_table import TSS_WINDOW_HOURS
+from nnunet_mgcl.errors import counted
 from nnunet_mgcl.report.section import Picture
 from nnunet_mgcl.report.style import GREY, HALF_WIDTH, NEGATIVE, POSITIVE, figure_style
-from nnunet_mgcl.report.wording import counted
 
 TICKS = (0, 1, TSS_WINDOW_HOURS, 9, 16, 24, 48, 96, 168)
 KINDS = ((1, "TSS < 4.5 h", POSITIVE, "o"), (0, "TSS ≥ 4.5 h", NEGATIVE, "^"))

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, counted
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.pictures.case_panels import CasePanels
-from nnunet_mgcl.pictures.overlay import overlay_figure
+from nnunet_mgcl.pictures.overlay import outlines_in_words, overlay_figure
 from nnunet_mgcl.report.section import Picture, Section
-from nnunet_mgcl.report.style import WIDTH, figure_style
-from nnunet_mgcl.report.wording import counted, without_folders
+from nnunet_mgcl.report.style import HALF_WIDTH, WIDTH, figure_style
+from nnunet_mgcl.report.wording import without_folders
 
 TITLE = "Best, median and worst case"
 MOST_LINES = 4
@@ -43,8 +43,9 @@ def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
     except UserError as error:
         names = ", ".join(f"{name} {case['case']} ({mean:.3f})" for name, (mean, case) in chosen.items())
         return Section(TITLE, (rule, f"{names}. No pictures: {without_folders(error)}."))
-    with figure_style():
-        figure = overlay_figure(drawn, WIDTH)
+    panels = max(len(case.panels) for case in drawn)
+    with figure_style():  # a single panel is no wider than a phone can show
+        figure = overlay_figure(drawn, min(WIDTH, HALF_WIDTH * panels))
     names = ", ".join(f"{name} {case['case']}" for name, (_, case) in chosen.items())
     return Section(TITLE, (rule,), pictures=(Picture("cases", figure, _caption(drawn), f"Cases: {names}.", False),))
 
@@ -108,5 +109,5 @@ def _caption(cases: Sequence[CasePanels]) -> str:
         if cases[0].sides
         else "The files do not say which side is which: shown as they lie."
     )
-    outlines = "Solid blue: reference; dashed orange: prediction."
-    return f"The first channel of each modality. {outlines} {view}"
+    outlines = outlines_in_words([panel for case in cases for panel in case.panels])
+    return f"The first channel of each modality. {outlines.capitalize()}. {view}"

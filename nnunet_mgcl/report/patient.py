@@ -17,6 +17,7 @@ from nnunet_mgcl.inference.tss_report import FOLD, read_rows
 from nnunet_mgcl.numbers import number
 from nnunet_mgcl.plans_file import read_plans
 from nnunet_mgcl.report.predicted_folder import require_new, require_same_images, require_same_model
+from nnunet_mgcl.report.wording import in_hours
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _near(name: str, known: Sequence[str]) -> str:
 def _validated_tss(run: ValidatedRun, content: Mapping[str, Any], case: Mapping[str, Any]) -> PatientTSS:
     hours = run.tss_table.hours(case["case"]) if run.tss_table else None
     truth = {None: "", 0: "not less than 4.5 h", 1: "less than 4.5 h"}[case["tss_class"]]
-    truth = f"{hours:g} h, {truth}" if hours is not None else truth
+    truth = f"{in_hours(hours)}, {truth}" if hours is not None else truth
     raw, calibrated = case["probability"], case.get("calibrated_probability")
     model = content.get("tss", {}).get("calibration", {})
     if model.get("reason"):  # mgcl predict writes the raw one

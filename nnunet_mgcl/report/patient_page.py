@@ -15,7 +15,7 @@ from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_ta
 from nnunet_mgcl.evaluation.tables import number
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.pictures.case_panels import CasePanels
-from nnunet_mgcl.pictures.overlay import montage_figure
+from nnunet_mgcl.pictures.overlay import montage_figure, outlines_in_words
 from nnunet_mgcl.pictures.slice_choice import montage_slices
 from nnunet_mgcl.report.patient import Patient, new_patient, validated_patient
 from nnunet_mgcl.report.patient_mismatch import mismatch_section
@@ -78,8 +78,7 @@ def images_section(run: ValidatedRun, patient: Patient) -> Section:
         if case.sides
         else "the files do not say which side is which"
     )
-    outlines = "dashed orange: prediction" + ("" if patient.reference is None else "; solid blue: reference")
-    caption = f"{where}, {view}. Outlines of each channel's own lesion ({outlines})."
+    caption = f"{where}, {view}. Outlines of each channel's own lesion ({outlines_in_words(rows)})."
     if not run.lesion_labels:
         caption = caption.replace("each channel's own lesion", "all targets")
     picture = Picture(f"case_{patient.case}_images", figure, caption, f"{len(rows)} channels of {patient.case}.", False)

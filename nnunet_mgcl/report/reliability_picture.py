@@ -39,9 +39,11 @@ def reliability_picture(reliability: dict[str, list[dict[str, Any]]]) -> Picture
         bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         top.grid(alpha=0.25)
         figure.legend(loc="outside lower center", ncols=3)
-    counts = " and ".join(f"{sum(b['cases'] for b in own)} {kind}" for kind, own in drawn.items())
+    totals = {kind: sum(b["cases"] for b in own) for kind, own in drawn.items()}
+    counts = " and ".join(f"{total} {kind}" for kind, total in totals.items())
+    noun = "probability" if list(totals.values()) == [1] else "probabilities"
     caption = (
-        f"Bins of {counts} probabilities: on the dotted line they mean what they say. Bars: 95 % Wilson intervals, "
+        f"{counts} {noun} in bins of 0.1: on the dotted line they mean what they say. Bars: 95 % Wilson intervals, "
         "wide where a bin has few cases; below, how many it has."
     )
     return Picture("tss_reliability", figure, caption, f"Reliability diagram. {_distance(drawn)}")

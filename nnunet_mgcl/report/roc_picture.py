@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
+from nnunet_mgcl.errors import counted
 from nnunet_mgcl.evaluation.metrics import missing_class
 from nnunet_mgcl.report.section import Picture
 from nnunet_mgcl.report.style import BLACK, BLUE, GREEN, GREY, HALF_WIDTH, ORANGE, VERMILION, figure_style
-from nnunet_mgcl.report.wording import counted, number, operating_point, with_interval
+from nnunet_mgcl.report.wording import number, operating_point, with_interval
 
 MARKS = ((VERMILION, "o"), (GREEN, "D"), (ORANGE, "s"), (BLACK, "^"))
 """Colour and marker of the operating points."""

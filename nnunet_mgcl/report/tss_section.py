@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnunet_mgcl.errors import counted
 from nnunet_mgcl.evaluation.probability_metrics import MEASURES as THRESHOLD_FREE
 from nnunet_mgcl.evaluation.stored_calibration import KEY
 from nnunet_mgcl.evaluation.tables import mean_sd, number
@@ -13,16 +14,7 @@ from nnunet_mgcl.report.hours_picture import hours_picture
 from nnunet_mgcl.report.reliability_picture import reliability_picture
 from nnunet_mgcl.report.roc_picture import roc_picture
 from nnunet_mgcl.report.section import Picture, Section, Table
-from nnunet_mgcl.report.wording import (
-    MEASURES,
-    METHODS,
-    between,
-    counted,
-    fold_names,
-    no_skill,
-    operating_point,
-    with_interval,
-)
+from nnunet_mgcl.report.wording import MEASURES, METHODS, between, fold_names, no_skill, operating_point, with_interval
 
 TITLE = "Time since stroke (TSS)"
 

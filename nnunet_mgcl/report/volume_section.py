@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from nnunet_mgcl.data.single_slice import NO_THICKNESS
+from nnunet_mgcl.errors import counted
 from nnunet_mgcl.report.section import Picture, Section
 from nnunet_mgcl.report.style import BLUE, GREY, HALF_WIDTH, VERMILION, figure_style
-from nnunet_mgcl.report.wording import counted, file_stem, number
+from nnunet_mgcl.report.wording import file_stem, number
 
 CASES_A_BIN, MOST_BINS = 6, 5
 """Of the line of medians; fewer cases would make it a line through single cases."""

@@ -30,9 +30,9 @@ METHODS = {"platt": "Platt scaling", "isotonic": "isotonic regression"}
 """Names of the calibration's methods."""
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 case`, `12 cases`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def in_hours(hours: float) -> str:
+    """`1.58 h`, `6 h`: to the minute, as a table of onset times is."""
+    return f"{round(hours, 2):g} h"
 
 
 def fold_names(folds: Iterable[int | str]) -> str:

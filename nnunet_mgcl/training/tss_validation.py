@@ -10,6 +10,7 @@ from nnunet_mgcl.data.csv_table import read_csv, write_csv
 from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.metrics import classification_metrics
+from nnunet_mgcl.evaluation.tables import number
 from nnunet_mgcl.files import read_json, write_json
 from nnunet_mgcl.typed_json import MISSING, OpenModel, checked
 
@@ -73,6 +74,17 @@ def summarise_tss(probabilities: Probabilities, table: TSSTable) -> dict[str, An
     known = [case for case in probabilities if table.positive(case) is not None]
     metrics = classification_metrics([probabilities[c] for c in known], [int(bool(table.positive(c))) for c in known])
     return {"cases": len(known), "positive": sum(bool(table.positive(c)) for c in known), **metrics}
+
+
+def in_words(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The counts and metrics of a head as people read them; an AUROC that is undefined says why."""
+    words = {}
+    for name, value in metrics.items():
+        if name not in ("head", "heads", "auroc_reason"):
+            words[name] = str(value) if isinstance(value, int) else number(value)
+    if metrics.get("auroc_reason"):
+        words["AUROC"] += f" ({metrics['auroc_reason']})"
+    return words
 
 
 def write_table(path: Path, chosen: str, heads: Mapping[str, Probabilities], table: TSSTable) -> None:

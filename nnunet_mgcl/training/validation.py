@@ -9,11 +9,12 @@ from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.data.volumes import load_volume
 from nnunet_mgcl.evaluation.modalities import summarise_modalities
+from nnunet_mgcl.evaluation.tables import number
 from nnunet_mgcl.files import write_json
 from nnunet_mgcl.network.build import build_classifier
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
 from nnunet_mgcl.phases.tss import load_head, trained_heads, tss_probabilities
-from nnunet_mgcl.training.tss_validation import SUMMARY, TABLE, write_tss
+from nnunet_mgcl.training.tss_validation import SUMMARY, TABLE, in_words, write_tss
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -33,7 +34,7 @@ def write_validation_extras(trainer: MGCLTrainer) -> None:
         )
         write_json(folder / "summary_modalities.json", summary)
         for modality, dice in summary["mean"].items():
-            trainer.print_to_log_file(f"MGCL: mean validation Dice {modality}: {dice}")
+            trainer.print_to_log_file(f"MGCL: mean validation Dice {modality}: {number(dice)}")
     if (head := trainer.mgcl_network.tss) is None:
         return
     if not bool(head.trained):
@@ -56,10 +57,10 @@ def _validate_tss(trainer: MGCLTrainer, folder: Path) -> None:
         for kind, probability in found.items():
             probabilities[kind][case] = probability
     summary = write_tss(folder, chosen, probabilities, table)
-    told = {key: value for key, value in summary.items() if key != "heads"}
-    trainer.print_to_log_file(f"MGCL: TSS < 4.5 h on {summary['cases']} validation cases: {told}")
+    told = ", ".join(f"{name} {value}" for name, value in in_words(summary).items())
+    trainer.print_to_log_file(f"MGCL: TSS < 4.5 h of the validation cases, head {chosen}: {told}")
     for kind, metrics in summary["heads"].items():
-        trainer.print_to_log_file(f"MGCL: TSS head {kind}: validation AUROC {metrics['AUROC']}")
+        trainer.print_to_log_file(f"MGCL: TSS head {kind}: validation AUROC {number(metrics['AUROC'])}")
 
 
 def _heads(trainer: MGCLTrainer) -> dict[str, TSSClassifier]:

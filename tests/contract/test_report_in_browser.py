@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,12 @@ from nnunet_mgcl import cli
 from nnunet_mgcl.report.page import report_page
 from nnunet_mgcl.report.section import Picture, Section, Table
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+REQUIRED = os.environ.get("MGCL_TEST_BROWSER") == "required"
+"""Set by continuous integration: a browser that is missing is a failure."""
+if REQUIRED:
+    import playwright.sync_api as playwright
+else:
+    playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PHONE, DESKTOP = 390, 1280
 
@@ -25,7 +31,7 @@ def browser() -> Iterator[Any]:
         installed = [path for name in BROWSERS if (path := shutil.which(name))]
         executable = Path(installed[0] if installed else running.chromium.executable_path)
         if not executable.is_file():
-            pytest.skip("no Chromium is installed")
+            (pytest.fail if REQUIRED else pytest.skip)("no Chromium is installed")
         browser = running.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()

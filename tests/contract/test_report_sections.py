@@ -174,6 +174,16 @@ def test_without_a_tss_the_reason_is_told(make_run, sections_of, dataset, lost) 
     assert not section.tables and not section.pictures
 
 
+def test_curves_of_one_epoch_have_an_axis_that_reads(make_run, sections_of) -> None:
+    model = make_run()
+    one = {"segment": {"axes": ["epoch", "training loss"], "curves": {"all branches": [0.5]}}}
+    for path in model.glob("fold_*/phases/curves.json"):
+        path.write_text(json.dumps(one))
+    axes = sections_of(model)[CURVES].pictures[0].figure.axes[0]
+    assert axes.get_xlim() == (0.5, 1.5)
+    assert [tick for tick in axes.get_xticks() if 0.5 <= tick <= 1.5] == [1]
+
+
 def test_a_stock_trainer_has_nnunet_s_own_curves_and_no_phases(make_run, sections_of) -> None:
     from matplotlib.figure import Figure
 

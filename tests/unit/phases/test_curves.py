@@ -94,3 +94,12 @@ def test_a_panel_names_its_own_axes_also_after_a_restart(path, monkeypatch) -> N
 def test_dollars_in_names_are_dollars(path) -> None:
     Curves(path).update("seed", "$\\bad$", [3.0], finished=True)
     assert is_png(path)
+
+
+def test_one_epoch_is_a_whole_number_in_the_middle_of_its_axis(path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(module.Figure, "savefig", lambda figure, path, **_: (seen.append(figure), path.touch()))
+    Curves(path).update("segment", "all branches", [0.25], finished=True)
+    axes = seen[0].axes[0]
+    assert axes.get_xlim() == (0.5, 1.5)
+    assert [tick for tick in axes.get_xticks() if 0.5 <= tick <= 1.5] == [1.0]

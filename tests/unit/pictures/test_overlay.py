@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from nnunet_mgcl.pictures.case_panels import CasePanels, Panel
-from nnunet_mgcl.pictures.overlay import draw_overlay, montage_figure, overlay_figure
+from nnunet_mgcl.pictures.overlay import draw_overlay, montage_figure, outlines_in_words, overlay_figure
 from nnunet_mgcl.pictures.slice_choice import largest_slice, montage_slices
 from nnunet_mgcl.report.style import WIDTH, figure_style
 
@@ -171,3 +171,35 @@ def test_dollars_in_names_are_dollars(tmp_path, monkeypatch) -> None:
     monkeypatch.undo()
     assert not any(text.get_parse_math() for text in drawn[0].findobj(Text) if "$" in text.get_text())
     drawn[0].draw_without_rendering()
+
+
+def several_targets() -> Panel:
+    """A panel of three targets, of which all are drawn."""
+    masks = [mask({2: 9}), mask({2: 60}), mask({2: 150})]
+    return Panel("DWI", np.zeros(SHAPE), masks, masks, ["core", "penumbra", "oedema"])
+
+
+def test_every_target_of_a_panel_has_a_colour_of_its_own_and_its_name() -> None:
+    figure = overlay_figure([case(several_targets())], width=5)
+    drawn = [contour.get_edgecolor()[0].tolist() for contour in panels_of(figure)[0].collections]
+    assert len(drawn) == 6 and drawn[:3] == drawn[3:], "a target's reference and prediction share the colour"
+    assert len({tuple(colour) for colour in drawn}) == 3
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["reference", "prediction", "core", "penumbra", "oedema"]
+    assert "a colour for each target" in outlines_in_words([several_targets()])
+
+
+def test_one_target_keeps_blue_and_orange() -> None:
+    assert outlines_in_words([panel({1: 1}, {1: 1})]) == "solid blue: reference; dashed orange: prediction"
+    without = Panel("DWI", np.zeros(SHAPE), [], [mask({1: 3})], ["lesion"])
+    assert outlines_in_words([without]) == "dashed orange: prediction"
+
+
+def test_a_title_wider_than_the_picture_is_wrapped(tmp_path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (seen.append(figure), path.touch()))
+    draw_overlay(tmp_path / "overlay.png", [case(panel({1: 3}))], "Dataset501_StrokeOfOurs, fold 0: validation cases")
+    figure = seen[0]
+    figure.draw_without_rendering()
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height

@@ -179,3 +179,12 @@ def test_3d_speaks_of_slabs(make_fold) -> None:
     section = embeddings_section(make_fold(3))
     assert section.tables[0].caption.startswith("Coarse: slabs") and "cut to 6 x 32 x 32 voxels" in section.text[0]
     assert "slices" not in words(section)
+
+
+def test_a_number_is_explained_only_where_one_is_drawn(make_fold, monkeypatch) -> None:
+    number = "The number is the kNN balanced accuracy"
+    fold = make_fold()
+    assert all(number in picture.caption for picture in embeddings_section(fold).pictures)
+    monkeypatch.setattr(module, "why_undefined", lambda *_: "all samples are of one patient")
+    section = embeddings_section(fold)
+    assert section.pictures and not any(number in picture.caption for picture in section.pictures)

@@ -22,6 +22,7 @@ from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.inference.input_folder import image_digests
 from nnunet_mgcl.pictures.overlay import overlay_figure
 from nnunet_mgcl.report.overlays_section import chosen_cases, overlays_section, ranked_cases
+from nnunet_mgcl.report.page import NARROW
 from nnunet_mgcl.report.patient import PatientTSS, require_validated
 from nnunet_mgcl.report.patient_page import patient_sections
 from nnunet_mgcl.report.patient_tss import in_words
@@ -156,6 +157,15 @@ def test_pictures_without_a_direction_have_no_letters_and_lie_as_they_are(make_r
 
 
 class TestOverlaysSection:
+    @pytest.mark.parametrize(("modalities", "scrolls"), [({"DWI": [0]}, False), ({"DWI": [0], "FLAIR": [1]}, True)])
+    def test_a_single_panel_is_as_wide_as_a_phone_shows_at_once(
+        self, make_run, monkeypatch, modalities, scrolls
+    ) -> None:
+        run, content = make_run()
+        monkeypatch.setattr(ValidatedRun, "modalities", modalities)
+        picture = overlays_section(run, content).pictures[0]
+        assert (picture.figure.get_figwidth() > NARROW) == scrolls
+
     def test_png_has_no_millilitres(self, make_run) -> None:
         figure = section_figure(*make_run(png=True), None)
         assert not any(" ml" in text.get_text() for axis in figure.axes for text in axis.texts)

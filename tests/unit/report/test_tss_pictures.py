@@ -81,6 +81,13 @@ class TestReliability:
         assert "10 raw and 8 calibrated" in picture.caption
         assert "raw: 2 bins, at most 0.20 off the line." in picture.alt
 
+    def test_a_single_probability_is_no_plural(self) -> None:
+        one = [bin_of(0.4, 1, 0.45, 0.0, [0.0, 0.8])]
+        assert reliability_picture({"raw": one, "calibrated": []}).caption.startswith(
+            "1 raw probability in bins of 0.1"
+        )
+        assert "1 raw and 1 calibrated probabilities in" in reliability_picture({"raw": one, "calibrated": one}).caption
+
 
 class TestHours:
     def test_classes_differ_in_colour_and_marker_and_unknown_hours_are_left_out(self, cases) -> None:

@@ -71,6 +71,14 @@ def test_every_validation_case_gets_a_row_and_the_known_ones_are_summarised(trai
     assert (summary["cases"], summary["ACC"]) == (1, 1.0)
 
 
+def test_the_log_has_words_for_what_is_undefined_and_no_data_structure(trainer) -> None:
+    write_validation_extras(trainer)
+    assert "cases 1, positive 1" in trainer.lines[0] and "ACC 1.000, SEN 1.000, SPE undefined" in trainer.lines[0]
+    assert "AUROC undefined (no negative cases)" in trainer.lines[0]
+    assert trainer.lines[1].endswith("AUROC undefined")
+    assert not any(sign in line for line in trainer.lines for sign in ("{", "None", "auroc_reason"))
+
+
 def test_untrained_head_writes_nothing_says_why_and_leaves_nothing_stale(trainer) -> None:
     write_validation_extras(trainer)
     assert written(trainer) == ["tss.csv", "tss_summary.json"]

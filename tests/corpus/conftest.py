@@ -1,0 +1,111 @@
+"""The good trees, each made once, and how rows become tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nnunet_mgcl.convert.case import convert_case
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.evaluation import bootstrap
+from nnunet_mgcl.files import write_text
+from nnunet_mgcl.resources import trainers_dir
+from tests.contract.conftest import dataset, make_run, make_trainer, workspace  # noqa: F401
+
+Build = Callable[[Path], object]
+Copy = Callable[[str, Build], Path]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All rows are slow tests; the quick ones are run by `make test` too."""
+    if "row" in metafunc.fixturenames:
+        rows = metafunc.module.ROWS
+        assert len({row.name for row in rows}) == len(rows)
+        slow = [pytest.param(row, id=row.name, marks=pytest.mark.slow) for row in rows]
+        metafunc.parametrize("row", slow + [pytest.param(row, id=f"{row.name} (quick)") for row in rows if row.quick])
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The good trees by name, as far as they were made."""
+    return tmp_path_factory.mktemp("trees")
+
+
+@pytest.fixture
+def copy(templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
+    """Copies a tree, which the first caller builds, to a working folder of its own, where nnU-Net looks too."""
+
+    def make(name: str, build: Build) -> Path:
+        if not (templates / name).exists():
+            (templates / "new").mkdir()
+            build(templates / "new")
+            (templates / "new").rename(templates / name)
+        tree = Path(shutil.copytree(templates / name, tmp_path / "outside" / "tree"))
+        for variable in ("raw", "preprocessed", "results"):
+            monkeypatch.setenv(f"nnUNet_{variable}", str(tree / variable))
+        monkeypatch.setenv("nnUNet_extTrainer", str(trainers_dir()))
+        monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+        monkeypatch.chdir(tree)
+        return tree
+
+    return make
+
+
+@pytest.fixture
+def scans(copy: Copy, scan_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`scans`, raw scans with a manifest. They are converted in this process, without pictures."""
+
+    def convert_cases(jobs, processes):
+        return ((job.row.case, convert_case(job)) for job in jobs)
+
+    monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", convert_cases)
+    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
+    return copy("scans", lambda tree: shutil.copytree(scan_template, tree / "scans"))
+
+
+@pytest.fixture
+def planned(copy: Copy, request: pytest.FixtureRequest) -> Path:
+    """`raw` and `preprocessed` of a dataset that nnU-Net has planned and preprocessed."""
+
+    def build(tree: Path) -> None:
+        layout: DatasetLayout = request.getfixturevalue("tiny_dataset")
+        for kind in (layout.raw, layout.preprocessed):
+            shutil.copytree(kind, tree / kind.parent.name / kind.name)
+
+    return copy("planned", build)
+
+
+@pytest.fixture
+def model(copy: Copy, tiny_template: Path, request: pytest.FixtureRequest) -> Path:
+    """`model` with one fold of random weights that count as trained, and `images` of two cases for it."""
+
+    def build(tree: Path) -> None:
+        trainer = request.getfixturevalue("make_trainer")(labels="masks")
+        trainer.initialize()
+        trainer.mgcl_network.tss.trained.fill_(True)
+        trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+        shutil.copytree(trainer.output_folder_base, tree / "model")
+        for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
+            (tree / "model" / f"{file}.json").write_text(json.dumps(content))
+        (tree / "images").mkdir()
+        for path in tiny_template.glob("imagesTr/case_[01]_*"):
+            shutil.copy(path, tree / "images")
+
+    return copy("model", build)
+
+
+@pytest.fixture
+def validated(copy: Copy, request: pytest.FixtureRequest) -> Path:
+    """`preprocessed` and `results` of three trained and validated folds."""
+
+    def build(tree: Path) -> None:
+        run: Path = request.getfixturevalue("make_run")()
+        root = run.parents[2]
+        for kind in ("preprocessed", "results"):
+            shutil.copytree(root / kind, tree / kind)
+
+    return copy("validated", build)
