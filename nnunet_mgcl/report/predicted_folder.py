@@ -50,7 +50,7 @@ def require_same_model(run: ValidatedRun, predictions: Path) -> str | None:
     for key in ("dataset_name", "plans_name"):
         if theirs.get(key) != own.get(key):
             raise _of_another(predictions, f"{key} {theirs.get(key)}", f"{key} {own.get(key)}")
-    name, calibrations = theirs.get(MODEL_KEY, ""), [plans.get(KEY) for plans in (theirs, own)]
+    name, calibrations = theirs.get(MODEL_KEY, ""), [plans.get(KEY) or {} for plans in (theirs, own)]
     if name.count("__") == 2 and name != run.model.name:  # else the user named it, whom mgcl predict -m lets
         raise _of_another(predictions, name, run.model.name)
     if all(calibrations):
