@@ -37,6 +37,9 @@ nnUNetv2_train 501 2d 0 -tr MGCLTrainer -p MGCLPlans_short
 
 - Unknown keys, wrong types and numbers out of range are refused with the key's full path. `mgcl schema` prints the
   JSON schema for an editor ([plans/mgcl.schema.json](../plans/mgcl.schema.json) is the same).
+- The other keys of a plans file that nnU-Net or this package reads are checked for type and range, and names of
+  readers, normalisations and the like must be ones that nnU-Net finds. Keys of other planners pass.
+- `-o` takes a name, no path, and `--overwrite` replaces plans only.
 - `inherits_from`: the blocks of a chain of configurations are merged key by key. (nnU-Net replaces whole keys; every
   other key of a configuration follows nnU-Net.)
 - Training resolves every `null` but `lesion_labels` and `tss.focal_alpha` and stores the result in the `plans.json`

@@ -218,7 +218,7 @@ class _ModuleTrainer:
             return
         own = f"loss {value} on the cases {', '.join(dict.fromkeys(map(str, batch['keys'])))}" if wrong else ""
         phase = self.job.phase.removesuffix("_length")
-        lower = {f"{phase}.lr": getattr(self.context.config, phase).lr / 10}
+        lower = {f"{phase}.lr": f"{getattr(self.context.config, phase).lr / 10:g}"}
         raise UserError(
             f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}",
             "; ".join(filter(None, self.context.from_all_ranks(own))),

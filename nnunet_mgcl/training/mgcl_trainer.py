@@ -241,7 +241,7 @@ class MGCLTrainer(nnUNetTrainer):
                 f"loss {result['loss']} on the cases {', '.join(dict.fromkeys(batch['keys']))}",
                 "a finite loss",
                 "check these images for extreme values, or lower the learning rate: "
-                + plan_command(self.memory, {"segment.lr": self.initial_lr / 10}, "lower_lr"),
+                + plan_command(self.memory, {"segment.lr": f"{self.initial_lr / 10:g}"}, "lower_lr"),
             )
         return result
 

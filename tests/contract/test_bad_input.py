@@ -784,4 +784,4 @@ def test_nan_stops_a_phase_with_its_epoch_and_cases(world, monkeypatch, phase, w
     assert error.where == where
     assert error.found.startswith("loss nan on the cases ") and "case_3" in error.found
     assert error.expected == "a finite loss"
-    assert "these images" in error.remedy and "mgcl plan --set" in error.remedy
+    assert "these images" in error.remedy and "mgcl plan -d Dataset901_Tiny -c 2d -p nnUNetPlans --set" in error.remedy
