@@ -16,6 +16,9 @@ from typing import TypeVar
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.numbers import integer
 
+_ENDED = 128 + signal.SIGTERM
+"""Exit status after SIGTERM, as shells have it."""
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -109,9 +112,10 @@ def ending_in_order() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _end)
     try:
         yield
-    except SystemExit:
-        for process in active_children():
-            process.terminate()
+    except SystemExit as end:
+        if end.code == _ENDED:
+            for process in active_children():
+                process.terminate()
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -119,7 +123,17 @@ def ending_in_order() -> Iterator[None]:
 
 def _end(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)  # told twice, it ends at once
-    raise SystemExit(128 + number)
+    raise SystemExit(_ENDED)
+
+
+def _end_at_once() -> None:
+    """In a forked process, as nnU-Net starts some: a pool waits for workers that it has told to end."""
+    if signal.getsignal(signal.SIGTERM) is _end:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_end_at_once)
 
 
 def start_worker() -> None:

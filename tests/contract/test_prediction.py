@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import signal
 import struct
 from pathlib import Path
 
@@ -320,6 +321,18 @@ class TestModelFolder:
     def test_what_does_not_fit_it_is_refused(self, model, images, tmp_path, words, message) -> None:
         with pytest.raises(UserError, match=message):
             main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", model, *self.COMMAND, *words])
+
+    def test_told_to_end_it_ends_in_order(self, model, images, tmp_path, monkeypatch) -> None:
+        """`tests/unit/test_workers.py` has what becomes of nnU-Net's processes then."""
+        monkeypatch.setattr(MGCLPredictor, "predict_cases", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+        monkeypatch.setattr("nnunet_mgcl.workers.active_children", list)
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            with pytest.raises(SystemExit) as end:
+                main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", model, *self.COMMAND])
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert end.value.code == 128 + signal.SIGTERM
 
     def test_dataset_needs_a_configuration(self, images, tmp_path) -> None:
         with pytest.raises(UserError, match="add -c"):

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.workers import default_processes, run_jobs
+from nnunet_mgcl.workers import default_processes, ending_in_order, run_jobs
 
 
 def square(number):
@@ -100,6 +101,12 @@ def test_no_process_outlives_a_command_that_is_told_to_end(tmp_path):
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
     assert (status, len(processes), alive) == (128 + signal.SIGTERM, 3, [])
+
+
+def test_a_forked_process_ends_at_once_as_without_it():
+    with ending_in_order(), multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(signal.getsignal, (signal.SIGTERM,)) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
 
 
 def is_alive(pid):
