@@ -154,8 +154,8 @@ def _manifest(args: argparse.Namespace) -> Manifest:
 def _options(args: argparse.Namespace) -> Options:
     from nnunet_mgcl.convert.options import Options
     from nnunet_mgcl.convert.settings import Settings
-    from nnunet_mgcl.data.image_checks import VOXEL_MM
     from nnunet_mgcl.data.dataset_name import find_name
+    from nnunet_mgcl.data.image_checks import VOXEL_MM
 
     parent = args.output or _raw_folder()
     if args.test and args.id is not None and args.name is None:

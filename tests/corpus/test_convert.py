@@ -222,7 +222,7 @@ def scans_() -> list[Row]:
         "a pipe": fifo(B_DWI), "all NaN": voxels(B_DWI, lambda v: v * np.nan), "infinite": voxel(B_DWI, np.inf),
         "one value": voxels(B_DWI, lambda v: v * 0 + 3), "two-dimensional": voxels(B_DWI, lambda v: v[0]),
         "one voxel": voxels(B_DWI, lambda v: v[:1, :1, :1]),
-        "of float32's largest": voxels(B_DWI, lambda v: v * np.float32(3.3e36)),
+        "of float32's largest": voxels(B_DWI, lambda v: v / v.max() * np.float32(3.3e38)),
     }  # fmt: skip
     rows += [bad(f"a file {name}", change, quick=name in ("a pipe", "all NaN")) for name, change in files.items()]
     same = both(
@@ -299,7 +299,7 @@ def options() -> list[Row]:
         "--max-shift 1e999": "--max-shift", "-o /dev/null": "/dev/null", "-o /proc/x": "/proc/x",
         "--accept ../a": "--accept", "--suffix DWI=x": "--suffix",
     }  # fmt: skip
-    quick = {"--id 0", "--name ../x", "--spacing 1e-3 1e-3 1e-3", "--modality ../x=DWI,ADC FLAIR=FLAIR"}
+    quick = {"--id 0", "--name ../x", "--spacing 1e-3 1e-3 1e-3", "-o /proc/x", "--modality ../x=DWI,ADC FLAIR=FLAIR"}
     return [
         refused(f"option: {words}", nothing, f"{CONVERT} {words}", part, quick=words in quick)
         for words, part in bad.items()
