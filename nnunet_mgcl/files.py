@@ -140,12 +140,28 @@ def is_there(path: Path, kind: Literal["file", "folder"] = "file") -> bool:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:  # `_unreadable` says which
+    except OSError:  # `unreadable` says which
         pass
-    if found := _unreadable(path, kind):
+    if found := unreadable(path, kind):
         remedy = "restore it, or remove it where you do not need it"
         raise UserError(path, found, f"a {kind} that can be read, or none", remedy)
     return True
+
+
+def unreadable(path: Path, kind: Literal["file", "folder"] = "file") -> str | None:
+    """Why what is at `path` is no readable file or folder; None: it is."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            return f"a link to nothing ({path.readlink()})"
+        # no such file, a circle of links, a folder that may not be entered, a drive that is gone
+        return f"no readable {kind} ({error.strerror})"
+    if not (stat.S_ISREG(mode) if kind == "file" else stat.S_ISDIR(mode)):
+        there = "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a pipe or a device"
+        return f"no readable {kind} ({there})"
+    readable = os.access(path, os.R_OK if kind == "file" else os.R_OK | os.X_OK)
+    return None if readable else f"no readable {kind} ({os.strerror(errno.EACCES)})"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -167,7 +183,7 @@ def read_json(path: Path) -> Any:
     """
     if not os.path.lexists(path):
         raise UserError(path, "no such file", "a JSON file", "check the path and the nnUNet_* variables")
-    if found := _unreadable(path, "file"):
+    if found := unreadable(path, "file"):
         raise UserError(path, found, "a JSON file", "restore or regenerate the file")
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
@@ -205,21 +221,6 @@ def _is_running(process: int) -> bool:
     except (PermissionError, OverflowError):  # somebody else's; no process has such a number
         return True
     return True
-
-
-def _unreadable(path: Path, kind: str) -> str | None:
-    """Why what is at `path` is no readable file or folder; None: it is."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return f"a link to nothing ({path.readlink()})"
-    except OSError as error:  # a circle of links, a folder that may not be entered, a drive that is gone
-        return f"no readable {kind} ({error.strerror})"
-    if not (stat.S_ISREG(mode) if kind == "file" else stat.S_ISDIR(mode)):
-        there = "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a pipe or a device"
-        return f"no readable {kind} ({there})"
-    readable = os.access(path, os.R_OK if kind == "file" else os.R_OK | os.X_OK)
-    return None if readable else f"no readable {kind} ({os.strerror(errno.EACCES)})"
 
 
 def _folders_in_use() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.files import make_folder
 
 
 @contextmanager
@@ -21,9 +22,9 @@ def run_lock(file: Path, where: Path, command: str) -> Iterator[None]:
         command: Who locks it, for the message.
 
     Raises:
-        UserError: Another run holds it.
+        UserError: Another run holds it, or its folder cannot be made.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)

@@ -40,6 +40,8 @@ _PICKLED = {
     ("_codecs", "encode"),
 }
 """What nnU-Net's properties of a preprocessed case are made of, besides numbers and strings."""
+_ENDINGS = (".b2nd", "_seg.b2nd", ".npz", ".npy", "_seg.npy", ".pkl")
+"""Of the files that nnU-Net may read for a preprocessed case."""
 _TRUST = "take it from a source that you trust (SECURITY.md), or make it again"
 
 
@@ -128,15 +130,19 @@ def require_layers(configuration: ConfigurationManager) -> None:
 
 
 def load_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """nnU-Net's `load_case`, after a look at the properties, which it unpickles.
+    """nnU-Net's `load_case`, after a look at the files, and at the properties, which it unpickles.
 
     Raises:
         UserError: They hold something that would be run.
+        OSError: A pipe, for which it would wait without end, or a folder is in a file's place.
     """
-    path = Path(dataset.source_folder, f"{case}.pkl")
-    if dataset.source_folder and path.is_file():
-        status = path.stat()
-        _require_harmless(path, status.st_mtime_ns, status.st_size)
+    paths = [Path(dataset.source_folder, f"{case}{ending}") for ending in _ENDINGS] if dataset.source_folder else []
+    for path in filter(Path.exists, paths):
+        if not path.is_file():
+            raise OSError(f"{path.name} is no file")
+        if path.suffix == ".pkl":
+            status = path.stat()
+            _require_harmless(path, status.st_mtime_ns, status.st_size)
     return dataset.load_case(case)
 
 

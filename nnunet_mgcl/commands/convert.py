@@ -155,6 +155,7 @@ def _options(args: argparse.Namespace) -> Options:
     from nnunet_mgcl.convert.options import Options
     from nnunet_mgcl.convert.settings import Settings
     from nnunet_mgcl.data.dataset_name import find_name
+    from nnunet_mgcl.data.image_checks import VOXEL_MM
 
     parent = args.output or _raw_folder()
     if args.test and args.id is not None and args.name is None:
@@ -163,8 +164,10 @@ def _options(args: argparse.Namespace) -> Options:
         if getattr(args, option) is None:
             raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
     require_processes(args.np)
-    if args.spacing and not all(map(_is_length, args.spacing)):
-        raise UserError("--spacing", str(args.spacing), "three lengths in mm", "choose others, such as 1 1 6")
+    shortest, longest = VOXEL_MM
+    if args.spacing and not all(shortest <= edge <= longest for edge in args.spacing):  # NaN is not either
+        expected = f"three lengths of {shortest:g} to {longest:g} mm"
+        raise UserError("--spacing", str(args.spacing), expected, "choose others, such as 1 1 6")
     for option, unit in (("max_shift", "mm"), ("max_rotation", "degrees")):
         if not _is_length(value := getattr(args, option)):
             where = f"--{option.replace('_', '-')}"

@@ -130,7 +130,7 @@ class Run:
             self.log(f"{case}: removed, the manifest has it no more")
 
     def _without_wrong_headers(self, jobs: list[Job]) -> list[Job]:
-        """The cases that may be converted. Of the others the user hears now, and again at the end."""
+        """The cases that may be converted. Of the others the user hears now, and in full at the end."""
         left = []
         for job in jobs:
             try:
@@ -138,7 +138,7 @@ class Run:
                 left.append(job)
             except UserError as error:
                 self._fail(job.row.case, error)
-                self.log(f"{job.row.case}: not to be converted{error}")
+                self.log(f"{job.row.case}: not to be converted: {error.where}: {error.found}")
             except Exception:  # one of ITK's many kinds: the conversion names it, in a process of its own
                 left.append(job)
         return left

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import write_text
+from nnunet_mgcl.files import unreadable, write_text
 from nnunet_mgcl.numbers import number
 
 _FORMULA = re.compile(r"[=+\-@\t\r]")
@@ -34,14 +34,15 @@ def read_csv(path: Path, what: str) -> tuple[list[str], Rows]:
         The names of the columns, and the rows; equal to what `write_csv` was given, but for blanks around a cell.
 
     Raises:
-        UserError: It is missing, is not text, is not separated by commas, has a column twice, or a row is too short or
-            too long.
+        UserError: It is missing, is no file (a pipe would be waited for without end), is not text, is not separated by
+            commas, has a column twice, or a row is too short or too long.
     """
+    if found := unreadable(path):
+        raise UserError(path, found, f"{what}, a file", "restore the file, or check the path")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        remedy = "restore the file, or check the path"
-        raise UserError(path, f"no readable file ({error.strerror})", what, remedy) from None
+        raise UserError(path, f"cannot be read ({error.strerror})", what, "restore the file") from None
     except UnicodeDecodeError:
         raise UserError(path, "not UTF-8 text", "a CSV file in UTF-8", "save it as CSV UTF-8") from None
     lines = _lines(path, text)
@@ -80,7 +81,7 @@ def check_identifier(name: str, where: object) -> None:
     Raises:
         UserError: It begins with `=`, `+`, `-` or `@`.
     """
-    if _starts_formula(name):
+    if _FORMULA.match(name):
         expected = "a letter or digit first: spreadsheets take such a cell for a formula"
         raise UserError(where, repr(name), expected, "rename it")
 

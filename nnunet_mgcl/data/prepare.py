@@ -86,9 +86,8 @@ def prepare_dataset(
     twins = check_cases(layout, plans, configuration, dataset_json, cases)
     source = table_in_use(layout, log, refresh=refresh)
     table = read_tss_table(source, cases) if source else None
-    for name in (*cases, *(map(table.patient, cases) if table else ())):
-        check_identifier(name, source or layout.preprocessed)
     for case in cases:
+        check_identifier(case, layout.preprocessed)
         check_stem(case, dataset_json["file_ending"], layout.preprocessed)
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled), fold=fold, twins=twins)

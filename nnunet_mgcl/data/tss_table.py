@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from nnunet_mgcl.data.csv_table import read_csv
+from nnunet_mgcl.data.csv_table import check_identifier, read_csv
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.numbers import number
 
@@ -105,6 +105,7 @@ def _row(where: str, values: dict[str, str]) -> TSSRow:
     patient = values.get("patient")
     if patient == "":
         raise UserError(where, "an empty patient", "a patient in every row", "fill it in or remove the column")
+    check_identifier(patient or "", f"{where}, column patient")
     column = "tss_class" if "tss_class" in values else "tss_hours"
     value = values[column]
     if patient is not None and not value:

@@ -192,7 +192,7 @@ def preprocessed() -> list[Row]:
                ".ipynb_checkpoints"),
         bad("properties that run code", evil, "case_3", quick=True),
         bad("the same case twice", same_case, "case_0", "case_5", quick=True),
-        bad("a pipe for a case", fifo(f"{CASES}/case_3.b2nd"), "case_3"),
+        bad("a pipe for a case", fifo(f"{CASES}/case_3.b2nd"), "case_3", quick=True),
         bad("a folder for a case", folder(f"{CASES}/case_3.b2nd"), "case_3"),
         bad("splits: deep", text(f"{HERE}/splits_final.json", DEEP), "splits_final.json"),
         bad("splits: null", text(f"{HERE}/splits_final.json", "null"), "splits_final.json"),

@@ -106,6 +106,7 @@ BEFORE_ANY_WORK = {
     "to accept what is not there": (NOTHING, ("--accept", "aa"), "--accept", "'aa'", "a case of", "'a'"),
     "no spacing": (NOTHING, ("--spacing", "1", "0", "6"), "--spacing", "0.0", "three lengths", "1 1 6"),
     "a spacing that is none": (NOTHING, ("--spacing", "1", "nan", "6"), "--spacing", "nan", "three lengths", "1 1 6"),
+    "metres for spacing": (NOTHING, ("--spacing", "1e-3", "1e-3", "6"), "--spacing", "0.001", "three lengths", "1 1 6"),
     "an endless spacing": (NOTHING, ("--spacing", "1", "1", "inf"), "--spacing", "inf", "three lengths", "1 1 6"),
     "a shift that is none": (NOTHING, ("--max-shift", "nan"), "--max-shift", "nan", "mm above 0", "another number"),
     "an endless shift": (NOTHING, ("--max-shift", "inf"), "--max-shift", "inf", "mm above 0", "another number"),

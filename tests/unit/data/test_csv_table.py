@@ -39,7 +39,7 @@ def test_no_cell_starts_a_formula_and_numbers_stay_numbers(tmp_path) -> None:
     assert (tmp_path / "a.csv").read_text() == "text\n-1.5\n"
 
 
-@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("name", [*FORMULAS, "-1", "+49"])
 def test_identifier_that_would_start_a_formula_is_refused(name) -> None:
     with pytest.raises(UserError, match=r"tss\.csv") as error:
         check_identifier(name, "tss.csv")

@@ -134,7 +134,7 @@ class TestTable:
         tiny_dataset.raw_tss.write_text("\n".join(["case,tss_hours,patient", *rows, ""]))
         with pytest.raises(UserError, match="=p0") as error:
             prepare(tiny_dataset, plans, lines)
-        assert error.value.where == str(tiny_dataset.raw_tss)
+        assert error.value.where == f"{tiny_dataset.raw_tss}, line 2, column patient"
         assert not tiny_dataset.tss.exists()
 
     def test_table_that_allows_no_split_is_not_copied(self, tiny_dataset, plans, lines):
