@@ -14,6 +14,7 @@ import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.data.image_checks import image_mistake
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.splits import Split, divided_patients, fold_cases, read_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
@@ -231,10 +232,12 @@ class ValidatedRun:
 
     def _read(self, path: Path) -> tuple[np.ndarray, list[float]]:
         """A label map `(Z, Y, X)` and its spacing in mm."""
+        remedy = "plan and preprocess the dataset, or validate the fold again: --val"
+        if mistake := image_mistake(path):
+            raise UserError(path, *mistake, remedy)
         try:
             segmentation, properties = self.plans.image_reader_writer_class().read_seg(str(path))
         except Exception as error:
-            remedy = "plan and preprocess the dataset, or validate the fold again: --val"
             raise UserError(path, f"cannot be read ({reason(error)})", "a segmentation", remedy) from None
         return segmentation[0], properties["spacing"]
 
