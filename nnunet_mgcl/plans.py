@@ -97,7 +97,7 @@ def merged_configuration(plans: dict[str, Any], configuration: str) -> dict[str,
     merged.pop("inherits_from", None)
     if block := merged_block(plans, configuration):
         merged["mgcl"] = block
-    check_complete(merged, configuration)
+    check_complete(merged, f"configurations.{configuration}")
     return merged
 
 

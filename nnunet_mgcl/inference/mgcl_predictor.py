@@ -68,8 +68,9 @@ class MGCLPredictor(nnUNetPredictor):
             with loading_safely(self._checkpoints):
                 super().initialize_from_trained_model_folder(model_training_output_dir, use_folds, checkpoint_name)
         except RuntimeError as error:  # an unknown trainer, or another network
+            what = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
             raise UserError(
-                self.model, f"cannot be loaded ({str(error).strip().splitlines()[0]})",
+                self.model, f"cannot be loaded ({what})",
                 "checkpoints that fit the plans.json and dataset.json beside them", "copy it again from its source",
             ) from None  # fmt: skip
         self.config = resolved_config(self.configuration_manager)
