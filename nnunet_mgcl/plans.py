@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -14,6 +14,9 @@ from nnunet_mgcl.grouping import check_masks, check_modalities, one_branch_a_cha
 from nnunet_mgcl.older import filled, followed
 from nnunet_mgcl.plans_file import INTENSITIES, OLDER_INTENSITIES, check_channels, check_complete
 from nnunet_mgcl.typed_json import first_mistake, key_path
+
+if TYPE_CHECKING:  # it brings torch
+    from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 GROUPING = f"{BOTH_COPIES}: mgcl"
 """What a message calls the groups."""
@@ -61,6 +64,16 @@ def configuration_chain(plans: dict[str, Any], configuration: str) -> list[str]:
     return chain
 
 
+def planned(plans: PlansManager, configuration: str) -> ConfigurationManager:
+    """The configuration as nnU-Net takes it from the plans.
+
+    Raises:
+        UserError: It is unknown, or inherits from itself or from an unknown one.
+    """
+    configuration_chain(plans.plans, configuration)
+    return plans.get_configuration(configuration)
+
+
 def merged_block(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
     """The `mgcl` block, merged key by key along the chain (nnU-Net would replace it whole)."""
     block: dict[str, Any] = {}
@@ -84,7 +97,7 @@ def merged_configuration(plans: dict[str, Any], configuration: str) -> dict[str,
     merged.pop("inherits_from", None)
     if block := merged_block(plans, configuration):
         merged["mgcl"] = block
-    check_complete(merged, configuration)
+    check_complete(merged, f"configurations.{configuration}")
     return merged
 
 

@@ -134,13 +134,16 @@ def read_plans(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_complete(resolved: dict[str, Any], name: str) -> None:
+def check_complete(resolved: dict[str, Any], where: str) -> None:
     """Checks a configuration to which its parents' keys are added.
+
+    Args:
+        resolved: Its content.
+        where: What a message calls it.
 
     Raises:
         UserError: A key is missing or wrong.
     """
-    where = f"configurations.{name}"
     checked(Configuration, resolved, where, REMEDY, ".")
     architecture = {"architecture", "UNet_class_name"} & resolved.keys()  # the latter is nnU-Net's older name
     if missing := [key for key in REQUIRED if key not in resolved] + ["architecture"] * (not architecture):

@@ -126,14 +126,26 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(_ENDED)
 
 
-def _end_at_once() -> None:
-    """In a forked process, as nnU-Net starts some: a pool waits for workers that it has told to end."""
+def _hold_sigterm() -> None:
+    """A fork forgets what Python's handler was called for; what is held arrives."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def _release_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+def _release_sigterm_in_child() -> None:
+    """`_end` is the parent's: a pool that ends its forked processes waits for ever for one that lives on."""
     if signal.getsignal(signal.SIGTERM) is _end:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release_sigterm()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_end_at_once)
+if hasattr(os, "register_at_fork"):  # where processes can be forked
+    os.register_at_fork(
+        before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_release_sigterm_in_child
+    )
 
 
 def start_worker() -> None:

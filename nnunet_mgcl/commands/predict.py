@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
     from nnunet_mgcl.commands.env import VARIABLE, extended
     from nnunet_mgcl.devices import require_device
-    from nnunet_mgcl.files import explaining_writes
+    from nnunet_mgcl.files import explaining_writes, make_folder
     from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
     from nnunet_mgcl.resources import trainers_dir
     from nnunet_mgcl.workers import ending_in_order
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         allow_tqdm=not args.disable_progress_bar,
     )
     predictor.initialize_from_trained_model_folder(str(folder), args.f, args.chk)
-    Path(args.o).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(args.o))
     with explaining_writes(folder=Path(args.o)), ending_in_order():
         table = predictor.predict_cases(
             args.i,
@@ -181,8 +181,9 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 
 def _check_images(args: argparse.Namespace, model: Path) -> None:
-    from nnunet_mgcl.files import read_json
+    from nnunet_mgcl.dataset_json import read_dataset_json
     from nnunet_mgcl.inference.input_folder import require_images
+    from nnunet_mgcl.plans_file import read_plans
 
-    reader = read_json(model / "plans.json").get("image_reader_writer", "")
-    require_images(Path(args.i), read_json(model / "dataset.json"), reader)
+    reader = read_plans(model / "plans.json")["image_reader_writer"]
+    require_images(Path(args.i), read_dataset_json(model / "dataset.json"), reader)

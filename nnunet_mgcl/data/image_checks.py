@@ -34,6 +34,11 @@ _PIXEL_SPACING = "0028|0030"
 _SIZE, _EDGE = "one voxel or more along each axis", f"voxels of {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
 
 
+def image_mistake(path: Path) -> Mistake | None:
+    """What makes a file no whole image that lies somewhere; None: nothing. All of it is read."""
+    return header_mistake(path) or truncation(path)
+
+
 def header_mistake(path: Path) -> Mistake | None:
     """What is wrong with an image's geometry, as the file has it; None: nothing. No voxel is read."""
     if not path.is_file():

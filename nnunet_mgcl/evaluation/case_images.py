@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError, reason
+from nnunet_mgcl.evaluation.label_map import read_label_map
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.pictures.anatomical_view import AnatomicalView, same_place
 from nnunet_mgcl.pictures.case_panels import Panel
@@ -55,7 +56,10 @@ class CaseImages:
         for needed in (*images, prediction, *([reference] if reference else [])):
             if not needed.is_file():
                 raise UserError(needed, "no such file", "an image", "check the folder")
-        channels, properties = _read(lambda: reader.read_images([str(path) for path in images]), images[0])
+        try:
+            channels, properties = reader.read_images([str(path) for path in images])
+        except Exception as error:  # the readers' libraries have errors of their own
+            raise UserError(images[0], f"cannot be read ({reason(error)})", "an image", "check the file") from None
         if len(channels) != len(channel_names(run.dataset_json)):
             found = f"{len(channels)} channels"
             raise UserError(images[0], found, f"{channel_names(run.dataset_json)}", "check the folder")
@@ -100,16 +104,9 @@ def own_targets(run: ValidatedRun, modality: str) -> dict[str, list[int]]:
     return {modality: run.targets[modality]} if run.lesion_labels and modality in run.targets else run.targets
 
 
-def _read(read: Callable[[], tuple[np.ndarray, dict[str, Any]]], path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    try:
-        return read()
-    except Exception as error:  # the readers' libraries have errors of their own
-        raise UserError(path, f"cannot be read ({reason(error)})", "an image", "check the file") from None
-
-
 def _read_map(reader: BaseReaderWriter, path: Path, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     """A label map `(Z, Y, X)` of the shape of an image, and its properties."""
-    label_map, properties = _read(lambda: reader.read_seg(str(path)), path)
-    if label_map[0].shape != image.shape:
-        raise UserError(path, f"shape {label_map[0].shape}", f"{image.shape}, as the images", "check the folder")
-    return label_map[0], properties
+    label_map, properties = read_label_map(path, reader, "check the file")
+    if label_map.shape != image.shape:
+        raise UserError(path, f"shape {label_map.shape}", f"{image.shape}, as the images", "check the folder")
+    return label_map, properties

@@ -12,6 +12,7 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.dataset_json import read_dataset_json
 from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
+from nnunet_mgcl.evaluation.label_map import read_label_map
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.files import is_there
 from nnunet_mgcl.phases.training_warnings import TrainingWarning, read_warnings
@@ -100,7 +101,8 @@ def draw_fold(layout: DatasetLayout, model: Path, fold: str, path: Path, cases: 
     reader, ending = run.plans.image_reader_writer_class(), run.dataset_json["file_ending"]
     validation, references = FoldLayout(model / f"fold_{fold}").validation, layout.raw / "labelsTr"
     names = [path.name.removesuffix(ending) for path in sorted(validation.glob(f"*{ending}"))]
-    sizes = {name: int((reader.read_seg(str(references / f"{name}{ending}"))[0] > 0).sum()) for name in names}
+    masks = {name: references / f"{name}{ending}" for name in names}
+    sizes = {name: int((read_label_map(file, reader, "restore it")[0] > 0).sum()) for name, file in masks.items()}
     by_size = sorted(names, key=sizes.__getitem__)
     chosen = [by_size[int(i)] for i in np.unique(np.linspace(0, len(by_size) - 1, cases).round())]
     rows = []

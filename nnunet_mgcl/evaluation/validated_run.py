@@ -18,12 +18,14 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.splits import Split, divided_patients, fold_cases, read_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.dataset_json import channel_names, label_targets, read_dataset_json
-from nnunet_mgcl.errors import UserError, reason, some
+from nnunet_mgcl.errors import UserError, some
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.fold_probabilities import read_probabilities
+from nnunet_mgcl.evaluation.label_map import read_label_map
 from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
 from nnunet_mgcl.files import is_there
 from nnunet_mgcl.numbers import integer
+from nnunet_mgcl.plans import planned
 from nnunet_mgcl.plans_file import read_plans
 
 
@@ -184,7 +186,7 @@ class ValidatedRun:
     @cached_property
     def plan(self) -> ConfigurationManager:
         """Its part of the configuration."""
-        return self.plans.get_configuration(self.configuration)
+        return planned(self.plans, self.configuration)
 
     @cached_property
     def is_stock(self) -> bool:
@@ -231,12 +233,9 @@ class ValidatedRun:
 
     def _read(self, path: Path) -> tuple[np.ndarray, list[float]]:
         """A label map `(Z, Y, X)` and its spacing in mm."""
-        try:
-            segmentation, properties = self.plans.image_reader_writer_class().read_seg(str(path))
-        except Exception as error:
-            remedy = "plan and preprocess the dataset, or validate the fold again: --val"
-            raise UserError(path, f"cannot be read ({reason(error)})", "a segmentation", remedy) from None
-        return segmentation[0], properties["spacing"]
+        remedy = "plan and preprocess the dataset, or validate the fold again: --val"
+        segmentation, properties = read_label_map(path, self.plans.image_reader_writer_class(), remedy)
+        return segmentation, properties["spacing"]
 
     def _require_folds(self) -> None:
         there = [fold for fold in range(len(self.splits)) if (self.validation(fold) / "summary.json").is_file()]

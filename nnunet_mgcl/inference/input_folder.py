@@ -13,7 +13,7 @@ from typing import Any
 import nibabel
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunet_mgcl.data.image_checks import Mistake, header_mistake, truncation
+from nnunet_mgcl.data.image_checks import image_mistake
 from nnunet_mgcl.data.pool_scan import check_grids
 from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError, reason, some
@@ -60,7 +60,7 @@ def require_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> N
             )
     paths = [path for files in cases.values() for path in files]
     with ThreadPoolExecutor(default_processes()) as threads:  # most of the time is gzip's, which leaves Python's lock
-        for path, mistake in zip(paths, threads.map(_mistake, paths), strict=True):
+        for path, mistake in zip(paths, threads.map(image_mistake, paths), strict=True):
             if mistake:
                 raise UserError(path, *mistake, "replace the file, or move the case elsewhere")
     if reader in AS_STORED:
@@ -129,7 +129,3 @@ def refuse_unreadable(cases: Cases, reader: BaseReaderWriter) -> None:
                 f"{files[0].parent}, case {case}", f"cannot be read ({reason(error)})",
                 "intact images of one size and spacing", "mend or remove its files",
             ) from None  # fmt: skip
-
-
-def _mistake(path: Path) -> Mistake | None:
-    return header_mistake(path) or truncation(path)

@@ -44,6 +44,7 @@ from nnunet_mgcl.inference.tss_report import TSSReport, earlier_tables, merge_pa
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.build import resolved_config
 from nnunet_mgcl.phases.tss import tss_probability
+from nnunet_mgcl.plans import planned
 from nnunet_mgcl.plans_file import read_plans
 from nnunet_mgcl.safe_loading import loading_safely, require_layers
 
@@ -62,13 +63,14 @@ class MGCLPredictor(nnUNetPredictor):
         self.folds = [use_folds] if isinstance(use_folds, str) else [str(fold) for fold in use_folds]
         plans = PlansManager(read_plans(self.model / "plans.json"))
         for configuration in plans.available_configurations:
-            require_layers(plans.get_configuration(configuration))
+            require_layers(planned(plans, configuration))
         try:
             with loading_safely(self._checkpoints):
                 super().initialize_from_trained_model_folder(model_training_output_dir, use_folds, checkpoint_name)
         except RuntimeError as error:  # an unknown trainer, or another network
+            what = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
             raise UserError(
-                self.model, f"cannot be loaded ({str(error).strip().splitlines()[0]})",
+                self.model, f"cannot be loaded ({what})",
                 "checkpoints that fit the plans.json and dataset.json beside them", "copy it again from its source",
             ) from None  # fmt: skip
         self.config = resolved_config(self.configuration_manager)

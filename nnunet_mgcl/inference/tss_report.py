@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunet_mgcl.data.csv_table import read_csv, write_csv
+from nnunet_mgcl.data.csv_table import Rows, read_csv, write_csv
 from nnunet_mgcl.data.single_slice import volume_ml
 from nnunet_mgcl.errors import UserError, reason
 from nnunet_mgcl.evaluation.calibration import Calibration
@@ -132,12 +132,19 @@ def read_rows(path: Path) -> dict[str, Row]:
     """The rows of an earlier run by case; none where there is no file."""
     if not is_there(path):
         return {}
-    return {row["case"]: row for _, row in read_csv(path, WHAT)[1]}
+    return {row["case"]: row for _, row in _read(path)[1]}
 
 
 def read_columns(path: Path) -> list[str]:
     """The first line of a table."""
-    return read_csv(path, WHAT)[0]
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[str], Rows]:
+    try:
+        return read_csv(path, WHAT)
+    except UserError as error:  # nobody should mend by hand what a program wrote
+        raise UserError(error.where, error.found, WHAT, "predict again, into another -o") from None
 
 
 def earlier_tables(table: Path) -> list[Path]:

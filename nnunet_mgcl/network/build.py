@@ -16,6 +16,7 @@ from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
 from nnunet_mgcl.network.tss_heads import LESIONS, MEASURES, READS
 from nnunet_mgcl.older import filled
+from nnunet_mgcl.plans_file import check_complete
 from nnunet_mgcl.typed_json import checked
 
 
@@ -28,6 +29,7 @@ def resolved_config(configuration: ConfigurationManager) -> MGCLConfig:
     where, restore = "plans.json of the model", "restore the plans.json that the training wrote"
     if not isinstance(block := configuration.configuration.get("mgcl"), dict):
         raise UserError(where, "no mgcl block", "a model of MGCLTrainer", f"check -tr, or {restore}")
+    check_complete(configuration.configuration, f"{where}: its configuration")
     config = checked(MGCLConfig, filled(block), f"{where}: mgcl", restore, ".")
     unresolved = [name for name in ("coarse", "fine") if getattr(config, name).batch_size is None]
     if not config.modalities or unresolved or config.tss.enabled is None or not (config.tss.modalities):

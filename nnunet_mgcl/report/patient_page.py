@@ -10,8 +10,9 @@ import numpy as np
 
 from nnunet_mgcl.data.single_slice import NO_THICKNESS, is_single_slice, volume_ml
 from nnunet_mgcl.dataset_json import channel_names
-from nnunet_mgcl.errors import UserError, reason
+from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
+from nnunet_mgcl.evaluation.label_map import read_label_map
 from nnunet_mgcl.evaluation.tables import number
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
 from nnunet_mgcl.pictures.case_panels import CasePanels
@@ -88,11 +89,8 @@ def images_section(run: ValidatedRun, patient: Patient) -> Section:
 def _volumes(run: ValidatedRun, patient: Patient) -> Section:
     """A row a target."""
     title = "Volumes"
-    try:
-        segmentation, properties = run.plans.image_reader_writer_class().read_seg(str(patient.prediction))
-    except Exception as error:  # of whatever library the plan's reader uses
-        found = f"cannot be read ({reason(error)})"
-        raise UserError(patient.prediction, found, "a segmentation", "predict again") from None
+    reader = run.plans.image_reader_writer_class()
+    segmentation, properties = read_label_map(patient.prediction, reader, "predict again")
     spacing = properties["spacing"]
     if is_single_slice(spacing):
         return Section(title, (f"The images are {NO_THICKNESS}: there are no volumes.",))

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from tests.corpus.row import Row, either, meet, refused, works
-from tests.corpus.spoil import DEEP, DIGITS, both, edited, fifo, folder, link, nothing, removed, text
+from tests.corpus.spoil import DEEP, DIGITS, both, copied, edited, fifo, folder, link, nothing, removed, text
 
 HERE = "preprocessed/Dataset901_Tiny"
 PLANS, DATASET = f"{HERE}/nnUNetPlans.json", f"{HERE}/dataset.json"
-OUTPUTS = (f"{HERE}/MGCLPlans*.json", f"{HERE}/Mein Plan.json")
+OUTPUTS = (f"{HERE}/MGCLPlans*.json",)
 PLAN = "plan -d 901 -c 2d"
 
 
@@ -35,10 +35,11 @@ def names() -> list[Row]:
         for n, name in enumerate(bad)
     ] + [
         either("-o of nothing", nothing, f"{PLAN} -o ''", written(), "plans"),
-        works("-o with a space", nothing, f"{PLAN} -o 'MGCLPlans of us'", written("MGCLPlans of us")),
-        refused("-o of other plans", text(f"{HERE}/MGCLPlans.json", "{}"), PLAN, "MGCLPlans.json", "--overwrite"),
-        works("--overwrite of plans", text(f"{HERE}/MGCLPlans.json", json.dumps({"configurations": {}})),
-              f"{PLAN} --overwrite", written()),
+        refused("-o with a space", nothing, f"{PLAN} -o 'MGCLPlans of us'", "MGCLPlans of us"),
+        refused("-o of other plans", copied(PLANS, f"{HERE}/MGCLPlans.json"), PLAN, "MGCLPlans.json", "--overwrite"),
+        works("--overwrite of plans", copied(PLANS, f"{HERE}/MGCLPlans.json"), f"{PLAN} --overwrite", written()),
+        refused("--overwrite of no plans", text(f"{HERE}/MGCLPlans.json", "{}"), f"{PLAN} --overwrite",
+                "MGCLPlans.json"),
         refused("-o is a folder", folder(f"{HERE}/MGCLPlans.json"), f"{PLAN} --overwrite", "MGCLPlans.json"),
         refused("-o is a pipe", fifo(f"{HERE}/MGCLPlans.json"), PLAN, "MGCLPlans.json", quick=True),
     ]  # fmt: skip

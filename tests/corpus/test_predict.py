@@ -106,10 +106,10 @@ def images() -> list[Row]:
         "the largest dimensions": header(IMAGE, DIM, _1=32767, _2=32767, _3=32767),
         "spacing 0": header(IMAGE, PIXDIM, _1=0), "spacing NaN": header(IMAGE, PIXDIM, _1=nan),
         "spacing infinite": header(IMAGE, PIXDIM, _1=inf), "spacing 1e-30": header(IMAGE, PIXDIM, _1=1e-30),
-        "slope infinite": header(IMAGE, SLOPE, _0=inf),
     }  # fmt: skip
     quick = {"a dimension of 0", "spacing NaN", "spacing 1e-30"}
-    values = {
+    values = {  # a slope that is no number counts as none, for NIfTI's readers
+        "slope infinite": header(IMAGE, SLOPE, _0=inf),
         "all NaN": voxels(IMAGE, lambda v: v * np.nan), "one NaN": voxel(IMAGE, nan), "infinite": voxel(IMAGE, inf),
         "float32's largest": voxels(IMAGE, lambda v: np.sign(v - 10) * np.float32(3.3e38)),
     }  # fmt: skip
@@ -203,7 +203,7 @@ def models() -> list[Row]:
         bad("an empty checkpoint", content_of(CHECKPOINT, b""), "checkpoint_final.pth"),
         bad("a checkpoint of a pickle", content_of(CHECKPOINT, pickle.dumps({})), "checkpoint_final.pth"),
         bad("a checkpoint of others", of_others, "checkpoint_final.pth"),
-        bad("a checkpoint of another network", of_other_shape, "checkpoint_final.pth"),
+        bad("a checkpoint of another network", of_other_shape, "model", "size mismatch"),
         bad("a checkpoint that is a zip", a_zip, "checkpoint_final.pth"),
         bad("a checkpoint that is a folder", folder(CHECKPOINT), "checkpoint_final.pth"),
         bad("a checkpoint that is a pipe", fifo(CHECKPOINT), "checkpoint_final.pth"),
@@ -219,7 +219,7 @@ def models() -> list[Row]:
 def flags() -> list[Row]:
     bad = {
         "-step_size 0": "-step_size", "-step_size nan": "-step_size", "-step_size 3": "-step_size",
-        "-step_size -1": "-step_size", "-num_parts 0": "-part_id", "-part_id 2": "-part_id", "-f 9": "fold_9",
+        "-step_size -1": "-step_size", "-num_parts 0": "-num_parts", "-part_id 2": "-part_id", "-f 9": "fold_9",
         "-f ../fold_0": "../fold_0", "-chk ../../other.pth": "other.pth", "-f all": "fold_all", "-i gone": "gone",
         "-i images/case_0_0000.nii.gz": "case_0_0000", "-m gone": "gone", "-o images": "-o",
         "-o /dev/null": "/dev/null",

@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.workers import default_processes, ending_in_order, run_jobs
+from nnunet_mgcl.workers import default_processes, run_jobs
 
 
 def square(number):
@@ -103,10 +102,24 @@ def test_no_process_outlives_a_command_that_is_told_to_end(tmp_path):
     assert (status, len(processes), alive) == (128 + signal.SIGTERM, 3, [])
 
 
-def test_a_forked_process_ends_at_once_as_without_it():
-    with ending_in_order(), multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply(signal.getsignal, (signal.SIGTERM,)) == signal.SIG_DFL
-        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+FORKED = """
+import os, signal, sys, time
+from nnunet_mgcl.workers import ending_in_order
+
+codes = set()
+with ending_in_order():
+    for _ in range(20):
+        if not (child := os.fork()):
+            time.sleep(5)
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)  # perhaps before the fork is finished there, as a pool may do
+        codes.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+sys.exit(codes != {-signal.SIGTERM})
+"""
+
+
+def test_what_is_forked_ends_at_once_when_it_is_told_to():
+    assert subprocess.run([sys.executable, "-c", FORKED], timeout=60).returncode == 0
 
 
 def is_alive(pid):
