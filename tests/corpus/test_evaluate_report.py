@@ -110,7 +110,7 @@ def masks() -> list[Row]:
         bad("spacing 1e-30", both(*(header(path, PIXDIM, _1=1e-30) for path in (PREDICTION, REFERENCE)))),
         bad("a dimension of 0", header(PREDICTION, DIM, _3=0)),
         bad("the largest dimensions", header(PREDICTION, DIM, _1=32767, _2=32767, _3=32767)),
-        bad("4D", voxels(PREDICTION, lambda v: np.stack([v, v]))),
+        bad("4D", voxels(PREDICTION, lambda v: np.stack([v, v])), quick=True),
         bad("empty", content_of(REFERENCE, b"")),
         either("mask: half", cut(PREDICTION, -40), EVALUATE, lambda *_: pytest.fail("half a mask"), "case_06.nii.gz"),
         bad("a folder", folder(PREDICTION)),
