@@ -122,11 +122,11 @@ def require_layers(configuration: ConfigurationManager) -> None:
         if name is None:
             continue
         try:
-            found = pydoc.locate(name)
+            found = pydoc.locate(name) if isinstance(name, str) else name
         except pydoc.ErrorDuringImport as error:
             found = error
         if found is not None and not (isinstance(found, type) and issubclass(found, nn.Module)):
-            raise UserError("the plan's architecture", name, "classes of torch.nn.Module only", _TRUST)
+            raise UserError("the plan's architecture", str(name), "classes of torch.nn.Module only", _TRUST)
 
 
 def load_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, Any, dict[str, Any]]:

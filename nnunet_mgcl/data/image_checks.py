@@ -55,7 +55,7 @@ def header_mistake(path: Path) -> Mistake | None:
     except Exception as error:  # ITK's, nibabel's, gzip's and the system's
         if name.endswith(NIFTI) and isinstance(error, RuntimeError):
             return None  # sheared, or NIfTI-2: another reader than ITK's may know what to do with it
-        return f"cannot be read ({reason(error)})", "an intact image"
+        return f"cannot be read ({reason(error)}): damaged or truncated", "an intact image"
     mistake = geometry_mistake(reader.GetSize(), reader.GetSpacing())
     return mistake or _place_mistake([*reader.GetOrigin(), *reader.GetDirection()])
 
@@ -109,7 +109,7 @@ def truncation(path: Path) -> Mistake | None:
         image: Any = nibabel.load(path)
         image.dataobj.get_unscaled()
     except Exception as error:  # gzip's, zlib's, the system's and nibabel's own
-        return f"cannot be read ({reason(error)})", "an intact image"
+        return f"cannot be read ({reason(error)}): damaged or truncated", "an intact image"
     return None
 
 

@@ -97,7 +97,7 @@ def test_several_processes_find_the_same(raw, tmp_path) -> None:
     ("words", "message"),
     [
         ([], "-d, or both -i and -s"),
-        (["-d", "78"], "check -d"),
+        (["-d", "78"], "dataset 78"),
         (["-d", "77", "-s", "nowhere"], "no segmentation"),
         (["-d", "77", "-i", "nowhere"], "a folder of images"),
         (["-d", "77", "--channels", "FLAIR"], "ROLE=NAME"),
