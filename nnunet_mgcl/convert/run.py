@@ -63,6 +63,7 @@ class Run:
         self.wanted = {row.case: (row, destination) for row, destination in assignment}
         self.everything = outputs.read_records(self.folder)
         self.before = {name: r for name, r in self.everything.items() if (r.destination == "Ts") == options.test}
+        self.others = {name: r for name, r in self.everything.items() if name not in self.before or self._stays(r)}
         _check_names(self.wanted, [name for name in self.everything if name not in self.before], self.folder)
         if not options.test:
             _check_common(self.wanted, self.before, self.folder)
@@ -75,7 +76,9 @@ class Run:
     def execute(self, track: Track) -> Outcome:
         """Removes what is not asked for any more, converts what is stale, and writes the tables and the page."""
         jobs = self._stale_jobs()
-        gone = [case for case in self.before if case not in self.wanted]
+        gone = [case for case in self.before if case not in self.wanted and case not in self.others]
+        if staying := [case for case in self.before if case in self.others]:
+            self.log(f"{some(staying)}: of an earlier manifest, kept among the test cases")
         if jobs or gone or self.updates:
             self._begin()
         outputs.clear_staging(self.folder)
@@ -91,6 +94,11 @@ class Run:
         if not self.page.exists():
             self._write_page()
         return self.outcome
+
+    def _stays(self, record: CaseRecord) -> bool:
+        """Whether a test case stays that the manifest does not name: patients to predict come one by one."""
+        there = all((self.folder / name).exists() for name in record.files)
+        return self.options.test and record.case not in self.wanted and there
 
     def _begin(self) -> None:
         self.page.unlink(missing_ok=True)
@@ -182,10 +190,9 @@ class Run:
     def _refuse_same_scans(self) -> None:
         """A scan in two cases would be trained on and validated with; the case that came last goes."""
         seen: dict[str, str] = {}
-        others = [record for case, record in self.everything.items() if case not in self.before]
         unchanged = [r for case, r in self.outcome.records.items() if case not in self.outcome.converted]
         fresh = [self.outcome.records[case] for case in self.wanted if case in self.outcome.converted]
-        for record in (*others, *unchanged, *fresh):
+        for record in (*self.others.values(), *unchanged, *fresh):
             own = {channel.voxels: name for name, channel in record.channels.items() if channel.voxels}
             twin = next((voxels for voxels in own if voxels in seen), None)
             if twin and record in fresh:
@@ -204,6 +211,7 @@ class Run:
 
     def _write_tables(self) -> None:
         there = [self.outcome.records[case] for case in sorted(self.outcome.records)]
+        there += [record for case, record in sorted(self.others.items()) if case in self.before]
         labelled = [record for record in there if record.destination != "Un" and not record.held_back]
         if self.options.test:
             tables.write_tss_table(self.folder / "tssTs.csv", labelled)
@@ -218,8 +226,7 @@ class Run:
             self.log("No labelled case: nnU-Net cannot plan this dataset")
 
     def _write_page(self) -> None:
-        others = {case: record for case, record in self.everything.items() if case not in self.before}
-        records = others | self.outcome.records
+        records = self.others | self.outcome.records
         # Messages name files, and a file's path may hold a patient's name.
         failures = dict.fromkeys(sorted(self.outcome.failures), "not converted; the command says why")
         write_page(self.page, [records[case] for case in sorted(records)], failures)

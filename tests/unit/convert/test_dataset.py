@@ -596,6 +596,24 @@ def test_test_cases_join_the_dataset_and_stay_when_training_cases_change(run, te
     assert any("1 test cases were prepared with other options" in line for line in run.lines)
 
 
+def test_new_patients_come_one_by_one(run, test_manifest, raw_scans):
+    run()
+    run(manifest=test_manifest, test=True)
+    for channel in ("dwi", "adc", "flair"):
+        scan = sitk.ReadImage(str(raw_scans / f"t_{channel}.nii.gz"))
+        sitk.WriteImage(sitk.Flip(scan, (True, False, False)), str(raw_scans / f"u_{channel}.nii.gz"))
+    another = raw_scans / "another.csv"
+    another.write_text("case,DWI,ADC,FLAIR\nu,u_dwi.nii.gz,u_adc.nii.gz,u_flair.nii.gz\n")
+    assert run(manifest=another, test=True).removed == []
+    assert {name[:10] for name in run.names() if "Ts" in name} == {"imagesTs/t", "imagesTs/u"}
+    assert any(line.startswith("t: of an earlier manifest, kept") for line in run.lines)
+    another.write_text("case,DWI,ADC,FLAIR\nv,t_dwi.nii.gz,t_adc.nii.gz,t_flair.nii.gz\n")
+    assert "the same scan as case t" in str(run(manifest=another, test=True).failures["v"])
+    for path in (run.dataset / "imagesTs").glob("t_*"):
+        path.unlink()
+    assert run(manifest=another, test=True).removed == ["t"]
+
+
 def test_test_cases_are_prepared_as_the_training_cases_were(run, test_manifest):
     run(spacing=(4.0, 4.0, 6.0))
     with pytest.raises(UserError, match=r"--spacing(.|\n)*not given for the test cases(.|\n)*4.0 4.0 6.0"):
