@@ -15,13 +15,14 @@ from typing import Any, Literal
 
 from nnunet_mgcl.errors import UserError, reason
 
+_ELSEWHERE = "or name another folder (-o where the command has it, or the nnUNet_* variable that leads there)"
 _REMEDIES = {
     errno.ENOSPC: "free some space and run it again (training: with --c)",
     errno.EDQUOT: "free some space or raise the quota, and run it again (training: with --c)",
     errno.EFBIG: "raise the limit on the size of files and run it again (training: with --c)",
-    errno.EROFS: "mount it writable, or name another folder (nnUNet_results, nnUNet_preprocessed)",
-    errno.EACCES: "make it writable, or name another folder (nnUNet_results, nnUNet_preprocessed)",
-    errno.EPERM: "make it writable, or name another folder (nnUNet_results, nnUNet_preprocessed)",
+    errno.EROFS: f"mount it writable, {_ELSEWHERE}",
+    errno.EACCES: f"make it writable, {_ELSEWHERE}",
+    errno.EPERM: f"make it writable, {_ELSEWHERE}",
 }
 """What the user can do about the errors that a write may end with through no fault of the program."""
 _PATHS = {
@@ -167,7 +168,10 @@ def unreadable(path: Path, kind: Literal["file", "folder"] = "file") -> str | No
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically (UTF-8)."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+        except FileNotFoundError as error:  # the folder is there, and takes no files, as /proc
+            raise UserError(path, f"cannot be written ({error.strerror})", "a file", "name another folder") from None
 
 
 def write_json(path: Path, content: Any) -> None:

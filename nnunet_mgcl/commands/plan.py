@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("-d", required=True, help="dataset name or number")
     parser.add_argument("-c", nargs="+", help="configurations to change (default: all but cascades)")
     parser.add_argument("-p", default="nnUNetPlans", help="plans to start from (default: %(default)s)")
-    parser.add_argument("--preset", help="paper, short, demo, or a JSON file of your own (default: none)")
+    parser.add_argument("--preset", help="paper, short, few, demo, or a JSON file of your own (default: none)")
     parser.add_argument(
         "--set",
         nargs="+",

@@ -66,7 +66,11 @@ def check_unit(image: sitk.Image, unit: str) -> None:
     if unit in fitting or (not fitting and _tissue_shares(_unfilled(values))[unit][0] > _LEAST_TOLD):
         return
     found = f"values that look like {UNITS[fitting[0]][0]}" if fitting else "hardly a value that tissue has in it"
-    other = f"tell this case's unit in a manifest: column adc_unit, {fitting[0]} (or auto); or " if fitting else ""
+    other = (
+        f"tell this case's unit in a manifest: column adc_unit, {fitting[0]} (or auto), or leave --adc-unit out; or "
+        if fitting
+        else ""
+    )
     raise UserError("the ADC map", found, f"{UNITS[unit][0]}, as told", f"{other}mend the file")
 
 

@@ -53,7 +53,7 @@ def hours_from(text: str, where: str) -> float | None:
     except ValueError:
         hours = math.nan
     if not 0 <= hours <= LIMIT_HOURS:
-        remedy = "mend the value; where the time is unknown, leave the cell empty"
+        remedy = "write a number, such as 3.5 (a decimal point); where the time is unknown, leave the cell empty"
         raise UserError(where, f"tss_hours {text!r}", f"hours from 0 to {LIMIT_HOURS:g}", remedy)
     return hours
 

@@ -28,6 +28,7 @@ HEADINGS = (
 STYLE = """
 body { font: 14px/1.4 system-ui, sans-serif; margin: 1rem; color: #111; background: #fff; }
 .wide { overflow-x: auto; }
+@media screen and (max-width: 60rem) { .wide::before { content: "Scroll the table sideways."; font-style: italic; } }
 table { border-collapse: collapse; }
 th, td { border: 1px solid #ccc; padding: .3rem .5rem; text-align: left; vertical-align: top; }
 th { background: #eee; }

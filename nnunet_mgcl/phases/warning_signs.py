@@ -72,7 +72,7 @@ def pseudo_label_warning(
         return None
     epochs = getattr(context.config, source).epochs
     settings = {f"{source}.epochs": 2 * epochs}
-    remedy = f"train its network longer: {plan_command(context.memory, settings, 'longer')}"
+    remedy = f"train its network longer: {plan_command(context.memory, settings, f'longer_{source}')}"
     return TrainingWarning(phase, branch, f"pseudo-labels like no training case: {found}", remedy)
 
 

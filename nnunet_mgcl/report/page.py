@@ -42,6 +42,7 @@ thead th { border-bottom: 2px solid #555; vertical-align: bottom; }
 th { min-width: 4rem; }
 tbody th { font-weight: 400; min-width: 7rem; }
 .number { text-align: right; }
+.long { min-width: 16rem; }
 td.number { white-space: nowrap; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; }
 figure { margin: .5rem 0; max-width: 100%; }
@@ -63,6 +64,7 @@ footer { border-top: 1px solid #ccc; margin-top: 2rem; font-size: .9rem; color: 
   th, td { min-width: 0; padding: .15rem .35rem; overflow-wrap: anywhere; }
   tbody th { min-width: 4rem; }
   td.number { white-space: normal; }
+  .long { min-width: 0; }
   .table { background: none; }
   figure, tr { break-inside: avoid; }
   figure:not(.large) { max-width: 47%; }
@@ -125,6 +127,10 @@ def _section(anchor: str, section: Section, images: Mapping[str, str]) -> str:
     return f'<section id="{anchor}">\n{inner}\n</section>\n'
 
 
+_LONG = ' class="long"'
+"""Of a cell with sentences: where the window is narrow the table is to scroll, and not to have one word a line."""
+
+
 def _table(table: Table) -> str:
     right = [_holds_numbers([row[i] for row in table.rows]) for i in range(1, len(table.columns))]
     number = ["", *(' class="number"' if numeric else "" for numeric in right)]
@@ -132,7 +138,10 @@ def _table(table: Table) -> str:
     head = f"<thead><tr>{headings}</tr></thead>\n" if any(table.columns) else ""
     body = ""
     for row in table.rows:
-        cells = "".join(f"<td{n}>{escape(cell)}</td>" for cell, n in zip(row[1:], number[1:], strict=True))
+        cells = "".join(
+            f"<td{n or _LONG * (len(cell) > 60)}>{escape(cell)}</td>"
+            for cell, n in zip(row[1:], number[1:], strict=True)
+        )
         body += f'<tr><th scope="row">{escape(row[0])}</th>{cells}</tr>\n'
     caption = escape(table.caption)
     lead, colon, rest = caption.partition(": ")

@@ -81,6 +81,9 @@ def validated_patient(run: ValidatedRun, content: Mapping[str, Any], name: str) 
     )
 
 
+NEW = "for a new patient, give what mgcl predict read and wrote: -i IMAGES -s PREDICTIONS"
+
+
 def require_validated(run: ValidatedRun, name: str) -> None:
     """Checks that one of the chosen folds validates a case.
 
@@ -92,9 +95,10 @@ def require_validated(run: ValidatedRun, name: str) -> None:
         return
     folds = f"fold {', '.join(map(str, run.folds))}"
     if own:
-        raise UserError(where, f"a case of fold {own[0]}", f"one of {folds}", f"-f {own[0]}, or leave -f out")
+        remedy = f"-f {own[0]}, once that fold is trained and validated"
+        raise UserError(where, f"a case of fold {own[0]}", f"one of {folds}", remedy)
     known = sorted(case for fold in run.folds for case in run.splits[fold]["val"])
-    raise UserError(where, f"no validated case of {folds}", "one of their cases", _near(name, known))
+    raise UserError(where, f"no validated case of {folds}", "one of their cases", f"{_near(name, known)}; {NEW}")
 
 
 def _near(name: str, known: Sequence[str]) -> str:

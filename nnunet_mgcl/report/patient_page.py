@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_mgcl.data.layout import folds_of
 from nnunet_mgcl.data.single_slice import NO_THICKNESS, is_single_slice, volume_ml
 from nnunet_mgcl.dataset_json import channel_names
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.errors import UserError, counted
 from nnunet_mgcl.evaluation.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.evaluation.label_map import read_label_map
 from nnunet_mgcl.evaluation.tables import number
 from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.phases.training_warnings import read_warnings
 from nnunet_mgcl.pictures.case_panels import CasePanels
 from nnunet_mgcl.pictures.overlay import montage_figure, outlines_in_words
 from nnunet_mgcl.pictures.slice_choice import montage_slices
@@ -46,12 +48,28 @@ def patient_sections(
     else:
         patient = new_patient(run, case, images, predictions)
     return [
-        Section("Patient", (patient.about,)),
+        Section("Patient", (patient.about, *_cautions(run.model))),
         tss_section(patient),
         images_section(run, patient),
         _volumes(run, patient),
         mismatch_section(run, patient),
     ]
+
+
+def _cautions(model: Path) -> list[str]:
+    """What the training warned of: a reader of one page does not see the others."""
+    lines = []
+    for fold in folds_of(model):
+        try:
+            warnings = read_warnings(fold.warnings)
+        except UserError as error:
+            lines.append(f"The warnings of the training of {fold.root.name} cannot be read ({error.found}).")
+            continue
+        if warnings:
+            places = ", ".join(dict.fromkeys(f"{own.phase} {own.branch}".strip() for own in warnings))
+            said = counted(len(warnings), "warning")
+            lines.append(f"The training of {fold.root.name} ended with {said} ({places}): mgcl summary says which.")
+    return lines
 
 
 def images_section(run: ValidatedRun, patient: Patient) -> Section:

@@ -215,6 +215,12 @@ class TestAfterAKill:
         assert sorted(path.parent.iterdir()) == sorted([path, *kept])
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_a_folder_that_takes_no_files_is_one_message() -> None:
+    with pytest.raises(UserError, match=r"/proc/mgcl\.csv\n.*cannot be written"):
+        write_text(Path("/proc/mgcl.csv"), "x")
+
+
 def test_full_disk_without_a_path_names_the_folder() -> None:
     with pytest.raises(UserError) as refusal, explaining_writes(folder=Path("results/fold_0")):
         raise OSError(errno.ENOSPC, "No space left on device")

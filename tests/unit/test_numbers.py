@@ -25,7 +25,7 @@ def test_what_is_no_number_in_ascii_digits_is_refused(text) -> None:
         ("convert -i x.csv --name X --spacing 1 1", "1_0"),
         ("convert -i x.csv --name X --max-shift", "1_0"),
         ("convert -i x.csv --dwi-volume", "٣"),
-        ("convert -i x.csv --name X --id 5 --labels", "lesion=٣"),
+        ("convert -i x.csv --name X --id 5 -o x --labels", "lesion=٣"),
         ("phantom -o x --cases", "1_0"),
         ("predict -i x -o y -d 1 -c 2d -step_size", "0_1"),
         ("prepare 1 -c 2d -np", "1_0"),
