@@ -184,8 +184,12 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 def _check_images(args: argparse.Namespace, model: Path) -> None:
     from nnunet_mgcl.dataset_json import read_dataset_json
-    from nnunet_mgcl.inference.input_folder import require_images
+    from nnunet_mgcl.files import read_json
+    from nnunet_mgcl.inference.input_folder import find_images, require_images
     from nnunet_mgcl.plans_file import read_plans
 
+    description = read_json(model / "dataset.json")
+    if isinstance(description, dict) and isinstance(ending := description.get("file_ending"), str):
+        find_images(Path(args.i), ending)  # what names tell needs no torch; the typed readers do
     reader = read_plans(model / "plans.json")["image_reader_writer"]
     require_images(Path(args.i), read_dataset_json(model / "dataset.json"), reader)

@@ -47,11 +47,6 @@ def require_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> N
     ending, known = dataset_json["file_ending"], channel_names(dataset_json)
     fitting = [sorted(known), [0]] if reader in ALL_IN_ONE else [sorted(known)]
     cases = find_images(folder, ending)
-    if not cases:
-        there = some(sorted(path.name for path in folder.iterdir())) or "nothing"
-        raise UserError(
-            folder, f"no image, but {there}", f"files CASE_CCCC{ending}, as the model was trained on", _MAKE
-        )
     for case, files in cases.items():
         channels = [int(path.name.removesuffix(ending)[-4:]) for path in files]
         if channels not in fitting:
@@ -72,7 +67,7 @@ def find_images(folder: Path, ending: str) -> Cases:
     """The cases of a folder, sorted, as nnU-Net finds them.
 
     Raises:
-        UserError: A file is not named `CASE_CCCC<file ending>`.
+        UserError: There is no image, or a file is not named `CASE_CCCC<file ending>`.
     """
     cases: Cases = defaultdict(list)
     for path in sorted(folder.glob(f"*{ending}")):
@@ -81,6 +76,11 @@ def find_images(folder: Path, ending: str) -> Cases:
             expected = f"CASE_CCCC{ending} with a channel of four digits"
             raise UserError(path, f"the name {path.name}", expected, f"rename it or move it elsewhere; {_MAKE}")
         cases[match[1]].append(path)
+    if not cases:
+        there = some(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise UserError(
+            folder, f"no image, but {there}", f"files CASE_CCCC{ending}, as the model was trained on", _MAKE
+        )
     return dict(sorted(cases.items()))
 
 

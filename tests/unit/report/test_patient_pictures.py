@@ -360,7 +360,7 @@ class TestPatient:
     def test_case_of_another_fold_is_refused_with_its_fold(self, make_run) -> None:
         run, _ = make_run()
         run = replace(run, splits=[*run.splits, {"train": [], "val": ["case_2"]}])
-        with pytest.raises(UserError, match=r"a case of fold 1[\s\S]*-f 1, or leave -f out"):
+        with pytest.raises(UserError, match=r"a case of fold 1[\s\S]*-f 1, once that fold is trained"):
             require_validated(run, "case_2")
 
     def test_unlike_names_get_few_candidates_in_order(self, make_run) -> None:
