@@ -262,3 +262,11 @@ def raw_scans(scan_template: Path, tmp_path: Path) -> Path:
 def few_resamples(monkeypatch) -> None:
     """For tests of what is computed, not of how exactly."""
     monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+
+
+@pytest.fixture
+def mark(tmp_path):
+    """The folder that is there once the code has run."""
+    path = tmp_path / "run"
+    yield path
+    assert not path.exists()

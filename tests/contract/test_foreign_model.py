@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -11,26 +10,9 @@ import torch
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.errors import UserError
+from tests.evil import Evil
 
 WORDS = ("-f", "0", "-device", "cpu", "-npp", "0", "-nps", "0")
-
-
-class Evil:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder),)
-
-
-@pytest.fixture
-def mark(tmp_path):
-    """The folder that is there once the code has run."""
-    path = tmp_path / "run"
-    yield path
-    assert not path.exists()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,26 +21,9 @@ from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.network.branch import build_branch
 from nnunet_mgcl.phases.warm_start import handed_on
 from nnunet_mgcl.safe_loading import load_checkpoint, loading_safely
+from tests.evil import Evil
 
 CHECKPOINT = {"trainer_name": "MGCLTrainer", "init_args": {"device": torch.device("cpu")}, "_best_ema": np.float32(0.5)}
-
-
-class Evil:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder),)
-
-
-@pytest.fixture
-def mark(tmp_path):
-    """The folder that is there once the code has run."""
-    path = tmp_path / "run"
-    yield path
-    assert not path.exists()
 
 
 class TestCheckpoint:
