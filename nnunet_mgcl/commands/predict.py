@@ -126,8 +126,6 @@ def model_folder(
         raise UserError("nnUNet_results", "not set", "a folder", "export nnUNet_results=<folder>")
     check_names({"-tr": trainer, "-p": plans, "-c": configuration})
     folder = Path(get_output_folder(dataset_name(dataset), trainer, plans, configuration))
-    if trainer and not folder.is_dir():
-        raise UserError(folder, "no such folder", "a trained model", _other_models(folder))
     require_folds(folder, folds, checkpoint)
     return folder
 

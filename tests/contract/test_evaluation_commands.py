@@ -62,13 +62,6 @@ class TestEvaluate:
         assert content["tss"]["cases"] == 14 and content["tss"]["unknown_tss"] == 1
         assert content["segmentation"]["lesion"]["empty_reference"] == 1
 
-    def test_a_model_that_is_not_there_is_answered_with_those_that_are(self, make_run) -> None:
-        model = make_run()
-        (model / "fold_0" / "checkpoint_final.pth").touch()
-        with pytest.raises(UserError) as error:
-            evaluate(trainer="MGCLTrainr")
-        assert "MGCLTrainr" in error.value.where and model.name in error.value.remedy
-
     @pytest.mark.parametrize(
         ("labels", "highest", "nnunet"),
         [
@@ -348,7 +341,7 @@ class TestEvaluateRefuses:
         assert str(path) in self.refusal()
 
     def test_a_model_that_is_not_there(self, make_run) -> None:
-        assert "no such folder" in self.refusal("-p", "Other")
+        assert "no validation/summary.json" in self.refusal("-p", "Other")
 
     def test_a_missing_case(self, make_run) -> None:
         (make_run() / "fold_1" / "validation" / "case_06.nii.gz").unlink()
