@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import nibabel
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunet_mgcl.data.image_checks import image_mistake
+from nnunet_mgcl.data.image_checks import NIFTI, image_mistake, truncation
 from nnunet_mgcl.data.pool_scan import check_grids
 from nnunet_mgcl.dataset_json import channel_names
 from nnunet_mgcl.errors import UserError, reason, some
@@ -90,19 +89,13 @@ def image_digests(cases: Cases, threads: int) -> dict[str, str]:
         return dict(zip(cases, pool.map(_digest, cases.values()), strict=True))
 
 
-def is_whole(path: Path, reader: BaseReaderWriter | None = None) -> bool:
-    """Whether an image is there to its last voxel.
-
-    Args:
-        path: The file.
-        reader: Reads it where it is no NIfTI file, of which SimpleITK makes 0 of what is missing; None: nobody does.
-    """
+def is_whole(path: Path, reader: BaseReaderWriter) -> bool:
+    """Whether a segmentation is there to its last voxel; SimpleITK makes 0 of what a NIfTI file lacks."""
+    if path.name.endswith(NIFTI):
+        return truncation(path) is None
     try:
-        if path.name.endswith((".nii", ".nii.gz")):
-            nibabel.load(path).dataobj.get_unscaled()  # type: ignore[attr-defined]
-        elif reader is not None:
-            reader.read_seg(str(path))
-    except Exception:  # no such file, or the reader's or decompressor's own error
+        reader.read_seg(str(path))
+    except Exception:  # no such file, or the reader's own error
         return False
     return True
 
