@@ -1,7 +1,8 @@
 """What H_s of the coarse contrast has to see: kNN balanced accuracy of held-out slices while it trains.
 
 The true masks of 60 pool cases label the slices, so that H_s and the learning rate are all that differs. Slices of 20
-other cases are judged by their neighbours among the other patients, by what H_s pools (`phases/neighbours.py`).
+other cases are judged by their neighbours among the other patients, by what H_s pools
+(`pretraining/monitor/neighbours.py`).
 
     python benchmarks/contrast_heads.py --dataset Dataset601_Phantom --out contrast_heads.json
 """
@@ -19,10 +20,10 @@ from label_efficiency import commit
 from label_efficiency_data import Draw, Study
 from label_efficiency_training import WEIGHT_DECAY, batches, contrast_step
 
-from nnunet_mgcl.config import CoarseConfig
 from nnunet_mgcl.losses import contrast_chance
-from nnunet_mgcl.phases.coarse import CoarseModel
-from nnunet_mgcl.phases.neighbours import neighbour_accuracy
+from nnunet_mgcl.plan.config import CoarseConfig
+from nnunet_mgcl.pretraining.coarse import CoarseModel
+from nnunet_mgcl.pretraining.monitor.neighbours import neighbour_accuracy
 
 SAMPLES, BATCH, STEPS, LOOKED_AT = 3200, 24, 400, 100
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_mgcl.resources import trainers_dir
+from nnunet_mgcl.system.resources import trainers_dir
 
 DATASET, LABELLED, UNLABELLED, HELD_OUT = 4, 20, 60, 40
 NAME = "Dataset004_Hippocampus"

@@ -59,10 +59,10 @@ from label_efficiency_training import (
 )
 from torch import nn
 
-from nnunet_mgcl.config import CoarseConfig, FineConfig
 from nnunet_mgcl.network.branch import UNet, decoder_state, encoder_state, load_decoder, load_encoder
-from nnunet_mgcl.phases.coarse import CoarseModel
-from nnunet_mgcl.phases.fine import FineModel
+from nnunet_mgcl.plan.config import CoarseConfig, FineConfig
+from nnunet_mgcl.pretraining.coarse import CoarseModel
+from nnunet_mgcl.pretraining.fine import FineModel
 
 ARMS = ("random", "mgcl", "mgcl_cold", "mgcl_masks", "mean_teacher", "random_long", "pool_masks")
 CONTRAST = {"self_train": 500, "coarse": 400, "fine": 300}

@@ -17,12 +17,12 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor
 
-from nnunet_mgcl.data.modality_dataset import ModalityDataset, labelled_sources
+from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset, labelled_sources
+from nnunet_mgcl.engine.branches import build_branches
+from nnunet_mgcl.engine.context import Branch
+from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.network.branch import UNet
-from nnunet_mgcl.phases.branches import build_branches
-from nnunet_mgcl.phases.context import Branch
-from nnunet_mgcl.phases.seeding import reseed
-from nnunet_mgcl.plans import resolve_block
+from nnunet_mgcl.plan.plans import resolve_block
 
 BATCH = 8
 CACHED = {"labelled": 6400, "pool": 8000}

@@ -14,12 +14,12 @@ from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor, nn
 
-from nnunet_mgcl.config import MeanTeacherConfig
 from nnunet_mgcl.losses import IGNORE_INDEX, supcon_loss
 from nnunet_mgcl.losses.consistency import consistency_loss
 from nnunet_mgcl.network.branch import UNet
-from nnunet_mgcl.phases.mean_teacher import follow, pool_weight
-from nnunet_mgcl.phases.strong_views import cut_mix, perturb
+from nnunet_mgcl.plan.config import MeanTeacherConfig
+from nnunet_mgcl.pretraining.mean_teacher import follow, pool_weight
+from nnunet_mgcl.pretraining.strong_views import cut_mix, perturb
 
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-5
 SCORED_EVERY, PATIENCE, RISE, LONGEST = 125, 500, 0.005, 2000

@@ -15,12 +15,12 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from nnunet_mgcl.convert.registration import register
-from nnunet_mgcl.phantom.anatomy import Grid, Pose
+from nnunet_mgcl.convert.registration.rigid import register
+from nnunet_mgcl.phantom.brain.anatomy import Grid, Pose
 from nnunet_mgcl.phantom.cases import training_cases
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.patient import Patient, draw_patient
-from nnunet_mgcl.phantom.scanner import CHANNELS, draw_images
+from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, draw_images
 from nnunet_mgcl.phantom.unregistered import native_grid
 
 BRAIN_MM = (65.0, 80.0, 50.0)

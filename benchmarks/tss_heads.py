@@ -24,19 +24,19 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
-from nnunet_mgcl.data.volumes import load_volume
-from nnunet_mgcl.files import read_json, write_json, write_text
-from nnunet_mgcl.network.build import build_classifier
 from nnunet_mgcl.network.lesion_head import LesionHead
 from nnunet_mgcl.network.tss_heads import HEADS, MEASURES
 from nnunet_mgcl.phantom.cases import training_cases
 from nnunet_mgcl.phantom.describe import _parameters
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_case_clock
-from nnunet_mgcl.phases.lesion_fit import fit_lesion_head
-from nnunet_mgcl.phases.tss import read_inputs
-from nnunet_mgcl.resources import trainers_dir
-from nnunet_mgcl.versions import installed_versions
+from nnunet_mgcl.plan.build import build_classifier
+from nnunet_mgcl.system.files import read_json, write_json, write_text
+from nnunet_mgcl.system.resources import trainers_dir
+from nnunet_mgcl.system.versions import installed_versions
+from nnunet_mgcl.tss.lesion_fit import fit_lesion_head
+from nnunet_mgcl.tss.phase import read_inputs
+from nnunet_mgcl.tss.volumes import load_volume
 
 CASES, TRAINING = 400, 200
 SIZES = (50, 100, 200)

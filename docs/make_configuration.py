@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the models of nnunet_mgcl/config.py and the presets, so that it cannot drift.
+"""Writes docs/configuration.md from the models of nnunet_mgcl/plan/config.py and the presets, so that it cannot drift.
 
 python docs/make_configuration.py
 """
@@ -11,16 +11,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nnunet_mgcl.config import MGCLConfig
-from nnunet_mgcl.files import write_text
-from nnunet_mgcl.presets import load_preset, preset_names
+from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.presets import load_preset, preset_names
+from nnunet_mgcl.system.files import write_text
 
 TARGET = Path(__file__).with_name("configuration.md")
 
 INTRODUCTION = """\
 # Configuration
 
-*Generated from [nnunet_mgcl/config.py](../nnunet_mgcl/config.py) and [plans/](../plans) by
+*Generated from [nnunet_mgcl/plan/config.py](../nnunet_mgcl/plan/config.py) and [plans/](../plans) by
 [docs/make_configuration.py](make_configuration.py): change those, not this page.*
 
 Every number of the method lies in the plan, under `configurations.<configuration>.mgcl`. A plan without that block,

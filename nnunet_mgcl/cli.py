@@ -10,8 +10,8 @@ from importlib import import_module
 from types import ModuleType
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.errors import INTERRUPTED
-from nnunet_mgcl.files import explaining_writes
+from nnunet_mgcl.system.errors import INTERRUPTED
+from nnunet_mgcl.system.files import explaining_writes
 
 # In the order of the help text. Each is a module of `nnunet_mgcl.commands` with `add_parser(subparsers)`,
 # which adds the subcommand of that name, and `run(args) -> int`, which returns the exit status. Heavy imports

@@ -17,7 +17,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation import bootstrap
+from nnunet_mgcl.evaluation.statistics import bootstrap
 
 RESAMPLING = {
     "resampling_fn_data": "resample_data_or_seg_to_shape",

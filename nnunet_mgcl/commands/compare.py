@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunet_mgcl.numbers import integer
+from nnunet_mgcl.system.numbers import integer
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -26,12 +26,12 @@ def run(args: argparse.Namespace) -> int:
     """Compares the first model with each other one, writes the JSON file and prints the tables."""
     from rich.console import Console
 
-    from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.evaluation.comparable_runs import read_comparable
     from nnunet_mgcl.evaluation.comparison import comparison
-    from nnunet_mgcl.evaluation.comparison_tables import comparison_tables, reasons
-    from nnunet_mgcl.files import write_json
-    from nnunet_mgcl.names import check_names
+    from nnunet_mgcl.evaluation.runs.comparable_runs import read_comparable
+    from nnunet_mgcl.evaluation.tables.comparison import comparison_tables, reasons
+    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.system.files import write_json
+    from nnunet_mgcl.system.names import check_names
 
     if len(args.models) < 2:
         raise UserError("models", "one", "two at least", "name another")

@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_mgcl.errors import INTERRUPTED, UserError
-from nnunet_mgcl.numbers import integer, number
-from nnunet_mgcl.workers import default_processes, require_processes
+from nnunet_mgcl.system.errors import INTERRUPTED, UserError
+from nnunet_mgcl.system.numbers import integer, number
+from nnunet_mgcl.system.workers import default_processes, require_processes
 
 if TYPE_CHECKING:
-    from nnunet_mgcl.convert.manifest import Manifest
+    from nnunet_mgcl.convert.manifest.table import Manifest
     from nnunet_mgcl.convert.options import Options
     from nnunet_mgcl.convert.run import Outcome
 
@@ -133,7 +133,7 @@ def _volume(text: str) -> str | int:
 
 
 def _write_draft(folder: Path, target: Path) -> int:
-    from nnunet_mgcl.convert.draft import write_draft
+    from nnunet_mgcl.convert.manifest.draft import write_draft
 
     write_draft(folder, target, print)
     return 0
@@ -141,12 +141,12 @@ def _write_draft(folder: Path, target: Path) -> int:
 
 def _manifest(args: argparse.Namespace) -> Manifest:
     if args.bids:
-        from nnunet_mgcl.convert.bids import read_bids
+        from nnunet_mgcl.convert.manifest.bids import read_bids
 
         return read_bids(args.bids, _pairs("--suffix", args.suffix), print)
     if args.suffix:
         raise UserError("--suffix", "without --bids", "a BIDS folder", "remove it: a manifest names the channels")
-    from nnunet_mgcl.convert.manifest import read_manifest
+    from nnunet_mgcl.convert.manifest.table import read_manifest
 
     return read_manifest(args.manifest, print)
 
@@ -155,7 +155,7 @@ def _options(args: argparse.Namespace) -> Options:
     from nnunet_mgcl.convert.options import Options
     from nnunet_mgcl.convert.settings import Settings
     from nnunet_mgcl.data.dataset_name import find_name
-    from nnunet_mgcl.data.image_checks import VOXEL_MM
+    from nnunet_mgcl.data.images.checks import VOXEL_MM
 
     parent = args.output or _raw_folder()
     if args.test and args.id is not None and args.name is None:

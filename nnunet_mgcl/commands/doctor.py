@@ -15,8 +15,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 from nnunet_mgcl.commands.env import FOLDER_VARIABLES, VARIABLE
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.resources import trainers_dir
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.resources import trainers_dir
 
 PACKAGES = (
     "nnunet-mgcl",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nnunet_mgcl.numbers import number
+from nnunet_mgcl.system.numbers import number
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
 
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
-    from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.evaluation.evaluated import evaluate, own_path
-    from nnunet_mgcl.evaluation.evaluation_tables import reasons, segmentation_table, tss_table
-    from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+    from nnunet_mgcl.evaluation.runs.evaluated import evaluate, own_path
+    from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+    from nnunet_mgcl.evaluation.tables.evaluation import reasons, segmentation_table, tss_table
+    from nnunet_mgcl.system.errors import UserError
 
     if not 0 <= args.tolerance < float("inf"):
         raise UserError("--tolerance", str(args.tolerance), "a number of millimetres from 0 on", "change it")

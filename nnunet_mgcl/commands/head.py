@@ -20,8 +20,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from nnunet_mgcl.commands.predict import model_folder
-    from nnunet_mgcl.training.head_switch import switch_model
-    from nnunet_mgcl.training.head_table import head_table
+    from nnunet_mgcl.tss.head_switch import switch_model
+    from nnunet_mgcl.tss.head_table import head_table
 
     model = model_folder(args.d, args.tr, args.p, args.c)
     if args.use:

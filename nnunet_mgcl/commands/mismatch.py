@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_mgcl.numbers import integer, number
+from nnunet_mgcl.system.numbers import integer, number
 
 if TYPE_CHECKING:
-    from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions
-    from nnunet_mgcl.evaluation.mismatch.roles import Roles
+    from nnunet_mgcl.mismatch.case_mismatch import MismatchOptions
+    from nnunet_mgcl.mismatch.roles import Roles
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
     """Measures, writes the tables and prints the baseline."""
     from rich.progress import track
 
-    from nnunet_mgcl.dataset_json import read_dataset_json
-    from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.evaluation.mismatch.mismatch_tables import find_cases, measure_cases, write_tables
-    from nnunet_mgcl.evaluation.mismatch.roles import find_roles
-    from nnunet_mgcl.workers import default_processes, require_processes
+    from nnunet_mgcl.mismatch.roles import find_roles
+    from nnunet_mgcl.mismatch.tables import find_cases, measure_cases, write_tables
+    from nnunet_mgcl.plan.dataset_json import read_dataset_json
+    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.system.workers import default_processes, require_processes
 
     require_processes(args.processes)
     raw = _raw_folder(args)
@@ -83,7 +83,7 @@ def _raw_folder(args: argparse.Namespace) -> Path:
     from nnunetv2.paths import nnUNet_raw
 
     from nnunet_mgcl.data.layout import dataset_name
-    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.system.errors import UserError
 
     if args.d is None:
         if args.images is None or args.segmentations is None:
@@ -100,7 +100,7 @@ def _labelled(raw: Path, ending: str) -> list[str]:
 
 def _known_classes(args: argparse.Namespace, raw: Path, cases: set[str]) -> dict[str, bool]:
     from nnunet_mgcl.data.tss_table import read_tss_table
-    from nnunet_mgcl.files import is_there
+    from nnunet_mgcl.system.files import is_there
 
     own = raw / "tss.csv"
     if args.tss is None and (args.d is None or not is_there(own)):  # beside predictions, tss.csv is the prediction
@@ -110,7 +110,7 @@ def _known_classes(args: argparse.Namespace, raw: Path, cases: set[str]) -> dict
 
 
 def _pairs(words: list[str], option: str) -> dict[str, str]:
-    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.system.errors import UserError
 
     if wrong := [word for word in words if "=" not in word]:
         raise UserError(option, wrong[0], "ROLE=NAME", "put a = between them")
@@ -118,8 +118,8 @@ def _pairs(words: list[str], option: str) -> dict[str, str]:
 
 
 def _options(args: argparse.Namespace) -> MismatchOptions:
-    from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions
+    from nnunet_mgcl.mismatch.case_mismatch import MismatchOptions
+    from nnunet_mgcl.system.errors import UserError
 
     for option, value in (("--flair-positive", args.flair_positive), ("--min-lesion-ml", args.min_lesion_ml)):
         if not 0 < value < float("inf"):
@@ -129,7 +129,7 @@ def _options(args: argparse.Namespace) -> MismatchOptions:
 
 def _what(roles: Roles, options: MismatchOptions) -> str:
     """What is measured, in one line."""
-    from nnunet_mgcl.evaluation.mismatch.perfusion_rules import CORE_ADC, TMAX_SECONDS
+    from nnunet_mgcl.mismatch.perfusion_rules import CORE_ADC, TMAX_SECONDS
 
     channels = ", ".join(f"{role} (channel {number})" for role, number in roles.channels.items()) or "none"
     masks = ", ".join(f"{role} (labels {labels})" for role, labels in roles.masks.items()) or "none"
@@ -145,10 +145,10 @@ def _what(roles: Roles, options: MismatchOptions) -> str:
 def _print_baselines(summary: dict[str, dict[str, Any]], threshold: float, *, known: bool) -> None:
     from rich.console import Console
 
-    from nnunet_mgcl.errors import some
-    from nnunet_mgcl.evaluation.mismatch.baseline import RATIO_RULE
-    from nnunet_mgcl.evaluation.mismatch.case_mismatch import REASON
-    from nnunet_mgcl.evaluation.tables import number, plain_table
+    from nnunet_mgcl.evaluation.tables.format import number, plain_table
+    from nnunet_mgcl.mismatch.baseline import RATIO_RULE
+    from nnunet_mgcl.mismatch.case_mismatch import REASON
+    from nnunet_mgcl.system.errors import some
 
     if not summary:
         print("No baseline: " + ("no case with a known time has an answer" if known else "no time is known"))

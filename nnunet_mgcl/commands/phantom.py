@@ -9,13 +9,13 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from nnunet_mgcl.errors import INTERRUPTED, UserError
-from nnunet_mgcl.numbers import integer
-from nnunet_mgcl.workers import default_processes
+from nnunet_mgcl.system.errors import INTERRUPTED, UserError
+from nnunet_mgcl.system.numbers import integer
+from nnunet_mgcl.system.workers import default_processes
 
 if TYPE_CHECKING:
-    from nnunet_mgcl.phantom.lesion_masks import LesionMasks
     from nnunet_mgcl.phantom.options import PhantomOptions
+    from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
 
 DESCRIBED, DESCRIBED_STROKES = 5000, 200
 """Patients whose clocks `--describe` draws, and of how many of them the strokes, which take longer."""
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from nnunet_mgcl.phantom.lesion_masks import find_masks
     from nnunet_mgcl.phantom.options import check_options
+    from nnunet_mgcl.phantom.stroke.lesion_masks import find_masks
 
     options = _options(args)
     check_options(options)
@@ -139,7 +139,7 @@ def _next_commands(folder: Path, options: PhantomOptions, unregistered: bool) ->
     """What a user types next, for a shell."""
     if not unregistered:
         return [f"nnUNetv2_plan_and_preprocess -d {options.id} -c 2d --verify_dataset_integrity"]
-    from nnunet_mgcl.phantom.scanner import CHANNELS
+    from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS
 
     groups = " ".join(f"{modality}={','.join(channels)}" for modality, channels in CHANNELS.items())
     choices = f"--id {options.id} --name {options.name} --reference FLAIR --modality {groups}"

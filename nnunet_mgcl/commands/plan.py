@@ -39,10 +39,10 @@ def run(args: argparse.Namespace) -> int:
     """Writes the plans file."""
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.data.prepare import load_plans, tss_known
-    from nnunet_mgcl.dataset_json import read_dataset_json
-    from nnunet_mgcl.memory_fit import fit_to_memory
-    from nnunet_mgcl.names import check_new_plans_name
-    from nnunet_mgcl.presets import apply_preset, load_preset, plain_configurations, requested
+    from nnunet_mgcl.plan.dataset_json import read_dataset_json
+    from nnunet_mgcl.plan.memory_fit import fit_to_memory
+    from nnunet_mgcl.plan.presets import apply_preset, load_preset, plain_configurations, requested
+    from nnunet_mgcl.system.names import check_new_plans_name
 
     name = args.plans_name or (f"MGCLPlans_{Path(args.preset).stem}" if args.preset else "MGCLPlans")
     check_new_plans_name(name)
@@ -70,7 +70,7 @@ def parse_overrides(texts: list[str]) -> dict[str, str]:
     Raises:
         UserError: A text is not KEY=VALUE.
     """
-    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.system.errors import UserError
 
     for text in texts:
         if "=" not in text:
@@ -79,8 +79,8 @@ def parse_overrides(texts: list[str]) -> dict[str, str]:
 
 
 def _write(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], overwrite: bool) -> None:
-    from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.files import write_json
+    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.system.files import write_json
 
     path = layout.plans(new["plans_name"])
     if new["plans_name"] == plans["plans_name"]:
@@ -93,8 +93,8 @@ def _write(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], ov
 
 def _plans_to_replace(path: Path) -> dict[str, Any]:
     """The plans of that name: nothing else is replaced, with --overwrite or without."""
-    from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.plans_file import read_plans
+    from nnunet_mgcl.plan.plans_file import read_plans
+    from nnunet_mgcl.system.errors import UserError
 
     try:
         return read_plans(path)
@@ -104,7 +104,7 @@ def _plans_to_replace(path: Path) -> dict[str, Any]:
 
 
 def _say_what_follows(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], configuration: str) -> None:
-    from nnunet_mgcl.plans import merged_configuration
+    from nnunet_mgcl.plan.plans import merged_configuration
 
     before, after = (merged_configuration(each, configuration) for each in (plans, new))
     name, number = new["plans_name"], layout.number

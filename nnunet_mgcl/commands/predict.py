@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_mgcl.numbers import integer, number
+from nnunet_mgcl.system.numbers import integer, number
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -50,11 +50,11 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from nnunet_mgcl.commands.env import VARIABLE, extended
-    from nnunet_mgcl.devices import require_device
-    from nnunet_mgcl.files import explaining_writes, make_folder
     from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
-    from nnunet_mgcl.resources import trainers_dir
-    from nnunet_mgcl.workers import ending_in_order
+    from nnunet_mgcl.system.devices import require_device
+    from nnunet_mgcl.system.files import explaining_writes, make_folder
+    from nnunet_mgcl.system.resources import trainers_dir
+    from nnunet_mgcl.system.workers import ending_in_order
 
     os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # predicting needs no `mgcl env`
     require_device(torch.device(args.device))
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _model_folder(args: argparse.Namespace) -> Path:
-    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.system.errors import UserError
 
     if args.m is None:
         if args.c is None:
@@ -119,8 +119,8 @@ def model_folder(
     from nnunetv2.utilities.file_path_utilities import get_output_folder
 
     from nnunet_mgcl.data.layout import dataset_name
-    from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.names import check_names
+    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.system.names import check_names
 
     if not nnUNet_results.is_set():
         raise UserError("nnUNet_results", "not set", "a folder", "export nnUNet_results=<folder>")
@@ -136,8 +136,8 @@ def require_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> None:
     Raises:
         UserError: One of them is not.
     """
-    from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.names import check_names
+    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.system.names import check_names
 
     check_names({"-chk": checkpoint})
     for fold in folds:
@@ -161,7 +161,7 @@ def _other_models(folder: Path) -> str:
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
-    from nnunet_mgcl.errors import UserError
+    from nnunet_mgcl.system.errors import UserError
 
     if args.num_parts < 1:
         raise UserError("-num_parts", str(args.num_parts), "1 or more", "change it")
@@ -181,10 +181,10 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 
 def _check_images(args: argparse.Namespace, model: Path) -> None:
-    from nnunet_mgcl.dataset_json import read_dataset_json
-    from nnunet_mgcl.files import read_json
     from nnunet_mgcl.inference.input_folder import find_images, require_images
-    from nnunet_mgcl.plans_file import read_plans
+    from nnunet_mgcl.plan.dataset_json import read_dataset_json
+    from nnunet_mgcl.plan.plans_file import read_plans
+    from nnunet_mgcl.system.files import read_json
 
     description = read_json(model / "dataset.json")
     if isinstance(description, dict) and isinstance(ending := description.get("file_ending"), str):

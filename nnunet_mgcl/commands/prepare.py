@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nnunet_mgcl.numbers import integer
+from nnunet_mgcl.system.numbers import integer
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
 
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.data.prepare import load_plans, prepare_dataset
-    from nnunet_mgcl.errors import counted
-    from nnunet_mgcl.workers import require_processes
+    from nnunet_mgcl.system.errors import counted
+    from nnunet_mgcl.system.workers import require_processes
 
     require_processes(args.np)
     layout = DatasetLayout.find(args.d)

@@ -31,15 +31,15 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.commands.env import VARIABLE, extended
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
-    from nnunet_mgcl.devices import require_device
-    from nnunet_mgcl.evaluation.evaluated import current_evaluation
-    from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-    from nnunet_mgcl.files import require_writable
+    from nnunet_mgcl.evaluation.runs.evaluated import current_evaluation
+    from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
     from nnunet_mgcl.report.contents import report_sections
-    from nnunet_mgcl.report.patient import require_validated
-    from nnunet_mgcl.report.patient_page import patient_sections
-    from nnunet_mgcl.report.written_report import report_folder, write_report
-    from nnunet_mgcl.resources import trainers_dir
+    from nnunet_mgcl.report.page.written_report import report_folder, write_report
+    from nnunet_mgcl.report.patient.files import require_validated
+    from nnunet_mgcl.report.patient.page import patient_sections
+    from nnunet_mgcl.system.devices import require_device
+    from nnunet_mgcl.system.files import require_writable
+    from nnunet_mgcl.system.resources import trainers_dir
 
     os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # looking inside needs no `mgcl env`
     device = torch.device(args.device)
@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
-    from nnunet_mgcl.errors import UserError
-    from nnunet_mgcl.names import is_name
+    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.system.names import is_name
 
     if (args.i is None) != (args.s is None) or (args.i and not args.case):
         raise UserError("-i, -s", "one of --case, -i and -s is missing", "all three for a new patient", "add it")

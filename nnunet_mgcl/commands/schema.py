@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints or writes the schema."""
-    from nnunet_mgcl.files import write_text
+    from nnunet_mgcl.system.files import write_text
 
     if args.o:
         write_text(args.o, schema_text())
@@ -27,6 +27,6 @@ def schema_text() -> str:
     """The schema as JSON text, every key with its description and default."""
     import json
 
-    from nnunet_mgcl.config import MGCLConfig
+    from nnunet_mgcl.plan.config import MGCLConfig
 
     return json.dumps(MGCLConfig.model_json_schema(), indent=4) + "\n"

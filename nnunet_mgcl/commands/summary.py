@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
 
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
-    from nnunet_mgcl.evaluation.fold_summary import draw_fold, summarise_fold
-    from nnunet_mgcl.evaluation.tables import number
+    from nnunet_mgcl.evaluation.runs.fold_summary import draw_fold, summarise_fold
+    from nnunet_mgcl.evaluation.tables.format import number
     from nnunet_mgcl.pictures.image_figure import require_format
 
     if args.o:
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _tss_rows(tss: dict[str, Any]) -> dict[str, str]:
     """The checkpoint's head, then what the heads beside it reach."""
-    from nnunet_mgcl.evaluation.tables import number
-    from nnunet_mgcl.training.tss_validation import in_words
+    from nnunet_mgcl.evaluation.runs.tss_validation import in_words
+    from nnunet_mgcl.evaluation.tables.format import number
 
     head = {"head": tss["head"]} if "head" in tss else {}
     others = {kind: own["AUROC"] for kind, own in tss.get("heads", {}).items() if kind != tss["head"]}

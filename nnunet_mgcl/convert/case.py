@@ -8,18 +8,18 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_mgcl.convert import outputs
-from nnunet_mgcl.convert.adc_units import check_unit, to_common_unit
-from nnunet_mgcl.convert.alignment import Aligned, align
-from nnunet_mgcl.convert.channels import is_adc
-from nnunet_mgcl.convert.manifest import ManifestRow
+from nnunet_mgcl.convert.manifest.channels import is_adc
+from nnunet_mgcl.convert.manifest.table import ManifestRow
 from nnunet_mgcl.convert.masks import join_masks
-from nnunet_mgcl.convert.quality_picture import draw_case
+from nnunet_mgcl.convert.quality.picture import draw_case
 from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord, Destination
-from nnunet_mgcl.convert.scan_reader import read_scan
+from nnunet_mgcl.convert.registration.alignment import Aligned, align
+from nnunet_mgcl.convert.scans.reader import read_scan
 from nnunet_mgcl.convert.settings import Settings
-from nnunet_mgcl.data.bit_mask import decode
-from nnunet_mgcl.data.voxel_hashes import voxel_hashes
-from nnunet_mgcl.errors import UserError, reason
+from nnunet_mgcl.data.images.adc_units import check_unit, to_common_unit
+from nnunet_mgcl.data.images.bit_mask import decode
+from nnunet_mgcl.data.images.voxel_hashes import voxel_hashes
+from nnunet_mgcl.system.errors import UserError, reason
 
 
 @dataclass(frozen=True)

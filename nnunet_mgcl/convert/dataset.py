@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nnunet_mgcl.convert import outputs, tables
-from nnunet_mgcl.convert.assignment import (
+from nnunet_mgcl.convert.manifest.assignment import (
     Assignment,
     assign,
     assign_test,
@@ -16,13 +16,13 @@ from nnunet_mgcl.convert.assignment import (
     group_channels,
     select_channels,
 )
-from nnunet_mgcl.convert.engine_elastix import require_elastix
-from nnunet_mgcl.convert.manifest import Manifest
+from nnunet_mgcl.convert.manifest.table import Manifest
 from nnunet_mgcl.convert.options import Options
+from nnunet_mgcl.convert.registration.engine_elastix import require_elastix
 from nnunet_mgcl.convert.run import Log, Outcome, Run, Track, locked
 from nnunet_mgcl.convert.settings import ANY, Settings
 from nnunet_mgcl.data.dataset_name import check_number_and_name, check_number_is_free
-from nnunet_mgcl.errors import UserError, counted, some, suggestion
+from nnunet_mgcl.system.errors import UserError, counted, some, suggestion
 
 
 def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track) -> Outcome:

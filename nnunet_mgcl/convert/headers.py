@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nnunet_mgcl.convert.grid import Grid
-from nnunet_mgcl.convert.manifest import MASK_PREFIX, ManifestRow
+from nnunet_mgcl.convert.manifest.table import MASK_PREFIX, ManifestRow
 from nnunet_mgcl.convert.masks import owners
-from nnunet_mgcl.convert.scan_reader import read_grid
+from nnunet_mgcl.convert.registration.grid import Grid
+from nnunet_mgcl.convert.scans.reader import read_grid
 from nnunet_mgcl.convert.settings import Settings
 
 

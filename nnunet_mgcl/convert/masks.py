@@ -8,13 +8,13 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.alignment import Aligned
-from nnunet_mgcl.convert.grid import Grid, resample_mask, same_grid
-from nnunet_mgcl.convert.manifest import MASK_PREFIX, ManifestRow
-from nnunet_mgcl.convert.scan_reader import read_mask
+from nnunet_mgcl.convert.manifest.table import MASK_PREFIX, ManifestRow
+from nnunet_mgcl.convert.registration.alignment import Aligned
+from nnunet_mgcl.convert.registration.grid import Grid, resample_mask, same_grid
+from nnunet_mgcl.convert.scans.reader import read_mask
 from nnunet_mgcl.convert.settings import ANY, Labels, Settings
-from nnunet_mgcl.data.bit_mask import encode
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.data.images.bit_mask import encode
+from nnunet_mgcl.system.errors import UserError
 
 KEPT = 0.5
 """Where less than this share of a mask's volume is left on the common grid, a person has to look."""

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import read_json, write_json
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import read_json, write_json
 
 Destination = Literal["Tr", "Un", "Ts"]
 """Labelled training case, pool, test case: the end of nnU-Net's folder names."""

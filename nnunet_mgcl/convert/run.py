@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.convert import outputs, tables
-from nnunet_mgcl.convert.assignment import Assignment
 from nnunet_mgcl.convert.case import Job
 from nnunet_mgcl.convert.headers import check_headers
+from nnunet_mgcl.convert.manifest.assignment import Assignment
 from nnunet_mgcl.convert.options import Options
-from nnunet_mgcl.convert.poor_fit import poor_fits
-from nnunet_mgcl.convert.quality_page import write_page
+from nnunet_mgcl.convert.quality.page import write_page
 from nnunet_mgcl.convert.record import CaseRecord, write_record
+from nnunet_mgcl.convert.registration.poor_fit import poor_fits
 from nnunet_mgcl.convert.settings import Settings, fingerprint
 from nnunet_mgcl.convert.workers import Result, convert_cases
-from nnunet_mgcl.dataset_json import read_dataset_json
-from nnunet_mgcl.errors import UserError, some
-from nnunet_mgcl.files import is_there
-from nnunet_mgcl.run_lock import run_lock
+from nnunet_mgcl.plan.dataset_json import read_dataset_json
+from nnunet_mgcl.system.errors import UserError, some
+from nnunet_mgcl.system.files import is_there
+from nnunet_mgcl.system.run_lock import run_lock
 
 Log = Callable[[str], None]
 Track = Callable[[Iterator[Result], int], Iterable[Result]]

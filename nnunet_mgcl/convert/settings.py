@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nnunet_mgcl.convert.channels import is_adc, is_dwi
-from nnunet_mgcl.convert.manifest import ManifestRow
+from nnunet_mgcl.convert.manifest.channels import is_adc, is_dwi
+from nnunet_mgcl.convert.manifest.table import ManifestRow
 from nnunet_mgcl.convert.record import Destination
 
 VERSION = 2

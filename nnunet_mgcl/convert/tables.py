@@ -10,11 +10,11 @@ from nnunet_mgcl.convert.masks import label_numbers
 from nnunet_mgcl.convert.outputs import FILE_ENDING
 from nnunet_mgcl.convert.record import CaseRecord
 from nnunet_mgcl.convert.settings import Settings
-from nnunet_mgcl.data.bit_mask import label_names, lesion_labels
-from nnunet_mgcl.data.csv_table import csv_text
-from nnunet_mgcl.dataset_json import channel_names, read_dataset_json
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import is_there, write_json, write_text
+from nnunet_mgcl.data.images.bit_mask import label_names, lesion_labels
+from nnunet_mgcl.plan.dataset_json import channel_names, read_dataset_json
+from nnunet_mgcl.system.csv_table import csv_text
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import is_there, write_json, write_text
 
 MARK = "mgcl_convert"
 """The key of `dataset.json` that holds how the dataset was made."""

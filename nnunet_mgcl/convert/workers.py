@@ -8,8 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 from nnunet_mgcl.convert.case import Job, convert_case
 from nnunet_mgcl.convert.record import CaseRecord
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.workers import submitted
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.workers import submitted
 
 Result = tuple[str, CaseRecord | UserError]
 

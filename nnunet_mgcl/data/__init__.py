@@ -1,1 +1,1 @@
-"""Everything that is read from disk before and while training."""
+"""Everything that is read from or written to nnU-Net's folders before training."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from nnunet_mgcl.errors import UserError, some
+from nnunet_mgcl.system.errors import UserError, some
 
 
 def dataset_folder(number: int, name: str) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import is_there
-from nnunet_mgcl.names import is_name
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import is_there
+from nnunet_mgcl.system.names import is_name
 
 
 def dataset_name(name_or_id: str | int) -> str:

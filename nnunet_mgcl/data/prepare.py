@@ -10,21 +10,21 @@ from typing import Any
 
 from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
-from nnunet_mgcl.config import MGCLConfig
-from nnunet_mgcl.data.csv_table import check_identifier
-from nnunet_mgcl.data.labelled_cases import check_cases, preprocessed_cases
+from nnunet_mgcl.data.cases.labelled import check_cases, preprocessed_cases
+from nnunet_mgcl.data.images.files import check_stem
 from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.data.pool.preprocess import prepare_pool
 from nnunet_mgcl.data.splits import Split, ensure_splits, fold_cases
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
-from nnunet_mgcl.data.unlabelled_pool import prepare_pool
-from nnunet_mgcl.dataset_json import read_dataset_json
-from nnunet_mgcl.differences import differences
-from nnunet_mgcl.errors import UserError, some
-from nnunet_mgcl.files import is_there, replacing
-from nnunet_mgcl.image_file import check_stem
-from nnunet_mgcl.names import check_names
-from nnunet_mgcl.plans import resolve_block
-from nnunet_mgcl.plans_file import read_plans
+from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.dataset_json import read_dataset_json
+from nnunet_mgcl.plan.plans import resolve_block
+from nnunet_mgcl.plan.plans_file import read_plans
+from nnunet_mgcl.system.csv_table import check_identifier
+from nnunet_mgcl.system.differences import differences
+from nnunet_mgcl.system.errors import UserError, some
+from nnunet_mgcl.system.files import is_there, replacing
+from nnunet_mgcl.system.names import check_names
 
 Log = Callable[[str], None]
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
+from nnunet_mgcl.data.cases.same_scan import Twins, divided_twins
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.data.same_scan import Twins, divided_twins
 from nnunet_mgcl.data.tss_table import TSSTable
-from nnunet_mgcl.errors import UserError, counted, some
-from nnunet_mgcl.files import is_there, read_json, write_json
+from nnunet_mgcl.system.errors import UserError, counted, some
+from nnunet_mgcl.system.files import is_there, read_json, write_json
 
 FOLDS = 5
 SEED = 12345

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from nnunet_mgcl.data.csv_table import check_identifier, read_csv
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.numbers import number
+from nnunet_mgcl.system.csv_table import check_identifier, read_csv
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.numbers import number
 
 TSS_WINDOW_HOURS = 4.5
 """Below it a case is positive: it may still be treated by thrombolysis (section 1 of the paper)."""

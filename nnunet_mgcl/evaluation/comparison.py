@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.bootstrap import NO_INTERVAL, draws, interval
-from nnunet_mgcl.evaluation.delong import delong_test
-from nnunet_mgcl.evaluation.metrics import missing_class
-from nnunet_mgcl.evaluation.paired_tests import holm, paired_tests
-from nnunet_mgcl.evaluation.probability_metrics import auroc
-from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
+from nnunet_mgcl.evaluation.measures.classification import missing_class
+from nnunet_mgcl.evaluation.measures.probability import auroc
+from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
+from nnunet_mgcl.evaluation.statistics.bootstrap import NO_INTERVAL, draws, interval
+from nnunet_mgcl.evaluation.statistics.delong import delong_test
+from nnunet_mgcl.evaluation.statistics.paired_tests import holm, paired_tests
 
 Cases = list[dict[str, Any]]
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.data.csv_table import write_csv
-from nnunet_mgcl.evaluation.bootstrap import LEVEL, RESAMPLES, SEED
-from nnunet_mgcl.evaluation.calibration_summary import calibrated_cases, cross_fit
+from nnunet_mgcl.evaluation.calibration.summary import calibrated_cases, cross_fit
 from nnunet_mgcl.evaluation.case_scores import CaseScores
+from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
 from nnunet_mgcl.evaluation.segmentation_summary import summarise_segmentation
+from nnunet_mgcl.evaluation.statistics.bootstrap import LEVEL, RESAMPLES, SEED
 from nnunet_mgcl.evaluation.tss_summary import summarise_tss
-from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.files import write_json
+from nnunet_mgcl.system.csv_table import write_csv
+from nnunet_mgcl.system.files import write_json
 
 
 def evaluation(run: ValidatedRun, cases: Sequence[CaseScores], tolerance: float, sensitivity: float) -> dict[str, Any]:

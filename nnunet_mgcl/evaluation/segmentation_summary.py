@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_mgcl.data.single_slice import NO_THICKNESS
-from nnunet_mgcl.evaluation.averages import mean_sd
-from nnunet_mgcl.evaluation.bootstrap import draws, interval
+from nnunet_mgcl.data.images.single_slice import NO_THICKNESS
 from nnunet_mgcl.evaluation.case_scores import CaseScores
-from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
+from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
+from nnunet_mgcl.evaluation.statistics.averages import mean_sd
+from nnunet_mgcl.evaluation.statistics.bootstrap import draws, interval
 
 
 def summarise_segmentation(cases: Sequence[CaseScores], folds: Sequence[int]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_mgcl.evaluation.averages import mean_sd
-from nnunet_mgcl.evaluation.bootstrap import NO_INTERVAL, Draw, draws, interval
 from nnunet_mgcl.evaluation.case_scores import CaseScores
-from nnunet_mgcl.evaluation.metrics import missing_class
-from nnunet_mgcl.evaluation.probability_metrics import Classes, Probabilities, no_skill
+from nnunet_mgcl.evaluation.measures.classification import missing_class
+from nnunet_mgcl.evaluation.measures.probability import Classes, Probabilities, no_skill
+from nnunet_mgcl.evaluation.statistics.averages import mean_sd
+from nnunet_mgcl.evaluation.statistics.bootstrap import NO_INTERVAL, Draw, draws, interval
 
 
 @dataclass(frozen=True)

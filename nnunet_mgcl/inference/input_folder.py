@@ -12,11 +12,11 @@ from typing import Any
 
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunet_mgcl.data.image_checks import NIFTI, image_mistake, truncation
-from nnunet_mgcl.data.pool_scan import check_grids
-from nnunet_mgcl.dataset_json import channel_names
-from nnunet_mgcl.errors import UserError, reason, some
-from nnunet_mgcl.workers import default_processes
+from nnunet_mgcl.data.images.checks import NIFTI, image_mistake, truncation
+from nnunet_mgcl.data.pool.scan import check_grids
+from nnunet_mgcl.plan.dataset_json import channel_names
+from nnunet_mgcl.system.errors import UserError, reason, some
+from nnunet_mgcl.system.workers import default_processes
 
 ALL_IN_ONE = ("NaturalImage2DIO",)
 """nnU-Net's readers that may find all channels in one file."""

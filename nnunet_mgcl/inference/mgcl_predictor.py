@@ -14,15 +14,9 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from rich.progress import track
 
-from nnunet_mgcl.data.image_checks import value_mistake
-from nnunet_mgcl.dataset_json import label_targets, read_dataset_json
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation.mismatch.case_mismatch import MismatchOptions, mismatch_columns
-from nnunet_mgcl.evaluation.mismatch.mismatch_tables import measure_cases
-from nnunet_mgcl.evaluation.mismatch.roles import find_roles
-from nnunet_mgcl.evaluation.stored_calibration import StoredCalibration, changed_folds, stored_calibration
-from nnunet_mgcl.files import write_json
-from nnunet_mgcl.image_file import check_stem
+from nnunet_mgcl.data.images.checks import value_mistake
+from nnunet_mgcl.data.images.files import check_stem
+from nnunet_mgcl.evaluation.calibration.stored import StoredCalibration, changed_folds, stored_calibration
 from nnunet_mgcl.inference.input_folder import (
     Cases,
     find_images,
@@ -41,12 +35,18 @@ from nnunet_mgcl.inference.prediction_record import (
     require_same,
 )
 from nnunet_mgcl.inference.tss_report import TSSReport, earlier_tables, merge_parts
+from nnunet_mgcl.mismatch.case_mismatch import MismatchOptions, mismatch_columns
+from nnunet_mgcl.mismatch.roles import find_roles
+from nnunet_mgcl.mismatch.tables import measure_cases
 from nnunet_mgcl.network.branch import unwrap
-from nnunet_mgcl.network.build import resolved_config
-from nnunet_mgcl.phases.tss import tss_probability
-from nnunet_mgcl.plans import planned
-from nnunet_mgcl.plans_file import read_plans
-from nnunet_mgcl.safe_loading import loading_safely, require_layers
+from nnunet_mgcl.plan.build import resolved_config
+from nnunet_mgcl.plan.dataset_json import label_targets, read_dataset_json
+from nnunet_mgcl.plan.plans import planned
+from nnunet_mgcl.plan.plans_file import read_plans
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.system.safe_loading import loading_safely, require_layers
+from nnunet_mgcl.tss.phase import tss_probability
 
 
 class MGCLPredictor(nnUNetPredictor):

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.differences import differences
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation.stored_calibration import KEY
-from nnunet_mgcl.files import read_json
+from nnunet_mgcl.evaluation.calibration.stored import KEY
+from nnunet_mgcl.system.differences import differences
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import read_json
 
 NAME = "mgcl_prediction.json"
 MODEL_KEY = "mgcl_model"

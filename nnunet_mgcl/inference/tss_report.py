@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunet_mgcl.data.csv_table import Rows, read_csv, write_csv
-from nnunet_mgcl.data.single_slice import volume_ml
-from nnunet_mgcl.errors import UserError, reason
-from nnunet_mgcl.evaluation.calibration import Calibration
-from nnunet_mgcl.files import is_there
+from nnunet_mgcl.data.images.single_slice import volume_ml
+from nnunet_mgcl.evaluation.calibration.maps import Calibration
+from nnunet_mgcl.system.csv_table import Rows, read_csv, write_csv
+from nnunet_mgcl.system.errors import UserError, reason
+from nnunet_mgcl.system.files import is_there
 
 Row = dict[str, str]
 

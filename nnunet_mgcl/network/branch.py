@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_mgcl.errors import UserError, reason
-from nnunet_mgcl.safe_loading import require_layers
+from nnunet_mgcl.system.errors import UserError, reason
+from nnunet_mgcl.system.safe_loading import require_layers
 
 StateDict = dict[str, Tensor]
 

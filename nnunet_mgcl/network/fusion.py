@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nnunet_mgcl.config import MGCLConfig
+from nnunet_mgcl.plan.config import MGCLConfig
 
 
 class SharedFusion(nn.Module):

@@ -1,0 +1,1 @@
+"""Synthetic stroke patients, so that everything can be tried without data."""

@@ -7,9 +7,9 @@ from itertools import combinations
 
 import numpy as np
 
-from nnunet_mgcl.phantom.clock import draw_hours
 from nnunet_mgcl.phantom.options import PhantomOptions
-from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES
+from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, MODALITIES
+from nnunet_mgcl.phantom.stroke.clock import draw_hours
 
 CHANNEL_NUMBERS = {name: i for i, name in enumerate(name for names in CHANNELS.values() for name in names)}
 

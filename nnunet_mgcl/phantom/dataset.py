@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.data.bit_mask import encode, label_names, lesion_labels
 from nnunet_mgcl.data.dataset_name import check_number_is_free
-from nnunet_mgcl.files import write_json, write_text
-from nnunet_mgcl.phantom.anatomy import Grid
+from nnunet_mgcl.data.images.bit_mask import encode, label_names, lesion_labels
+from nnunet_mgcl.phantom.brain.anatomy import Grid
 from nnunet_mgcl.phantom.cases import CHANNEL_NUMBERS, Case, all_cases, test_cases, training_cases
 from nnunet_mgcl.phantom.image_file import write_array
-from nnunet_mgcl.phantom.lesion_masks import LesionMasks
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_patient
-from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES, draw_images
-from nnunet_mgcl.phantom.scene import draw_masks
+from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, MODALITIES, draw_images
+from nnunet_mgcl.phantom.scanner.scene import draw_masks
 from nnunet_mgcl.phantom.staging import check_overwrite, staged
-from nnunet_mgcl.workers import run_jobs
+from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
+from nnunet_mgcl.system.files import write_json, write_text
+from nnunet_mgcl.system.workers import run_jobs
 
 FILE_ENDING = ".nii.gz"
 OWN_FILES = r"(images(Tr|Ts|Un)|labels(Tr|Ts))/phantom_\w+\.nii\.gz|tss(Ts)?\.csv|dataset\.json|preview\.png"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_mgcl.data.tss_table import TSS_WINDOW_HOURS
-from nnunet_mgcl.phantom.clock import TissueClock
-from nnunet_mgcl.phantom.template import BoolArray, FloatArray
+from nnunet_mgcl.phantom.brain.template import BoolArray, FloatArray
+from nnunet_mgcl.phantom.stroke.clock import TissueClock
 
 FOLDS = 5
 # The paper's section 1 says how many patients have a penumbra when they come earlier than that.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from nnunet_mgcl.image_file import write_image
-from nnunet_mgcl.phantom.anatomy import Grid
+from nnunet_mgcl.data.images.files import write_image
+from nnunet_mgcl.phantom.brain.anatomy import Grid
 
 
 def write_array(path: Path, array: npt.NDArray[Any], grid: Grid, centre: Sequence[float] = (0.0, 0.0, 0.0)) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_mgcl.data.dataset_name import check_number_and_name, dataset_folder
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 
 PAPER_MATRIX = 512
 """Voxels along x and y in section 4.1 of the paper."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_mgcl.phantom.anatomy import Grid, Head, Pose, draw_head
+from nnunet_mgcl.phantom.brain.anatomy import Grid, Head, Pose, draw_head
 from nnunet_mgcl.phantom.cases import Case
-from nnunet_mgcl.phantom.clock import TissueClock, draw_clock
-from nnunet_mgcl.phantom.distractors import Distractors, draw_distractors
-from nnunet_mgcl.phantom.lesion_masks import LesionMasks
 from nnunet_mgcl.phantom.options import PhantomOptions
-from nnunet_mgcl.phantom.scene import Scene, set_scene
-from nnunet_mgcl.phantom.stroke import Stroke, draw_stroke
+from nnunet_mgcl.phantom.scanner.scene import Scene, set_scene
+from nnunet_mgcl.phantom.stroke.clock import TissueClock, draw_clock
+from nnunet_mgcl.phantom.stroke.distractors import Distractors, draw_distractors
+from nnunet_mgcl.phantom.stroke.growth import Stroke, draw_stroke
+from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
 
 # How heads lie: standard deviations in degrees and mm, of patients and of one patient from scan to scan. Chosen.
 LYING = (4.0, 3.0)

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from nnunet_mgcl.data.tss_table import binarise
-from nnunet_mgcl.files import replacing
-from nnunet_mgcl.phantom.anatomy import Grid
+from nnunet_mgcl.phantom.brain.anatomy import Grid
 from nnunet_mgcl.phantom.cases import Case, training_cases
-from nnunet_mgcl.phantom.lesion_masks import LesionMasks
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_case_clock, draw_patient
-from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES, draw_images
-from nnunet_mgcl.phantom.scene import draw_masks
+from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, MODALITIES, draw_images
+from nnunet_mgcl.phantom.scanner.scene import draw_masks
+from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
+from nnunet_mgcl.system.files import replacing
 
 COLOURS = {"DWI": "#d62728", "FLAIR": "#9467bd", "PWI": "white"}
 """The paper's, red and purple, but for its orange, which the colours of the Tmax map swallow."""

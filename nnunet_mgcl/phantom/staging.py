@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nnunet_mgcl.errors import UserError, some
-from nnunet_mgcl.files import read_json
-from nnunet_mgcl.run_lock import run_lock
+from nnunet_mgcl.system.errors import UserError, some
+from nnunet_mgcl.system.files import read_json
+from nnunet_mgcl.system.run_lock import run_lock
 
 
 @contextmanager

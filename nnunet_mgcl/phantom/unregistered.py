@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnunet_mgcl.data.csv_table import write_csv
-from nnunet_mgcl.files import write_json
-from nnunet_mgcl.phantom.anatomy import FIELD_OF_VIEW_MM, Grid, Pose
+from nnunet_mgcl.phantom.brain.anatomy import FIELD_OF_VIEW_MM, Grid, Pose
 from nnunet_mgcl.phantom.cases import Case, all_cases
 from nnunet_mgcl.phantom.dataset import DESCRIPTION, FILE_ENDING
 from nnunet_mgcl.phantom.image_file import write_array
-from nnunet_mgcl.phantom.lesion_masks import LesionMasks
 from nnunet_mgcl.phantom.options import PAPER_MATRIX, PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_patient
-from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES, draw_images
-from nnunet_mgcl.phantom.scene import draw_masks
+from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, MODALITIES, draw_images
+from nnunet_mgcl.phantom.scanner.scene import draw_masks
 from nnunet_mgcl.phantom.staging import check_overwrite, staged
-from nnunet_mgcl.workers import run_jobs
+from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
+from nnunet_mgcl.system.csv_table import write_csv
+from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.system.workers import run_jobs
 
 # Section 4.1.1 of the paper: ranges of the voxel size in plane and of the slices' distance in mm, and slices.
 NATIVE_GRIDS = {

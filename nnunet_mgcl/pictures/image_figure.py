@@ -8,7 +8,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 
 
 def image_figure(width: float, height: float) -> Figure:

@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
-from nnunet_mgcl.files import replacing
 from nnunet_mgcl.pictures.case_panels import CasePanels, Panel
 from nnunet_mgcl.pictures.grey_window import grey_window
 from nnunet_mgcl.pictures.image_figure import image_figure
 from nnunet_mgcl.pictures.slice_choice import largest_slice, name_slice
+from nnunet_mgcl.system.files import replacing
 
 REFERENCE_COLOUR, PREDICTION_COLOUR = "#00a8ff", "#ff8c00"  # blue and orange: told apart by colour-blind people
 TARGET_COLOURS = (REFERENCE_COLOUR, PREDICTION_COLOUR, "#f0e442", "#f28cc8", "#00d19a", "#ffffff")

@@ -8,20 +8,20 @@ from typing import Any
 import torch
 
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.errors import UserError, reason
-from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.report import attention_section as attention
-from nnunet_mgcl.report import embeddings_section as embeddings
-from nnunet_mgcl.report import perception_section as perception
-from nnunet_mgcl.report.curves_section import curves_section
-from nnunet_mgcl.report.metrics_section import folds_section, metrics_section
-from nnunet_mgcl.report.overlays_section import overlays_section
-from nnunet_mgcl.report.overview_section import overview_section
-from nnunet_mgcl.report.section import Section
-from nnunet_mgcl.report.settings_section import settings_section
-from nnunet_mgcl.report.trained_fold import TrainedFold
-from nnunet_mgcl.report.tss_section import tss_section
-from nnunet_mgcl.report.volume_section import volume_section
+from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.report.analysis import attention_section as attention
+from nnunet_mgcl.report.analysis import embeddings_section as embeddings
+from nnunet_mgcl.report.analysis import perception_section as perception
+from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
+from nnunet_mgcl.report.cross_validation.curves import curves_section
+from nnunet_mgcl.report.cross_validation.metrics import folds_section, metrics_section
+from nnunet_mgcl.report.cross_validation.overlays import overlays_section
+from nnunet_mgcl.report.cross_validation.overview import overview_section
+from nnunet_mgcl.report.cross_validation.settings import settings_section
+from nnunet_mgcl.report.cross_validation.tss import tss_section
+from nnunet_mgcl.report.cross_validation.volume import volume_section
+from nnunet_mgcl.report.page.section import Section
+from nnunet_mgcl.system.errors import UserError, reason
 
 ANALYSES: tuple[tuple[str, Callable[[TrainedFold], Section]], ...] = (
     (embeddings.TITLE, embeddings.embeddings_section),

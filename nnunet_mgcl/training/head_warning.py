@@ -6,13 +6,13 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from nnunet_mgcl.data.tss_table import read_tss_table
-from nnunet_mgcl.data.volumes import load_volume
-from nnunet_mgcl.evaluation.metrics import classification_metrics
-from nnunet_mgcl.memory import MemoryEstimate
-from nnunet_mgcl.phases.training_warnings import TrainingWarning, TrainingWarnings
-from nnunet_mgcl.phases.tss import tss_probability
-from nnunet_mgcl.plan_command import plan_command
-from nnunet_mgcl.training.tss_validation import read_tss_summary
+from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnings
+from nnunet_mgcl.evaluation.measures.classification import classification_metrics
+from nnunet_mgcl.evaluation.runs.tss_validation import read_tss_summary
+from nnunet_mgcl.plan.memory import MemoryEstimate
+from nnunet_mgcl.plan.plan_command import plan_command
+from nnunet_mgcl.tss.phase import tss_probability
+from nnunet_mgcl.tss.volumes import load_volume
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer

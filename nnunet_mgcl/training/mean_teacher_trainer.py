@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.phases.mean_teacher import LossWithPool, MeanTeacher
+from nnunet_mgcl.pretraining.mean_teacher import LossWithPool, MeanTeacher
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 

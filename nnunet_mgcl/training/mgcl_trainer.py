@@ -17,34 +17,34 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
-from nnunet_mgcl.config import MGCLConfig
-from nnunet_mgcl.data.labelled_cases import preprocessed_cases
+from nnunet_mgcl.data.cases.labelled import preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset, tss_known
 from nnunet_mgcl.data.splits import fold_cases
-from nnunet_mgcl.devices import require_device, require_equal_shares, use_own_cores
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation.stored_calibration import KEY
-from nnunet_mgcl.files import explaining_writes, read_json, remove_leftovers, replacing
+from nnunet_mgcl.engine.context import PhaseContext
+from nnunet_mgcl.engine.out_of_memory import explaining_out_of_memory
+from nnunet_mgcl.engine.seeding import reseed
+from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.losses import ModalityDiceBCELoss
-from nnunet_mgcl.memory import MemoryEstimate
 from nnunet_mgcl.network.branch import unwrap
-from nnunet_mgcl.network.build import build_network
 from nnunet_mgcl.network.fusion import branch_channels, label_membership
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
-from nnunet_mgcl.out_of_memory import explaining_out_of_memory
-from nnunet_mgcl.phases.coarse import Coarse
-from nnunet_mgcl.phases.context import PhaseContext
-from nnunet_mgcl.phases.fine import Fine
-from nnunet_mgcl.phases.protocol import Phase
-from nnunet_mgcl.phases.pseudo_label import PseudoLabel
-from nnunet_mgcl.phases.seeding import reseed
-from nnunet_mgcl.phases.segment import Segment, forget_head
-from nnunet_mgcl.phases.supervised import Seed, SelfTrain
-from nnunet_mgcl.phases.tss import TSS
-from nnunet_mgcl.plan_command import plan_command
-from nnunet_mgcl.plans import resolve_block
-from nnunet_mgcl.safe_loading import loading_safely
+from nnunet_mgcl.plan.build import build_network
+from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.memory import MemoryEstimate
+from nnunet_mgcl.plan.plan_command import plan_command
+from nnunet_mgcl.plan.plans import resolve_block
+from nnunet_mgcl.pretraining.coarse import Coarse
+from nnunet_mgcl.pretraining.fine import Fine
+from nnunet_mgcl.pretraining.protocol import Phase
+from nnunet_mgcl.pretraining.pseudo_label import PseudoLabel
+from nnunet_mgcl.pretraining.segment import Segment, forget_head
+from nnunet_mgcl.pretraining.supervised import Seed, SelfTrain
+from nnunet_mgcl.system.devices import require_device, require_equal_shares, use_own_cores
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import explaining_writes, read_json, remove_leftovers, replacing
+from nnunet_mgcl.system.safe_loading import loading_safely
+from nnunet_mgcl.system.versions import note_versions
 from nnunet_mgcl.training.head_warning import warn_of_head
 from nnunet_mgcl.training.modality_validation import modality_validation_step
 from nnunet_mgcl.training.phase_context import build_context
@@ -58,7 +58,7 @@ from nnunet_mgcl.training.results_folder import (
 )
 from nnunet_mgcl.training.run_inputs import check_run_inputs
 from nnunet_mgcl.training.validation import write_validation_extras
-from nnunet_mgcl.versions import note_versions
+from nnunet_mgcl.tss.phase import TSS
 
 
 class MGCLTrainer(nnUNetTrainer):

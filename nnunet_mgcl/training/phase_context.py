@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch.distributed as dist
 
 from nnunet_mgcl.data.prepare import Prepared
-from nnunet_mgcl.phases.branches import build_branches
-from nnunet_mgcl.phases.context import Augmentation, PhaseContext
-from nnunet_mgcl.phases.state import PhaseState
+from nnunet_mgcl.engine.branches import build_branches
+from nnunet_mgcl.engine.context import Augmentation, PhaseContext
+from nnunet_mgcl.engine.state import PhaseState
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer

@@ -14,14 +14,14 @@ from nnunetv2.paths import nnUNet_results
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.dataset_json import read_dataset_json
-from nnunet_mgcl.differences import differences
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation.stored_calibration import KEY
-from nnunet_mgcl.files import is_there, require_writable, write_json
-from nnunet_mgcl.older import filled
-from nnunet_mgcl.plans import comparable
-from nnunet_mgcl.plans_file import read_plans
+from nnunet_mgcl.evaluation.calibration.stored import KEY
+from nnunet_mgcl.plan.dataset_json import read_dataset_json
+from nnunet_mgcl.plan.older import filled
+from nnunet_mgcl.plan.plans import comparable
+from nnunet_mgcl.plan.plans_file import read_plans
+from nnunet_mgcl.system.differences import differences
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import is_there, require_writable, write_json
 
 try:
     import fcntl

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnunet_mgcl.data.pool_manifest import Manifest
-from nnunet_mgcl.differences import differences
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import is_there, read_json, write_json
-from nnunet_mgcl.plans import comparable
-from nnunet_mgcl.safe_loading import load_case
+from nnunet_mgcl.data.pool.manifest import Manifest
+from nnunet_mgcl.plan.plans import comparable
+from nnunet_mgcl.system.differences import differences
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import is_there, read_json, write_json
+from nnunet_mgcl.system.safe_loading import load_case
 from nnunet_mgcl.training.results_folder import general_plan, labels_of
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.tss_table import read_tss_table
-from nnunet_mgcl.data.volumes import load_volume
-from nnunet_mgcl.evaluation.modalities import summarise_modalities
-from nnunet_mgcl.evaluation.tables import number
-from nnunet_mgcl.files import write_json
-from nnunet_mgcl.network.build import build_classifier
+from nnunet_mgcl.evaluation.measures.modalities import summarise_modalities
+from nnunet_mgcl.evaluation.runs.tss_validation import SUMMARY, TABLE, in_words, write_tss
+from nnunet_mgcl.evaluation.tables.format import number
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
-from nnunet_mgcl.phases.tss import load_head, trained_heads, tss_probabilities
-from nnunet_mgcl.training.tss_validation import SUMMARY, TABLE, in_words, write_tss
+from nnunet_mgcl.plan.build import build_classifier
+from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.tss.phase import load_head, trained_heads, tss_probabilities
+from nnunet_mgcl.tss.volumes import load_volume
 
 if TYPE_CHECKING:
     from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer

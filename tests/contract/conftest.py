@@ -15,10 +15,10 @@ import torch
 
 from nnunet_mgcl.data.prepare import Prepared
 from nnunet_mgcl.data.tss_table import read_tss_table
-from nnunet_mgcl.plans import resolve_block
-from nnunet_mgcl.resources import trainers_dir
+from nnunet_mgcl.evaluation.runs.tss_validation import write_table
+from nnunet_mgcl.plan.plans import resolve_block
+from nnunet_mgcl.system.resources import trainers_dir
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
-from nnunet_mgcl.training.tss_validation import write_table
 
 NAME = "Dataset901_Tiny"
 CASES = [f"case_{number}" for number in range(4)]

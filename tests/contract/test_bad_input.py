@@ -24,12 +24,12 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.phases.coarse import Coarse
-from nnunet_mgcl.phases.fine import Fine
-from nnunet_mgcl.phases.supervised import Seed
-from nnunet_mgcl.phases.tss import TSS
+from nnunet_mgcl.pretraining.coarse import Coarse
+from nnunet_mgcl.pretraining.fine import Fine
+from nnunet_mgcl.pretraining.supervised import Seed
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+from nnunet_mgcl.tss.phase import TSS
 
 HOURS = ["case_0,1", "case_1,2", "case_2,3", "case_3,6", "case_4,8"]
 CASES = [f"case_{number}" for number in range(6)]

@@ -11,9 +11,9 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
-from nnunet_mgcl.plans import deep_merge
+from nnunet_mgcl.plan.plans import deep_merge
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.variants import MGCLTrainerRandomInit
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_mgcl.config import MGCLConfig
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.variants import MGCLTrainer, MGCLTrainerCoarse, MGCLTrainerRandomInit
 
 TRAINERS = [MGCLTrainer, MGCLTrainerCoarse, MGCLTrainerRandomInit]

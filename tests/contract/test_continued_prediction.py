@@ -11,8 +11,8 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_mgcl.cli import main
-from nnunet_mgcl.errors import INTERRUPTED, UserError
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.system.errors import INTERRUPTED, UserError
 
 WORDS = ("-device", "cpu", "-npp", "0", "-nps", "0", "--disable_tta", "--disable_progress_bar")
 

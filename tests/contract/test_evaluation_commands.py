@@ -16,12 +16,12 @@ from scipy.special import expit, logit
 
 from nnunet_mgcl import cli
 from nnunet_mgcl.data.tss_table import read_tss_table
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation import calibration
-from nnunet_mgcl.evaluation.calibration import Calibration, Platt
-from nnunet_mgcl.evaluation.modalities import summarise_modalities
-from nnunet_mgcl.evaluation.stored_calibration import KEY
-from nnunet_mgcl.training.tss_validation import write_table
+from nnunet_mgcl.evaluation.calibration import maps as calibration
+from nnunet_mgcl.evaluation.calibration.maps import Calibration, Platt
+from nnunet_mgcl.evaluation.calibration.stored import KEY
+from nnunet_mgcl.evaluation.measures.modalities import summarise_modalities
+from nnunet_mgcl.evaluation.runs.tss_validation import write_table
+from nnunet_mgcl.system.errors import UserError
 
 NAME = "Dataset901_Tiny"
 SHAPE = (4, 12, 10)

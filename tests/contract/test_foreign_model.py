@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nnunet_mgcl.cli import main
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 from tests.evil import Evil
 
 WORDS = ("-f", "0", "-device", "cpu", "-npp", "0", "-nps", "0")

@@ -12,12 +12,12 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import write_json
+from nnunet_mgcl.evaluation.runs.tss_validation import write_tss
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
-from nnunet_mgcl.network.build import build_classifier
-from nnunet_mgcl.phases.tss import tss_probability
-from nnunet_mgcl.training.tss_validation import write_tss
+from nnunet_mgcl.plan.build import build_classifier
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.tss.phase import tss_probability
 
 TABLE = TSSTable({"a": TSSRow(True, 2.0, None), "b": TSSRow(False, 9.0, None)})
 SAID = {"lesion": {"a": 0.9, "b": 0.2}, "mrff": {"a": 0.3, "b": 0.7}}
@@ -96,7 +96,7 @@ def test_validation_is_that_of_the_other_head_and_the_way_back_is_exact(folds, c
 
 
 def test_killed_switch_is_finished_by_the_same_command(folds, monkeypatch) -> None:
-    from nnunet_mgcl.training import head_switch
+    from nnunet_mgcl.tss import head_switch
 
     def killed(*_):
         raise KeyboardInterrupt

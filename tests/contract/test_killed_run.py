@@ -26,15 +26,15 @@ import pytest
 import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 
-from nnunet_mgcl.data import modality_dataset
-from nnunet_mgcl.data.modality_dataset import read_pseudo_label
-from nnunet_mgcl.phases import pseudo_label
-from nnunet_mgcl.phases.curves import Curves
-from nnunet_mgcl.phases.state import PhaseState
-from nnunet_mgcl.phases.training_loop import _ModuleTrainer
-from nnunet_mgcl.phases.tss import TSS
-from nnunet_mgcl.plans import deep_merge
+from nnunet_mgcl.data.cases import modality_dataset
+from nnunet_mgcl.data.cases.modality_dataset import read_pseudo_label
+from nnunet_mgcl.engine.curves import Curves
+from nnunet_mgcl.engine.state import PhaseState
+from nnunet_mgcl.engine.training_loop import _ModuleTrainer
+from nnunet_mgcl.plan.plans import deep_merge
+from nnunet_mgcl.pretraining import pseudo_label
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+from nnunet_mgcl.tss.phase import TSS
 
 BLOCK = {
     "modalities": {"DWI": [0], "others": [1, 2]},

@@ -12,7 +12,7 @@ import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-from nnunet_mgcl.resources import trainers_dir
+from nnunet_mgcl.system.resources import trainers_dir
 from nnunet_mgcl.training import variants
 
 NAMES = ["MGCLTrainer", "MGCLTrainerCoarse", "MGCLTrainerMeanTeacher", "MGCLTrainerRandomInit"]

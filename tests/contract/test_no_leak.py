@@ -17,8 +17,8 @@ import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.data.modality_dataset import sample_class_locations
-from nnunet_mgcl.phases.curves import Curves
+from nnunet_mgcl.data.cases.modality_dataset import sample_class_locations
+from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 BLOCK = {

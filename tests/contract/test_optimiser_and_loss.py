@@ -9,8 +9,8 @@ import torch
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 
-from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.losses import ModalityDiceBCELoss
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 SIZES = (32, 16)

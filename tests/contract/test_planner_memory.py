@@ -1,4 +1,4 @@
-"""nnunet_mgcl/memory.py quotes constants of nnU-Net's planners and repeats their estimate."""
+"""nnunet_mgcl/plan/memory.py quotes constants of nnU-Net's planners and repeats their estimate."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
     nnUNetPlannerResEncXL,
 )
 
-from nnunet_mgcl.memory import PLANNERS, REFERENCE_BATCH, MemoryEstimate
-from nnunet_mgcl.memory_fit import SMALLEST_BATCH
-from nnunet_mgcl.plans import resolve_block
+from nnunet_mgcl.plan.memory import PLANNERS, REFERENCE_BATCH, MemoryEstimate
+from nnunet_mgcl.plan.memory_fit import SMALLEST_BATCH
+from nnunet_mgcl.plan.plans import resolve_block
 
 NAME = "Dataset901_Tiny"
 CLASSES = [

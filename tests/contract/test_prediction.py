@@ -19,15 +19,15 @@ from nnunetv2.model_sharing.model_export import export_pretrained_model
 from nnunetv2.model_sharing.model_import import install_model_from_zip_file
 
 from nnunet_mgcl.cli import main
-from nnunet_mgcl.data.volumes import fit_volume
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation.calibration import Platt
-from nnunet_mgcl.evaluation.mismatch.case_mismatch import mismatch_columns
-from nnunet_mgcl.evaluation.mismatch.roles import Roles
-from nnunet_mgcl.evaluation.stored_calibration import KEY, StoredCalibration
+from nnunet_mgcl.evaluation.calibration.maps import Platt
+from nnunet_mgcl.evaluation.calibration.stored import KEY, StoredCalibration
 from nnunet_mgcl.inference.input_folder import require_images
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
-from nnunet_mgcl.phases.tss import tss_probability, volume_geometry
+from nnunet_mgcl.mismatch.case_mismatch import mismatch_columns
+from nnunet_mgcl.mismatch.roles import Roles
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.tss.phase import tss_probability, volume_geometry
+from nnunet_mgcl.tss.volumes import fit_volume
 
 CASES = ["case_0", "case_1"]
 OPTIONS = {
@@ -323,9 +323,9 @@ class TestModelFolder:
             main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", model, *self.COMMAND, *words])
 
     def test_told_to_end_it_ends_in_order(self, model, images, tmp_path, monkeypatch) -> None:
-        """`tests/unit/test_workers.py` has what becomes of nnU-Net's processes then."""
+        """`tests/unit/system/test_workers.py` has what becomes of nnU-Net's processes then."""
         monkeypatch.setattr(MGCLPredictor, "predict_cases", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
-        monkeypatch.setattr("nnunet_mgcl.workers.active_children", list)
+        monkeypatch.setattr("nnunet_mgcl.system.workers.active_children", list)
         before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             with pytest.raises(SystemExit) as end:

@@ -12,11 +12,11 @@ import SimpleITK as sitk
 from matplotlib.figure import Figure
 
 from nnunet_mgcl import cli
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation import calibration
-from nnunet_mgcl.evaluation.stored_calibration import KEY
-from nnunet_mgcl.report import patient_page
-from nnunet_mgcl.report.section import Picture, Section
+from nnunet_mgcl.evaluation.calibration import maps as calibration
+from nnunet_mgcl.evaluation.calibration.stored import KEY
+from nnunet_mgcl.report.page.section import Picture, Section
+from nnunet_mgcl.report.patient import page as patient_page
+from nnunet_mgcl.system.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 

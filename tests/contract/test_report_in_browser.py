@@ -12,8 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from nnunet_mgcl import cli
-from nnunet_mgcl.report.page import report_page
-from nnunet_mgcl.report.section import Picture, Section, Table
+from nnunet_mgcl.report.page.html import report_page
+from nnunet_mgcl.report.page.section import Picture, Section, Table
 
 REQUIRED = os.environ.get("MGCL_TEST_BROWSER") == "required"
 """Set by continuous integration: a browser that is missing is a failure."""

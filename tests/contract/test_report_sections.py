@@ -13,18 +13,18 @@ import pytest
 import torch
 
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation import calibration
-from nnunet_mgcl.evaluation.evaluated import current_evaluation
-from nnunet_mgcl.evaluation.stored_calibration import KEY
-from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.phases.training_warnings import TrainingWarning, TrainingWarnings
+from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnings
+from nnunet_mgcl.evaluation.calibration import maps as calibration
+from nnunet_mgcl.evaluation.calibration.stored import KEY
+from nnunet_mgcl.evaluation.runs.evaluated import current_evaluation
+from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
 from nnunet_mgcl.report import contents
 from nnunet_mgcl.report.contents import report_sections
-from nnunet_mgcl.report.curves_section import TITLE as CURVES
-from nnunet_mgcl.report.section import Section
-from nnunet_mgcl.report.style import figure_style
-from nnunet_mgcl.report.tss_section import TITLE as TSS
+from nnunet_mgcl.report.cross_validation.curves import TITLE as CURVES
+from nnunet_mgcl.report.cross_validation.tss import TITLE as TSS
+from nnunet_mgcl.report.page.section import Section
+from nnunet_mgcl.report.page.style import figure_style
+from nnunet_mgcl.system.errors import UserError
 
 NAME = "Dataset901_Tiny"
 MASKS = {

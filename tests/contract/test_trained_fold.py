@@ -9,16 +9,16 @@ from copy import deepcopy
 import pytest
 import torch
 
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.engine.curves import Curves
+from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
 from nnunet_mgcl.network.branch import decoder_state, encoder_state
-from nnunet_mgcl.phases import contrast
-from nnunet_mgcl.phases.curves import Curves
-from nnunet_mgcl.report import embeddings_section as embeddings
-from nnunet_mgcl.report import perception_section as perception
+from nnunet_mgcl.pretraining.contrast import phase as contrast
+from nnunet_mgcl.report.analysis import embeddings_section as embeddings
+from nnunet_mgcl.report.analysis import perception_section as perception
+from nnunet_mgcl.report.analysis.embeddings_section import embeddings_section
+from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.report.contents import _analyses
-from nnunet_mgcl.report.embeddings_section import embeddings_section
-from nnunet_mgcl.report.trained_fold import TrainedFold
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 BLOCK = {

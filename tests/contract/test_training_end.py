@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nnunet_mgcl.phases.tss import TSS
+from nnunet_mgcl.tss.phase import TSS
 
 
 def checkpoint(trainer, name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.variants import MGCLTrainerRandomInit
 
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 
-from nnunet_mgcl.config import Older, TSSConfig
 from nnunet_mgcl.data.prepare import Prepared
 from nnunet_mgcl.data.tss_table import TSSTable
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import write_json
+from nnunet_mgcl.plan.config import Older, TSSConfig
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import write_json
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from nnunet_mgcl.training.results_folder import only_run, write_shared_plans
 

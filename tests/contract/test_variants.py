@@ -21,11 +21,11 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.phases import pseudo_label
-from nnunet_mgcl.phases.context import Branch
-from nnunet_mgcl.phases.curves import Curves
-from nnunet_mgcl.phases.pseudo_label import label_from_logits
-from nnunet_mgcl.plans import deep_merge
+from nnunet_mgcl.engine.context import Branch
+from nnunet_mgcl.engine.curves import Curves
+from nnunet_mgcl.plan.plans import deep_merge
+from nnunet_mgcl.pretraining import pseudo_label
+from nnunet_mgcl.pretraining.pseudo_label import label_from_logits
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 NAME = "Dataset901_Tiny"

@@ -19,7 +19,7 @@ from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 RANK, FOLDER = int(sys.argv[1]), Path(sys.argv[2])

@@ -11,9 +11,9 @@ import pytest
 
 from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation import bootstrap
-from nnunet_mgcl.files import write_text
-from nnunet_mgcl.resources import trainers_dir
+from nnunet_mgcl.evaluation.statistics import bootstrap
+from nnunet_mgcl.system.files import write_text
+from nnunet_mgcl.system.resources import trainers_dir
 from tests.contract.conftest import dataset, make_run, make_trainer, workspace  # noqa: F401
 
 Build = Callable[[Path], object]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_mgcl.resources import trainers_dir
+from nnunet_mgcl.system.resources import trainers_dir
 
 
 def _environment(root: Path) -> dict[str, str]:

@@ -13,12 +13,12 @@ import torch
 
 from nnunet_mgcl import cli
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.report.attention_section import attention_section
-from nnunet_mgcl.report.embeddings_section import embeddings_section
-from nnunet_mgcl.report.perception_section import perception_section
-from nnunet_mgcl.report.trained_fold import TrainedFold
-from nnunet_mgcl.resources import trainers_dir
+from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.report.analysis.attention_section import attention_section
+from nnunet_mgcl.report.analysis.embeddings_section import embeddings_section
+from nnunet_mgcl.report.analysis.perception_section import perception_section
+from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
+from nnunet_mgcl.system.resources import trainers_dir
 
 MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
 PREDICTION = ("-f", 0, "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")

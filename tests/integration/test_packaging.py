@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_mgcl.resources import plans_dir
+from nnunet_mgcl.system.resources import plans_dir
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.network.fusion import CombinationFusion, branch_channels, label_membership
+from nnunet_mgcl.plan.config import MGCLConfig
 
 Combination = frozenset[int]
 

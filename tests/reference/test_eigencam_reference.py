@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA, TruncatedSVD
 
-from nnunet_mgcl.report.eigencam import eigencam
+from nnunet_mgcl.report.analysis.eigencam import eigencam
 
 SHAPES = [(1, 5, 6, 7), (3, 8, 4, 5), (1, 4, 3, 4, 5), (2, 9, 2, 2), (2, 6, 1, 1)]
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)

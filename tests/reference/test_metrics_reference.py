@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunet_mgcl.evaluation.metrics import classification_metrics, dice
+from nnunet_mgcl.evaluation.measures.classification import classification_metrics, dice
 
 
 @pytest.mark.parametrize("seed", range(5))

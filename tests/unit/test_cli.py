@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from nnunet_mgcl import __version__, cli
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 
 
 def test_version_is_the_packages(capsys):

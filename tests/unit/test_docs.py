@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from nnunet_mgcl import cli
-from nnunet_mgcl.config import MGCLConfig
-from nnunet_mgcl.plans import resolve_block
+from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.training import variants
 
 ROOT = Path(__file__).parents[2]

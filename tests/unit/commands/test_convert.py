@@ -12,8 +12,8 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.convert.case import convert_case
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import write_text
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import write_text
 
 OPTIONS = ("--id", "7", "--name", "Bad", "--reference", "none", "-np", "1")
 

@@ -4,7 +4,7 @@ from importlib import metadata
 import pytest
 
 from nnunet_mgcl.commands import doctor
-from nnunet_mgcl.resources import trainers_dir
+from nnunet_mgcl.system.resources import trainers_dir
 
 MISMATCH = RuntimeError("operator torchvision::nms does not exist")
 

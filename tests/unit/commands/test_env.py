@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_mgcl.commands import env
-from nnunet_mgcl.resources import trainers_dir
+from nnunet_mgcl.system.resources import trainers_dir
 
 AWKWARD = '/a b/it\'s $HOME "quoted" `x` \\n*'
 

@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from nnunet_mgcl.cli import main
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 
 TINY = ["--cases", "2", "--unlabelled", "1", "--test", "0", "--matrix", "16", "--slices", "4", "-np", "1"]
 

@@ -7,7 +7,7 @@ import pytest
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.commands.schema import schema_text
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.fold_summary import FoldSummary
+from nnunet_mgcl.evaluation.runs.fold_summary import FoldSummary
 
 UNDEFINED = {"cases": 2, "positive": 2, "ACC": 0.5, "SEN": 0.5, "SPE": None, "AUROC": None,
              "auroc_reason": "no negative cases"}  # fmt: skip
@@ -21,8 +21,8 @@ def summarise(tmp_path, monkeypatch, capsys):
         summary = FoldSummary({"DWI": 0.5, "PWI": None}, tss, tmp_path / "case_0.nii.gz", [])
         monkeypatch.setattr("nnunet_mgcl.commands.predict.model_folder", lambda *_: tmp_path)
         monkeypatch.setattr(DatasetLayout, "find", lambda _: DatasetLayout("Dataset901_Tiny", None, tmp_path))
-        monkeypatch.setattr("nnunet_mgcl.evaluation.fold_summary.summarise_fold", lambda *_: summary)
-        monkeypatch.setattr("nnunet_mgcl.evaluation.fold_summary.draw_fold", lambda *_: None)
+        monkeypatch.setattr("nnunet_mgcl.evaluation.runs.fold_summary.summarise_fold", lambda *_: summary)
+        monkeypatch.setattr("nnunet_mgcl.evaluation.runs.fold_summary.draw_fold", lambda *_: None)
         monkeypatch.setenv("COLUMNS", "120")
         assert main(["summary", "-d", "901", "-c", "2d"]) == 0
         return " ".join(capsys.readouterr().out.replace("│", " ").split())

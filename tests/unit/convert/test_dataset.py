@@ -17,13 +17,13 @@ from nnunet_mgcl.convert import outputs
 from nnunet_mgcl.convert import run as module
 from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.convert.dataset import convert_dataset
-from nnunet_mgcl.convert.manifest import read_manifest
+from nnunet_mgcl.convert.manifest.table import read_manifest
 from nnunet_mgcl.convert.options import Options
-from nnunet_mgcl.convert.scan_reader import read_scan
+from nnunet_mgcl.convert.scans.reader import read_scan
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.tss_table import read_tss_table
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.files import write_text
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import write_text
 
 SETTINGS = Settings(channels=(), modalities={}, reference="none")
 
@@ -403,8 +403,8 @@ def test_the_name_of_a_patient_stays_in_the_dicom_header(run, raw_scans, write_s
 @pytest.fixture
 def doubtful(monkeypatch):
     """Every registration turns out to move the head by 40 mm."""
-    from nnunet_mgcl.convert import alignment
-    from nnunet_mgcl.convert.registration import Motion, Registration
+    from nnunet_mgcl.convert.registration import alignment
+    from nnunet_mgcl.convert.registration.rigid import Motion, Registration
 
     found = Registration(sitk.Euler3DTransform(), 0.5, 0.6, Motion(40.0, 1.0), "sitk")
     monkeypatch.setattr(alignment, "register", lambda fixed, moving, *, engine: found)
@@ -450,8 +450,8 @@ def test_only_what_was_looked_at_can_be_accepted(run, raw_scans, doubtful):
 @pytest.fixture
 def fits(raw_scans, monkeypatch) -> dict[str, float]:
     """How well the FLAIR of each of four labelled cases fits its DWI."""
-    from nnunet_mgcl.convert import alignment
-    from nnunet_mgcl.convert.registration import Motion, Registration
+    from nnunet_mgcl.convert.registration import alignment
+    from nnunet_mgcl.convert.registration.rigid import Motion, Registration
 
     fits = {"a": 0.9, "b": 0.88, "c": 0.92, "t": 0.59}
     paths = {case: str(raw_scans / f"{case}_flair.nii.gz") for case in fits}

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.alignment import Aligned
-from nnunet_mgcl.convert.grid import Grid
-from nnunet_mgcl.convert.manifest import ManifestRow
+from nnunet_mgcl.convert.manifest.table import ManifestRow
 from nnunet_mgcl.convert.masks import join_masks, label_numbers
+from nnunet_mgcl.convert.registration.alignment import Aligned
+from nnunet_mgcl.convert.registration.grid import Grid
 from nnunet_mgcl.convert.settings import Settings
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 
 
 def image(array, spacing):

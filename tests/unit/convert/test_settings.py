@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.manifest import ManifestRow
+from nnunet_mgcl.convert.manifest.table import ManifestRow
 from nnunet_mgcl.convert.settings import Settings, fingerprint
 
 

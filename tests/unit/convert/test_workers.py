@@ -7,11 +7,11 @@ import os
 import pytest
 
 from nnunet_mgcl.convert.case import Job
-from nnunet_mgcl.convert.manifest import ManifestRow
+from nnunet_mgcl.convert.manifest.table import ManifestRow
 from nnunet_mgcl.convert.record import CaseRecord
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.convert.workers import convert_cases
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 
 pytestmark = pytest.mark.slow
 

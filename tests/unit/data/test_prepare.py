@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nnunet_mgcl.data.prepare import prepare_dataset, tss_known
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 
 
 @pytest.fixture

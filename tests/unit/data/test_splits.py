@@ -11,7 +11,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.splits import ensure_splits, fold_cases
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 
 CASES = [f"case_{number:02}" for number in range(20)]
 

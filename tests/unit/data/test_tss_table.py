@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nnunet_mgcl.data.tss_table import binarise, read_tss_table
-from nnunet_mgcl.errors import UserError
+from nnunet_mgcl.system.errors import UserError
 
 CASES = ["case_1", "case_2", "case_3"]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nnunet_mgcl.evaluation.comparison import comparison
-from nnunet_mgcl.evaluation.comparison_tables import reasons
-from nnunet_mgcl.evaluation.delong import delong_test
-from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
+from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
+from nnunet_mgcl.evaluation.statistics.delong import delong_test
+from nnunet_mgcl.evaluation.tables.comparison import reasons
 
 CASES = 16
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnunet_mgcl.evaluation.case_scores import CaseScores
-from nnunet_mgcl.evaluation.segmentation_metrics import MEASURES
+from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
 from nnunet_mgcl.evaluation.segmentation_summary import summarise_segmentation
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from nnunet_mgcl.evaluation.calibration_summary import calibrated_cases, cross_fit
+from nnunet_mgcl.evaluation.calibration.summary import calibrated_cases, cross_fit
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.tss_summary import summarise_tss
 

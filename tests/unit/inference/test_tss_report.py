@@ -8,9 +8,9 @@ import SimpleITK as sitk
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation.calibration import Calibration, Isotonic, Platt
+from nnunet_mgcl.evaluation.calibration.maps import Calibration, Isotonic, Platt
 from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts, read_rows
+from nnunet_mgcl.system.errors import UserError
 
 TARGETS = {"DWI": [1, 3], "PWI": [2, 3]}
 PLATT = Calibration(method="platt", parameters=Platt(slope=0.5, intercept=1.0), cases=40, positive=20)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.network.build import build_network
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
-from nnunet_mgcl.plans import resolve_block
+from nnunet_mgcl.plan.build import build_network
+from nnunet_mgcl.plan.plans import resolve_block
 
 GROUPS = {"B": [2, 0], "A": [1]}
 """Two modalities; the first has two channels, not in order."""

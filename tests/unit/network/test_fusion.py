@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnunet_mgcl.config import MGCLConfig
 from nnunet_mgcl.network.fusion import CombinationFusion, SharedFusion, branch_channels, label_membership
+from nnunet_mgcl.plan.config import MGCLConfig
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 2, 4, 5)])

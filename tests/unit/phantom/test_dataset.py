@@ -12,14 +12,14 @@ from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.phantom.cases import pool_cases
 from nnunet_mgcl.phantom.dataset import write_phantom
 from nnunet_mgcl.phantom.options import PhantomOptions, check_options
 from nnunet_mgcl.phantom.patient import draw_patient
 from nnunet_mgcl.phantom.preview import COLOURS, typical_cases, write_preview
-from nnunet_mgcl.phantom.scanner import CHANNELS, MODALITIES
+from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, MODALITIES
 from nnunet_mgcl.phantom.unregistered import write_unregistered
+from nnunet_mgcl.system.errors import UserError
 
 OPTIONS = PhantomOptions(cases=3, unlabelled=4, test=1, matrix=32, slices=6)
 SMALL = replace(OPTIONS, cases=1, unlabelled=0, test=0)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from nnunet_mgcl.phantom.clock import TissueClock, draw_clock, draw_hours
 from nnunet_mgcl.phantom.describe import describe, render
+from nnunet_mgcl.phantom.stroke.clock import TissueClock, draw_clock, draw_hours
 
 
 def draw(count, seed):

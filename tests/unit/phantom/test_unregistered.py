@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.errors import UserError
 from nnunet_mgcl.phantom.cases import pool_cases, training_cases
 from nnunet_mgcl.phantom.options import PAPER_MATRIX, PhantomOptions
 from nnunet_mgcl.phantom.unregistered import native_grid, scans_folder, write_unregistered
+from nnunet_mgcl.system.errors import UserError
 
 OPTIONS = PhantomOptions(cases=3, unlabelled=3, test=1, matrix=96, slices=9)
 

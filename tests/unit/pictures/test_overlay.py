@@ -8,7 +8,7 @@ from matplotlib.text import Text
 from nnunet_mgcl.pictures.case_panels import CasePanels, Panel
 from nnunet_mgcl.pictures.overlay import draw_overlay, montage_figure, outlines_in_words, overlay_figure
 from nnunet_mgcl.pictures.slice_choice import largest_slice, montage_slices
-from nnunet_mgcl.report.style import WIDTH, figure_style
+from nnunet_mgcl.report.page.style import WIDTH, figure_style
 
 SHAPE = (5, 16, 16)
 

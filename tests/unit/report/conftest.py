@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
 from nnunet_mgcl.network.branch import decoder_state, encoder_state
-from nnunet_mgcl.network.build import build_network
-from nnunet_mgcl.plans import resolve_block
-from nnunet_mgcl.report.trained_fold import TrainedFold
+from nnunet_mgcl.plan.build import build_network
+from nnunet_mgcl.plan.plans import resolve_block
+from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 
 VALIDATED = ("case_0", "case_2", "case_5")
 

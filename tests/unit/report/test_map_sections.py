@@ -15,13 +15,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.validated_run import ValidatedRun
-from nnunet_mgcl.network.build import build_network
-from nnunet_mgcl.plans import resolve_block
-from nnunet_mgcl.report.attention_section import attention_section
-from nnunet_mgcl.report.fold_case import FoldCase, _spacing, choose_case
-from nnunet_mgcl.report.perception_section import perception_section
-from nnunet_mgcl.report.trained_fold import TrainedFold
+from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.plan.build import build_network
+from nnunet_mgcl.plan.plans import resolve_block
+from nnunet_mgcl.report.analysis.attention_section import attention_section
+from nnunet_mgcl.report.analysis.fold_case import FoldCase, _spacing, choose_case
+from nnunet_mgcl.report.analysis.perception_section import perception_section
+from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 
 NAME = "Dataset901_Tiny"
 MASKS = {
@@ -231,7 +231,7 @@ class TestChoice:
     def test_median_volume(self, make_fold, monkeypatch):
         fold = make_fold(cases={"case_0": 1, "case_1": 1, "case_2": 1, "case_3": 0})
         volumes = {"case_0": [9.0, 0.0], "case_1": [2.0, 0.0], "case_2": [0.0, 4.0], "case_3": [0.0, 0.0]}
-        monkeypatch.setattr("nnunet_mgcl.report.fold_case._lesion_volumes", lambda _, case: volumes[case])
+        monkeypatch.setattr("nnunet_mgcl.report.analysis.fold_case._lesion_volumes", lambda _, case: volumes[case])
         assert choose_case(fold) == "case_2"
         volumes["case_2"] = [1.0, 1.0]
         assert choose_case(fold) == "case_2"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.phases.training_warnings import TrainingWarning, TrainingWarnings
-from nnunet_mgcl.report.patient_page import _cautions
+from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnings
+from nnunet_mgcl.report.patient.page import _cautions
 
 
 def test_warnings_of_each_fold_are_counted_and_placed(tmp_path) -> None:

@@ -12,20 +12,20 @@ import SimpleITK as sitk
 from scipy.special import expit
 
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.errors import UserError
-from nnunet_mgcl.evaluation import fold_summary
-from nnunet_mgcl.evaluation.case_images import channel_files
-from nnunet_mgcl.evaluation.fold_summary import draw_fold
-from nnunet_mgcl.evaluation.segmentation_metrics import segmentation_metrics
-from nnunet_mgcl.evaluation.stored_calibration import KEY
-from nnunet_mgcl.evaluation.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.calibration.stored import KEY
+from nnunet_mgcl.evaluation.measures.segmentation import segmentation_metrics
+from nnunet_mgcl.evaluation.runs import fold_summary
+from nnunet_mgcl.evaluation.runs.fold_summary import draw_fold
+from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
 from nnunet_mgcl.inference.input_folder import image_digests
 from nnunet_mgcl.pictures.overlay import overlay_figure
-from nnunet_mgcl.report.overlays_section import chosen_cases, overlays_section, ranked_cases
-from nnunet_mgcl.report.page import NARROW
-from nnunet_mgcl.report.patient import PatientTSS, require_validated
-from nnunet_mgcl.report.patient_page import patient_sections
-from nnunet_mgcl.report.patient_tss import in_words
+from nnunet_mgcl.report.case_images import channel_files
+from nnunet_mgcl.report.cross_validation.overlays import chosen_cases, overlays_section, ranked_cases
+from nnunet_mgcl.report.page.html import NARROW
+from nnunet_mgcl.report.patient.files import PatientTSS, require_validated
+from nnunet_mgcl.report.patient.page import patient_sections
+from nnunet_mgcl.report.patient.tss import in_words
+from nnunet_mgcl.system.errors import UserError
 
 HEAD = "case,probability,probability_raw,calibration,probability_fold_0,probability_fold_3\n"
 MAP = {

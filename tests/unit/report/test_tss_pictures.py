@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunet_mgcl.evaluation.probability_metrics import auroc
-from nnunet_mgcl.report.hours_picture import hours_picture
-from nnunet_mgcl.report.reliability_picture import reliability_picture
-from nnunet_mgcl.report.roc_picture import roc_picture
+from nnunet_mgcl.evaluation.measures.probability import auroc
+from nnunet_mgcl.report.cross_validation.hours_picture import hours_picture
+from nnunet_mgcl.report.cross_validation.reliability_picture import reliability_picture
+from nnunet_mgcl.report.cross_validation.roc_picture import roc_picture
 
 
 def pooled(sensitivity, specificity) -> dict:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.files import write_json
-from nnunet_mgcl.memory import MemoryEstimate
-from nnunet_mgcl.phases.training_warnings import read_warnings
-from nnunet_mgcl.plans import resolve_block
+from nnunet_mgcl.engine.training_warnings import read_warnings
+from nnunet_mgcl.plan.memory import MemoryEstimate
+from nnunet_mgcl.plan.plans import resolve_block
+from nnunet_mgcl.system.files import write_json
 from nnunet_mgcl.training import head_warning as module
 from nnunet_mgcl.training.head_warning import head_warning, reaches_chance, warn_of_head
 

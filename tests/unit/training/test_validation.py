@@ -9,9 +9,9 @@ import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
-from nnunet_mgcl.evaluation.fold_probabilities import read_probabilities
+from nnunet_mgcl.evaluation.runs.fold_probabilities import read_probabilities
+from nnunet_mgcl.evaluation.runs.tss_validation import summarise_tss, write_tss
 from nnunet_mgcl.training import validation
-from nnunet_mgcl.training.tss_validation import summarise_tss, write_tss
 from nnunet_mgcl.training.validation import write_validation_extras
 
 TABLE = TSSTable({"a": TSSRow(True, 2.0, None), "b": TSSRow(False, 9.0, None), "c": TSSRow(True, None, None)})

@@ -1,0 +1,1 @@
+"""The manifest: which scan is what of whom, and what is asked of it."""

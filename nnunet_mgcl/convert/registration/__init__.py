@@ -1,0 +1,1 @@
+"""All channels of a case on one grid."""

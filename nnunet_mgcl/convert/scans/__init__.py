@@ -1,0 +1,1 @@
+"""Scans on disk, from whatever source, as clean images."""

@@ -1,0 +1,1 @@
+"""nnU-Net's preprocessed cases, and one branch's view of them."""

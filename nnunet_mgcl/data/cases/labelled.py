@@ -1,0 +1,93 @@
+"""nnU-Net's preprocessed training cases: which there are, and whether they are still those of the plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_mgcl.data.cases.modality_dataset import located_classes
+from nnunet_mgcl.data.cases.preprocessed import open_case
+from nnunet_mgcl.data.cases.same_scan import SameScans, Twins
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.plan.dataset_json import channel_names
+from nnunet_mgcl.plan.plans import merged_configuration
+from nnunet_mgcl.system.errors import UserError
+
+CASE_SUFFIXES = (".b2nd", ".npz")
+"""One of them ends the images in a folder that nnU-Net has preprocessed."""
+
+
+def preprocessed_cases(layout: DatasetLayout, plans: dict[str, Any], configuration: str) -> list[str]:
+    """The labelled cases that nnU-Net has preprocessed for a configuration, sorted.
+
+    Raises:
+        UserError: There are none, or something else lies among them, which nnU-Net does not tolerate.
+    """
+    folder = _folder(layout, plans, configuration)
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    kinds = Counter(path.suffix for path in files if path.suffix in CASE_SUFFIXES)
+    if not kinds:
+        raise UserError(
+            folder,
+            "no preprocessed case",
+            f"the training cases, preprocessed for {configuration}",
+            _command(layout, plans, configuration),
+        )
+    own = kinds.most_common(1)[0][0]
+    if strays := [path for path in files if path.suffix not in (own, ".pkl", ".npy")]:
+        raise UserError(strays[0], "a file that is none of nnU-Net's", f"*{own} and *.pkl only", "move it elsewhere")
+    return sorted(infer_dataset_class(str(folder)).get_identifiers(str(folder)))
+
+
+def check_cases(
+    layout: DatasetLayout,
+    plans: dict[str, Any],
+    configuration: str,
+    dataset_json: dict[str, Any],
+    cases: Collection[str],
+) -> Twins:
+    """Opens every case, compares its channels and labels with `dataset.json`, and its scans with the others'.
+
+    Returns:
+        The pairs of cases that hold the same scan.
+
+    Raises:
+        UserError: A case is damaged, or was preprocessed before `dataset.json` changed.
+    """
+    folder, remedy = _folder(layout, plans, configuration), _command(layout, plans, configuration)
+    channels = len(channel_names(dataset_json))
+    classes = set(located_classes(PlansManager(plans).get_label_manager(dataset_json)))
+    images = infer_dataset_class(str(folder))(str(folder), list(cases))
+    scans = SameScans(lambda case: open_case(images, case)[0])
+    for case in cases:
+        where = folder / case
+        try:
+            data, properties = open_case(images, case)
+            found, located = data.shape[0], set(properties["class_locations"])
+            scans.add(case, data)
+        except Exception as error:  # a damaged case; where it is whole from outside, its properties or its voxels
+            reason = str(error) or type(error).__name__
+            raise UserError(where, f"cannot be read ({reason})", "a whole preprocessed case", remedy) from None
+        if found != channels:
+            raise UserError(where, f"{found} channels", f"{channels} channels, as in {layout.dataset_json}", remedy)
+        if located != classes:
+            expected = f"labels {_sorted(classes)}, as in {layout.dataset_json}"
+            raise UserError(where, f"preprocessed with labels {_sorted(located)}", expected, remedy)
+    return scans.twins()
+
+
+def _folder(layout: DatasetLayout, plans: dict[str, Any], configuration: str) -> Path:
+    return layout.preprocessed / merged_configuration(plans, configuration)["data_identifier"]
+
+
+def _command(layout: DatasetLayout, plans: dict[str, Any], configuration: str) -> str:
+    return f"nnUNetv2_preprocess -d {layout.number} -plans_name {plans['plans_name']} -c {configuration}"
+
+
+def _sorted(classes: Collection[Any]) -> list[Any]:
+    return sorted(classes, key=str)

@@ -1,0 +1,1 @@
+"""What is measured on, or checked of, one image."""

@@ -1,0 +1,1 @@
+"""The unlabelled pool: found, preprocessed, noted in a manifest, kept apart from validation cases."""

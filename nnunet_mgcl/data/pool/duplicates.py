@@ -1,0 +1,143 @@
+"""Finds labelled validation images among the unlabelled pool, whatever the file is called and however it was written.
+
+The pool is shared by all folds, so it is compared with the images of every case that any fold validates on. Compared
+are shape and float32 voxels, as the plan's reader gives them: byte-identical files are equal in these too.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+from rich.progress import track
+
+from nnunet_mgcl.data.images.voxel_hashes import voxel_hashes
+from nnunet_mgcl.data.pool.manifest import SAVE_EVERY, FileEntry, Manifest
+from nnunet_mgcl.data.splits import Split
+from nnunet_mgcl.system.errors import UserError, reason
+from nnunet_mgcl.system.files import is_there
+
+HeldOut = dict[str, str]
+"""Hash of the voxels of a validation image -> the image and its folds, in words."""
+
+
+def find_duplicate(files: Sequence[Path], voxels: Sequence[str], held_out: HeldOut) -> UserError | None:
+    """The mistake that one of a pool case's files is a validation image; None: none is."""
+    for path, own in zip(files, voxels, strict=True):
+        if own in held_out:
+            return UserError(
+                path,
+                f"the same image as {held_out[own]}",
+                "no image of a validation case: the fold would train on what it is validated with",
+                "remove this pool case from imagesUn",
+            )
+    return None
+
+
+def held_out_voxels(
+    raw: Path,
+    plans: dict[str, Any],
+    dataset_json: dict[str, Any],
+    splits: list[Split],
+    manifest: Manifest,
+    num_threads: int,
+    log: Callable[[str], None],
+    progress: bool,
+) -> HeldOut:
+    """The voxels of every raw image of every validation case; only files that the manifest does not know are read.
+
+    Args:
+        raw: The raw dataset.
+        plans: Content of the plans file; its reader reads the images.
+        dataset_json: Content of `dataset.json`.
+        splits: The cross-validation split.
+        manifest: The pool's manifest, which remembers the hashes.
+        num_threads: Images that are read at once.
+        log: Takes one line for the user.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        UserError: An image cannot be read.
+    """
+    reader = PlansManager(plans).image_reader_writer_class
+    images = _held_out_images(raw, dataset_json, splits, log)
+    keys = {path: _key(path, raw) for path in images}
+    entries = {path: _describe(path, reader) for path in images}
+    known = {_key(Path(path), raw): entry for path, entry in manifest.labelled.items()}
+    fresh = {keys[path] for path, entry in entries.items() if entry.items() <= known.get(keys[path], {}).items()}
+    stale = [path for path in images if keys[path] not in fresh]
+    manifest.labelled = {key: entry for key, entry in known.items() if key in fresh}
+    if stale:
+        log(f"Unlabelled pool: compared with {len(images)} images of validation cases, {len(stale)} to read")
+        # Readers and hashes leave Python's lock: threads do, and start at once.
+        threads = ThreadPoolExecutor(max(1, num_threads))
+        try:
+            read = threads.map(partial(_read_hashes, reader), stale)
+            for number, hashes in enumerate(track(read, "Reading", len(stale), disable=not progress)):
+                manifest.labelled[keys[stale[number]]] = entries[stale[number]] | {"voxels": hashes}
+                if number % SAVE_EVERY == 0:
+                    manifest.save()
+        finally:
+            threads.shutdown(cancel_futures=True)
+            manifest.save()
+    voxels = {path: manifest.labelled[key]["voxels"] for path, key in keys.items()}
+    return {own: f"{path}, {owner}" for path, owner in images.items() for own in voxels[path]}
+
+
+def _key(path: Path, raw: Path) -> str:
+    """An image's path below the raw dataset, which may move; earlier versions noted where the dataset then was."""
+    parts = path.parts
+    if path.is_absolute() and raw.name in parts:
+        return Path(*parts[len(parts) - parts[::-1].index(raw.name) :]).as_posix()
+    return path.as_posix()
+
+
+def _held_out_images(
+    raw: Path, dataset_json: dict[str, Any], splits: list[Split], log: Callable[[str], None]
+) -> dict[Path, str]:
+    """The raw images of the validation cases, each with its case and folds in words."""
+    folds = defaultdict(list)
+    for fold, split in enumerate(splits):
+        for case in split["val"]:
+            folds[case].append(str(fold))
+    listed = _raw_images(raw, dataset_json, sorted(folds))
+    there = {case: [path for path in paths if is_there(path)] for case, paths in listed.items()}
+    if missing := [case for case in sorted(folds) if not there.get(case)]:
+        log(f"Unlabelled pool: not compared with {len(missing)} validation cases without raw images, e.g. {missing[0]}")
+    return {
+        path: f"case {case}, validated in fold {', '.join(folds[case])}"
+        for case, paths in there.items()
+        for path in paths
+    }
+
+
+def _raw_images(raw: Path, dataset_json: dict[str, Any], cases: list[str]) -> dict[str, list[Path]]:
+    """The images of labelled cases, listed as nnU-Net lists them."""
+    if "dataset" in dataset_json:  # a copy, because nnU-Net writes into it
+        listed = get_filenames_of_train_images_and_targets(str(raw), deepcopy(dataset_json))
+        return {case: [Path(path) for path in listed[case]["images"]] for case in cases if case in listed}
+    # nnU-Net's function would start twelve processes, beside a GPU that is already in use.
+    pattern = "_" + 4 * "[0-9]" + glob.escape(dataset_json["file_ending"])
+    return {case: sorted((raw / "imagesTr").glob(glob.escape(case) + pattern)) for case in cases}
+
+
+def _describe(path: Path, reader: type[BaseReaderWriter]) -> FileEntry:
+    status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "reader": reader.__name__}
+
+
+def _read_hashes(reader: type[BaseReaderWriter], path: Path) -> list[str]:
+    try:
+        data, _ = reader().read_images([str(path)])
+    except Exception as error:  # every reader raises exceptions of its own
+        raise UserError(path, f"cannot be read ({reason(error)})", "an intact image", "restore the file") from None
+    return voxel_hashes(data)

@@ -1,0 +1,99 @@
+"""Finds the raw images of the unlabelled pool, `imagesUn`."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunet_mgcl.plan.dataset_json import channel_names
+from nnunet_mgcl.system.errors import UserError, reason
+
+PoolFiles = dict[str, dict[str, list[Path]]]
+"""Modality -> case -> one file a channel, in the modality's order."""
+
+
+def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, list[int]]) -> PoolFiles:
+    """Finds the cases of each modality in `imagesUn`. A case may have any subset of the modalities.
+
+    Args:
+        folder: Where the files `CASE_CCCC<file ending>` are.
+        dataset_json: Content of `dataset.json`.
+        modalities: Channels of each modality.
+
+    Raises:
+        UserError: There is no image, a file is not named so, or a case has a part of a modality's channels or
+            different grids.
+    """
+    cases: dict[str, dict[int, Path]] = defaultdict(dict)
+    known = channel_names(dataset_json)
+    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(dataset_json["file_ending"]))
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        match = pattern.fullmatch(path.name)
+        if not match or match[1].endswith("_seg"):  # nnU-Net's name of a case's mask
+            expected = f"CASE_CCCC{dataset_json['file_ending']} with a channel of four digits, no CASE ending in _seg"
+            raise UserError(path, f"the name {path.name}", expected, "rename or remove it")
+        if not path.is_file():
+            raise UserError(path, "a folder, or a link to nothing", "an image", "replace or remove it")
+        if int(match[2]) not in known:
+            raise UserError(path, f"channel {int(match[2])}", f"one of {known}", "remove it: no such channel here")
+        cases[match[1]][int(match[2])] = path
+    if not cases:  # rather a drive that is not mounted than a wish to forget the preprocessed pool
+        raise UserError(
+            folder, "no image", f"files CASE_CCCC{dataset_json['file_ending']}",
+            "put the unlabelled images there, or remove the folder to train without them",
+        )  # fmt: skip
+
+    found: PoolFiles = {modality: {} for modality in modalities}
+    for case, files in sorted(cases.items()):
+        for modality, channels in modalities.items():
+            missing = [channel for channel in channels if channel not in files]
+            if len(missing) == len(channels):
+                continue
+            if missing:
+                raise UserError(
+                    f"{folder}, case {case}",
+                    f"{modality} without channel {missing[0]} ({known[missing[0]]})",
+                    f"all of its channels {channels}, or none",
+                    "add the missing file or remove the others",
+                )
+            found[modality][case] = [files[channel] for channel in channels]
+            check_grids(found[modality][case], modality)
+    return found
+
+
+def check_grids(files: list[Path], of: str, *, place: bool = True) -> None:
+    """Compares the headers of a case's channels.
+
+    Args:
+        files: Its images.
+        of: What they are the channels of, for the message.
+        place: Whether origin and direction count, of which nnU-Net only warns, or size and spacing alone.
+
+    Raises:
+        UserError: They differ, or a file cannot be read.
+    """
+    grids = [_grid(path)[: 4 if place else 2] for path in files] if len(files) > 1 else []
+    for path, grid in zip(files[1:], grids[1:], strict=False):
+        same_shape = [len(part) for part in grid] == [len(part) for part in grids[0]]
+        if not same_shape or not all(np.allclose(*pair, atol=1e-3) for pair in zip(grid, grids[0], strict=True)):
+            raise UserError(
+                path, f"size, spacing{', origin and direction' * place} {grid}",
+                f"those of {files[0].name}: {grids[0]}", f"resample the channels of {of} to one grid",
+            )  # fmt: skip
+
+
+def _grid(path: Path) -> tuple[tuple[float, ...], ...]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise UserError(path, f"cannot be read ({reason(error)})", "an image", "replace or remove the file") from None
+    return reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()

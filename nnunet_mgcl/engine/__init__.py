@@ -1,0 +1,1 @@
+"""What every phase runs on: the training loop, loading, context, state, curves and seeds."""

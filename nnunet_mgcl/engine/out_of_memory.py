@@ -1,0 +1,73 @@
+"""CUDA's out-of-memory error as a message that names what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.memory import MemoryEstimate
+from nnunet_mgcl.plan.plan_command import plan_command
+from nnunet_mgcl.system.errors import UserError
+
+
+@contextmanager
+def explaining_out_of_memory(memory: MemoryEstimate, phase: str, part: str, device: torch.device) -> Iterator[None]:
+    """Turns CUDA's error into one that names the keys to change and the command that changes them.
+
+    Args:
+        memory: The configuration that is trained.
+        phase: Name of the phase.
+        part: The branch or head that it trains.
+        device: Where.
+
+    Raises:
+        UserError: The device ran out of memory.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise UserError(
+            f"phase {phase} ({part})",
+            f"not enough memory on {_described(device)}",
+            _needed(memory, phase),
+            _remedy(memory, phase),
+        ) from None
+
+
+def smaller_settings(config: MGCLConfig, phase: str, plan_batch: int) -> dict[str, Any]:
+    """The keys that decide on a phase's memory, as `mgcl plan --set` names them, with values that need less."""
+    if phase in ("seed", "seed_length", "self_train"):
+        return {f"{name}.batch_size": _half(getattr(config, name).batch_size) for name in ("seed", "self_train")}
+    if phase in ("coarse", "fine"):
+        return {f"{phase}.batch_size": _half(getattr(config, phase).batch_size)}
+    if phase == "tss":
+        return {"tss.batch_size": _half(config.tss.batch_size), "configuration.batch_size": _half(plan_batch)}
+    helps = len(config.modalities or {}) > 1 and not config.segment.checkpointing
+    return ({"segment.checkpointing": "true"} if helps else {}) | {"configuration.batch_size": _half(plan_batch)}
+
+
+def _half(batch_size: int | None) -> int:
+    return max(1, (batch_size or 2) // 2)
+
+
+def _described(device: torch.device) -> str:
+    if device.type != "cuda":
+        return str(device)
+    properties = torch.cuda.get_device_properties(device)
+    return f"{device} ({properties.name}, {properties.total_memory / 1e9:.1f} GB)"
+
+
+def _needed(memory: MemoryEstimate, phase: str) -> str:
+    estimates = {"segment": memory.segment, "coarse": memory.coarse, "fine": memory.fine}
+    if phase not in estimates or memory.unknown:
+        return "a GPU that no other program uses, or less to compute at a time"
+    return f"about {estimates[phase]():.1f} GB by nnU-Net's estimate, which no other program uses"
+
+
+def _remedy(memory: MemoryEstimate, phase: str) -> str:
+    settings = smaller_settings(memory.config, phase, memory.batch_size)
+    return f"change {' or '.join(settings)}: {plan_command(memory, settings, 'small')}"

@@ -1,0 +1,1 @@
+"""From predicted to calibrated probabilities, without a look at the case itself."""

@@ -1,0 +1,138 @@
+"""The map from a predicted probability to a calibrated one, and the rule that chooses it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
+
+from nnunet_mgcl.evaluation.measures.probability import SMALLEST, Classes, Probabilities
+
+CASES_OF_A_CLASS = 10
+"""Fewer are not enough to fit the slope of a map."""
+ISOTONIC_FROM = 1000
+"""Known cases from which on isotonic regression is taken, as it is the better map there."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Block(BaseModel):
+    """Validated, unchangeable JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Platt(Block):
+    """A logistic curve over the logit of the probability."""
+
+    slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    intercept: Finite
+
+    def value(self, probability: float) -> float:
+        """The curve at a probability in (0, 1)."""
+        return float(expit(self.slope * logit(probability) + self.intercept))
+
+
+class Isotonic(Block):
+    """Straight lines between knots; beyond them the value of the first and the last one."""
+
+    probability: Annotated[list[Probability], Field(min_length=2)]
+    calibrated: list[Probability]
+
+    @model_validator(mode="after")
+    def _is_increasing(self) -> Self:
+        if len(self.probability) != len(self.calibrated):
+            raise ValueError("as many values as knots expected")
+        if min(np.diff(self.probability)) <= 0 or min(np.diff(self.calibrated)) < 0:
+            raise ValueError("increasing knots and values expected")
+        return self
+
+    def value(self, probability: float) -> float:
+        """The lines at a probability."""
+        return float(np.interp(probability, self.probability, self.calibrated))
+
+
+class Calibration(Block):
+    """A fitted map.
+
+    Attributes:
+        method: How it was fitted.
+        parameters: The map.
+        cases: That it was fitted on.
+        positive: How many of them are positive.
+    """
+
+    method: Literal["platt", "isotonic"]
+    parameters: Platt | Isotonic
+    cases: int
+    positive: int
+
+    @model_validator(mode="after")
+    def _parameters_are_the_method_s(self) -> Self:
+        if self.method != type(self.parameters).__name__.lower():
+            raise ValueError(f"parameters of {self.method} expected")
+        return self
+
+    def apply(self, probability: float) -> float:
+        """The calibrated probability, never 0 or 1."""
+        return _inside(self.parameters.value(_inside(probability)))
+
+
+def fit_calibration(probabilities: Probabilities, actual: Classes, known: int) -> Calibration | str:
+    """Fits Platt's map, or isotonic regression where many cases are known.
+
+    Args:
+        probabilities: `(N,)` of the positive class, of cases that the model did not train on.
+        actual: `(N,)`, whether they are positive.
+        known: How many cases the model has in all, so that the maps of its folds are of the same kind.
+
+    Returns:
+        The map, or why there is none.
+    """
+    cases, positive = len(actual), int(actual.sum())
+    if min(positive, cases - positive) < CASES_OF_A_CLASS:
+        return f"{positive} positive and {cases - positive} negative cases, {CASES_OF_A_CLASS} of each are needed"
+    clipped = np.clip(probabilities, SMALLEST, 1 - SMALLEST)
+    if np.ptp(clipped) == 0:
+        return "all cases have the same probability"
+    slope, intercept = _fit_platt(clipped, actual)
+    if slope <= 0:
+        return "positive cases do not have the higher probabilities: the model ranks no better than chance"
+    if known < ISOTONIC_FROM:
+        return Calibration(
+            method="platt", parameters=Platt(slope=slope, intercept=intercept), cases=cases, positive=positive
+        )
+    return Calibration(method="isotonic", parameters=_fit_isotonic(clipped, actual), cases=cases, positive=positive)
+
+
+def _inside(probability: float) -> float:
+    return min(max(probability, SMALLEST), 1 - SMALLEST)
+
+
+def _fit_platt(probabilities: Probabilities, actual: Classes) -> tuple[float, float]:
+    """Slope and intercept of a logistic regression on the logits, with Platt's targets, which are not quite 0 and 1."""
+    positive, negative = int(actual.sum()), int((~actual).sum())
+    target = np.where(actual, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    logits = logit(probabilities)
+    centre, scale = logits.mean(), logits.std()
+    x = (logits - centre) / scale
+
+    def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
+        z = line[0] * x + line[1]
+        excess = expit(z) - target
+        return float(np.mean(np.logaddexp(0, z) - target * z)), np.array([np.mean(excess * x), np.mean(excess)])
+
+    slope, intercept = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-10}).x
+    return float(slope / scale), float(intercept - slope / scale * centre)
+
+
+def _fit_isotonic(probabilities: Probabilities, actual: Classes) -> Isotonic:
+    """Values stay as far from 0 and 1 as Laplace's rule of succession allows after that many cases."""
+    margin = 1 / (len(actual) + 2)
+    model = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(probabilities, actual)
+    return Isotonic(probability=model.X_thresholds_.tolist(), calibrated=model.y_thresholds_.tolist())

@@ -1,0 +1,106 @@
+"""The calibration of a model, which lies in the plans.json of its results folder and travels with it."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.evaluation.calibration.maps import Calibration
+from nnunet_mgcl.plan.plans_file import read_plans
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import is_there, write_json
+
+KEY = "mgcl_calibration"
+"""Beside the configurations in plans.json, where nnU-Net reads over it."""
+
+
+class StoredCalibration(Calibration):
+    """A map for new patients.
+
+    Attributes:
+        folds: Whose out-of-fold predictions it was fitted on.
+        validation_sha256: Of the `validation/tss.csv` of each of them.
+        reliability: Points of the reliability diagram of these predictions, `raw` and `calibrated` (cross-fitted).
+    """
+
+    folds: list[int]
+    validation_sha256: dict[str, str]
+    reliability: dict[str, list[dict[str, Any]]]
+
+
+def store_calibration(model: Path, tss: dict[str, Any], folds: list[int], all_folds: bool) -> str | None:
+    """Writes the map of all folds into plans.json; where there is none, removes what is there.
+
+    Args:
+        model: The results folder.
+        tss: What `evaluation.json` says about the TSS.
+        folds: The evaluated folds.
+        all_folds: Whether they are all folds of the split; else plans.json is left alone.
+
+    Returns:
+        What was done, in a line; None where there is nothing to say.
+    """
+    path = model / "plans.json"
+    if not all_folds:
+        return None if tss["reason"] else f"calibration: {path} is left as it is, all folds are needed to change it"
+    plans = read_plans(path)
+    earlier = plans.pop(KEY, None)
+    reason = tss["reason"] or tss["calibration"]["reason"]
+    if reason:
+        if earlier is not None:
+            write_json(path, plans)
+        elif tss["reason"]:
+            return None
+        removed = "" if earlier is None else f"; removed the earlier one from {path}"
+        return f"calibration: none, so that mgcl predict writes raw probabilities ({reason}){removed}"
+    own = tss["calibration"]
+    block = StoredCalibration.model_validate(
+        {key: own[key] for key in (*Calibration.model_fields, "reliability")}
+        | {"folds": folds, "validation_sha256": {str(fold): _digest(model, fold) for fold in folds}}
+    )
+    write_json(path, plans | {KEY: block.model_dump()})
+    return f"calibration: {block.method}, from {block.cases} cases, is in {path} for mgcl predict"
+
+
+def stored_calibration(plans: dict[str, Any], path: Path) -> StoredCalibration | None:
+    """The map in a model's plans, if there is one.
+
+    Args:
+        plans: Their content.
+        path: Their file, for the message.
+
+    Raises:
+        UserError: It is none that `mgcl evaluate` writes.
+    """
+    if KEY not in plans:
+        return None
+    try:
+        return StoredCalibration.model_validate(plans[KEY])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, (KEY, *first["loc"])))
+        raise UserError(
+            f"{path}, {place}", first["msg"], "what mgcl evaluate writes there",
+            f"run mgcl evaluate on all folds again, or remove {KEY} from the file",
+        ) from None  # fmt: skip
+
+
+def changed_folds(calibration: StoredCalibration, model: Path) -> list[int]:
+    """The folds that were validated again since; a model that came as a zip has no `validation/tss.csv` to ask."""
+    return [
+        fold
+        for fold in calibration.folds
+        if is_there(_table(model, fold)) and _digest(model, fold) != calibration.validation_sha256.get(str(fold))
+    ]
+
+
+def _digest(model: Path, fold: int) -> str:
+    return sha256(_table(model, fold).read_bytes()).hexdigest()
+
+
+def _table(model: Path, fold: int) -> Path:
+    return FoldLayout(model / f"fold_{fold}").validation / "tss.csv"

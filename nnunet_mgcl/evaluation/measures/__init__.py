@@ -1,0 +1,1 @@
+"""One case, or one set of probabilities, to numbers."""

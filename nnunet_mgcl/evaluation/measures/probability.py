@@ -1,0 +1,77 @@
+"""How good predicted probabilities are, at no particular threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from nnunet_mgcl.evaluation.measures.classification import missing_class
+
+Probabilities = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.bool_]
+
+MEASURES = ("AUROC", "AP", "Brier", "ECE", "log_loss")
+BINS = 10
+"""Of the expected calibration error, of equal width."""
+SMALLEST = 1e-6
+"""Last decimal of the probabilities in tss.csv: what is closer to 0 or 1 is taken for it."""
+
+
+def probability_metrics(probabilities: Probabilities, actual: Classes) -> dict[str, float | None]:
+    """`MEASURES` of `(N,)` probabilities of the positive class; None where a class is missing, or all cases are."""
+    if not len(actual):
+        return dict.fromkeys(MEASURES)
+    both = missing_class(actual) is None
+    return {
+        "AUROC": auroc(probabilities, actual) if both else None,
+        "AP": average_precision(probabilities, actual) if both else None,
+        "Brier": float(np.mean((probabilities - actual) ** 2)),
+        "ECE": expected_calibration_error(probabilities, actual),
+        "log_loss": log_loss(probabilities, actual),
+    }
+
+
+def no_skill(actual: Classes) -> dict[str, float]:
+    """What a model that sees nothing of a case reaches: it predicts the frequency of positives, or the larger class.
+
+    Empty without both classes. The calibration error has none: to predict the frequency is perfectly calibrated.
+    """
+    if missing_class(actual):
+        return {}
+    p = float(actual.mean())
+    entropy = float(-(p * np.log(p) + (1 - p) * np.log(1 - p)))
+    return {"AUROC": 0.5, "AP": p, "Brier": p * (1 - p), "log_loss": entropy, "ACC": max(p, 1 - p)}
+
+
+def auroc(probabilities: Probabilities, actual: Classes) -> float:
+    """Area under the ROC curve: how often a positive case ranks above a negative one, ties counting half."""
+    positive = int(actual.sum())
+    wins = rankdata(probabilities)[actual].sum() - positive * (positive + 1) / 2
+    return float(wins / (positive * (len(actual) - positive)))
+
+
+def average_precision(probabilities: Probabilities, actual: Classes) -> float:
+    """Precision at every threshold, weighted by the recall that it adds (not interpolated)."""
+    order = np.argsort(-probabilities, kind="stable")
+    found = np.cumsum(actual[order])
+    last_of_tie = np.append(np.diff(probabilities[order]) != 0, True)
+    predicted, found = np.flatnonzero(last_of_tie) + 1, found[last_of_tie]
+    return float(np.sum(np.diff(found, prepend=0) * found / predicted) / actual.sum())
+
+
+def expected_calibration_error(probabilities: Probabilities, actual: Classes) -> float:
+    """Mean distance between probability and frequency in `BINS` bins, weighted by their cases."""
+    excess = np.bincount(bin_of(probabilities), weights=probabilities - actual, minlength=BINS)
+    return float(np.abs(excess).sum() / len(actual))
+
+
+def log_loss(probabilities: Probabilities, actual: Classes) -> float:
+    """Mean of -log(probability of the true class)."""
+    of_truth = np.where(actual, probabilities, 1 - probabilities)
+    return float(-np.mean(np.log(np.clip(of_truth, SMALLEST, 1))))
+
+
+def bin_of(probabilities: Probabilities) -> npt.NDArray[np.int64]:
+    """Number of the bin of each probability; an edge belongs to the bin below it."""
+    return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], probabilities)

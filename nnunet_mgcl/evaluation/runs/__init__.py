@@ -1,0 +1,1 @@
+"""The folders of trained models, read and checked."""

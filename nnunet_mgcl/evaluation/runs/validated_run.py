@@ -1,0 +1,278 @@
+"""Reads the validation folders of a cross-validation, as training leaves them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+from nnunet_mgcl.data.splits import Split, divided_patients, fold_cases, read_splits
+from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
+from nnunet_mgcl.evaluation.case_scores import CaseScores
+from nnunet_mgcl.evaluation.measures.segmentation import segmentation_metrics
+from nnunet_mgcl.evaluation.runs.fold_probabilities import read_probabilities
+from nnunet_mgcl.evaluation.runs.label_map import read_label_map
+from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.dataset_json import channel_names, label_targets, read_dataset_json
+from nnunet_mgcl.plan.plans import planned
+from nnunet_mgcl.plan.plans_file import read_plans
+from nnunet_mgcl.system.errors import UserError, some
+from nnunet_mgcl.system.files import is_there
+from nnunet_mgcl.system.numbers import integer
+
+
+@dataclass(frozen=True)
+class ValidatedRun:
+    """Some folds of one trained model.
+
+    Attributes:
+        layout: The dataset's folders.
+        model: The results folder, `<Trainer>__<plans>__<configuration>`.
+        splits: The dataset's split.
+        folds: The folds to evaluate.
+    """
+
+    layout: DatasetLayout
+    model: Path
+    splits: list[Split]
+    folds: list[int]
+
+    @classmethod
+    def find(cls, layout: DatasetLayout, model: Path, folds: Sequence[str] | None) -> ValidatedRun:
+        """Finds the validated folds and checks that every case is there exactly once.
+
+        Args:
+            layout: The dataset's folders.
+            model: The results folder.
+            folds: Their numbers; None: all folds of the split.
+
+        Raises:
+            UserError: A fold or case is missing, or is there twice; or a folder belongs to another split.
+        """
+        splits = read_splits(layout)
+        numbers = list(range(len(splits))) if folds is None else sorted({_number(fold) for fold in folds})
+        cases = Counter(case for fold in numbers for case in fold_cases(splits, fold)[1])
+        if twice := sorted(case for case, count in cases.items() if count > 1):
+            raise UserError(
+                layout.splits,
+                f"{some(twice)} under val of several folds",
+                "every case validated once",
+                "choose with -f",
+            )
+        run = cls(layout, model, splits, numbers)
+        run._require_folds()
+        for fold in numbers:
+            run._require_cases(fold)
+        return run
+
+    @classmethod
+    def of_model(cls, model: Path) -> ValidatedRun:
+        """A model without any fold's validation: as it travels to where new patients are predicted."""
+        return cls(DatasetLayout(model.parent.name, None, Path()), model, [], [])
+
+    def scores(self, tolerance: float) -> Iterator[CaseScores]:
+        """Measures one case after the other.
+
+        Args:
+            tolerance: Of the surface Dice, in mm.
+
+        Raises:
+            UserError: A segmentation has another shape than its reference.
+        """
+        table, probabilities = self.tss_table, self.probabilities
+        for fold in self.folds:
+            for case in sorted(self.splits[fold]["val"]):
+                positive = table.positive(case) if table else None
+                yield CaseScores(
+                    case=case,
+                    fold=fold,
+                    patient=table.patient(case) if table else case,
+                    targets=self._measure(fold, case, tolerance),
+                    tss_class=None if positive is None else int(positive),
+                    probability=probabilities.get(case),
+                )
+
+    @property
+    def some_folds(self) -> list[int] | None:
+        """The folds where they are not all of the split; None where they are."""
+        return self.folds if len(self.folds) < len(self.splits) else None
+
+    @property
+    def case_count(self) -> int:
+        """How many cases the folds have."""
+        return sum(len(self.splits[fold]["val"]) for fold in self.folds)
+
+    @cached_property
+    def tss_table(self) -> TSSTable | None:
+        """The dataset's TSS table, if it has one."""
+        cases = {case for split in self.splits for part in ("train", "val") for case in split[part]}
+        return read_tss_table(self.layout.tss, cases) if is_there(self.layout.tss) else None
+
+    @cached_property
+    def probabilities(self) -> dict[str, float]:
+        """The probability of TSS < 4.5 h of each case; empty where `no_tss` says why."""
+        if self.no_tss:
+            return {}
+        result: dict[str, float] = {}
+        for fold in self.folds:
+            path = self.validation(fold) / "tss.csv"
+            own = read_probabilities(path)
+            if own.keys() != set(self.splits[fold]["val"]):
+                other = sorted(own.keys() ^ set(self.splits[fold]["val"]))
+                raise UserError(
+                    path, f"{some(other)} in one of it and the split", "the validation cases", "validate again: --val"
+                )
+            result |= own
+        return result
+
+    @cached_property
+    def no_tss(self) -> str | None:
+        """Why there is no TSS to evaluate; None where there is."""
+        without = [fold for fold in self.folds if not is_there(self.validation(fold) / "tss.csv")]
+        if len(without) == len(self.folds):
+            return "no fold has a validation/tss.csv: the model has no trained TSS head"
+        if without:
+            return f"no validation/tss.csv in fold {', '.join(map(str, without))}: it has no trained TSS head"
+        return None if self.tss_table else f"no {self.layout.tss.name} in {self.layout.preprocessed.name}"
+
+    @cached_property
+    def targets(self) -> dict[str, list[int]]:
+        """The labels that make up each target: a modality's lesion, or a label or region of the dataset."""
+        return self.lesion_labels or label_targets(self.dataset_json)
+
+    @property
+    def divided_patients(self) -> list[str]:
+        """Patients with cases in train and val of a fold, whom its model has seen.
+
+        Training refuses such a split; nnU-Net's own trainers, and a table that came later, do not.
+        """
+        if not self.tss_table:
+            return []
+        return sorted({p for fold in self.folds for p in divided_patients(self.splits[fold], self.tss_table)})
+
+    @property
+    def lesion_labels(self) -> dict[str, list[int]] | None:
+        """The labels of each modality's own lesion; None where the modalities share the dataset's labels."""
+        return self._block("lesion_labels") or None
+
+    @property
+    def modalities(self) -> dict[str, list[int]]:
+        """The channels of each modality; where nothing groups them, each is one."""
+        return self._block("modalities") or {name: [n] for n, name in channel_names(self.dataset_json).items()}
+
+    @property
+    def configuration(self) -> str:
+        """nnU-Net's configuration, the last part of the folder's name."""
+        return self.model.name.split("__")[-1]
+
+    @cached_property
+    def dataset_json(self) -> dict[str, Any]:
+        """The model's copy of `dataset.json`."""
+        return read_dataset_json(self.model / "dataset.json")
+
+    @cached_property
+    def plans(self) -> PlansManager:
+        """The plan that the model was trained with."""
+        return PlansManager(read_plans(self.model / "plans.json"))
+
+    @cached_property
+    def plan(self) -> ConfigurationManager:
+        """Its part of the configuration."""
+        return planned(self.plans, self.configuration)
+
+    @cached_property
+    def is_stock(self) -> bool:
+        """Whether no trainer of this plugin trained it: these write the whole `mgcl` block, plans only parts of it."""
+        if any(FoldLayout(self.model / f"fold_{fold}").phases.is_dir() for fold in self.folds):
+            return False  # also a model of an earlier version, whose block is smaller
+        return not MGCLConfig.model_fields.keys() <= self._plan_block.keys()
+
+    def validation(self, fold: int) -> Path:
+        """nnU-Net's folder of a fold's predicted validation cases."""
+        return FoldLayout(self.model / f"fold_{fold}").validation
+
+    def reference(self, case: str) -> Path:
+        """The true label map of a case: nnU-Net's copy."""
+        return self.layout.preprocessed / "gt_segmentations" / f"{case}{self.dataset_json['file_ending']}"
+
+    @property
+    def _plan_block(self) -> dict[str, Any]:
+        return self.plan.configuration.get("mgcl", {})
+
+    def _block(self, key: str) -> Any:
+        """From the `mgcl` block of the plan; a stock trainer has none, but its dataset may."""
+        return self._plan_block.get(key) or (self.dataset_json.get("mgcl") or {}).get(key)
+
+    def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
+        file = f"{case}{self.dataset_json['file_ending']}"
+        predicted_file = self.validation(fold) / file
+        prediction, _ = self._read(predicted_file)
+        reference, spacing = self._read(self.reference(case))
+        if prediction.shape != reference.shape:
+            raise UserError(
+                predicted_file,
+                f"shape {prediction.shape}",
+                f"{reference.shape}, as its reference",
+                "validate again: --val",
+            )
+        ignore = self.dataset_json["labels"].get("ignore")
+        counted = reference != ignore if ignore is not None else np.ones_like(reference, dtype=bool)
+        scores = {}
+        for name, labels in self.targets.items():
+            p, g = (np.isin(segmentation, labels) & counted for segmentation in (prediction, reference))
+            scores[name] = segmentation_metrics(p, g, spacing, tolerance)
+        return scores
+
+    def _read(self, path: Path) -> tuple[np.ndarray, list[float]]:
+        """A label map `(Z, Y, X)` and its spacing in mm."""
+        remedy = "plan and preprocess the dataset, or validate the fold again: --val"
+        segmentation, properties = read_label_map(path, self.plans.image_reader_writer_class(), remedy)
+        return segmentation, properties["spacing"]
+
+    def _require_folds(self) -> None:
+        there = [fold for fold in range(len(self.splits)) if (self.validation(fold) / "summary.json").is_file()]
+        if missing := sorted(set(self.folds) - set(there)):
+            raise UserError(
+                self.model,
+                f"no validation/summary.json in fold {', '.join(map(str, missing))}",
+                f"the validated folds {', '.join(map(str, self.folds))}",
+                "train the fold, or validate it with --val"
+                + (f"; or choose what is there: -f {' '.join(map(str, there))}" if there else ""),
+            )
+
+    def _require_cases(self, fold: int) -> None:
+        ending, expected = self.dataset_json["file_ending"], set(self.splits[fold]["val"])
+        folder = self.validation(fold)
+        there = {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
+        if missing := sorted(expected - there):
+            raise UserError(
+                folder,
+                f"no segmentation of {some(missing)}",
+                "all validation cases of the fold",
+                "validate again: --val",
+            )
+        if unknown := sorted(there - expected):
+            raise UserError(
+                folder,
+                f"segmentations of {some(unknown)}, no validation cases of fold {fold}",
+                f"the fold's cases in {self.layout.splits}",
+                "restore the split that the fold was trained on, or train it again",
+            )
+
+
+def _number(fold: str) -> int:
+    with suppress(ValueError):
+        if (number := integer(fold)) >= 0:
+            return number
+    raise UserError(
+        f"-f {fold}", "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else ""),
+        "numbers such as 0 1 2 3 4", "choose numbers",
+    )  # fmt: skip

@@ -1,0 +1,110 @@
+"""Reads an `evaluation.json`, and says why one is of no use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from nnunet_mgcl import __version__
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import is_there, read_json
+from nnunet_mgcl.system.typed_json import OpenModel
+
+OTHER_KEYS = "not the content that this version writes"
+
+
+class _Settings(OpenModel):
+    surface_dice_tolerance_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    sensitivity: Annotated[float, Field(gt=0, le=1)]
+
+
+class _Case(OpenModel):
+    case: str
+    fold: int
+    patient: str
+    targets: dict[str, dict[str, float | None]]
+    tss_class: int | None
+    probability: float | None
+    calibrated_probability: float | None
+
+
+class _NoTSS(OpenModel):
+    reason: Annotated[str, Field(min_length=1)]
+
+
+class _TSS(OpenModel):
+    reason: None
+    cases: Any
+    measures: dict[str, Any]
+    operating_points: dict[str, dict[str, Any]]
+    calibration: dict[str, Any]
+
+    @field_validator("operating_points")
+    @classmethod
+    def _calibrated(cls, points: dict[str, Any]) -> dict[str, Any]:
+        if "calibrated_0.5" not in points:
+            raise ValueError("the point calibrated_0.5")
+        return points
+
+
+class _Evaluation(OpenModel):
+    nnunet_mgcl: str
+    dataset: str
+    model: str
+    folds: list[int]
+    cases_without_fold: Any
+    divided_patients: list[str]
+    settings: _Settings
+    smallest_voxel_side_mm: Any
+    segmentation: dict[str, Any]
+    tss: _TSS | _NoTSS
+    cases: list[_Case]
+
+
+def read_evaluation(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """The content, where this version wrote it, and why it is of no use, in words; None where it is current.
+
+    Args:
+        path: `evaluation.json` in its results folder, whose validations may have changed since.
+    """
+    if not is_there(path):
+        return None, "there is none"
+    try:
+        content = read_json(path)
+    except UserError as error:
+        return None, error.found
+    if why := _unusable(content):
+        return None, why
+    return content, _outdated(path, content)
+
+
+def newer(files: Iterable[Path], path: Path) -> Path | None:
+    """The first of some files that changed after another one; those that are not there do not count."""
+    written = path.stat().st_mtime
+    return next((file for file in files if file.is_file() and file.stat().st_mtime > written), None)
+
+
+def _unusable(content: Any) -> str | None:
+    """Whether this version has written it, as far as version, keys and their types tell."""
+    version = content.get("nnunet_mgcl") if isinstance(content, dict) else None
+    if isinstance(version, str) and version != __version__:
+        return f"of nnunet_mgcl {version}, and this is {__version__}"
+    try:
+        _Evaluation.model_validate(content)
+    except ValidationError:
+        return OTHER_KEYS
+    return None
+
+
+def _outdated(path: Path, content: dict[str, Any]) -> str | None:
+    """Which file of the validations is newer, or gone."""
+    for fold in content["folds"]:
+        folder = path.parent / f"fold_{fold}" / "validation"
+        if file := newer(sorted(folder.glob("*")), path):
+            return f"older than fold_{fold}/validation/{file.name}"
+        if not content["tss"]["reason"] and not (folder / "tss.csv").is_file():
+            return f"fold_{fold}/validation/tss.csv is no longer there"
+    return None

@@ -1,0 +1,82 @@
+"""Whether two models differ on the same cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from nnunet_mgcl.evaluation.statistics.bootstrap import draws, interval
+
+
+def paired_tests(
+    first: Sequence[float | None], second: Sequence[float | None], patients: Sequence[str]
+) -> dict[str, Any]:
+    """Compares one measure of two models case by case.
+
+    Args:
+        first: Its values, None where undefined.
+        second: The other model's values of the same cases.
+        patients: The patient of each case.
+
+    Returns:
+        `n` pairs, how many of them are `differing`, `left_out` (undefined in a model), the means, their `difference`
+        (first minus second) with `ci95` (see `interval`), and `t_test` and `wilcoxon`, each with `statistic`, `p` and
+        the `reason` where there is none.
+    """
+    kept = [i for i, pair in enumerate(zip(first, second, strict=True)) if None not in pair]
+    a, b = (np.array([values[i] for i in kept], dtype=float) for values in (first, second))
+    differences = a - b
+    samples = [float(differences[draw].mean()) for draw in draws([patients[i] for i in kept])]
+    return {
+        "n": len(kept),
+        "differing": int(np.count_nonzero(differences)),
+        "left_out": len(first) - len(kept),
+        "mean_first": float(a.mean()) if kept else None,
+        "mean_second": float(b.mean()) if kept else None,
+        "difference": float(differences.mean()) if kept else None,
+        **interval(samples),
+        "t_test": _t_test(differences),
+        "wilcoxon": _wilcoxon(differences),
+    }
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down adjustment of p values; None stays None and does not count."""
+    order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(order):
+        highest = max(highest, min(1.0, p * (len(order) - rank)))
+        adjusted[i] = highest
+    return adjusted
+
+
+def _t_test(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
+    if reason := _untestable(differences):
+        return _none(reason)
+    if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
+        return _none("the difference is the same in all cases")
+    result = stats.ttest_1samp(differences, 0)  # the paired test by another name
+    return {"statistic": float(result.statistic), "p": float(result.pvalue), "reason": None}
+
+
+def _wilcoxon(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
+    if reason := _untestable(differences):
+        return _none(reason)
+    result = stats.wilcoxon(differences[differences != 0])  # given them, SciPy would not test exactly
+    return {"statistic": float(result.statistic), "p": float(result.pvalue), "reason": None}
+
+
+def _untestable(differences: npt.NDArray[np.float64]) -> str | None:
+    """Why there is nothing to test; None where there is."""
+    if len(differences) < 2:
+        return "fewer than two pairs"
+    return None if differences.any() else "no case differs"
+
+
+def _none(reason: str) -> dict[str, Any]:
+    return {"statistic": None, "p": None, "reason": reason}

@@ -1,0 +1,1 @@
+"""The clinical baseline: DWI-FLAIR and perfusion-diffusion mismatch, measured on one case."""

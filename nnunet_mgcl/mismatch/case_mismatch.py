@@ -1,0 +1,185 @@
+"""Both mismatches of one case, as a row of text: what cannot be measured is an empty cell and a reason in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import label, median_filter
+
+from nnunet_mgcl.data.images.adc_units import UNITS, fitting_units
+from nnunet_mgcl.mismatch.case_files import CaseFiles, NotThereError
+from nnunet_mgcl.mismatch.flair_ratio import (
+    FLAIR_POSITIVE,
+    MIN_LESION_ML,
+    LesionRatio,
+    flair_mismatch,
+    lesions_without_flair,
+)
+from nnunet_mgcl.mismatch.perfusion_rules import (
+    CORE_ADC,
+    TMAX_SECONDS,
+    PerfusionMismatch,
+    defuse3,
+    extend,
+)
+from nnunet_mgcl.mismatch.roles import Roles
+
+FLAIR_COLUMNS = ("lesions", "flair_ratio", "flair_positive", "flair_lesion_ml")
+PERFUSION_COLUMNS = ("core_ml", "hypoperfused_ml", "mismatch_ml", "mismatch_ratio", "extend", "defuse3")
+REASON = "mismatch_reason"
+LESION_COLUMNS = (
+    "case", "lesion", "side", "volume_ml", "x_mm", "y_mm", "z_mm", "flair_ratio", "flair_positive", "reason"
+)  # fmt: skip
+
+MIN_TMAX_ML = 1.0
+"""Smaller parts of the Tmax map beyond the threshold are left out: it is noise where nothing flows. Chosen."""
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class MismatchOptions:
+    """What a user may choose.
+
+    Attributes:
+        flair_positive: FLAIR ratio from which on a lesion is FLAIR-positive.
+        min_lesion_ml: Smaller DWI lesions are left out of the FLAIR ratio.
+        adc_core: The core is the part of the DWI mask whose ADC is below `CORE_ADC`, not all of it.
+        tmax: Hypoperfusion comes from the Tmax map, though there is a PWI mask.
+    """
+
+    flair_positive: float = FLAIR_POSITIVE
+    min_lesion_ml: float = MIN_LESION_ML
+    adc_core: bool = False
+    tmax: bool = False
+
+
+@dataclass(frozen=True)
+class CaseMismatch:
+    """A case's row of `mismatch.csv`, and the rows of its lesions."""
+
+    row: Row
+    lesions: list[Row]
+
+
+def mismatch_columns(roles: Roles) -> tuple[str, ...]:
+    """The columns that a dataset with these channels and masks can fill."""
+    columns = FLAIR_COLUMNS * roles.has_flair + PERFUSION_COLUMNS * roles.has_perfusion
+    return (*columns, REASON) if columns else ()
+
+
+def measure_case(
+    case: str, images: Mapping[str, Path], segmentation: Path, roles: Roles, options: MismatchOptions
+) -> CaseMismatch:
+    """Measures a case.
+
+    Args:
+        case: Its name.
+        images: Files of its channels by role.
+        segmentation: Its label map.
+        roles: What the labels and channels are.
+        options: The user's choices.
+    """
+    row = {"case": case} | dict.fromkeys((*FLAIR_COLUMNS, *PERFUSION_COLUMNS, REASON), "")
+    reasons: list[str] = []
+    lesions: list[Row] = []
+    try:
+        files = CaseFiles(images, segmentation, roles)
+        with _noting(reasons, "FLAIR"):
+            _flair(files, options, row, lesions)
+        with _noting(reasons, "perfusion"):
+            _perfusion(files, options, row)
+    except NotThereError as missing:
+        reasons.append(str(missing))
+    row[REASON] = "; ".join(reasons)
+    return CaseMismatch(row, [{"case": case} | lesion for lesion in lesions])
+
+
+@contextmanager
+def _noting(reasons: list[str], of: str) -> Iterator[None]:
+    try:
+        yield
+    except NotThereError as missing:
+        reasons.append(f"{of}: {missing}")
+
+
+def _flair(files: CaseFiles, options: MismatchOptions, row: Row, lesions: list[Row]) -> None:
+    """Adds the lesions and fills in FLAIR's cells."""
+    dwi_lesion = files.mask("DWI")
+    other = files.mask("FLAIR") if "FLAIR" in files.roles.masks else None
+    if other is not None:
+        row["flair_lesion_ml"] = f"{files.ml(other):.3f}"
+    smallest = options.min_lesion_ml
+    try:
+        found = flair_mismatch(files.image("FLAIR"), dwi_lesion, other, smallest)
+    except NotThereError as missing:
+        found = lesions_without_flair(files.segmentation, dwi_lesion, smallest, str(missing))
+    row["lesions"] = str(len(found.lesions))
+    if found.patient is None:
+        raise NotThereError(f"no DWI lesion of at least {smallest:g} ml")
+    lesions += [_lesion_row(number, lesion, options) for number, lesion in enumerate(found.lesions, start=1)]
+    row |= _ratio_cells(found.patient, options)
+    if found.patient.ratio is None:
+        raise NotThereError(found.patient.reason)
+
+
+def _ratio_cells(lesion: LesionRatio, options: MismatchOptions) -> Row:
+    if lesion.ratio is None:
+        return {"flair_ratio": "", "flair_positive": ""}
+    positive = lesion.ratio >= options.flair_positive
+    return {"flair_ratio": f"{lesion.ratio:.4f}", "flair_positive": str(int(positive))}
+
+
+def _lesion_row(number: int, lesion: LesionRatio, options: MismatchOptions) -> Row:
+    x, y, z = (f"{mm:.1f}" for mm in lesion.centre)
+    row = {"lesion": str(number), "side": lesion.side, "volume_ml": f"{lesion.volume_ml:.3f}"}
+    row |= {"x_mm": x, "y_mm": y, "z_mm": z, "reason": lesion.reason}
+    return row | _ratio_cells(lesion, options)
+
+
+def _perfusion(files: CaseFiles, options: MismatchOptions, row: Row) -> None:
+    """Fills in the perfusion's cells."""
+    core = files.mask("DWI")
+    if options.adc_core:
+        adc = adc_in_micro(files.array("ADC"))
+        core = core & (adc > 0) & (adc < CORE_ADC)  # 0 is where a map was not computed
+    row["core_ml"] = f"{files.ml(core):.3f}"
+    if not files.roles.has_perfusion:
+        raise NotThereError("no PWI mask and no Tmax channel")
+    from_mask = "PWI" in files.roles.masks and not options.tmax
+    hypoperfused = files.mask("PWI") if from_mask else beyond_tmax(files.array("Tmax"), files.voxel_ml)
+    volumes = PerfusionMismatch(files.ml(core), files.ml(hypoperfused))
+    row["hypoperfused_ml"] = f"{volumes.hypoperfused_ml:.3f}"
+    row["mismatch_ml"] = f"{volumes.difference_ml:.3f}"
+    row["extend"], row["defuse3"] = str(int(extend(volumes))), str(int(defuse3(volumes)))
+    if volumes.ratio is None:
+        raise NotThereError("no core, so no mismatch ratio")
+    row["mismatch_ratio"] = f"{volumes.ratio:.4f}"
+
+
+def adc_in_micro(adc: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """An ADC map in 10^-6 mm^2/s, whichever of three usual units it has.
+
+    Raises:
+        NotThereError: Its values do not tell.
+    """
+    if not (adc > 0).any():
+        return adc
+    units = fitting_units(np.atleast_3d(adc))
+    if len(units) != 1:
+        raise NotThereError("the ADC map's values do not tell their unit")
+    return adc * UNITS[units[0]][1]
+
+
+def beyond_tmax(seconds: npt.NDArray[np.float64], voxel_ml: float) -> npt.NDArray[np.bool_]:
+    """Where Tmax `(Z, Y, X)` is beyond 6 s: noise is taken out by a 3 x 3 median in plane, small parts are dropped."""
+    beyond = median_filter(seconds, (1, 3, 3)) > TMAX_SECONDS
+    parts, count = label(beyond)
+    large = np.bincount(parts.ravel(), minlength=count + 1) * voxel_ml >= MIN_TMAX_ML
+    large[0] = False
+    return large[parts]

@@ -1,0 +1,1 @@
+"""The stroke, its clock, and what only looks like one."""

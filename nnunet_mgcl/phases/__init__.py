@@ -1,1 +1,0 @@
-"""One file a phase of the cascade, over the small protocol in `protocol.py`."""

@@ -1,0 +1,1 @@
+"""Whether a phase learns: samples left out, their neighbours, and warnings."""

@@ -1,0 +1,1 @@
+"""The sections that look into the networks of one fold."""

@@ -1,0 +1,1 @@
+"""The sections about all folds of a model."""

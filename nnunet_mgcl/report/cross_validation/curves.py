@@ -1,0 +1,214 @@
+"""Learning curves: of every phase for a model of this plugin, nnU-Net's own picture for a stock trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.engine.curves import BESIDE, places
+from nnunet_mgcl.engine.state import PhaseState
+from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.plan.build import resolved_config
+from nnunet_mgcl.report.page.section import Picture, Section
+from nnunet_mgcl.report.page.style import CYCLE, GREY, HALF_WIDTH, figure_style
+from nnunet_mgcl.report.page.wording import fold_names
+from nnunet_mgcl.system.errors import UserError, counted
+from nnunet_mgcl.system.files import is_there, read_json
+
+TITLE = "Learning curves"
+STOCK_WIDTH = 5
+"""Inches of nnU-Net's own picture, which is tall."""
+LINES = ("-", "--", "-.", ":")
+PHASES = {
+    "seed_length": "seed_length: the search for seed's length",
+    "seed_length_left_out": "seed_length: training cases left out",
+    "seed": "seed: segmentation on the labelled cases",
+    "pseudo_label_1": "pseudo_label_1: confidence in the pool's masks",
+    "self_train": "self_train: segmentation with the pool",
+    "pseudo_label_2": "pseudo_label_2: confidence in the pool's masks",
+    "coarse": "coarse: contrast of slices",
+    "coarse_knn": "coarse: kNN of training cases left out",
+    "fine": "fine: contrast of patches",
+    "fine_knn": "fine: kNN of training cases left out",
+    "segment": "segment: segmentation of all modalities",
+    "tss": "tss: the TSS head",
+}
+"""What the phases do, in a few words."""
+BOUNDS = (
+    "Thin dashed: chance, the loss of embeddings that do not differ. Thin dotted: the floor that the classes of the "
+    "batches allow."
+)
+NEIGHBOURS = (
+    "Labelled training cases that are in no batch; epoch 0 is what the phase starts from. About 0.5 is got by chance."
+)
+
+
+def curves_section(run: ValidatedRun) -> Section:
+    """A panel a phase with a line a branch and fold; skipped branches and folds without curves in words."""
+    folds = {fold: FoldLayout(run.model / f"fold_{fold}") for fold in run.folds}
+    if run.is_stock:
+        return _stock(folds)
+    paths = {fold: layout.phases / "curves.json" for fold, layout in folds.items()}
+    there = {fold: _noted(path) for fold, path in paths.items() if is_there(path)}
+    curves = {fold: own for fold, own in there.items() if own is not None}
+    text: list[str] = []
+    if curves:
+        text = [
+            f"{counted(len(curves), 'fold')}; one line for each modality and fold. Losses of different phases are "
+            "different functions and cannot be compared."
+        ]
+    if broken := [fold for fold, own in there.items() if own is None]:
+        text.append(f"phases/curves.json of {fold_names(broken)} cannot be read, so its curves are not drawn.")
+    if without := [fold for fold in run.folds if fold not in there]:
+        text.append(f"No phases/curves.json in {fold_names(without)}, so its curves are not drawn.")
+    text += [*_gaps(curves), *_skipped(folds)]
+    phases = list(dict.fromkeys(phase for own in curves.values() for phase in own))
+    names = list(dict.fromkeys(name for own in curves.values() for panel in own.values() for name in panel["curves"]))
+    looks = {name: (CYCLE[i % len(CYCLE)], LINES[i % len(LINES)]) for i, name in enumerate(names)}
+    limit = resolved_config(run.plan).pseudo_label.confidence
+    pictures = [
+        _picture(
+            phase,
+            {fold: own[phase] for fold, own in curves.items() if phase in own},
+            looks,
+            limit if phase == "pseudo_label_1" else None,
+        )
+        for phase in phases
+    ]
+    return Section(TITLE, tuple(text), pictures=tuple(pictures))
+
+
+def _skipped(folds: Mapping[int, FoldLayout]) -> list[str]:
+    """Branches that had nothing to learn from in a phase, with the folds."""
+    skipped: dict[str, list[str]] = {}
+    broken = []
+    for fold, layout in folds.items():
+        try:
+            for part in PhaseState(layout.state, writes=False).skipped():
+                skipped.setdefault(part, []).append(str(fold))
+        except UserError:
+            broken.append(f"phases/state.json of fold {fold} cannot be read: what it skipped is not known.")
+    parts = [f"{part.replace('/', ' of ')} ({fold_names(own)})" for part, own in skipped.items()]
+    if not parts:
+        return broken
+    return [*broken, f"Skipped, because the cases to contrast held a single class: {'; '.join(parts)}."]
+
+
+def _noted(path: Path) -> Any:
+    """The curves that the training noted; None where it is half a file, or something else."""
+    try:
+        content = read_json(path)
+        return content if _are_curves(content) else None
+    except (UserError, AttributeError, KeyError, TypeError):
+        return None
+
+
+def _are_curves(content: Any) -> bool:
+    return all(
+        len(panel["axes"]) == 2
+        and panel["curves"]
+        and all(isinstance(value, int | float) for values in _lines(panel) for value in values)
+        and all(len(places(panel, name)) == len(values) for name, values in panel["curves"].items())
+        for panel in content.values()
+    )
+
+
+def _lines(panel: dict[str, Any]) -> list[list[float]]:
+    """Every list of numbers of a panel."""
+    beside = [values for lines in panel.get("beside", {}).values() for values in lines.values()]
+    return [*panel["curves"].values(), *panel.get("at", {}).values(), *beside]
+
+
+def _gaps(curves: Mapping[int, dict[str, Any]]) -> list[str]:
+    """Where a loss was no number: a line cannot show it."""
+    gaps: dict[str, list[str]] = {}
+    for fold, own in curves.items():
+        for phase, panel in own.items():
+            for name, values in panel["curves"].items():
+                if not all(map(isfinite, values)):
+                    gaps.setdefault(f"{phase} of {name}", []).append(str(fold))
+    parts = [f"{part} ({fold_names(own)})" for part, own in gaps.items()]
+    return [f"Gaps are values that were no number: {'; '.join(parts)}."] if parts else []
+
+
+def _picture(
+    phase: str, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, tuple[str, Any]], limit: float | None
+) -> Picture:
+    counting, measured = next(iter(panels.values()))["axes"]
+    with figure_style():
+        figure = Figure(figsize=(HALF_WIDTH, 2.9))
+        axes = figure.add_subplot()
+        names = _draw(axes, panels, looks)
+        axes.set(title=PHASES.get(phase, phase), xlabel=counting, ylabel=measured)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        counted_to = [at for p in panels.values() for n in p["curves"] for at in places(p, n)] or [1]
+        axes.set_xlim(min(counted_to) - 0.5, max(counted_to) + 0.5)
+        axes.ticklabel_format(useOffset=False)
+        axes.grid(alpha=0.25)
+        if limit is not None:
+            axes.axhline(limit, color=GREY, linestyle=":", linewidth=1.5)
+        handles = [Line2D([], [], color=looks[n][0], linestyle=looks[n][1], label=n) for n in names]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    caption = f"{measured.capitalize()} over {counting}s, {fold_names(panels)}."
+    if counting != "epoch":
+        caption += f" The {counting}s in which a lesion was found are sorted by it."
+    if any(panel.get("beside") for panel in panels.values()):
+        caption += f" {BOUNDS}"
+    if phase.endswith("_knn"):
+        caption += f" {NEIGHBOURS}"
+    if limit is not None:
+        caption += f" Self-training takes those above the dotted line, {limit:g}."
+    last = {n: [v for p in panels.values() for v in p["curves"].get(n, [])[-1:] if isfinite(v)] for n in names}
+    ends = ", ".join(f"{n} {sum(values) / len(values):.3g}" for n, values in last.items() if values)
+    return Picture(
+        f"curves_{phase}", figure, caption, f"Curves of {phase}; they end, on average, at: {ends or 'no number'}."
+    )
+
+
+def _draw(axes: Axes, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, tuple[str, Any]]) -> list[str]:
+    """Draws every curve; returns the names of those that have a value."""
+    drawn = dict.fromkeys(looks, False)
+    longest = max(len(values) for panel in panels.values() for values in panel["curves"].values())
+    for panel in panels.values():
+        for name, values in panel["curves"].items():
+            drawn[name] |= any(map(isfinite, values))
+            colour, line = looks[name]
+            axes.plot(
+                places(panel, name), values, color=colour, linestyle=line, alpha=0.7,
+                linewidth=1.2 if len(panels) > 1 else 1.6, marker="." if longest < 15 else None,
+            )  # fmt: skip
+            for style, bound in zip(BESIDE, panel.get("beside", {}).get(name, {}).values(), strict=False):
+                axes.plot(range(1, len(bound) + 1), bound, color=colour, linestyle=style, linewidth=0.6, alpha=0.6)
+    return [name for name, there in drawn.items() if there]
+
+
+def _stock(folds: Mapping[int, FoldLayout]) -> Section:
+    """nnU-Net's own pictures."""
+    paths = {fold: layout.root / "progress.png" for fold, layout in folds.items()}
+    there = {fold: path for fold, path in paths.items() if is_there(path)}
+    text = ["A stock trainer of nnU-Net has one phase; its own picture of each fold follows."]
+    if missing := [fold for fold in folds if fold not in there]:
+        text.append(f"No progress.png in {fold_names(missing)}.")
+    pictures = [_own_picture(fold, path) for fold, path in there.items()]
+    return Section(TITLE, tuple(text if there else text[1:]), pictures=tuple(pictures), folded=len(pictures) > 1)
+
+
+def _own_picture(fold: int, path: Path) -> Picture:
+    image = imread(path)
+    with figure_style():
+        figure = Figure(figsize=(STOCK_WIDTH, STOCK_WIDTH * image.shape[0] / image.shape[1]))
+        figure.set_layout_engine("none")
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.imshow(image, aspect="auto")
+        axes.set_axis_off()
+    caption = f"Fold {fold}: nnU-Net's losses, pseudo Dice, epoch durations and learning rate."
+    return Picture(f"progress_fold_{fold}", figure, caption, caption, drawing=False)

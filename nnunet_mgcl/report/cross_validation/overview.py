@@ -1,0 +1,108 @@
+"""What was evaluated, and the few numbers that matter most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.engine.training_warnings import read_warnings
+from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.tables.evaluation import reasons
+from nnunet_mgcl.evaluation.tables.format import mean_sd, number
+from nnunet_mgcl.evaluation.tss_summary import RATES
+from nnunet_mgcl.plan.dataset_json import channel_names
+from nnunet_mgcl.report.page.section import Section, Table
+from nnunet_mgcl.report.page.wording import MEASURES, between, no_skill
+from nnunet_mgcl.system.errors import UserError
+
+TSS_MEASURES = ("AUROC", "Brier")
+
+
+def overview_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
+    """Dataset, model, cases and the headline numbers, and why some of them are missing."""
+    resampling = content["settings"]["bootstrap"]
+    level = f"{resampling['level']:.0%}".replace("%", "\u00a0%")
+    text = (
+        "Every case was predicted by the model of the fold that did not train on it. Intervals hold "
+        f"{level} of the results on {resampling['resamples']} resamples of the patients (bootstrap). They are for "
+        "these trained models: another training is not in them; for that see the sd over folds. All numbers are of "
+        "single folds' models, while mgcl predict takes the mean of all folds. No skill is what can be reached without "
+        "looking at a case."
+    )
+    notes = [line[0].upper() + line[1:] for line in reasons(content)]
+    if len({case["patient"] for case in content["cases"]}) < 2:
+        notes.append("All cases are of one patient, so there is no interval")
+    tables = [_headline(content, level), _facts(run, content)]
+    if notes:
+        tables.insert(1, Table("What to know about these numbers", ("",), tuple((note,) for note in notes)))
+    if warnings := _warnings(run):
+        tables.insert(1, Table("Warnings of the training", ("fold", "where", "what was found", "remedy"), warnings))
+    return Section("Overview", (text,), tuple(tables))
+
+
+def _warnings(run: ValidatedRun) -> tuple[tuple[str, ...], ...]:
+    """What went wrong in the folds' trainings without ending them."""
+    rows: list[tuple[str, ...]] = []
+    for fold in run.folds:
+        path = FoldLayout(run.model / f"fold_{fold}").warnings
+        try:
+            rows += [(str(fold), f"{own.phase} {own.branch}", own.message, own.remedy) for own in read_warnings(path)]
+        except UserError as error:
+            rows.append((str(fold), "phases/warnings.json", error.found, error.remedy))
+    return tuple(rows)
+
+
+def _facts(run: ValidatedRun, content: dict[str, Any]) -> Table:
+    trainer, plans, configuration = (*content["model"].split("__"), "", "")[:3]
+    labelled = {case for split in run.splits for part in ("train", "val") for case in split[part]}
+    cases = content["cases"]
+    rows = [
+        ("Dataset", content["dataset"]),
+        ("Trainer", trainer),
+        ("Plans, configuration", f"{plans}, {configuration}"),
+        ("Folds", f"{', '.join(map(str, content['folds']))} (of {len(run.splits)})"),
+        ("Cases", f"{len(cases)} validated, of {len(labelled)} labelled"),
+        ("Patients", str(len({case["patient"] for case in cases}))),
+        ("Targets", ", ".join(content["segmentation"])),
+        ("Modalities", _modalities(run)),
+        ("TSS of the cases", _tss(cases)),
+    ]
+    return Table("What was evaluated", ("", ""), tuple(rows))
+
+
+def _modalities(run: ValidatedRun) -> str:
+    """Each modality with its channels."""
+    names = channel_names(run.dataset_json)
+    own = {name: ", ".join(names[channel] for channel in channels) for name, channels in run.modalities.items()}
+    return "; ".join(name if name == channels else f"{name} ({channels})" for name, channels in own.items())
+
+
+def _tss(cases: list[dict[str, Any]]) -> str:
+    classes = [case["tss_class"] for case in cases]
+    early, late, unknown = (classes.count(value) for value in (1, 0, None))
+    return "unknown" if unknown == len(cases) else f"{early} < 4.5 h, {late} later, {unknown} unknown"
+
+
+def _headline(content: dict[str, Any], level: str) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for target, own in content["segmentation"].items():
+        dice = own["dice"]["cases"]
+        rows.append(
+            (f"Dice, {target}", str(dice["n"]), number(dice["mean"]), between(dice["ci95"]), "",
+             mean_sd(own["dice"]["folds"]))
+        )  # fmt: skip
+    tss = content["tss"]
+    if not tss["reason"]:
+        rows += [_tss_row(tss["measures"], measure, "") for measure in TSS_MEASURES]
+        half = tss["operating_points"]["0.5"]
+        rows += [_tss_row(half, measure, " at 0.5") for measure in RATES]
+    columns = ("", "cases", "value", f"{level} interval", "no skill", "mean ± sd over folds")
+    return Table("Headline numbers", columns, tuple(rows))
+
+
+def _tss_row(block: dict[str, Any], measure: str, where: str) -> tuple[str, ...]:
+    own, cases = block["pooled"][measure], block["pooled"]["cases"]
+    return (
+        f"TSS, {MEASURES[measure]}{where}", str(own.get("n", cases)), number(own["value"]), between(own["ci95"]),
+        no_skill(own), mean_sd(block["folds"][measure]),
+    )  # fmt: skip

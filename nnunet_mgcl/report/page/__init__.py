@@ -1,0 +1,1 @@
+"""A page: sections of text, tables and figures, laid out as HTML."""

@@ -1,0 +1,87 @@
+"""A patient's TSS on a scale from 0 to 1."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from nnunet_mgcl.report.page.section import Picture, Section
+from nnunet_mgcl.report.page.style import BLUE, GREY, VERMILION, WIDTH, figure_style
+from nnunet_mgcl.report.page.wording import METHODS
+from nnunet_mgcl.report.patient.files import Patient, PatientTSS
+
+TITLE = "Time since stroke (TSS)"
+
+
+def tss_section(patient: Patient) -> Section:
+    """The probability of TSS < 4.5 h with that of every fold, or why there is none."""
+    tss = patient.tss
+    truth = [f"The true TSS: {tss.truth}."] if tss.truth else []
+    if tss.probability is None:
+        return Section(TITLE, (f"No probability: {tss.reason}.", *truth))
+    sentence = in_words(tss)
+    with figure_style():
+        figure = _scale(tss)
+    caption = "The probability of TSS < 4.5 h. "
+    if tss.calibration:
+        caption += "Right of the dashed line, at 0.5, it is the likelier answer."
+    else:
+        caption += "The dashed line, at 0.5, is the threshold of predicted_class; this probability is not calibrated."
+    if tss.calibration and len(tss.folds) > 1:
+        caption += " Each fold's is calibrated as the mean is; the square is the mean of the raw ones."
+    picture = Picture(f"case_{patient.case}_tss", figure, caption, sentence)
+    return Section(TITLE, (sentence, _calibration(tss), *truth), pictures=(picture,))
+
+
+def in_words(tss: PatientTSS) -> str:
+    """The result in one sentence."""
+    values = sorted(tss.folds.values())
+    if len(values) > 1:
+        spread = f"{len(values)} folds: {values[0]:.2f} to {values[-1]:.2f}"
+    elif tss.calibration and not values:
+        spread = "each fold's cannot be calibrated: no plans.json has the map"
+    else:
+        spread = f"fold {', '.join(tss.folds)} alone, so no spread" if values else "no fold's own is written"
+    kind = "calibrated probability" if tss.calibration else "probability"
+    return f"TSS < 4.5 h with {kind} {tss.probability:.2f} ({spread})."
+
+
+def _calibration(tss: PatientTSS) -> str:
+    if not tss.calibration:
+        return f"It is uncalibrated: the network's own probability{tss.reason and '; '}{tss.reason}."
+    how = f"by {METHODS[tss.calibration]}" if tss.calibration in METHODS else tss.calibration
+    assert tss.raw is not None and tss.probability is not None
+    text = f"It is calibrated {how}; the network's own (raw) probability is {tss.raw:.2f}."
+    if (tss.raw >= 0.5) == (tss.probability >= 0.5):
+        return text
+    classes = ("TSS < 4.5 h", "TSS ≥ 4.5 h")
+    calibrated, raw = classes if tss.probability >= 0.5 else classes[::-1]
+    return f"{text} They call different classes: the calibrated one {calibrated}, the raw one {raw}."
+
+
+def _scale(tss: PatientTSS) -> Figure:
+    """A row a fold, then a row for their mean, all on one scale; the raw mean below, where that is another."""
+    rows = [(f"fold {fold}", value, "o", BLUE) for fold, value in tss.folds.items()] if len(tss.folds) > 1 else []
+    name = "model" if len(tss.folds) == 1 else "mean"
+    assert tss.raw is not None and tss.probability is not None
+    if tss.calibration:
+        rows.append((f"{name}, calibrated", tss.probability, "D", VERMILION))
+    rows.append((f"{name}, raw", tss.raw, "s", GREY))
+    figure = Figure(figsize=(WIDTH * 0.7, 0.24 * len(rows) + 0.85))
+    axis = figure.add_subplot()
+    for row, (_, value, marker, colour) in enumerate(rows):
+        large = marker != "o"
+        axis.plot(value, row, marker, color=colour, markersize=9 if large else 6, clip_on=False)
+        if large:
+            right = value < 0.85
+            axis.annotate(f"{value:.2f}", (value, row), (9 if right else -9, 0), textcoords="offset points",
+                          ha="left" if right else "right", va="center", weight="bold",
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+    axis.axvline(0.5, color="black", linestyle="--", linewidth=0.8)
+    axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)), yticklabels=[row[0] for row in rows])
+    axis.set_xlabel("probability of TSS < 4.5 h")
+    axis.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.tick_params(axis="y", length=0)
+    axis.set_title("TSS ≥ 4.5 h", loc="left", fontsize="small")
+    axis.set_title("TSS < 4.5 h", loc="right", fontsize="small")
+    return figure

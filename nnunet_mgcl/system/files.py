@@ -1,0 +1,240 @@
+"""Atomic file writes: a killed run leaves no half file that looks whole."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from nnunet_mgcl.system.errors import UserError, reason
+
+_ELSEWHERE = "or name another folder (-o where the command has it, or the nnUNet_* variable that leads there)"
+_REMEDIES = {
+    errno.ENOSPC: "free some space and run it again (training: with --c)",
+    errno.EDQUOT: "free some space or raise the quota, and run it again (training: with --c)",
+    errno.EFBIG: "raise the limit on the size of files and run it again (training: with --c)",
+    errno.EROFS: f"mount it writable, {_ELSEWHERE}",
+    errno.EACCES: f"make it writable, {_ELSEWHERE}",
+    errno.EPERM: f"make it writable, {_ELSEWHERE}",
+}
+"""What the user can do about the errors that a write may end with through no fault of the program."""
+_PATHS = {
+    errno.EEXIST: "name another folder: what should be one, on the way, is a file or a link to nothing",
+    errno.ENOTDIR: "name another folder: what should be one, on the way, is a file",
+    errno.EISDIR: "name a file: this is a folder",
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
+"""The same for a path that cannot be one; without a path, the error may be of a file that is read."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` that takes its place when the block ends without an error.
+
+    The temporary name keeps the suffix, because several writers choose their format by it.
+
+    Raises:
+        UserError: The disk is full or the folder cannot be written to; what was at `path` is untouched.
+    """
+    temporary = _temporary(path)
+    try:
+        with explaining_writes(path):
+            make_folder(path.parent)
+            _remove_orphans(path)
+            with explaining_failure(temporary):
+                yield temporary
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())  # or a power cut could leave the name without the content
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):  # a read-only folder has said so already
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explaining_failure(path: Path) -> Iterator[None]:
+    """Finds the system's reason where torch or blosc2 could not write a file: they raise a RuntimeError without it.
+
+    Raises:
+        OSError: The file cannot be written to; another `RuntimeError` passes.
+    """
+    try:
+        yield
+    except RuntimeError:
+        _try_to_write(path)
+        raise
+
+
+@contextmanager
+def explaining_writes(path: Path | None = None, folder: Path | None = None) -> Iterator[None]:
+    """Turns a full disk, a missing permission or an impossible path into one message.
+
+    Args:
+        path: What is written; None: the file that the system names.
+        folder: Where it is written to: the system names no file where it opened one and then has no room for it. None:
+            the message lists the folders that may be meant.
+
+    Raises:
+        UserError: In place of such an `OSError`; other errors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedies = _REMEDIES | (_PATHS if path else {})
+        if error.errno not in remedies:
+            raise
+        found = f"cannot be written ({error.strerror})"
+        where = path or error.filename or f"a file in {folder or _folders_in_use()}"
+        raise UserError(where, found, "room and permission to write", remedies[error.errno]) from None
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder and tries to write to it.
+
+    Raises:
+        UserError: It cannot be written to.
+    """
+    with replacing(folder / "writable") as temporary:
+        temporary.touch()
+    (folder / "writable").unlink(missing_ok=True)  # another rank may have tried at the same time
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, where they are not there.
+
+    Raises:
+        UserError: A file or a link to nothing has its name, or it cannot be made.
+    """
+    try:
+        with explaining_writes(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # as in /proc; from a block of `replacing` it would be about a file to read
+        raise UserError(folder, f"cannot be made ({error.strerror})", "a folder", "name another one") from None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that killed processes left in a folder of which only this process writes files."""
+    for path in folder.rglob(".*.part.*"):
+        path.unlink(missing_ok=True)
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Removes the temporary files that killed processes left beside a file that only this process writes."""
+    for left in path.parent.glob(f".*.part.{glob.escape(path.name)}"):
+        left.unlink(missing_ok=True)
+
+
+def is_there(path: Path, kind: Literal["file", "folder"] = "file") -> bool:
+    """Whether an optional input is there. One that cannot be read is not absent.
+
+    Raises:
+        UserError: There is a link to nothing, a pipe, a folder for a file (or the reverse), or no permission to read.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # `unreadable` says which
+        pass
+    if found := unreadable(path, kind):
+        remedy = "restore it, or remove it where you do not need it"
+        raise UserError(path, found, f"a {kind} that can be read, or none", remedy)
+    return True
+
+
+def unreadable(path: Path, kind: Literal["file", "folder"] = "file") -> str | None:
+    """Why what is at `path` is no readable file or folder; None: it is."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            return f"a link to nothing ({path.readlink()})"
+        # no such file, a circle of links, a folder that may not be entered, a drive that is gone
+        return f"no readable {kind} ({error.strerror})"
+    if not (stat.S_ISREG(mode) if kind == "file" else stat.S_ISDIR(mode)):
+        there = "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a pipe or a device"
+        return f"no readable {kind} ({there})"
+    readable = os.access(path, os.R_OK if kind == "file" else os.R_OK | os.X_OK)
+    return None if readable else f"no readable {kind} ({os.strerror(errno.EACCES)})"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically (UTF-8)."""
+    with replacing(path) as temporary:
+        try:
+            temporary.write_text(text, encoding="utf-8")
+        except FileNotFoundError as error:  # the folder is there, and takes no files, as /proc
+            raise UserError(path, f"cannot be written ({error.strerror})", "a file", "name another folder") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file atomically, indented as nnU-Net does."""
+    write_text(path, json.dumps(content, indent=4) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        UserError: The file is missing or is not JSON.
+    """
+    if not os.path.lexists(path):
+        raise UserError(path, "no such file", "a JSON file", "check the path and the nnUNet_* variables")
+    if found := unreadable(path, "file"):
+        raise UserError(path, found, "a JSON file", "restore or regenerate the file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(path, "no such file", "a JSON file", "check the path and the nnUNet_* variables") from None
+    except RecursionError:
+        raise UserError(path, "lists or objects hundreds deep", "a JSON file", "mend or regenerate the file") from None
+    except ValueError as error:  # no JSON, no UTF-8, or a number of thousands of digits
+        raise UserError(
+            path, f"not valid JSON ({reason(error)})", "a JSON file", "mend or regenerate the file"
+        ) from None
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{_HOST}.{os.getpid()}.part.{path.name}")
+
+
+_HOST = socket.gethostname().partition(".")[0][:20]
+"""Part of a temporary file's name: on another computer its process is another one."""
+
+
+def _remove_orphans(path: Path) -> None:
+    """Removes the temporary files of `path` whose processes on this computer were killed."""
+    for left in path.parent.glob(f".{glob.escape(_HOST)}.*.part.{glob.escape(path.name)}"):
+        process = left.name.removeprefix(f".{_HOST}.").partition(".")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; no process has such a number
+        return True
+    return True
+
+
+def _folders_in_use() -> str:
+    named = [os.environ.get(name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "TMPDIR")]
+    return ", ".join(dict.fromkeys(["the folder of the output", *filter(None, named), "/tmp"]))
+
+
+def _try_to_write(path: Path) -> None:
+    """Appends to a file, so that the system says whether and why it cannot be written."""
+    with path.open("ab") as file:
+        file.write(bytes(2**20))
+        file.flush()
+        os.fsync(file.fileno())

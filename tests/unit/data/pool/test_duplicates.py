@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import shutil
+from copy import deepcopy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_mgcl.data.images.voxel_hashes import voxel_hashes
+from nnunet_mgcl.data.pool import duplicates as pool_duplicates
+from nnunet_mgcl.data.pool import manifest as pool_manifest
+from nnunet_mgcl.data.prepare import prepare_dataset
+from nnunet_mgcl.system.errors import UserError
+
+CASES = [f"case_{n}" for n in range(6)]
+VALIDATED = [["case_2"], ["case_1", "case_2"]]
+"""Cases that the folds validate on; case_0 and others are in none."""
+
+
+@pytest.fixture
+def world(tiny_dataset, plans, monkeypatch):
+    """The tiny dataset with `prepare()`, and the labelled images that it really reads."""
+    validated = deepcopy(VALIDATED)
+    lines, read = [], []
+    original = pool_duplicates._read_hashes
+
+    def counted(reader, path):
+        read.append(path.name)
+        return original(reader, path)
+
+    monkeypatch.setattr(pool_duplicates, "_read_hashes", counted)
+
+    def prepare():
+        splits = [{"train": [case for case in CASES if case not in val], "val": val} for val in validated]
+        tiny_dataset.splits.write_text(json.dumps(splits))
+        read.clear()
+        lines.clear()
+        return prepare_dataset(tiny_dataset, plans, "2d", 1, lines.append, progress=False).pool
+
+    return SimpleNamespace(
+        layout=tiny_dataset, plans=plans, prepare=prepare, lines=lines, read=read, validated=validated,
+        train=tiny_dataset.raw / "imagesTr", pool=tiny_dataset.raw_unlabelled,
+        manifest=tiny_dataset.unlabelled("nnUNetPlans_2d") / "manifest.json",
+    )  # fmt: skip
+
+
+def refused(world):
+    with pytest.raises(UserError) as error:
+        world.prepare()
+    return error.value
+
+
+def accepted(world):
+    content = json.loads(world.manifest.read_text())["modalities"]
+    return {case for entry in content.values() for case in entry["cases"]}
+
+
+def rewritten(source, target, change=lambda image: image):
+    sitk.WriteImage(change(sitk.ReadImage(str(source))), str(target))
+
+
+def test_voxels_are_equal_where_shape_and_float32_values_are():
+    image = np.arange(24, dtype=np.int16).reshape(1, 2, 3, 4)
+    hashes = voxel_hashes(image)
+    assert voxel_hashes(image.astype(np.float64)) == hashes
+    assert voxel_hashes(np.asfortranarray(image)) == hashes
+    assert voxel_hashes(np.concatenate([image, image + 1]))[0] == hashes[0]
+    assert voxel_hashes(np.concatenate([image, image + 1]))[1] != hashes[0]
+    assert voxel_hashes(image.reshape(1, 3, 2, 4)) != hashes
+    zero = np.zeros((1, 2, 2), np.float32)
+    assert voxel_hashes(-zero) == voxel_hashes(zero)
+
+
+class TestRefused:
+    def test_copy_of_a_file_is_named_with_the_validation_image_and_its_folds(self, world):
+        shutil.copy(world.train / "case_2_0001.nii.gz", world.pool / "anon_0001.nii.gz")
+        error = refused(world)
+        assert error.where == str(world.pool / "anon_0001.nii.gz")
+        assert str(world.train / "case_2_0001.nii.gz") in error.found and "fold 0, 1" in error.found
+        assert "imagesUn" in error.remedy
+        assert "anon" not in accepted(world)
+
+    @pytest.mark.parametrize("disguise", ["compression", "data type", "header"])
+    def test_the_same_voxels_in_another_file(self, world, disguise):
+        source, target = world.train / "case_2_0000.nii.gz", world.pool / "anon_0000.nii.gz"
+
+        def moved(image):
+            image.SetOrigin((5.0, 0.0, 0.0))
+            image.SetSpacing((1.0, 1.0, 1.0))
+            return image
+
+        if disguise == "compression":
+            target.write_bytes(gzip.compress(gzip.decompress(source.read_bytes()), 1))
+        elif disguise == "data type":
+            rewritten(source, target, lambda image: sitk.Cast(image, sitk.sitkFloat64))
+        else:
+            rewritten(source, target, moved)
+        assert target.read_bytes() != source.read_bytes()
+        error = refused(world)
+        assert error.where == str(target) and "case_2_0000" in error.found
+
+    def test_image_under_the_number_of_another_channel(self, world):
+        shutil.copy(world.train / "case_2_0000.nii.gz", world.pool / "anon_0002.nii.gz")
+        assert "case_2_0000" in refused(world).found
+
+    def test_all_are_counted_and_the_others_accepted(self, world):
+        for channel in range(3):
+            shutil.copy(world.train / f"case_1_{channel:04}.nii.gz", world.pool / f"anon_{channel:04}.nii.gz")
+        assert "2 more" in refused(world).found
+        assert accepted(world) == {"pool_0", "pool_1", "pool_2", "case_0"}
+
+    def test_labelled_image_that_comes_after_the_pool_was_prepared(self, world):
+        world.prepare()
+        shutil.copy(world.pool / "pool_1_0000.nii.gz", world.train / "case_2_0000.nii.gz")
+        assert "pool_1_0000" in refused(world).where
+        # A machine without the raw images does not use the case either.
+        assert "pool_1" not in accepted(world)
+
+    def test_training_case_that_a_later_split_validates_on(self, world):
+        shutil.copy(world.train / "case_3_0000.nii.gz", world.pool / "anon_0000.nii.gz")
+        assert "anon" in world.prepare()["DWI"]
+        world.validated[0].append("case_3")
+        assert "validated in fold 0" in refused(world).found
+
+    def test_dataset_that_lists_its_images_in_dataset_json(self, world):
+        elsewhere = world.layout.raw / "elsewhere"
+        shutil.move(world.train, elsewhere)
+        content = json.loads(world.layout.dataset_json.read_text())
+        content["dataset"] = {
+            case: {"label": f"labelsTr/{case}.nii.gz", "images": [f"elsewhere/{case}_{c:04}.nii.gz" for c in range(3)]}
+            for case in CASES
+        }
+        world.layout.dataset_json.write_text(json.dumps(content))
+        shutil.copy(elsewhere / "case_2_0000.nii.gz", world.pool / "anon_0000.nii.gz")
+        assert str(elsewhere / "case_2_0000.nii.gz") in refused(world).found
+
+    def test_unreadable_labelled_image(self, world):
+        (world.train / "case_2_0001.nii.gz").write_bytes(b"no image")
+        assert refused(world).where == str(world.train / "case_2_0001.nii.gz")
+
+    def test_labelled_image_that_is_a_link_to_nothing(self, world):
+        """As git-annex leaves it: what is not there cannot be compared, and is not known to be removed."""
+        path = world.train / "case_2_0001.nii.gz"
+        path.unlink()
+        path.symlink_to("gone")
+        error = refused(world)
+        assert error.where == str(path) and "link to nothing" in error.found
+
+
+class TestCost:
+    def test_only_images_of_validation_cases_are_read_and_each_once(self, world):
+        world.prepare()
+        assert sorted(world.read) == [f"case_{case}_{channel:04}.nii.gz" for case in (1, 2) for channel in range(3)]
+        world.prepare()
+        assert world.read == []
+
+    def test_changed_image_is_read_again_alone(self, world):
+        world.prepare()
+        os.utime(world.train / "case_1_0001.nii.gz", (1, 1))
+        world.prepare()
+        assert world.read == ["case_1_0001.nii.gz"]
+
+    def test_other_reader_reads_all_again(self, world):
+        world.prepare()
+        world.plans["image_reader_writer"] = "NibabelIO"
+        world.prepare()
+        assert len(world.read) == 6
+
+    def test_killed_run_goes_on_where_it_was(self, world, monkeypatch):
+        original = pool_duplicates._read_hashes
+
+        def killed(reader, path):
+            if len(world.read) == 4:
+                raise KeyboardInterrupt
+            return original(reader, path)
+
+        monkeypatch.setattr(pool_duplicates, "_read_hashes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.prepare()
+        monkeypatch.setattr(pool_duplicates, "_read_hashes", original)
+        world.prepare()
+        assert len(world.read) == 2
+
+    def test_without_a_pool_nothing_is_read(self, world):
+        shutil.rmtree(world.pool)
+        world.prepare()
+        assert world.read == []
+
+
+class TestMoved:
+    @pytest.fixture
+    def moved(self, world):
+        """`world.prepare()` and then the raw dataset elsewhere, on a pool that cannot be written to."""
+
+        def move(monkeypatch):
+            raw = world.layout.raw
+            shutil.move(raw.parent, raw.parent.with_name("elsewhere"))
+            raw.parent.symlink_to("elsewhere")  # the path of the layout stays, that of the files does not
+            object.__setattr__(world.layout, "raw", raw.parent.with_name("elsewhere") / raw.name)
+
+            def read_only(*_, **__):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+            monkeypatch.setattr(pool_manifest, "write_json", read_only)
+
+        return move
+
+    def test_dataset_that_was_moved_is_not_read_again(self, world, moved, monkeypatch):
+        before = world.prepare()
+        assert all(not os.path.isabs(key) for key in json.loads(world.manifest.read_text())["labelled"])
+        moved(monkeypatch)
+        assert world.prepare() == before and world.read == []
+
+    def test_manifest_with_absolute_paths_of_an_earlier_version(self, world, moved, monkeypatch):
+        before = world.prepare()
+        content = json.loads(world.manifest.read_text())
+        content["labelled"] = {str(world.layout.raw / key): entry for key, entry in content["labelled"].items()}
+        world.manifest.write_text(json.dumps(content))
+        moved(monkeypatch)
+        assert world.prepare() == before and world.read == []
+        assert refused_copy(world)
+
+    def test_what_is_found_is_named_where_it_now_is(self, world, moved, monkeypatch):
+        world.prepare()
+        moved(monkeypatch)
+        assert refused_copy(world)
+
+
+def refused_copy(world):
+    raw = world.layout.raw
+    shutil.copy(raw / "imagesTr" / "case_2_0001.nii.gz", raw / "imagesUn" / "anon_0001.nii.gz")
+    return str(raw / "imagesTr" / "case_2_0001.nii.gz") in refused(world).found
+
+
+class TestOtherMachines:
+    def test_raw_labelled_images_that_are_not_here_are_mentioned(self, world):
+        shutil.rmtree(world.train)
+        world.prepare()
+        assert any("not compared with 2 validation cases" in line and "case_1" in line for line in world.lines)
+
+    def test_manifest_of_an_earlier_version_is_done_again(self, world, monkeypatch):
+        expected = world.prepare()
+        content = json.loads(world.manifest.read_text())
+        del content["labelled"]
+        for modality in content["modalities"].values():
+            for entries in modality["cases"].values():
+                for entry in entries:
+                    del entry["voxels"]
+        world.manifest.write_text(json.dumps(content))
+        assert world.prepare() == expected
+        assert "DWI: 3 cases, 3 to preprocess" in " ".join(world.lines)
+        world.prepare()
+        assert "DWI: 3 cases, 0 to preprocess" in " ".join(world.lines)
+
+    def test_touched_pool_file_keeps_its_hash(self, world):
+        world.prepare()
+        os.utime(world.pool / "pool_1_0000.nii.gz", (1, 1))
+        for _ in range(2):
+            world.prepare()
+            assert "DWI: 3 cases, 0 to preprocess" in " ".join(world.lines)

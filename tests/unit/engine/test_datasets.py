@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from nnunet_mgcl.engine.datasets import confident_cases, labelled_and_pool_dataset, labelled_dataset, pool_dataset
+from nnunet_mgcl.system.files import write_json
+
+
+def write_confidences(context, **confidences) -> None:
+    for case, confidence in confidences.items():
+        write_json(context.fold_layout.pseudo_labels(1, "A") / f"{case}.json", {"confidence": confidence})
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(0.0, ["low", "at", "high"]), (0.7, ["at", "high"]), (0.71, ["high"]), (1.0, [])],
+)
+def test_a_case_joins_from_the_threshold_on_and_never_without_a_lesion(make_context, threshold, expected) -> None:
+    pool = {"A": ["low", "at", "high", "empty"], "B": []}
+    context = make_context(pool=pool, mgcl={"pseudo_label": {"confidence": threshold}})
+    write_confidences(context, low=0.2, at=0.7, high=0.99, empty=None)
+    assert confident_cases(context, context.branches[0]) == expected
+
+
+def test_labelled_cases_are_the_fold_s_training_cases_as_the_branch_sees_them(make_context) -> None:
+    context = make_context()
+    context.train_cases = ["case_0", "case_2"]
+    for branch, channels in zip(context.branches, (2, 1), strict=True):
+        dataset = labelled_dataset(context, branch)
+        assert dataset.identifiers == ["case_0", "case_2"]
+        data, seg, _, properties = dataset["case_0"]
+        assert data.shape[0] == channels
+        assert set(map(int, seg[:].ravel())) == {-1, 0, 1}
+        assert len(properties["class_locations"][1]) > 0
+
+
+def test_pool_joins_the_images_with_the_masks_of_the_asked_round(make_context, write_pseudo_labels) -> None:
+    context = make_context()
+    branch = context.branches[0]
+    write_pseudo_labels(context, branch, 1, lesion=None)
+    write_pseudo_labels(context, branch, 2)
+    lesions = [pool_dataset(context, branch, round_)["pool:pool_0"][1][:].max() for round_ in (None, 1, 2)]
+    assert lesions == [0, 0, 1]
+
+
+def test_labelled_and_some_pool_cases(make_context, write_pseudo_labels) -> None:
+    context = make_context()
+    branch = context.branches[0]
+    write_pseudo_labels(context, branch, 1)
+    dataset = labelled_and_pool_dataset(context, branch, ["pool_1"], 1)
+    assert dataset.identifiers == [*context.train_cases, "pool:pool_1"]
+    assert dataset["pool:pool_1"][1][:].max() == 1

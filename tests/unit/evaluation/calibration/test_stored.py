@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_mgcl.evaluation.calibration.maps import Platt
+from nnunet_mgcl.evaluation.calibration.stored import KEY, changed_folds, store_calibration, stored_calibration
+from nnunet_mgcl.system.errors import UserError
+
+PLANS = {
+    "dataset_name": "Dataset901_Tiny",
+    "plans_name": "nnUNetPlans",
+    "image_reader_writer": "SimpleITKIO",
+    "transpose_forward": [0, 1, 2],
+    "transpose_backward": [0, 1, 2],
+    "original_median_shape_after_transp": [6, 32, 32],
+    "configurations": {"2d": {}},
+}
+FITTED = {
+    "method": "platt",
+    "parameters": {"slope": 2.0, "intercept": -1.0},
+    "cases": 40,
+    "positive": 18,
+    "reason": None,
+    "reliability": {"raw": [{"cases": 40}], "calibrated": []},
+    "measures": {},
+}
+NO_MAP = dict.fromkeys(FITTED) | {"reason": "too few"}
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    for fold in (0, 1):
+        folder = tmp_path / f"fold_{fold}" / "validation"
+        folder.mkdir(parents=True)
+        (folder / "tss.csv").write_text(f"case,probability\nc{fold},0.5\n")
+    (tmp_path / "plans.json").write_text(json.dumps(PLANS))
+    return tmp_path
+
+
+def plans(model: Path) -> dict[str, Any]:
+    return json.loads((model / "plans.json").read_text())
+
+
+def store(model: Path, calibration: dict[str, Any], reason: str | None = None, all_folds: bool = True) -> str | None:
+    tss = {"reason": reason} if reason else {"reason": None, "calibration": calibration}
+    return store_calibration(model, tss, [0, 1], all_folds)
+
+
+def test_what_is_stored_is_read_and_the_rest_of_the_plan_stays(model) -> None:
+    assert "platt, from 40 cases" in store(model, FITTED)
+    assert {key: value for key, value in plans(model).items() if key != KEY} == PLANS
+    own = stored_calibration(plans(model), model / "plans.json")
+    assert own.parameters == Platt(slope=2, intercept=-1) and own.apply(0.5) == pytest.approx(0.2689, abs=1e-4)
+    assert own.folds == [0, 1] and own.reliability == FITTED["reliability"]
+    assert own.validation_sha256["1"] == sha256(b"case,probability\nc1,0.5\n").hexdigest()
+
+
+def test_a_second_evaluation_writes_the_same_bytes(model) -> None:
+    store(model, FITTED)
+    before = (model / "plans.json").read_bytes()
+    store(model, FITTED)
+    assert (model / "plans.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("reason", [None, "no head"])
+def test_a_model_that_cannot_be_calibrated_keeps_no_earlier_map(model, reason) -> None:
+    store(model, FITTED)
+    said = store(model, NO_MAP, reason)
+    assert plans(model) == PLANS
+    assert (reason or "too few") in said and "removed the earlier one" in said
+
+
+def test_without_an_earlier_map_the_plan_is_left_alone(model) -> None:
+    before = (model / "plans.json").stat().st_mtime_ns
+    assert "none" in store(model, NO_MAP) and store(model, NO_MAP, "no head") is None
+    assert (model / "plans.json").stat().st_mtime_ns == before
+
+
+def test_some_folds_change_nothing(model) -> None:
+    store(model, FITTED)
+    before = (model / "plans.json").read_bytes()
+    assert "left as it is" in store(model, NO_MAP, all_folds=False)
+    assert store(model, NO_MAP, "no head", all_folds=False) is None
+    assert (model / "plans.json").read_bytes() == before
+
+
+def test_a_plan_without_the_key_has_no_map(model) -> None:
+    assert stored_calibration(PLANS, model / "plans.json") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"parameters": {"slope": -2.0, "intercept": 0.0}}, f"{KEY}.parameters"),
+        ({"method": "isotonic"}, KEY),
+        ({"method": "temperature"}, f"{KEY}.method"),
+        ({"folds": None}, f"{KEY}.folds"),
+        ({"later": 1}, f"{KEY}.later"),
+    ],
+)
+def test_a_broken_or_foreign_map_is_refused_with_the_place(model, change, place) -> None:
+    store(model, FITTED)
+    content = plans(model)
+    content[KEY] |= change
+    with pytest.raises(UserError) as error:
+        stored_calibration(content, model / "plans.json")
+    assert f"{model / 'plans.json'}, {place}" in str(error.value) and "mgcl evaluate" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [None, [], "platt", {}])
+def test_what_is_no_block_at_all_is_refused(model, content) -> None:
+    with pytest.raises(UserError, match=KEY):
+        stored_calibration({KEY: content}, model / "plans.json")
+
+
+def test_folds_that_were_validated_again_are_named(model) -> None:
+    store(model, FITTED)
+    own = stored_calibration(plans(model), model / "plans.json")
+    assert changed_folds(own, model) == []
+    (model / "fold_1" / "validation" / "tss.csv").write_text("case,probability\nc1,0.6\n")
+    assert changed_folds(own, model) == [1]
+    (model / "fold_1" / "validation" / "tss.csv").unlink()
+    assert changed_folds(own, model) == [], "as after nnU-Net's export"

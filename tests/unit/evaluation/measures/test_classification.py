@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from nnunet_mgcl.evaluation.measures.classification import classification_metrics, dice
+
+
+def test_dice_of_two_empty_masks_is_undefined() -> None:
+    empty, full = np.zeros((2, 3)), np.ones((2, 3))
+    assert math.isnan(dice(empty, empty))
+    assert dice(empty, full) == dice(full, empty) == 0
+    assert dice(full, full) == 1
+
+
+def test_dice_of_different_shapes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 3\) and \(3,\)"):
+        dice(np.ones((2, 3)), np.ones(3))
+
+
+def test_dice_does_not_overflow_small_integers() -> None:
+    mask = np.ones(1000, dtype=np.uint8)
+    assert dice(mask, mask) == 1
+
+
+@pytest.mark.parametrize(
+    ("targets", "undefined", "reason"),
+    [
+        ([1, 1], {"SPE", "AUROC"}, "no negative cases"),
+        ([0, 0], {"SEN", "AUROC"}, "no positive cases"),
+        ([], {"ACC", "SEN", "SPE", "AUROC"}, "no positive and no negative cases"),
+        ([0, 1], {"auroc_reason"}, None),
+    ],
+)
+def test_what_is_undefined_is_none_with_a_reason(targets: list[int], undefined: set, reason: str) -> None:
+    metrics = classification_metrics([0.2, 0.9][: len(targets)], targets)
+    assert metrics["auroc_reason"] == reason
+    assert {name for name, value in metrics.items() if value is None} == undefined
+
+
+def test_perfect_classification() -> None:
+    metrics = classification_metrics([0.1, 0.5, 0.4, 1.0], [0, 1, 0, 1])
+    assert [metrics[name] for name in ("ACC", "SEN", "SPE", "AUROC")] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "targets", "message"),
+    [
+        ([0.1], [0, 1], "expected probabilities"),
+        ([[0.1]], [[1]], "expected probabilities"),
+        ([0.1, math.nan], [0, 1], "probabilities must"),
+        ([0.1, 1.5], [0, 1], "probabilities must"),
+        ([0.1, 0.2], [0, 2], "targets must"),
+        ([0.1, 0.2], [0, math.nan], "targets must"),
+    ],
+)
+def test_wrong_arguments_are_refused(probabilities: list, targets: list, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        classification_metrics(probabilities, targets)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from nnunet_mgcl.evaluation.statistics.delong import delong_test
+
+
+def two_models(seed: int, cases: int = 60, decimals: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    actual = rng.permutation(np.arange(cases) < cases // 3)
+    common = rng.normal(size=cases) + 1.0 * actual
+    first, second = (common + rng.normal(size=cases) + shift * actual for shift in (0.8, 0.0))
+    first, second = (np.round(1 / (1 + np.exp(-model)), decimals) for model in (first, second))
+    return first, second, actual
+
+
+def by_definition(first, second, actual) -> tuple[float, float]:
+    """Difference and variance with DeLong's kernel over all pairs."""
+    areas, of_positive, of_negative = [], [], []
+    for p in (first, second):
+        kernel = np.array([[1.0 if x > y else 0.5 if x == y else 0.0 for y in p[~actual]] for x in p[actual]])
+        areas.append(kernel.mean())
+        of_positive.append(kernel.mean(axis=1))
+        of_negative.append(kernel.mean(axis=0))
+    s = np.cov(of_positive) / actual.sum() + np.cov(of_negative) / (~actual).sum()
+    contrast = np.array([1, -1])
+    return areas[0] - areas[1], contrast @ s @ contrast
+
+
+@pytest.mark.parametrize("decimals", [6, 1], ids=["distinct", "ties"])
+@pytest.mark.parametrize("seed", range(4))
+def test_fast_version_is_delong_s_definition(seed, decimals) -> None:
+    first, second, actual = two_models(seed, decimals=decimals)
+    difference, variance = by_definition(first, second, actual)
+    test = delong_test(first, second, actual)
+    assert test["difference"] == pytest.approx(difference)
+    assert test["difference"] == pytest.approx(roc_auc_score(actual, first) - roc_auc_score(actual, second))
+    assert test["se"] == pytest.approx(np.sqrt(variance))
+    assert test["p"] == pytest.approx(2 * (1 - norm.cdf(abs(difference) / np.sqrt(variance))))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_standard_error_agrees_with_a_bootstrap(seed) -> None:
+    first, second, actual = two_models(seed, cases=240)
+    rng = np.random.default_rng(seed)
+    wins = [np.greater.outer(p[actual], p[~actual]) for p in (first, second)]
+    positive, negative = wins[0].shape
+    differences = []
+    for _ in range(800):
+        draw = np.ix_(rng.integers(positive, size=positive), rng.integers(negative, size=negative))
+        differences.append(wins[0][draw].mean() - wins[1][draw].mean())
+    assert delong_test(first, second, actual)["se"] == pytest.approx(np.std(differences), rel=0.12)
+
+
+def test_models_that_rank_alike_have_no_p_value_but_a_reason() -> None:
+    first, _, actual = two_models(0)
+    test = delong_test(first, first**2, actual)
+    assert test["difference"] == 0 and test["p"] is None
+    assert "alike" in test["reason"]
+
+
+def test_a_difference_that_no_case_contradicts_is_not_called_alike() -> None:
+    actual = np.arange(8) < 4
+    test = delong_test(actual.astype(float), 1 - actual.astype(float), actual)
+    assert test["difference"] == 1 and test["p"] is None
+    assert test["reason"] == "every case has the same difference: its error is 0"
+
+
+def test_p_value_does_not_depend_on_the_order() -> None:
+    first, second, actual = two_models(1)
+    one, other = delong_test(first, second, actual), delong_test(second, first, actual)
+    assert one["p"] == pytest.approx(other["p"]) and one["z"] == pytest.approx(-other["z"])
+    assert one["z"] > 0

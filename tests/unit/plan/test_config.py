@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from nnunet_mgcl.commands.schema import schema_text
+from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.system.resources import plans_dir
+
+
+def test_empty_block_is_valid():
+    assert MGCLConfig.model_validate({}) == MGCLConfig()
+
+
+def test_block_survives_json():
+    config = MGCLConfig(modalities={"A": [0, 1]})
+    assert MGCLConfig.model_validate(json.loads(config.model_dump_json())) == config
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"coarse": {"epochs": True}},
+        {"coarse": {"epochs": 1.5}},
+        {"coarse": {"epochs": "5"}},
+        {"coarse": {"temperature": 0}},
+        {"coarse": {"lr": float("inf")}},
+        {"fine": {"area_threshold": 0}},
+        {"fine": {"area_threshold": 1.01}},
+        {"pseudo_label": {"confidence": 1.01}},
+        {"seed": {"beta1": 1}},
+        {"tss": {"head": "cnn"}},
+        {"tss": {"size": [32, 32, 32]}},
+        {"random_seed": -1},
+        {"new": 1},
+    ],
+)
+def test_wrong_values_are_refused(block):
+    with pytest.raises(ValidationError):
+        MGCLConfig.model_validate(block)
+
+
+def test_a_plan_that_sets_one_key_of_a_block_leaves_the_others_as_they_are():
+    """A default of the whole block that differs from the defaults of its keys would be lost."""
+    for name, field in MGCLConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            assert field.default == field.annotation(), name
+
+
+def test_values_cannot_be_changed_afterwards():
+    with pytest.raises(ValidationError):
+        MGCLConfig().coarse.epochs = 3
+
+
+def test_every_key_is_described():
+    schema = MGCLConfig.model_json_schema()
+    for name, model in [("MGCLConfig", schema), *schema["$defs"].items()]:
+        for key, content in model["properties"].items():
+            assert "description" in content or "$ref" in content or "allOf" in content, f"{name}.{key}"
+
+
+def test_shipped_schema_is_current():
+    """Where this fails: mgcl schema -o plans/mgcl.schema.json."""
+    assert (plans_dir() / "mgcl.schema.json").read_text() == schema_text()

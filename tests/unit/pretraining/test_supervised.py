@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_mgcl.engine.context import Branch
+from nnunet_mgcl.pretraining import supervised
+from nnunet_mgcl.pretraining.supervised import Seed, SelfTrain, supervised_loss
+from nnunet_mgcl.system.files import write_json
+
+
+def folder(context, phase, branch="A"):
+    return context.fold_layout.phase(phase, branch)
+
+
+def weights(context, phase):
+    return torch.load(folder(context, phase) / "network.pth", weights_only=True)
+
+
+def write_confidences(context, *values) -> None:
+    for case, confidence in zip(context.pool["A"], values, strict=True):
+        write_json(context.fold_layout.pseudo_labels(1, "A") / f"{case}.json", {"confidence": confidence})
+
+
+@pytest.fixture
+def trained_on(monkeypatch):
+    """Identifiers of the dataset of every training that was started."""
+    seen = []
+    train_unet = supervised.train_unet
+
+    def spy(context, phase, branch, dataset, config):
+        seen.append(list(dataset.identifiers))
+        train_unet(context, phase, branch, dataset, config)
+
+    monkeypatch.setattr(supervised, "train_unet", spy)
+    return seen
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_seed_trains_the_branches_with_a_pool_on_the_fold_s_training_cases(
+    make_context, trained_on, lines, dimensions
+) -> None:
+    context = make_context(dimensions)
+    context.train_cases = ["case_0", "case_1", "case_2"]
+    Seed().run(context)
+    assert lines[0] == "B: no unlabelled cases, contrasting the labelled training cases"
+    assert trained_on == [["case_0", "case_1", "case_2"]]
+    assert context.state.is_done("seed", "A") and not context.state.is_done("seed", "B")
+    assert not folder(context, "seed", "B").exists()
+    assert sorted(path.name for path in folder(context, "seed").iterdir()) == ["network.pth"]
+    unet = context.branches[0].build_unet()
+    unet.load_state_dict(weights(context, "seed"))
+
+
+def test_without_a_pool_nothing_is_trained(make_context) -> None:
+    context = make_context(pool={"A": [], "B": []})
+    Seed().run(context)
+    SelfTrain().run(context)
+    assert not context.fold_layout.phases.exists()
+
+
+def test_finished_branch_is_left_alone_after_a_restart(make_context, monkeypatch) -> None:
+    Seed().run(make_context())
+    monkeypatch.setattr(Branch, "build_unet", lambda _: pytest.fail("built again"))
+    Seed().run(make_context())
+
+
+def test_self_train_adds_the_confident_pool_cases(make_context, write_pseudo_labels, trained_on, lines) -> None:
+    context = make_context()
+    write_pseudo_labels(context, context.branches[0], 1)
+    write_confidences(context, 0.5, 0.9)
+    SelfTrain().run(context)
+    assert trained_on == [[*context.train_cases, "pool:pool_1"]]
+    assert any("1 of 2 pool cases reach confidence 0.7" in line for line in lines)
+
+
+@pytest.mark.parametrize("phase", ["seed", "self_train"])
+def test_resumed_phase_is_bit_identical_on_real_batches(make_context, write_pseudo_labels, monkeypatch, phase) -> None:
+    run = {"seed": Seed, "self_train": SelfTrain}[phase]().run
+    settings = {phase: {"epochs": 3}}
+    context = make_context(mgcl=settings, norm="BatchNorm")
+    write_pseudo_labels(context, context.branches[0], 1)
+    write_confidences(context, 0.9, 0.1)
+    run(context)
+    expected = weights(context, phase)
+    context.fold_layout.state.unlink()
+
+    interrupted = make_context(mgcl=settings, norm="BatchNorm")
+
+    def killed(*_, finished, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(interrupted.curves, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted)
+    assert (folder(interrupted, phase) / "checkpoint_latest.pth").is_file()
+    run(make_context(mgcl=settings, norm="BatchNorm"))
+    for name, value in weights(context, phase).items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("labels", ["shared", "ignore", "regions"])
+def test_every_kind_of_labels_is_trained(make_context, labels) -> None:
+    context = make_context(labels=labels, mgcl={"seed": {"epochs": 1}})
+    Seed().run(context)
+    last = "decoder.seg_layers.1.weight"
+    assert weights(context, "seed")[last].shape[0] == 2
+    assert all(value.isfinite().all() for value in weights(context, "seed").values())
+
+
+class TestLoss:
+    def logits_and_target(self, labels):
+        """A perfect prediction, and a target in which row 3 (where there is such a label) is ignored."""
+        torch.manual_seed(0)
+        truth = torch.zeros(2, 1, 8, 8, dtype=torch.long)
+        truth[:, :, :4] = 1
+        if labels == "regions":
+            target = torch.cat([truth, truth.flip(2)], 1).bool()
+            return 30 * (2.0 * target - 1), target
+        logits = 30 * torch.cat([1.0 - truth, truth], 1)
+        if labels == "ignore":
+            truth[:, :, 3] = 2
+        return logits, truth
+
+    @pytest.mark.parametrize("labels", ["shared", "ignore", "regions", "masks"])
+    def test_perfect_prediction_is_the_minimum(self, make_context, labels) -> None:
+        context = make_context(labels=labels)
+        logits, target = self.logits_and_target(labels)
+        loss = supervised_loss(context, context.branches[0])
+        assert loss(logits, target).item() == pytest.approx(-1, abs=1e-4)
+        assert loss(-logits, target).item() > 1
+
+    @pytest.mark.parametrize("labels", ["shared", "ignore", "regions", "two lesions"])
+    @pytest.mark.parametrize("batch_dice", [True, False])
+    def test_it_is_nnunet_s_own_loss(self, make_context, labels, batch_dice) -> None:
+        context = make_context(labels=labels)
+        branch = context.branches[0]
+        branch.configuration.configuration["batch_dice"] = batch_dice
+        stock = SimpleNamespace(
+            label_manager=branch.label_manager,
+            configuration_manager=branch.configuration,
+            is_ddp=False,
+            enable_deep_supervision=False,
+            _do_i_compile=lambda: False,
+        )
+        logits, target = self.logits_and_target(labels)
+        if labels == "two lesions":
+            logits = torch.cat([logits, logits[:, :1].flip(-2)], 1)
+        logits = logits / 30 + torch.randn(logits.shape)
+        expected = nnUNetTrainer._build_loss(stock)(logits, target)
+        torch.testing.assert_close(supervised_loss(context, branch)(logits, target), expected)
+
+    def test_ignored_voxels_change_nothing(self, make_context) -> None:
+        context = make_context(labels="ignore")
+        logits, target = self.logits_and_target("ignore")
+        loss = supervised_loss(context, context.branches[0])
+        logits = logits + torch.randn(logits.shape)
+        changed = logits.clone()
+        changed[:, :, 3] *= -1
+        torch.testing.assert_close(loss(changed, target), loss(logits, target))

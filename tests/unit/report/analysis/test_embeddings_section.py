@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nnunet_mgcl.pretraining.monitor.neighbours import neighbour_accuracy
+from nnunet_mgcl.report.analysis import embeddings, embeddings_figure
+from nnunet_mgcl.report.analysis import embeddings_section as module
+from nnunet_mgcl.report.analysis.embeddings import embed
+from nnunet_mgcl.report.analysis.embeddings_section import COLUMNS, embeddings_section
+from nnunet_mgcl.report.page.style import NEGATIVE, POSITIVE, figure_style
+
+
+@pytest.fixture(autouse=True)
+def plain_layout(monkeypatch) -> None:
+    """t-SNE takes a second a panel; where it is to be seen, `real_layout` brings it back."""
+    monkeypatch.setattr(embeddings_figure, "lay_out", lambda representations: representations[:, :2])
+
+
+@pytest.fixture
+def real_layout(monkeypatch, plain_layout) -> None:
+    monkeypatch.undo()
+
+
+def words(section) -> str:
+    tables = [
+        cell for table in section.tables for row in (table.columns, *table.rows) for cell in (table.caption, *row)
+    ]
+    pictures = [text for picture in section.pictures for text in (picture.caption, picture.alt, *lettering(picture))]
+    return "\n".join([section.title, *section.text, *tables, *pictures])
+
+
+def lettering(picture) -> list[str]:
+    axes = picture.figure.axes
+    return [text for axis in axes for text in (axis.get_title(), *(own.get_text() for own in axis.texts))]
+
+
+def test_table_and_titles_have_the_neighbours_numbers(make_fold) -> None:
+    fold = make_fold()
+    section = embeddings_section(fold)
+    assert [picture.name for picture in section.pictures] == ["embeddings_coarse", "embeddings_fine"]
+    assert "3 of 3 validation cases of fold 0, 18 slices" in section.text[0]
+    for phase, table, picture in zip(("coarse", "fine"), section.tables, section.pictures, strict=True):
+        rows = iter(table.rows)
+        assert table.columns == COLUMNS and len(picture.figure.axes) == len(table.rows) == 9
+        titles = {axis.get_title() for axis in picture.figure.axes}
+        for branch in fold.branches:
+            cloud = embed(fold, branch, phase)
+            lesions, samples = int(cloud.lesion.sum()), len(cloud.lesion)
+            for stage, representations in cloud.representations.items():
+                score = neighbour_accuracy(representations, cloud.lesion, cloud.patients)
+                largest = max(lesions, samples - lesions) / samples
+                chance = [f"{mean:.2f} ± {sd:.2f}" for mean, sd in (score.balanced_by_chance, score.plain_by_chance)]
+                numbers = (f"{score.balanced:.2f}", chance[0], f"{score.plain:.2f}", chance[1], f"{largest:.2f}")
+                assert next(rows) == (branch.name, stage, *numbers, str(samples), str(lesions), "3")
+                assert f"{branch.name}, kNN {score.balanced:.2f}" in titles
+
+
+def test_panels_show_every_sample_in_its_colour_and_lesions_on_top(make_fold) -> None:
+    fold = make_fold()
+    figure = embeddings_section(fold).pictures[1].figure
+    for column, branch in enumerate(fold.branches):
+        cloud = embed(fold, branch, "fine")
+        for row, representations in enumerate(cloud.representations.values()):
+            axis = figure.axes[3 * row + column]
+            without, with_lesion = (own for own in axis.collections if len(own.get_offsets()))
+            np.testing.assert_array_equal(with_lesion.get_offsets(), representations[cloud.lesion, :2])
+            np.testing.assert_array_equal(without.get_offsets(), representations[~cloud.lesion, :2])
+            assert not axis.get_xticks().size and not axis.get_yticks().size
+    legend = {text.get_text(): handle for text, handle in zip(*legend_of(figure), strict=True)}
+    assert list(legend) == ["patches with lesion", "patches without lesion"]
+    colours = [handle.get_facecolor() for handle in legend.values()]
+    assert np.allclose(colours[0][0][:3], rgb(POSITIVE)) and len(colours[1]) == 0
+    assert np.allclose(legend["patches without lesion"].get_edgecolor()[0][:3], rgb(NEGATIVE))
+    paths = [handle.get_paths()[0].vertices for handle in legend.values()]
+    assert not np.array_equal(*paths)  # another marker too
+
+
+def legend_of(figure):
+    return figure.legends[0].get_texts(), figure.legends[0].legend_handles
+
+
+def rgb(colour: str) -> list[float]:
+    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+
+
+def test_same_fold_gives_the_same_section_and_pictures(make_fold, real_layout, monkeypatch) -> None:
+    monkeypatch.setattr(embeddings, "MAX_POINTS", 40)
+    fold, seen = make_fold(phases=("coarse", "fine"), skipped=("coarse/DWI", "fine/DWI", "coarse/PWI")), []
+    for _ in range(2):
+        section, pictures = embeddings_section(fold), []
+        for picture in section.pictures:
+            file = io.BytesIO()
+            with figure_style():
+                picture.figure.savefig(file, format="png", dpi=50)
+            pictures.append(file.getvalue())
+        seen.append((replace(section, pictures=()), pictures))
+    assert seen[0] == seen[1] and len(seen[0][1]) == 2
+
+
+def test_layout_is_deterministic_and_bears_few_samples(real_layout) -> None:
+    representations = np.random.default_rng(0).normal(size=(embeddings_figure.FEWEST, 6)).astype(np.float32)
+    first = embeddings_figure.lay_out(representations)
+    assert first.shape == (len(representations), 2) and np.isfinite(first).all()
+    assert np.array_equal(first, embeddings_figure.lay_out(representations))
+
+
+def test_skipped_branches_are_named_and_the_others_shown(make_fold) -> None:
+    section = embeddings_section(make_fold(skipped=("coarse/DWI",)))
+    assert "DWI: coarse was skipped, its cases held a single class; nothing was trained." in section.text
+    coarse, fine = ({row[0] for row in table.rows} for table in section.tables)
+    assert (coarse, fine) == ({"FLAIR", "PWI"}, {"DWI", "FLAIR", "PWI"})
+    assert len(section.pictures[0].figure.axes) == 6
+
+
+def test_trainer_without_fine_shows_coarse_alone(make_fold) -> None:
+    section = embeddings_section(make_fold(phases=("coarse",)))
+    assert [picture.name for picture in section.pictures] == ["embeddings_coarse"] and len(section.tables) == 1
+    assert sum("fine: this trainer does not run it" in text for text in section.text) == 1
+
+
+def test_trainer_without_contrast_has_reasons_only(make_fold) -> None:
+    section = embeddings_section(make_fold(phases=()))
+    assert not section.tables and not section.pictures and len(section.text) == 2
+    assert all("this trainer does not run" in text for text in section.text)
+
+
+def test_single_patient_has_pictures_but_no_number(make_fold) -> None:
+    section = embeddings_section(make_fold(cases=("case_0", "case_1"), patients={"case_0": "p", "case_1": "p"}))
+    assert "PWI: no kNN accuracy of fine, the samples are of a single patient." in section.text
+    assert {row[2:6] for table in section.tables for row in table.rows} == {("undefined",) * 4}
+    assert {axis.get_title() for axis in section.pictures[0].figure.axes} == {"DWI", "FLAIR", "PWI"}
+    assert "kNN balanced accuracy: undefined" in section.pictures[0].alt
+    assert "nan" not in words(section).lower() and "None" not in words(section)
+
+
+def test_too_few_samples_are_said_to_be_too_few(make_fold, real_layout) -> None:
+    section = embeddings_section(make_fold(cases=("case_0",), skipped=("fine/DWI", "fine/FLAIR", "fine/PWI")))
+    (picture,) = section.pictures
+    assert lettering(picture)[1::2] == ["too few samples\nto draw (6)"] * 9
+
+
+@pytest.mark.parametrize("fill", [0, 7, 8], ids=["no lesion", "lesion everywhere", "nothing annotated"])
+def test_samples_of_one_class_have_no_number(make_fold, monkeypatch, fill) -> None:
+    fold = make_fold(labels={"labels": {**{str(n): n for n in range(1, 8)}, "background": 0, "ignore": 8}})
+    dataset = fold.dataset(fold.branches[0])
+    load = type(dataset).load_case
+
+    def filled(self, case):
+        image, mask, *rest = load(self, case)
+        return image, np.full_like(mask[:], {0: 0, 7: 1, 8: 2}[fill]), *rest
+
+    monkeypatch.setattr(type(dataset), "load_case", filled)
+    section = embeddings_section(fold)
+    reason = {0: "no sample shows a lesion", 7: "every sample shows a lesion", 8: "there is no annotated sample"}[fill]
+    assert sum(reason in text for text in section.text) == 6
+    assert "nan" not in words(section).lower() and len(section.pictures) == 2
+
+
+def test_representations_that_do_not_differ_are_said_to_be_alike() -> None:
+    assert embeddings_figure._why_blank(np.ones((20, 3))) == "all samples are\nrepresented alike"
+
+
+def test_drawn_samples_are_counted_in_words(make_fold, monkeypatch) -> None:
+    monkeypatch.setattr(embeddings, "MAX_POINTS", 30)
+    monkeypatch.setattr(module, "MAX_POINTS", 30)
+    fold = make_fold()
+    cloud = embed(fold, fold.branches[0], "fine")
+    samples, lesions = cloud.available
+    which = "all" if lesions <= 15 else "15 of the"
+    line = f"DWI: of {samples} samples of fine, {which} {lesions} with lesion were taken, and others at random up to 30"
+    assert any(text.startswith(line) for text in embeddings_section(fold).text)
+
+
+def test_3d_speaks_of_slabs(make_fold) -> None:
+    section = embeddings_section(make_fold(3))
+    assert section.tables[0].caption.startswith("Coarse: slabs") and "cut to 6 x 32 x 32 voxels" in section.text[0]
+    assert "slices" not in words(section)
+
+
+def test_a_number_is_explained_only_where_one_is_drawn(make_fold, monkeypatch) -> None:
+    number = "The number is the kNN balanced accuracy"
+    fold = make_fold()
+    assert all(number in picture.caption for picture in embeddings_section(fold).pictures)
+    monkeypatch.setattr(module, "why_undefined", lambda *_: "all samples are of one patient")
+    section = embeddings_section(fold)
+    assert section.pictures and not any(number in picture.caption for picture in section.pictures)
