@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from nnunet_mgcl.system.numbers import number
 
@@ -30,13 +31,10 @@ def add_validated_model(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates, writes `evaluation.json`, `evaluation_cases.csv` and the model's calibration and prints the tables."""
-    from rich.console import Console
-
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.evaluation.runs.evaluated import evaluate, own_path
     from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
-    from nnunet_mgcl.evaluation.tables.evaluation import reasons, segmentation_table, tss_table
     from nnunet_mgcl.system.errors import UserError
 
     if not 0 <= args.tolerance < float("inf"):
@@ -46,11 +44,20 @@ def run(args: argparse.Namespace) -> int:
     model = model_folder(args.d, args.tr, args.p, args.c)
     validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
     content, table = evaluate(validated, args.tolerance, args.sensitivity)
+    print_evaluation(content)
+    print(f"all numbers: {own_path(validated)}\ncases:       {table}")
+    return 0
+
+
+def print_evaluation(content: dict[str, Any]) -> None:
+    """Prints the content of `evaluation.json` as tables, and why something is missing."""
+    from rich.console import Console
+
+    from nnunet_mgcl.evaluation.tables.evaluation import reasons, segmentation_table, tss_table
+
     console = Console()
     console.print(segmentation_table(content))
     if not content["tss"]["reason"]:
         console.print(tss_table(content))
     for line in reasons(content):
         print(line)
-    print(f"all numbers: {own_path(validated)}\ncases:       {table}")
-    return 0

@@ -1,15 +1,18 @@
-"""`mgcl summary`: Dice, TSS metrics and a picture of a trained fold."""
+"""`mgcl summary`: the numbers of one fold as `mgcl evaluate -f` has them, a picture, and what training warned of."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
-    parser = subparsers.add_parser("summary", help="Dice, TSS metrics and a picture of a trained fold's validation")
+    parser = subparsers.add_parser("summary", help="the metrics of one fold's validation, with a picture of its cases")
     parser.add_argument("-d", required=True, help="dataset name or number")
     parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
     parser.add_argument("-tr", default="MGCLTrainer", help="trainer (default: %(default)s)")
@@ -19,47 +22,39 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the tables and draws the picture."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Evaluates the fold where that is not done yet, prints the tables and draws the picture."""
+    from nnunet_mgcl.commands.evaluate import print_evaluation
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
-    from nnunet_mgcl.evaluation.runs.fold_summary import draw_fold, summarise_fold
-    from nnunet_mgcl.evaluation.tables.format import number
+    from nnunet_mgcl.engine.training_warnings import read_warnings
+    from nnunet_mgcl.evaluation.runs.evaluated import current_evaluation
+    from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
     from nnunet_mgcl.pictures.image_figure import require_format
 
     if args.o:
         require_format(args.o)
     model = model_folder(args.d, args.tr, args.p, args.c, [args.f])
-    layout = DatasetLayout.find(args.d)
-    summary = summarise_fold(model, args.f)
-    validation = FoldLayout(model / f"fold_{args.f}").validation
-    picture = args.o or validation / "overlay.png"
-    draw_fold(layout, model, args.f, picture)
-
-    table = Table(title=f"{layout.name}, {args.tr}, {args.p}, {args.c}, fold {args.f}: validation")
-    table.add_column("measure")
-    table.add_column("value", justify="right")
-    for target, dice in summary.dice.items():
-        table.add_row(f"Dice {target}", number(dice))
-    for name, value in _tss_rows(summary.tss or {}).items():
-        table.add_row(f"TSS {name}", value)
-    Console().print(table)
-    print(f"segmentation: {summary.segmentation}")
-    if summary.tss:
-        print(f"TSS:          {validation / 'tss.csv'}")
-    print(f"picture:      {picture}")
-    for warning in summary.warnings:
-        print(f"WARNING       {warning}")
+    validated = ValidatedRun.find(DatasetLayout.find(args.d), model, [args.f])
+    warnings = read_warnings(FoldLayout(model / f"fold_{args.f}").warnings)
+    content = current_evaluation(validated)
+    print_evaluation(content)
+    print(f"picture:     {_draw(validated, content, args.o)}")
+    for warning in warnings:
+        print(f"WARNING      {warning}")
     return 0
 
 
-def _tss_rows(tss: dict[str, Any]) -> dict[str, str]:
-    """The checkpoint's head, then what the heads beside it reach."""
-    from nnunet_mgcl.evaluation.runs.tss_validation import in_words
-    from nnunet_mgcl.evaluation.tables.format import number
+def _draw(run: ValidatedRun, content: dict[str, Any], path: Path | None) -> Path | str:
+    """Draws the best, the median and the worst case; says where, or why not."""
+    from nnunet_mgcl.evaluation.runs.validated_run import OVERLAY
+    from nnunet_mgcl.pictures.overlay import draw_overlay
+    from nnunet_mgcl.report.cross_validation.overlays import case_panels, chosen_cases, ranked_cases
 
-    head = {"head": tss["head"]} if "head" in tss else {}
-    others = {kind: own["AUROC"] for kind, own in tss.get("heads", {}).items() if kind != tss["head"]}
-    return in_words(tss) | head | {f"AUROC of the head {kind}": number(auroc) for kind, auroc in others.items()}
+    ranked = ranked_cases(content["cases"])
+    if not ranked:
+        return "none, no case has a Dice"
+    (fold,) = run.folds
+    path = path or run.validation(fold) / OVERLAY
+    panels = [case_panels(run, name, mean, case) for name, (mean, case) in chosen_cases(ranked).items()]
+    draw_overlay(path, panels, f"{run.layout.name}, fold {fold}: validation cases")
+    return path

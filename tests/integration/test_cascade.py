@@ -92,9 +92,9 @@ def test_stock_and_mgcl_prediction_are_voxel_identical(trained, call):
         assert row["extend"] in ("0", "1") and (row["flair_ratio"] or "FLAIR: " in row["mismatch_reason"])
 
 
-def test_summary_prints_dice_and_draws_a_picture(trained, call):
+def test_summary_prints_the_evaluation_and_draws_a_picture(trained, call):
     printed = call(trained, "mgcl", "summary", *MODEL, "-f", 0, COLUMNS="120")
-    for word in ("Dice DWI", "Dice FLAIR", "Dice PWI", "TSS ACC", "overlay.png"):
+    for word in ("DWI", "FLAIR", "PWI", "Dice", "ACC", "overlay.png"):
         assert word in printed
     assert (fold(trained) / "validation" / "overlay.png").stat().st_size > 10_000
 

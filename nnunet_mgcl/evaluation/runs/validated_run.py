@@ -28,6 +28,9 @@ from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
 from nnunet_mgcl.system.numbers import integer
 
+OVERLAY = "overlay.png"
+"""The picture that `mgcl summary` puts among a fold's validated cases."""
+
 
 @dataclass(frozen=True)
 class ValidatedRun:
@@ -57,8 +60,9 @@ class ValidatedRun:
         Raises:
             UserError: A fold or case is missing, or is there twice; or a folder belongs to another split.
         """
+        chosen = sorted({_number(fold) for fold in folds or ()})
         splits = read_splits(layout)
-        numbers = list(range(len(splits))) if folds is None else sorted({_number(fold) for fold in folds})
+        numbers = list(range(len(splits))) if folds is None else chosen
         cases = Counter(case for fold in numbers for case in fold_cases(splits, fold)[1])
         if twice := sorted(case for case, count in cases.items() if count > 1):
             raise UserError(
@@ -259,7 +263,7 @@ class ValidatedRun:
                 "all validation cases of the fold",
                 "validate again: --val",
             )
-        if unknown := sorted(there - expected):
+        if unknown := sorted(there - expected - {OVERLAY.removesuffix(ending)}):
             raise UserError(
                 folder,
                 f"segmentations of {some(unknown)}, no validation cases of fold {fold}",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 
 from nnunet_mgcl import __version__
+from nnunet_mgcl.evaluation.runs.validated_run import OVERLAY
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, read_json
 from nnunet_mgcl.system.typed_json import OpenModel
@@ -103,7 +104,7 @@ def _outdated(path: Path, content: dict[str, Any]) -> str | None:
     """Which file of the validations is newer, or gone."""
     for fold in content["folds"]:
         folder = path.parent / f"fold_{fold}" / "validation"
-        if file := newer(sorted(folder.glob("*")), path):
+        if file := newer((file for file in sorted(folder.glob("*")) if file.name != OVERLAY), path):
             return f"older than fold_{fold}/validation/{file.name}"
         if not content["tss"]["reason"] and not (folder / "tss.csv").is_file():
             return f"fold_{fold}/validation/tss.csv is no longer there"

@@ -39,7 +39,7 @@ def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
         rule += " All of them tie, so best and worst only tell the order of their names."
     chosen = chosen_cases(ranked)
     try:
-        drawn = [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]
+        drawn = [case_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]
     except UserError as error:
         names = ", ".join(f"{name} {case['case']} ({mean:.3f})" for name, (mean, case) in chosen.items())
         return Section(TITLE, (rule, f"{names}. No pictures: {without_folders(error)}."))
@@ -76,7 +76,8 @@ def score_text(scores: Mapping[str, Any]) -> str:
     return f"{dice}\n{scores['volume_ml']:.1f} ml, predicted {scores['predicted_volume_ml']:.1f} ml"
 
 
-def _panels(run: ValidatedRun, name: str, mean: float, case: Mapping[str, Any]) -> CasePanels:
+def case_panels(run: ValidatedRun, name: str, mean: float, case: Mapping[str, Any]) -> CasePanels:
+    """One chosen case of `evaluation.json`, with its scores in words."""
     if run.layout.raw is None:
         raise UserError("nnUNet_raw", "not set, and the images are there", "a folder", "export nnUNet_raw=<folder>")
     file = f"{case['case']}{run.dataset_json['file_ending']}"
