@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.measures.classification import missing_class
-from nnunet_mgcl.evaluation.measures.probability import auroc
+from nnunet_mgcl.evaluation.measures.classification import auroc, missing_class
 from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
 from nnunet_mgcl.evaluation.statistics.bootstrap import NO_INTERVAL, draws, interval
 from nnunet_mgcl.evaluation.statistics.delong import delong_test

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.tss_table import read_tss_table
-from nnunet_mgcl.evaluation.measures.modalities import summarise_modalities
+from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.runs.tss_validation import SUMMARY, TABLE, in_words, write_tss
 from nnunet_mgcl.evaluation.tables.format import number
 from nnunet_mgcl.network.tss_classifier import TSSClassifier

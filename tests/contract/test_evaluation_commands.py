@@ -23,7 +23,7 @@ from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnin
 from nnunet_mgcl.evaluation.calibration import maps as calibration
 from nnunet_mgcl.evaluation.calibration.maps import Calibration, Platt
 from nnunet_mgcl.evaluation.calibration.stored import KEY
-from nnunet_mgcl.evaluation.measures.modalities import summarise_modalities
+from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
 from nnunet_mgcl.system.errors import UserError
 

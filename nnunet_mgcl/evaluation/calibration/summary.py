@@ -12,12 +12,9 @@ from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.evaluation.calibration.maps import Calibration, fit_calibration
 from nnunet_mgcl.evaluation.calibration.out_of_fold import NOTHING, training_predictions
 from nnunet_mgcl.evaluation.case_scores import CaseScores
-from nnunet_mgcl.evaluation.measures.probability import probability_metrics
+from nnunet_mgcl.evaluation.measures.probability import CALIBRATION_MEASURES, calibration_metrics
 from nnunet_mgcl.evaluation.measures.reliability import reliability
 from nnunet_mgcl.evaluation.tss_cases import TSSCases
-
-MEASURES = ("Brier", "ECE", "log_loss")
-"""What a map changes: it keeps the order of the cases, and with it AUROC and AP."""
 
 FoldMaps = Mapping[int, Calibration | str]
 """The map for each fold's validation cases, or why there is none."""
@@ -37,7 +34,7 @@ def cross_fit(
     maps: dict[int, Calibration | str] = {}
     for fold in folds:
         p, y = training_predictions(data, splits[fold])
-        maps[fold] = fit_calibration(p, y, len(data.names)) if len(y) else NOTHING
+        maps[fold] = fit_calibration(p, y) if len(y) else NOTHING
     return maps
 
 
@@ -68,10 +65,10 @@ def summarise_calibration(data: TSSCases, maps: FoldMaps) -> dict[str, Any]:
     """
     is_calibrated = ~np.isnan(data.calibrated)
     compared = is_calibrated if is_calibrated.any() else np.ones_like(is_calibrated)
-    own = fit_calibration(data.probabilities, data.actual, len(data.names))
+    own = fit_calibration(data.probabilities, data.actual)
     kinds = {"raw": (data.probabilities, compared), "calibrated": (data.calibrated, is_calibrated)}
     measures = {
-        kind: data.summarise(list(maps), MEASURES, probability_metrics, p, judged)
+        kind: data.summarise(list(maps), CALIBRATION_MEASURES, calibration_metrics, p, judged)
         for kind, (p, judged) in kinds.items()
     }
     return {

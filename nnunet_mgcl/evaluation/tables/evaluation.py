@@ -7,8 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from nnunet_mgcl.evaluation.calibration import summary as calibration_summary
-from nnunet_mgcl.evaluation.measures import probability as probability_metrics
+from nnunet_mgcl.evaluation.measures import probability
 from nnunet_mgcl.evaluation.measures import segmentation as segmentation_metrics
 from nnunet_mgcl.evaluation.statistics.bootstrap import ALL_ALIKE
 from nnunet_mgcl.evaluation.tables.format import NAMES, divided_told, interval, mean_sd, number, plain_table
@@ -56,14 +55,14 @@ Block = tuple[str, tuple[str, ...], dict[str, Any]]
 def _probabilities(tss: dict[str, Any]) -> list[Block]:
     """Raw and calibrated; the raw ones of the calibrated cases only where these are not all cases."""
     raw, calibrated = tss["calibration"]["measures"].values()
-    blocks: list[Block] = [("raw", probability_metrics.MEASURES, tss["measures"])]
+    blocks: list[Block] = [("raw", probability.MEASURES, tss["measures"])]
     n = raw["pooled"]["cases"]
     partly = n < tss["cases"]
     if partly:
-        blocks.append((f"raw, {counted(n, 'case')}", calibration_summary.MEASURES, raw))
+        blocks.append((f"raw, {counted(n, 'case')}", probability.CALIBRATION_MEASURES, raw))
     if calibrated["pooled"]["cases"]:
         name = f"calibrated, {counted(n, 'case')}" if partly else "calibrated"
-        blocks.append((name, calibration_summary.MEASURES, calibrated))
+        blocks.append((name, probability.CALIBRATION_MEASURES, calibrated))
     return blocks
 
 
