@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Compares the first model with each other one, writes the JSON file and prints the tables."""
     from rich.console import Console
 
-    from nnunet_mgcl.evaluation.comparison import comparison
-    from nnunet_mgcl.evaluation.runs.comparable_runs import read_comparable
+    from nnunet_mgcl.evaluation.comparison import compare_evaluations
+    from nnunet_mgcl.evaluation.runs.comparable_evaluations import comparable_evaluations
     from nnunet_mgcl.evaluation.tables.comparison import comparison_tables, reasons
     from nnunet_mgcl.system.errors import UserError
     from nnunet_mgcl.system.files import write_json
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             check_names({"MODEL": name})
     folder = _dataset_folder(args.d) if args.d else Path()
     models = [folder / name for name in args.models]
-    content = comparison(read_comparable(models, sorted(set(args.f)) if args.f else None))
+    content = compare_evaluations(comparable_evaluations(models, sorted(set(args.f)) if args.f else None))
     path = args.o or models[0].resolve().parent / "comparison.json"
     write_json(path, content)
     console = Console()

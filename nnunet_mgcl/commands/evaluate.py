@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates, writes `evaluation.json`, `evaluation_cases.csv` and the model's calibration and prints the tables."""
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
-    from nnunet_mgcl.evaluation.runs.evaluated import evaluate, own_path
-    from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+    from nnunet_mgcl.evaluation.runs.current_evaluation import evaluate
+    from nnunet_mgcl.evaluation.runs.run import ValidatedRun
     from nnunet_mgcl.system.errors import UserError
 
     if not 0 <= args.tolerance < float("inf"):
@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--sensitivity", str(args.sensitivity), "a number above 0 and up to 1", "change it")
     model = model_folder(args.d, args.tr, args.p, args.c)
     validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
-    content, table = evaluate(validated, args.tolerance, args.sensitivity)
+    content, path, table = evaluate(validated, args.tolerance, args.sensitivity)
     print_evaluation(content)
-    print(f"all numbers: {own_path(validated)}\ncases:       {table}")
+    print(f"all numbers: {path}\ncases:       {table}")
     return 0
 
 

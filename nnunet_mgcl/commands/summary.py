@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+    from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
     from nnunet_mgcl.engine.training_warnings import read_warnings
-    from nnunet_mgcl.evaluation.runs.evaluated import current_evaluation
-    from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+    from nnunet_mgcl.evaluation.runs.current_evaluation import current_evaluation
+    from nnunet_mgcl.evaluation.runs.run import ValidatedRun
     from nnunet_mgcl.pictures.image_figure import require_format
 
     if args.o:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _draw(run: ValidatedRun, content: dict[str, Any], path: Path | None) -> Path | str:
     """Draws the best, the median and the worst case; says where, or why not."""
-    from nnunet_mgcl.evaluation.runs.validated_run import OVERLAY
+    from nnunet_mgcl.evaluation.runs.run import OVERLAY
     from nnunet_mgcl.pictures.overlay import draw_overlay
     from nnunet_mgcl.report.cross_validation.overlays import case_panels, chosen_cases, ranked_cases
 

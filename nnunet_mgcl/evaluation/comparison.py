@@ -20,7 +20,7 @@ TESTS = ("t_test", "wilcoxon", "delong")
 """Keys of an entry's p values."""
 
 
-def comparison(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def compare_evaluations(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The content of `comparison.json`.
 
     Args:

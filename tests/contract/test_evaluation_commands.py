@@ -147,6 +147,16 @@ class TestEvaluate:
         evaluate()
         assert "no tss.csv" in read(model / "evaluation.json")["tss"]["reason"]
 
+    @pytest.mark.parametrize("command", ["evaluate", "report"])
+    def test_a_tss_table_that_is_lost_does_not_cost_the_evaluation_its_tss(self, make_run, dataset, command) -> None:
+        model = make_run()
+        evaluate()
+        before = (model / "evaluation.json").read_bytes()
+        (dataset / "tss.csv").unlink()
+        with pytest.raises(UserError, match=r"tss.csv[\s\S]*remove evaluation.json"):
+            cli.main([command, "-d", "901", "-c", "2d"])
+        assert (model / "evaluation.json").read_bytes() == before
+
     def test_tables_name_every_target_and_operating_point(self, make_run, capsys) -> None:
         make_run(labels=MASKS, highest=3)
         evaluate("--sensitivity", "0.8")
@@ -344,8 +354,11 @@ class TestEvaluateRefuses:
         path.write_text(path.read_text() + "case_05,nan\n")
         assert str(path) in self.refusal()
 
-    def test_a_model_that_is_not_there(self, make_run) -> None:
-        assert "no validation/summary.json" in self.refusal("-p", "Other")
+    def test_a_model_that_is_not_there_names_those_that_are(self, make_run) -> None:
+        model = make_run()
+        message = self.refusal("-p", "Other")
+        assert "no validation/summary.json" in message and model.name in message
+        assert "-f" in self.refusal("-p", "Other", "-f", "x")
 
     def test_a_missing_case(self, make_run) -> None:
         (make_run() / "fold_1" / "validation" / "case_06.nii.gz").unlink()
@@ -485,7 +498,8 @@ class TestCompare:
         return str(error.value)
 
     def test_a_model_that_is_not_evaluated(self, models) -> None:
-        assert "mgcl evaluate" in self.refusal(models[0], "Other__nnUNetPlans__2d")
+        message = self.refusal(models[0], "Other__nnUNetPlans__2d")
+        assert "mgcl evaluate" in message and models[1] in message
         assert "evaluation_folds_0.json" in self.refusal(*models, "-f", "0")
 
     def test_fewer_than_two_models(self, models) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from nnunet_mgcl import cli
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.report.analysis.attention_section import attention_section
 from nnunet_mgcl.report.analysis.embeddings_section import embeddings_section
 from nnunet_mgcl.report.analysis.perception_section import perception_section

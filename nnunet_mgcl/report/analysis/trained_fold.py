@@ -19,7 +19,7 @@ from nnunet_mgcl.engine.branches import build_branches
 from nnunet_mgcl.engine.context import Branch
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.engine.state import PhaseState
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.network.branch import UNet, load_decoder, load_encoder, unwrap
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork

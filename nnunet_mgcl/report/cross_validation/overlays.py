@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.pictures.case_panels import CasePanels
 from nnunet_mgcl.pictures.overlay import outlines_in_words, overlay_figure
 from nnunet_mgcl.report.case_images import CaseImages, channel_files, own_targets

@@ -14,7 +14,7 @@ from scipy.special import expit
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.measures.segmentation import segmentation_metrics
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.input_folder import image_digests
 from nnunet_mgcl.report.case_images import channel_files
 from nnunet_mgcl.report.cross_validation.overlays import chosen_cases, overlays_section, ranked_cases
