@@ -10,11 +10,9 @@ import numpy as np
 
 from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.evaluation.calibration.maps import Calibration, fit_calibration
-from nnunet_mgcl.evaluation.calibration.out_of_fold import NOTHING, training_predictions
 from nnunet_mgcl.evaluation.case_scores import CaseScores
-from nnunet_mgcl.evaluation.measures.probability import CALIBRATION_MEASURES, calibration_metrics
-from nnunet_mgcl.evaluation.measures.reliability import reliability
-from nnunet_mgcl.evaluation.tss_cases import TSSCases
+from nnunet_mgcl.evaluation.measures.probability import CALIBRATION_MEASURES, calibration_metrics, reliability
+from nnunet_mgcl.evaluation.tss_cases import NO_TRAINING_CASES, TSSCases
 
 FoldMaps = Mapping[int, Calibration | str]
 """The map for each fold's validation cases, or why there is none."""
@@ -30,12 +28,8 @@ def cross_fit(
         splits: Training and validation cases of every fold of the dataset.
         folds: The evaluated folds.
     """
-    data = TSSCases.of(cases)
-    maps: dict[int, Calibration | str] = {}
-    for fold in folds:
-        p, y = training_predictions(data, splits[fold])
-        maps[fold] = fit_calibration(p, y) if len(y) else NOTHING
-    return maps
+    training = {fold: TSSCases.of(cases).training(splits[fold]) for fold in folds}
+    return {fold: fit_calibration(p, y) if len(y) else NO_TRAINING_CASES for fold, (p, y) in training.items()}
 
 
 def calibrated_cases(cases: Sequence[CaseScores], maps: FoldMaps) -> list[CaseScores]:

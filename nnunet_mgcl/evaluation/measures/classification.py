@@ -41,21 +41,11 @@ def classification_metrics(probabilities: ArrayLike, targets: ArrayLike) -> dict
         `cases`, `TP`, `TN`, `FP`, `FN`, `ACC`, `SEN`, `SPE`, `AUROC` and `auroc_reason`. What is not defined
         is None (SEN without positive cases, SPE without negative ones, AUROC without either of them); then
         `auroc_reason` says why, and else is None itself.
-
-    Raises:
-        ValueError: The lengths differ, a probability is not in [0, 1] or a target not 0 or 1.
     """
-    p, y = np.asarray(probabilities, dtype=float), np.asarray(targets)
-    if p.ndim != 1 or p.shape != y.shape:
-        raise ValueError(f"expected probabilities and targets (N,), found {p.shape} and {y.shape}")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("probabilities must lie in [0, 1]")
-    if not np.isin(y, (0, 1)).all():
-        raise ValueError("targets must be 0 or 1")
-
-    reason = missing_class(y == 1)
-    area = None if reason else auroc(p, y == 1)
-    return {"cases": len(y), **rates(p >= 0.5, y == 1), "AUROC": area, "auroc_reason": reason}
+    p, y = np.asarray(probabilities, dtype=float), np.asarray(targets) == 1
+    reason = missing_class(y)
+    area = None if reason else auroc(p, y)
+    return {"cases": len(y), **rates(p >= 0.5, y), "AUROC": area, "auroc_reason": reason}
 
 
 def auroc(probabilities: npt.NDArray[np.floating[Any]], actual: npt.NDArray[np.bool_]) -> float:

@@ -1,12 +1,15 @@
-"""How good predicted probabilities are, at no particular threshold."""
+"""How good predicted probabilities are, at no particular threshold, and their reliability diagram."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 
 from nnunet_mgcl.evaluation.measures.classification import auroc, missing_class
+from nnunet_mgcl.evaluation.statistics.wilson import wilson
 
 Probabilities = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.bool_]
@@ -56,10 +59,38 @@ def no_skill(actual: Classes) -> dict[str, float]:
 
 def expected_calibration_error(probabilities: Probabilities, actual: Classes) -> float:
     """Mean distance between probability and frequency in `BINS` bins, weighted by their cases."""
-    excess = np.bincount(bin_of(probabilities), weights=probabilities - actual, minlength=BINS)
+    excess = np.bincount(_bin_of(probabilities), weights=probabilities - actual, minlength=BINS)
     return float(np.abs(excess).sum() / len(actual))
 
 
-def bin_of(probabilities: Probabilities) -> npt.NDArray[np.int64]:
+def reliability(probabilities: Probabilities, actual: Classes) -> list[dict[str, Any]]:
+    """What was predicted and what happened, in the bins of the expected calibration error.
+
+    Args:
+        probabilities: `(N,)` of the positive class.
+        actual: `(N,)`, whether the cases are positive.
+
+    Returns:
+        For each bin `low` and `high`, `cases`, `mean_probability`, the `frequency` of positive cases and its Wilson
+        interval `ci95`; None where it has no case.
+    """
+    bins, points = _bin_of(probabilities), []
+    for number in range(BINS):
+        inside = bins == number
+        cases, positive = int(inside.sum()), int(actual[inside].sum())
+        points.append(
+            {
+                "low": number / BINS,
+                "high": (number + 1) / BINS,
+                "cases": cases,
+                "mean_probability": float(probabilities[inside].mean()) if cases else None,
+                "frequency": positive / cases if cases else None,
+                "ci95": wilson(positive, cases) if cases else None,
+            }
+        )
+    return points
+
+
+def _bin_of(probabilities: Probabilities) -> npt.NDArray[np.int64]:
     """Number of the bin of each probability; an edge belongs to the bin below it."""
     return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], probabilities)
