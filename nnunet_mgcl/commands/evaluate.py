@@ -12,21 +12,23 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("evaluate", help="segmentation and TSS metrics of a cross-validation")
     add_validated_model(parser)
-    parser.add_argument(
-        "--tolerance", type=number, default=2.0, help="of the surface Dice, in mm (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--sensitivity", type=number, default=0.9, help="wanted one of an operating point (default: %(default)s)"
-    )
+    default = "(default: %(default)s)"
+    parser.add_argument("--tolerance", type=number, default=2.0, help=f"of the surface Dice, in mm {default}")
+    parser.add_argument("--sensitivity", type=number, default=0.9, help=f"wanted one of an operating point {default}")
 
 
 def add_validated_model(parser: argparse.ArgumentParser) -> None:
     """Adds what names a trained model and its validated folds, as nnU-Net's commands do."""
+    add_model(parser)
+    parser.add_argument("-f", nargs="+", help="folds (default: all of the split)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds what names a trained model."""
     parser.add_argument("-d", required=True, help="dataset name or number")
     parser.add_argument("-c", required=True, help="configuration, e.g. 2d")
     parser.add_argument("-tr", default="MGCLTrainer", help="trainer, also a stock one (default: %(default)s)")
     parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
-    parser.add_argument("-f", nargs="+", help="folds (default: all of the split)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.numbers import integer, number
@@ -17,28 +18,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Measures the FLAIR ratio of DWI lesions, and core against hypoperfusion, of a labelled dataset "
         "(-d) or of any images and segmentations (-i, -s); docs/mismatch.md defines every number.",
     )
-    parser.add_argument("-d", help="raw dataset, by name or number: its training images, masks and tss.csv")
-    parser.add_argument("-i", dest="images", type=Path, help="images, instead of the dataset's")
-    parser.add_argument(
-        "-s", dest="segmentations", type=Path, help="label maps such as mgcl predict's, instead of the dataset's"
-    )
-    parser.add_argument("-o", dest="output", type=Path, required=True, help="folder for the tables")
-    parser.add_argument("--tss", type=Path, help="table of known times, instead of the dataset's tss.csv")
-    parser.add_argument(
-        "--flair-positive", type=number, default=1.15, metavar="RATIO", help="visible from here on (default: 1.15)"
-    )
-    parser.add_argument(
-        "--min-lesion-ml", type=number, default=0.5, metavar="ML", help="leave smaller DWI lesions out (default: 0.5)"
-    )
-    parser.add_argument("--adc-core", action="store_true", help="core: the DWI mask where ADC < 620 x 10^-6 mm^2/s")
-    parser.add_argument("--tmax", action="store_true", help="hypoperfusion: Tmax > 6 s, though there is a PWI mask")
-    parser.add_argument(
-        "--channels", nargs="+", action="extend", default=[], metavar="ROLE=NAME", help="what is ADC, FLAIR or Tmax"
-    )
-    parser.add_argument(
-        "--masks", nargs="+", action="extend", default=[], metavar="ROLE=NAME", help="what is the DWI, FLAIR, PWI mask"
-    )
-    parser.add_argument("-np", dest="processes", type=integer, help="processes (as many as nnU-Net would take)")
+    add = parser.add_argument
+    named: dict[str, Any] = {"nargs": "+", "action": "extend", "default": [], "metavar": "ROLE=NAME"}
+    add("-d", help="raw dataset, by name or number: its training images, masks and tss.csv")
+    add("-i", dest="images", type=Path, help="images, instead of the dataset's")
+    add("-s", dest="segmentations", type=Path, help="label maps such as mgcl predict's, instead of the dataset's")
+    add("-o", dest="output", type=Path, required=True, help="folder for the tables")
+    add("--tss", type=Path, help="table of known times, instead of the dataset's tss.csv")
+    add("--flair-positive", type=number, default=1.15, metavar="RATIO", help="visible from here on (default: 1.15)")
+    add("--min-lesion-ml", type=number, default=0.5, metavar="ML", help="leave smaller DWI lesions out (default: 0.5)")
+    add("--adc-core", action="store_true", help="core: the DWI mask where ADC < 620 x 10^-6 mm^2/s")
+    add("--tmax", action="store_true", help="hypoperfusion: Tmax > 6 s, though there is a PWI mask")
+    add("--channels", **named, help="what is ADC, FLAIR or Tmax")
+    add("--masks", **named, help="what is the DWI, FLAIR, PWI mask")
+    add("-np", dest="processes", type=integer, help="processes (as many as nnU-Net would take)")
 
 
 def run(args: argparse.Namespace) -> int:

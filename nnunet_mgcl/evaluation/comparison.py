@@ -11,8 +11,8 @@ import numpy as np
 from nnunet_mgcl import __version__
 from nnunet_mgcl.evaluation.measures.classification import auroc, missing_class
 from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
-from nnunet_mgcl.evaluation.statistics.bootstrap import NO_INTERVAL, draws, interval
 from nnunet_mgcl.evaluation.statistics.delong import delong_test
+from nnunet_mgcl.evaluation.statistics.intervals import NO_INTERVAL, draws, interval
 from nnunet_mgcl.evaluation.statistics.paired_tests import holm, paired_tests
 
 Cases = list[dict[str, Any]]

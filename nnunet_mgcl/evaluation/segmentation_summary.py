@@ -11,7 +11,7 @@ from nnunet_mgcl.data.images.single_slice import NO_THICKNESS
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
 from nnunet_mgcl.evaluation.statistics.averages import mean_sd
-from nnunet_mgcl.evaluation.statistics.bootstrap import draws, interval
+from nnunet_mgcl.evaluation.statistics.intervals import draws, interval
 
 EMPTY = ("empty_reference", "empty_prediction", "both_empty", "one_empty")
 

@@ -13,7 +13,7 @@ from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.measures.classification import missing_class
 from nnunet_mgcl.evaluation.measures.probability import Classes, Probabilities, no_skill
 from nnunet_mgcl.evaluation.statistics.averages import mean_sd
-from nnunet_mgcl.evaluation.statistics.bootstrap import NO_INTERVAL, Draw, draws, interval
+from nnunet_mgcl.evaluation.statistics.intervals import NO_INTERVAL, Draw, draws, interval
 
 NO_TRAINING_CASES = "no out-of-fold predictions of its training cases: evaluate more folds"
 

@@ -11,7 +11,7 @@ import pytest
 
 from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.statistics import bootstrap
+from nnunet_mgcl.evaluation.statistics import intervals
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.resources import trainers_dir
 from tests.contract.conftest import dataset, make_run, make_trainer, workspace  # noqa: F401
@@ -48,7 +48,7 @@ def copy(templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Co
         for variable in ("raw", "preprocessed", "results"):
             monkeypatch.setenv(f"nnUNet_{variable}", str(tree / variable))
         monkeypatch.setenv("nnUNet_extTrainer", str(trainers_dir()))
-        monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+        monkeypatch.setattr(intervals, "RESAMPLES", 60)
         monkeypatch.chdir(tree)
         return tree
 

@@ -80,7 +80,8 @@ class Calibration(Block):
 
     def apply(self, probability: float) -> float:
         """The calibrated probability, never 0 or 1."""
-        return _inside(self.parameters.value(_inside(probability)))
+        inside = min(max(probability, SMALLEST), 1 - SMALLEST)
+        return min(max(self.parameters.value(inside), SMALLEST), 1 - SMALLEST)
 
 
 def fit_calibration(probabilities: Probabilities, actual: Classes) -> Calibration | str:
@@ -102,13 +103,8 @@ def fit_calibration(probabilities: Probabilities, actual: Classes) -> Calibratio
     slope, intercept = _fit_platt(clipped, actual)
     if slope <= 0:
         return "positive cases do not have the higher probabilities: the model ranks no better than chance"
-    return Calibration(
-        method="platt", parameters=Platt(slope=slope, intercept=intercept), cases=cases, positive=positive
-    )
-
-
-def _inside(probability: float) -> float:
-    return min(max(probability, SMALLEST), 1 - SMALLEST)
+    platt = Platt(slope=slope, intercept=intercept)
+    return Calibration(method="platt", parameters=platt, cases=cases, positive=positive)
 
 
 def _fit_platt(probabilities: Probabilities, actual: Classes) -> tuple[float, float]:

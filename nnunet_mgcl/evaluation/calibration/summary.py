@@ -18,9 +18,7 @@ FoldMaps = Mapping[int, Calibration | str]
 """The map for each fold's validation cases, or why there is none."""
 
 
-def cross_fit(
-    cases: Sequence[CaseScores], splits: Sequence[Split], folds: Sequence[int]
-) -> dict[int, Calibration | str]:
+def cross_fit(cases: Sequence[CaseScores], splits: Sequence[Split], folds: Sequence[int]) -> FoldMaps:
     """Fits a map for each fold on the out-of-fold predictions of the fold's training cases.
 
     Args:
@@ -34,14 +32,13 @@ def cross_fit(
 
 def calibrated_cases(cases: Sequence[CaseScores], maps: FoldMaps) -> list[CaseScores]:
     """The cases with their cross-fitted probabilities, which stay None where their fold has no map."""
-
-    def calibrated(case: CaseScores) -> CaseScores:
-        own = maps[case.fold]
-        if case.probability is None or isinstance(own, str):
-            return case
-        return replace(case, calibrated_probability=own.apply(case.probability))
-
-    return [calibrated(case) for case in cases]
+    calibrated = []
+    for case in cases:
+        calibration = maps[case.fold]
+        if case.probability is not None and not isinstance(calibration, str):
+            case = replace(case, calibrated_probability=calibration.apply(case.probability))
+        calibrated.append(case)
+    return calibrated
 
 
 def summarise_calibration(data: TSSCases, maps: FoldMaps) -> dict[str, Any]:

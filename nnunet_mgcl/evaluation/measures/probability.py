@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 
 from nnunet_mgcl.evaluation.measures.classification import auroc, missing_class
-from nnunet_mgcl.evaluation.statistics.wilson import wilson
+from nnunet_mgcl.evaluation.statistics.intervals import wilson
 
 Probabilities = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.bool_]

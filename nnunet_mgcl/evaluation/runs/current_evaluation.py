@@ -10,14 +10,13 @@ from typing import Any
 from rich.progress import track
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.calibration.maps import Calibration
-from nnunet_mgcl.evaluation.calibration.stored import KEY, store_calibration
+from nnunet_mgcl.evaluation.calibration.stored import KEY, fitted_calibration, store_calibration
 from nnunet_mgcl.evaluation.calibration.summary import calibrated_cases, cross_fit
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.evaluation.runs.stored_evaluation import evaluation_path, newer, stored_evaluation, write_evaluation
 from nnunet_mgcl.evaluation.segmentation_summary import summarise_segmentation
-from nnunet_mgcl.evaluation.statistics.bootstrap import LEVEL, RESAMPLES, SEED
+from nnunet_mgcl.evaluation.statistics.intervals import LEVEL, RESAMPLES, SEED
 from nnunet_mgcl.evaluation.tss_summary import summarise_tss
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError
@@ -121,8 +120,7 @@ def _why_not_of(run: ValidatedRun, content: dict[str, Any], path: Path) -> str |
 
 def _is_stored(run: ValidatedRun, tss: dict[str, Any]) -> bool:
     """Whether plans.json holds the map of these numbers: a training takes it out, a killed evaluation leaves it."""
-    calibration = None if tss["reason"] or tss["calibration"]["reason"] else tss["calibration"]
-    stored = read_plans(run.model / "plans.json").get(KEY)
-    if calibration is None or not isinstance(stored, dict):
-        return calibration is stored
-    return all(stored.get(key) == calibration[key] for key in (*Calibration.model_fields, "reliability"))
+    fitted, stored = fitted_calibration(tss), read_plans(run.model / "plans.json").get(KEY)
+    if fitted is None or not isinstance(stored, dict):
+        return fitted is stored
+    return fitted.items() <= stored.items()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,6 @@ from nnunet_mgcl.plan.plans import planned
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
-from nnunet_mgcl.system.numbers import integer
 
 OVERLAY = "overlay.png"
 """The picture that `mgcl summary` puts among a fold's validated cases."""
@@ -193,7 +192,7 @@ class ValidatedRun:
         """Whether no trainer of this plugin trained it: these write the whole `mgcl` block, plans only parts of it."""
         if any(FoldLayout(self.model / f"fold_{fold}").phases.is_dir() for fold in self.folds):
             return False  # also a model of an earlier version, whose block is smaller
-        return not MGCLConfig.model_fields.keys() <= self._plan_block.keys()
+        return not MGCLConfig.model_fields.keys() <= self.plan.configuration.get("mgcl", {}).keys()
 
     def validation(self, fold: int) -> Path:
         """nnU-Net's folder of a fold's predicted validation cases."""
@@ -203,13 +202,9 @@ class ValidatedRun:
         """The true label map of a case: nnU-Net's copy."""
         return self.layout.preprocessed / "gt_segmentations" / f"{case}{self.dataset_json['file_ending']}"
 
-    @property
-    def _plan_block(self) -> dict[str, Any]:
-        return self.plan.configuration.get("mgcl", {})
-
     def _block(self, key: str) -> Any:
         """From the `mgcl` block of the plan; a stock trainer has none, but its dataset may."""
-        return self._plan_block.get(key) or (self.dataset_json.get("mgcl") or {}).get(key)
+        return self.plan.configuration.get("mgcl", {}).get(key) or (self.dataset_json.get("mgcl") or {}).get(key)
 
     def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
         file = self.validation(fold) / f"{case}{self.dataset_json['file_ending']}"
@@ -251,10 +246,7 @@ class ValidatedRun:
 
 
 def _number(fold: str) -> int:
-    with suppress(ValueError):
-        if (number := integer(fold)) >= 0:
-            return number
-    raise UserError(
-        f"-f {fold}", "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else ""),
-        "numbers such as 0 1 2 3 4", "choose numbers",
-    )  # fmt: skip
+    if re.fullmatch("[0-9]{1,9}", fold):
+        return int(fold)
+    found = "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else "")
+    raise UserError(f"-f {fold}", found, "numbers such as 0 1 2 3 4", "choose numbers")

@@ -96,10 +96,8 @@ def head_metrics(probabilities: Probabilities, table: TSSTable) -> dict[str, Any
 
 def in_words(metrics: Mapping[str, Any]) -> dict[str, str]:
     """The counts and metrics of a head as people read them; an AUROC that is undefined says why."""
-    words = {}
-    for name, value in metrics.items():
-        if name not in ("head", "heads", "auroc_reason"):
-            words[name] = str(value) if isinstance(value, int) else formatted(value)
+    told = {name: value for name, value in metrics.items() if name not in ("head", "heads", "auroc_reason")}
+    words = {name: str(value) if isinstance(value, int) else formatted(value) for name, value in told.items()}
     if metrics.get("auroc_reason"):
         words["AUROC"] += f" ({metrics['auroc_reason']})"
     return words
@@ -107,19 +105,17 @@ def in_words(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 def write_table(path: Path, chosen: str, heads: Mapping[str, Probabilities], table: TSSTable) -> None:
     """Writes `tss.csv`; arguments as in `write_tss`."""
-    rows = []
-    for case, probability in heads[chosen].items():
-        hours, positive = table.hours(case), table.positive(case)
-        rows.append(
-            {
-                "case": case,
-                "tss_hours": "" if hours is None else hours,
-                "tss_class": "" if positive is None else int(positive),
-                "probability": f"{probability:.6f}",
-                "predicted_class": int(probability >= 0.5),
-                **{OTHER_HEAD + kind: f"{said[case]:.6f}" for kind, said in heads.items() if kind != chosen},
-            }
-        )
+    rows = [
+        {
+            "case": case,
+            "tss_hours": table.hours(case),
+            "tss_class": None if (positive := table.positive(case)) is None else int(positive),
+            "probability": f"{probability:.6f}",
+            "predicted_class": int(probability >= 0.5),
+            **{OTHER_HEAD + kind: f"{said[case]:.6f}" for kind, said in heads.items() if kind != chosen},
+        }
+        for case, probability in heads[chosen].items()
+    ]
     write_csv(path, list(rows[0]), rows)
 
 
@@ -133,12 +129,10 @@ def switch_head(folder: Path, earlier: str, chosen: str) -> None:
     """
     header, rows = _read(folder / TABLE)
     if OTHER_HEAD + chosen in header:
-        switched = []
         for _, row in rows:
             row[OTHER_HEAD + earlier], row["probability"] = row["probability"], row.pop(OTHER_HEAD + chosen)
             row["predicted_class"] = str(int(float(row["probability"]) >= 0.5))
-            switched.append(row)
-        write_csv(folder / TABLE, list(switched[0]), switched)
+        write_csv(folder / TABLE, list(rows[0][1]), [row for _, row in rows])
     heads = read_tss_summary(folder / SUMMARY)["heads"]
     write_json(folder / SUMMARY, heads[chosen] | {"head": chosen, "heads": heads})
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from nnunet_mgcl.evaluation.statistics.bootstrap import draws, interval
+from nnunet_mgcl.evaluation.statistics.intervals import draws, interval
 
 
 def paired_tests(

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from nnunet_mgcl.evaluation.measures import probability, segmentation
 from nnunet_mgcl.evaluation.segmentation_summary import EMPTY
-from nnunet_mgcl.evaluation.statistics.bootstrap import ALL_ALIKE
+from nnunet_mgcl.evaluation.statistics.intervals import ALL_ALIKE
 from nnunet_mgcl.evaluation.tables.format import NAMES, divided_told, interval, mean_sd, number, plain_table
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.system.errors import counted

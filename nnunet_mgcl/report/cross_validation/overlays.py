@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.pictures.case_panels import CasePanels
-from nnunet_mgcl.pictures.overlay import outlines_in_words, overlay_figure
+from nnunet_mgcl.pictures.overlay import draw_overlay, outlines_in_words, overlay_figure
 from nnunet_mgcl.report.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.page.style import HALF_WIDTH, WIDTH, figure_style
@@ -39,7 +40,7 @@ def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
         rule += " All of them tie, so best and worst only tell the order of their names."
     chosen = chosen_cases(ranked)
     try:
-        drawn = [case_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]
+        drawn = [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]
     except UserError as error:
         names = ", ".join(f"{name} {case['case']} ({mean:.3f})" for name, (mean, case) in chosen.items())
         return Section(TITLE, (rule, f"{names}. No pictures: {without_folders(error)}."))
@@ -48,6 +49,14 @@ def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
         figure = overlay_figure(drawn, min(WIDTH, HALF_WIDTH * panels))
     names = ", ".join(f"{name} {case['case']}" for name, (_, case) in chosen.items())
     return Section(TITLE, (rule,), pictures=(Picture("cases", figure, _caption(drawn), f"Cases: {names}.", False),))
+
+
+def draw_overlays(run: ValidatedRun, content: Mapping[str, Any], path: Path) -> bool:
+    """Draws the same three cases into a file; False where no case has a Dice."""
+    chosen = chosen_cases(ranked_cases(content["cases"])) if ranked_cases(content["cases"]) else {}
+    if drawn := [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]:
+        draw_overlay(path, drawn, f"{run.layout.name}, fold {', '.join(map(str, run.folds))}: validation cases")
+    return bool(drawn)
 
 
 def ranked_cases(cases: Sequence[Mapping[str, Any]]) -> list[tuple[float, Mapping[str, Any]]]:
@@ -76,8 +85,7 @@ def score_text(scores: Mapping[str, Any]) -> str:
     return f"{dice}\n{scores['volume_ml']:.1f} ml, predicted {scores['predicted_volume_ml']:.1f} ml"
 
 
-def case_panels(run: ValidatedRun, name: str, mean: float, case: Mapping[str, Any]) -> CasePanels:
-    """One chosen case of `evaluation.json`, with its scores in words."""
+def _panels(run: ValidatedRun, name: str, mean: float, case: Mapping[str, Any]) -> CasePanels:
     if run.layout.raw is None:
         raise UserError("nnUNet_raw", "not set, and the images are there", "a folder", "export nnUNet_raw=<folder>")
     file = f"{case['case']}{run.dataset_json['file_ending']}"
