@@ -104,23 +104,22 @@ def test_areas_are_compared_by_delong_and_classes_by_hits() -> None:
     assert specificity["difference"] == pytest.approx((a[~actual] < 0.5).mean() - (b[~actual] < 0.5).mean())
 
 
-def test_a_model_without_tss_is_compared_by_its_segmentation() -> None:
-    second = evaluation("B", 1, tss={"reason": "no head"})
-    for case in second["cases"]:
-        case["probability"] = None
-    content = compare_evaluations([evaluation("A", 0), second])
-    assert {e["target"] for e in content["comparisons"]} == {"DWI", "PWI"}
-    assert content["tss_reason"] == "not evaluated in B"
-
-
-def test_no_known_tss_is_the_reason_for_no_comparison_of_it() -> None:
-    runs = [evaluation(name, 0, tss={"reason": None, "cases": 0}) for name in "AB"]
-    for run in runs:
+@pytest.mark.parametrize(
+    ("gone", "tss", "reason"),
+    [
+        ("probability", {"reason": "no head"}, "not evaluated in B"),
+        ("tss_class", {"reason": None, "cases": 0}, "no case with a known TSS"),
+    ],
+)
+def test_what_has_no_tss_is_compared_by_its_segmentation(gone, tss, reason) -> None:
+    first, second = evaluation("A", 0), evaluation("B", 1, tss=tss)
+    if gone == "tss_class":
+        first["tss"] = tss
+    for run in (second,) if gone == "probability" else (first, second):
         for case in run["cases"]:
-            case["tss_class"] = None
-    content = compare_evaluations(runs)
-    assert content["tss_reason"] == "no case with a known TSS"
-    assert {e["target"] for e in content["comparisons"]} == {"DWI", "PWI"}
+            case[gone] = None
+    content = compare_evaluations([first, second])
+    assert {e["target"] for e in content["comparisons"]} == {"DWI", "PWI"} and content["tss_reason"] == reason
 
 
 def test_too_few_cases_of_a_class_have_a_reason_for_no_p_value() -> None:
