@@ -23,13 +23,11 @@ from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnin
 from nnunet_mgcl.evaluation.calibration import maps as calibration
 from nnunet_mgcl.evaluation.calibration.maps import Platt
 from nnunet_mgcl.evaluation.calibration.stored import KEY
-from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
 from nnunet_mgcl.system.errors import UserError
 from tests.contract.conftest import MASKS, NAME, SHAPE, SPLITS
 from tests.contract.conftest import RUN_CASES as CASES
 
-SHARED = {"labels": {"background": 0, "lesion": 1}}
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
 IGNORE = {"labels": {"background": 0, "lesion": 1, "ignore": 2}}
 
@@ -65,36 +63,26 @@ class TestEvaluate:
         assert content["segmentation"]["lesion"]["empty_reference"] == 1
 
     @pytest.mark.parametrize(
-        ("labels", "highest", "nnunet"),
-        [(SHARED, 1, {"lesion": 1}), (REGIONS, 2, {"whole": (1, 2), "core": (2,)}), (IGNORE, 2, {"lesion": 1})],
-        ids=["label", "regions", "ignore"],
+        ("trainer", "labels", "highest", "nnunet"),
+        [
+            ("MGCLTrainer", {"labels": {"background": 0, "lesion": 1}}, 1, {"lesion": 1}),
+            ("MGCLTrainer", REGIONS, 2, {"whole": (1, 2), "core": (2,)}),
+            ("MGCLTrainer", IGNORE, 2, {"lesion": 1}),
+            ("MGCLTrainer", MASKS, 3, {"A": (1, 3), "B": (2, 3)}),
+            ("nnUNetTrainer", MASKS, 3, {"A": (1, 3), "B": (2, 3)}),
+        ],
+        ids=["label", "regions", "ignore", "masks", "masks of a stock trainer"],
     )
-    def test_dice_is_nnunet_s(self, make_run, dataset, labels, highest, nnunet) -> None:
-        model = make_run(labels=labels, highest=highest)
-        evaluate()
-        ignore = labels["labels"].get("ignore")
+    def test_dice_is_nnunet_s(self, make_run, dataset, trainer, labels, highest, nnunet) -> None:
+        model = make_run(trainer, labels=labels, highest=highest, tss=False)
+        evaluate(trainer=trainer)
         for case in read(model / "evaluation.json")["cases"]:
             file = f"{case['case']}.nii.gz"
             prediction = model / f"fold_{case['fold']}" / "validation" / file
-            reference = dataset / "gt_segmentations" / file
-            labels = list(nnunet.values())
-            metrics = compute_metrics(str(reference), str(prediction), SimpleITKIO(), labels, ignore)["metrics"]
-            assert set(case["targets"]) == set(nnunet)
-            for name, label in nnunet.items():
-                assert case["targets"][name]["dice"] == pytest.approx(metrics[label]["Dice"])
-
-    @pytest.mark.parametrize("trainer", ["MGCLTrainer", "nnUNetTrainer"])
-    def test_masks_a_modality_are_the_targets_also_of_a_stock_trainer(self, make_run, dataset, trainer) -> None:
-        model = make_run(trainer, labels=MASKS, highest=3, tss=False)
-        evaluate(trainer=trainer)
-        cases = {case["case"]: case["targets"] for case in read(model / "evaluation.json")["cases"]}
-        for fold in range(3):
-            expected = summarise_modalities(
-                dataset / "gt_segmentations", model / f"fold_{fold}" / "validation", ".nii.gz", SimpleITKIO(),
-                MASKS["mgcl"]["lesion_labels"], None,
-            )["cases"]  # fmt: skip
-            for case, dice in expected.items():
-                assert {name: own["dice"] for name, own in cases[case].items()} == pytest.approx(dice)
+            reference, ignore = dataset / "gt_segmentations" / file, labels["labels"].get("ignore")
+            found = compute_metrics(str(reference), str(prediction), SimpleITKIO(), list(nnunet.values()), ignore)
+            expected = {name: found["metrics"][label]["Dice"] for name, label in nnunet.items()}
+            assert {name: own["dice"] for name, own in case["targets"].items()} == pytest.approx(expected)
 
     def test_spacing_is_the_image_s_in_the_order_of_the_axes(self, make_run, dataset, write_mask) -> None:
         model = make_run()
@@ -200,9 +188,8 @@ class TestCalibration:
         model = make_run()
         table, random = read_tss_table(dataset / "tss.csv", CASES), np.random.default_rng(0)
         for fold, split in enumerate(SPLITS):
-            probabilities = {
-                case: 0.05 + 0.1 * random.random() + 0.1 * bool(table.positive(case)) for case in split["val"]
-            }
+            known = {case: bool(table.positive(case)) for case in split["val"]}
+            probabilities = {case: 0.05 + 0.1 * random.random() + 0.1 * early for case, early in known.items()}
             path = model / f"fold_{fold}" / "validation" / "tss.csv"
             write_table(path, "mrff", {"mrff": probabilities}, table)
         return model
@@ -250,16 +237,12 @@ class TestCalibration:
         assert ("threshold calibrated_0.5: every case is called" in printed) == (said is not None)
         assert said is None or f"every case is called {said}" in printed
 
-    def test_some_folds_do_not_touch_it(self, model, capsys) -> None:
-        evaluate()
-        before = (model / "plans.json").read_bytes()
-        evaluate("-f", "0", "1")
-        assert (model / "plans.json").read_bytes() == before
-        assert "is left as it is" in capsys.readouterr().out
-
-    def test_all_folds_by_number_are_all_folds(self, model) -> None:
+    def test_it_takes_all_folds_which_may_be_named(self, model, capsys) -> None:
         evaluate("-f", "0", "1", "2")
+        before = (model / "plans.json").read_bytes()
         assert self.stored(model)
+        evaluate("-f", "0", "1")
+        assert (model / "plans.json").read_bytes() == before and "is left as it is" in capsys.readouterr().out
 
 
 class TestEvaluateRefuses:

@@ -70,13 +70,6 @@ def test_an_isotonic_map_of_an_earlier_version_is_read_and_applied(tmp_path) -> 
     assert [own.apply(p) for p in (0, 0.3, 0.5, 1)] == pytest.approx([0.1, 0.1, 0.4, 0.7])
 
 
-def test_a_second_evaluation_writes_the_same_bytes(model) -> None:
-    store(model, FITTED)
-    before = (model / "plans.json").read_bytes()
-    store(model, FITTED)
-    assert (model / "plans.json").read_bytes() == before
-
-
 @pytest.mark.parametrize("reason", [None, "no head"])
 def test_a_model_that_cannot_be_calibrated_keeps_no_earlier_map(model, reason) -> None:
     store(model, FITTED)
