@@ -122,21 +122,18 @@ class TestEvaluate:
         printed = capsys.readouterr().out
         assert "TSS: not evaluated" in printed and "calibration" not in printed
 
-    def test_without_a_tss_table_there_is_none_to_evaluate_against(self, make_run, dataset) -> None:
-        model = make_run()
-        (dataset / "tss.csv").unlink()
-        evaluate()
-        assert "no tss.csv" in read(model / "evaluation.json")["tss"]["reason"]
-
     @pytest.mark.parametrize("command", ["evaluate", "report"])
     def test_a_tss_table_that_is_lost_does_not_cost_the_evaluation_its_tss(self, make_run, dataset, command) -> None:
-        model = make_run()
+        path = make_run() / "evaluation.json"
         evaluate()
-        before = (model / "evaluation.json").read_bytes()
+        before = path.read_bytes()
         (dataset / "tss.csv").unlink()
         with pytest.raises(UserError, match=r"tss.csv[\s\S]*remove evaluation.json"):
             cli.main([command, "-d", "901", "-c", "2d"])
-        assert (model / "evaluation.json").read_bytes() == before
+        assert path.read_bytes() == before
+        path.unlink()
+        evaluate()
+        assert "no tss.csv" in read(path)["tss"]["reason"]
 
     def test_tables_name_every_target_measure_and_operating_point(self, make_run, capsys) -> None:
         make_run(labels=MASKS, highest=3)
@@ -327,9 +324,11 @@ class TestSummary:
         assert (model / "evaluation_folds_0.json").read_bytes() == before
 
     def test_it_draws_a_picture_that_makes_no_evaluation_old(self, model, capsys, tmp_path) -> None:
+        warning = TrainingWarning("coarse", "DWI", "at chance", "train it longer")
+        TrainingWarnings(FoldLayout(model / "fold_0").warnings, lambda _: None).replace("coarse", "DWI", [warning])
         self.summary()
-        picture = model / "fold_0" / "validation" / "overlay.png"
-        assert picture.read_bytes().startswith(b"\x89PNG") and str(picture) in capsys.readouterr().out
+        picture, printed = model / "fold_0" / "validation" / "overlay.png", capsys.readouterr().out
+        assert picture.read_bytes().startswith(b"\x89PNG") and str(picture) in printed and str(warning) in printed
         later = picture.stat().st_mtime + 3600
         os.utime(picture, (later, later))
         self.summary("-o", str(tmp_path / "x.png"))
@@ -340,12 +339,6 @@ class TestSummary:
             for folder in (dataset / "gt_segmentations", model / "fold_0" / "validation"):
                 write_mask(folder / f"{case}.nii.gz", np.zeros(SHAPE))
         assert self.summary() == 0 and "no case has a Dice" in capsys.readouterr().out
-
-    def test_it_says_what_the_training_warned_of(self, model, capsys) -> None:
-        warning = TrainingWarning("coarse", "DWI", "at chance", "train it longer")
-        TrainingWarnings(FoldLayout(model / "fold_0").warnings, lambda _: None).replace("coarse", "DWI", [warning])
-        self.summary()
-        assert str(warning) in capsys.readouterr().out
 
     def test_it_needs_the_images_and_a_validated_fold(self, model, monkeypatch) -> None:
         monkeypatch.delenv("nnUNet_raw")
@@ -391,10 +384,8 @@ class TestCompare:
             cli.main(["compare", "-d", "901", *arguments])
         return str(error.value)
 
-    def test_a_model_that_is_not_evaluated(self, models) -> None:
+    def test_a_model_that_is_alone_or_not_evaluated(self, models) -> None:
         message = self.refusal(models[0], "Other__nnUNetPlans__2d")
         assert "mgcl evaluate" in message and models[1] in message
         assert "evaluation_folds_0.json" in self.refusal(*models, "-f", "0")
-
-    def test_fewer_than_two_models(self, models) -> None:
         assert "two at least" in self.refusal(models[0])

@@ -45,12 +45,17 @@ def test_no_validation_case_takes_part_in_its_own_calibration(number, turned) ->
     assert (before[number] == after[number]) == ("tss_class" in turned)
 
 
-def test_a_fold_s_map_is_fitted_on_the_predictions_of_its_training_cases() -> None:
+def test_maps_are_fitted_on_a_fold_s_training_cases_and_for_new_patients_on_all() -> None:
+    def expected(cases):
+        return fit_calibration(np.array([c.probability for c in cases]), np.array([c.tss_class == 1 for c in cases]))
+
     cases = make_cases()
     for fold in range(FOLDS):
         training = [case for case in cases if case.fold != fold]
-        p, y = np.array([c.probability for c in training]), np.array([c.tss_class == 1 for c in training])
-        assert cross_fit(cases, splits_of(cases), [0, 1, 2])[fold] == fit_calibration(p, y)
+        assert cross_fit(cases, splits_of(cases), [0, 1, 2])[fold] == expected(training)
+    result = summarise(cases)
+    assert {key: result[key] for key in Calibration.model_fields} == expected(cases).model_dump()
+    assert result["cases"] == 60 and result["positive"] == 30 and result["reason"] is None
 
 
 def test_another_case_of_a_patient_takes_no_part_in_its_calibration() -> None:
@@ -75,14 +80,6 @@ def test_measures_of_raw_and_calibrated_probabilities() -> None:
         assert sum(point["cases"] for point in result["reliability"][kind]) == 60
     raw, better = (result["measures"][kind]["pooled"] for kind in ("raw", "calibrated"))
     assert all(better[name]["value"] < raw[name]["value"] for name in ("Brier", "ECE", "log_loss"))
-
-
-def test_the_map_for_new_patients_is_fitted_on_all_cases() -> None:
-    cases = make_cases()
-    result = summarise(cases)
-    own = fit_calibration(np.array([c.probability for c in cases]), np.array([c.tss_class == 1 for c in cases]))
-    assert {key: result[key] for key in Calibration.model_fields} == own.model_dump()
-    assert result["cases"] == 60 and result["positive"] == 30 and result["reason"] is None
 
 
 def test_a_map_that_raises_the_cross_fitted_log_loss_is_none() -> None:

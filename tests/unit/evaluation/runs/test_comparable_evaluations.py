@@ -85,13 +85,6 @@ def test_runs_that_differ_are_refused_with_the_place(models, change, message) ->
     assert message in refusal(models) and str(models[2]) in refusal(models)
 
 
-def test_an_evaluation_older_than_its_validation_is_refused(models) -> None:
-    path = models[1] / "fold_1" / "validation" / "tss.csv"
-    later = path.stat().st_mtime + 3600
-    os.utime(path, (later, later))
-    assert "older than fold_1/validation/tss.csv" in refusal(models)
-
-
 def test_an_evaluation_of_some_folds_is_read_from_their_file(models) -> None:
     some_folds = CONTENT | {"folds": [1]}
     assert "evaluation_folds_1.json" in refusal(models, [1])
@@ -100,11 +93,8 @@ def test_an_evaluation_of_some_folds_is_read_from_their_file(models) -> None:
     assert comparable_evaluations(models, [1]) == [some_folds] * 3
 
 
-def test_all_folds_may_be_named(models) -> None:
+def test_all_folds_may_be_named_and_no_model_twice(models) -> None:
     assert comparable_evaluations(models, [0, 1]) == [CONTENT] * 3
-
-
-def test_a_model_named_twice_is_refused(models) -> None:
     assert "twice" in refusal([models[0], models[1], models[0] / ".." / "second"])
 
 
@@ -123,6 +113,10 @@ def test_an_evaluation_of_another_version_is_refused(models, text, message) -> N
     assert str(models[1]) in said and message in said and "mgcl evaluate" in said
 
 
-def test_an_evaluation_whose_tss_is_gone_is_refused(models) -> None:
-    (models[1] / "fold_0" / "validation" / "tss.csv").unlink()
+def test_an_evaluation_whose_validation_has_changed_is_refused(models) -> None:
+    changed, gone = (models[1] / "fold_1" / "validation" / "tss.csv", models[2] / "fold_0" / "validation" / "tss.csv")
+    gone.unlink()
     assert "fold_0/validation/tss.csv is no longer there" in refusal(models)
+    later = changed.stat().st_mtime + 3600
+    os.utime(changed, (later, later))
+    assert "older than fold_1/validation/tss.csv" in refusal(models)
