@@ -46,7 +46,7 @@ from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_json
 from nnunet_mgcl.system.safe_loading import loading_safely, require_layers
-from nnunet_mgcl.tss.phase import tss_probability
+from nnunet_mgcl.tss.probability import tss_probability
 
 
 class MGCLPredictor(nnUNetPredictor):

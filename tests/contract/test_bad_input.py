@@ -26,7 +26,7 @@ from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.fine import Fine
-from nnunet_mgcl.pretraining.supervised import Seed
+from nnunet_mgcl.pretraining.teacher import Seed
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from nnunet_mgcl.tss.phase import TSS

@@ -17,7 +17,7 @@ from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.plan.build import build_classifier
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_json
-from nnunet_mgcl.tss.phase import tss_probability
+from nnunet_mgcl.tss.probability import tss_probability
 
 TABLE = TSSTable({"a": TSSRow(True, 2.0, None), "b": TSSRow(False, 9.0, None)})
 SAID = {"lesion": {"a": 0.9, "b": 0.2}, "mrff": {"a": 0.3, "b": 0.7}}

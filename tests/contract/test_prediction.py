@@ -26,7 +26,7 @@ from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.mismatch.case_mismatch import mismatch_columns
 from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.tss.phase import tss_probability, volume_geometry
+from nnunet_mgcl.tss.probability import tss_probability, volume_geometry
 from nnunet_mgcl.tss.volumes import fit_volume
 
 CASES = ["case_0", "case_1"]

@@ -392,7 +392,7 @@ class TestSharedPlans:
 
         class Look(Note):
             def run(self, context) -> None:
-                seen.append(json.loads((context.fold_layout.root.parent / "plans.json").read_text()))
+                seen.append(json.loads((context.layout.root.parent / "plans.json").read_text()))
 
         monkeypatch.setattr(MGCLTrainer, "pretraining", (Look(),))
         trainer, _ = start()

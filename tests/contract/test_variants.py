@@ -21,7 +21,7 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.engine.context import Branch
+from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.plan.plans import deep_merge
 from nnunet_mgcl.pretraining import pseudo_label

@@ -30,7 +30,7 @@ from nnunet_mgcl.report.analysis.fold_case import FoldCase, choose_case, describ
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.report.page.section import Picture, Section, Table
 from nnunet_mgcl.report.page.style import WIDTH, figure_style
-from nnunet_mgcl.tss.phase import encoder_chunk, volume_geometry
+from nnunet_mgcl.tss.probability import encoder_chunk, volume_geometry
 from nnunet_mgcl.tss.volumes import fit_volume, load_volume
 
 TITLE = "Attention between the modalities"

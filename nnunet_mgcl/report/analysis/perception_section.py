@@ -20,10 +20,10 @@ from nnunet_mgcl.report.analysis.perception import Window, perception_maps
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.report.page.section import Picture, Section, Table
 from nnunet_mgcl.report.page.style import WIDTH, figure_style
-from nnunet_mgcl.tss.phase import encoder_chunk
+from nnunet_mgcl.tss.probability import encoder_chunk
 
 TITLE = "What the encoders perceive"
-RANDOM, COARSE, TRAINED = "randomly initialised", "after coarse", "trained"
+RANDOM, TRAINED = "randomly initialised", "trained"
 Maps = list[np.ndarray]
 """One map a stage."""
 
@@ -73,12 +73,12 @@ def perception_section(fold: TrainedFold) -> Section:
 
 
 def _encoders(fold: TrainedFold) -> list[dict[str, nn.Module]]:
-    """Each branch's encoders: as initialised, as `coarse` left it where that ran, and as `segment` left it."""
+    """Each branch's encoders: as initialised, as the last phase that trains encoders left it, and as `segment` did."""
     result = []
     for branch, trained in zip(fold.branches, fold.network.branches, strict=True):
         encoders = {RANDOM: fold.untrained(branch).encoder}
-        if fold.why_not(branch, "coarse") is None:
-            encoders[COARSE] = fold.pretrained(branch, "coarse").encoder
+        if (phase := fold.encoder_phase) and not fold.why_not(branch, phase):
+            encoders[f"after {phase.name}"] = fold.pretrained(branch, phase).encoder
         result.append(encoders | {TRAINED: trained.encoder})
     return result
 
@@ -127,13 +127,18 @@ def _stage_names(stages: int) -> list[str]:
 
 
 def _method(fold: TrainedFold) -> str:
-    coarse = any(fold.why_not(branch, "coarse") is None for branch in fold.branches)
+    phase = fold.encoder_phase
+    there = phase and any(not fold.why_not(branch, phase) for branch in fold.branches)
     return (
         "EigenCAM shows what the activations of an encoder's stage have most in common (their projection on the first "
         "singular vector). It looks at no label and no output: a map that agrees with the lesion says that the stage "
         "reacts to it most, not that the network decides by it. "
         f"“{TRAINED}” is the final network of fold {fold.fold}, “{RANDOM}” an encoder before any training"
-        + (f", “{COARSE}” the encoder that the coarse-grained contrast handed to the segmentation." if coarse else ".")
+        + (
+            f", “after {phase.name}” the encoder that {phase.name} handed to the segmentation."
+            if phase and there
+            else "."
+        )
     )
 
 
@@ -148,9 +153,10 @@ def _left_out(fold: TrainedFold, scores: Sequence[dict[str, list[list[float]]]])
             )
     reasons: dict[str, list[str]] = defaultdict(list)
     for branch in fold.branches:
-        if why := fold.why_not(branch, "coarse"):
+        if (phase := fold.encoder_phase) and (why := fold.why_not(branch, phase)):
             reasons[why.split(": ", 1)[1]].append(branch.name)
-    return lines + [f"No encoder “{COARSE}” for {', '.join(names)}: {why}." for why, names in reasons.items()]
+    missing = f"No encoder “after {fold.encoder_phase.name}”" if fold.encoder_phase else ""
+    return lines + [f"{missing} for {', '.join(names)}: {why}." for why, names in reasons.items()]
 
 
 def _picture(fold: TrainedFold, perceived: Perceived) -> Picture:

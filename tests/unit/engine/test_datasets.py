@@ -8,7 +8,7 @@ from nnunet_mgcl.system.files import write_json
 
 def write_confidences(context, **confidences) -> None:
     for case, confidence in confidences.items():
-        write_json(context.fold_layout.pseudo_labels(1, "A") / f"{case}.json", {"confidence": confidence})
+        write_json(context.layout.pseudo_labels(1, "A") / f"{case}.json", {"confidence": confidence})
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def run_both(context, write_pseudo_labels):
 
 
 def left_by(context, phase, branch="A"):
-    return torch.load(context.fold_layout.phase(phase, branch) / "network.pth", weights_only=True)
+    return torch.load(context.layout.phase(phase, branch) / "network.pth", weights_only=True)
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

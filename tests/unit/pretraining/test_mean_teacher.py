@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from nnunet_mgcl.engine.datasets import labelled_dataset
-from nnunet_mgcl.plan.config import MeanTeacherConfig
 from nnunet_mgcl.pretraining.mean_teacher import (
     LossWithPool,
     MeanTeacher,
+    MeanTeacherSettings,
     PoolSamples,
     follow,
     pool_weight,
@@ -17,7 +17,7 @@ from nnunet_mgcl.pretraining.mean_teacher import (
 
 
 def test_weight_waits_rises_and_stays() -> None:
-    config = MeanTeacherConfig(weight=2.0, start=0.2, ramp=0.4)
+    config = MeanTeacherSettings(weight=2.0, start=0.2, ramp=0.4)
     found = [pool_weight(config, progress) for progress in (0.0, 0.2, 0.3, 0.6, 1.0)]
     assert found == pytest.approx([0, 0, 0.5, 2, 2])
 

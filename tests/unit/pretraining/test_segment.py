@@ -4,10 +4,10 @@ from copy import deepcopy
 
 import pytest
 import torch
+from nnunet_mgcl.pretraining.segment import Segment
 
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.fine import Fine
-from nnunet_mgcl.pretraining.segment import Segment
 from nnunet_mgcl.tss.phase import TSS
 
 
@@ -19,7 +19,7 @@ def context(make_context, write_pseudo_labels):
 
 
 def left_by(context, phase, branch):
-    return torch.load(context.fold_layout.phase(phase, branch.name) / "network.pth", weights_only=True)
+    return torch.load(context.layout.phase(phase, branch.name) / "network.pth", weights_only=True)
 
 
 def test_segment_starts_bit_equal_to_what_coarse_and_fine_left(context, lines) -> None:
@@ -76,7 +76,7 @@ def test_segmentation_that_starts_anew_voids_the_head_of_an_earlier_run(context,
     Segment().run(context)
     assert lines[0] == "tss: removed the head of an earlier run, whose encoders are lost"
     assert not context.state.is_done("tss", "mrff") and context.state.is_done("coarse", "B")
-    assert not context.fold_layout.phase("tss").exists()
+    assert not context.layout.phase("tss").exists()
     lines.clear()
     TSS().run(context)
     assert "tss mrff: epochs 1-2, 2 iterations each" in lines

@@ -6,14 +6,14 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_mgcl.engine.context import Branch
+from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.pretraining import supervised
-from nnunet_mgcl.pretraining.supervised import Seed, SelfTrain, supervised_loss
+from nnunet_mgcl.pretraining.teacher import Seed, SelfTrain, supervised_loss
 from nnunet_mgcl.system.files import write_json
 
 
 def folder(context, phase, branch="A"):
-    return context.fold_layout.phase(phase, branch)
+    return context.layout.phase(phase, branch)
 
 
 def weights(context, phase):
@@ -22,7 +22,7 @@ def weights(context, phase):
 
 def write_confidences(context, *values) -> None:
     for case, confidence in zip(context.pool["A"], values, strict=True):
-        write_json(context.fold_layout.pseudo_labels(1, "A") / f"{case}.json", {"confidence": confidence})
+        write_json(context.layout.pseudo_labels(1, "A") / f"{case}.json", {"confidence": confidence})
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_without_a_pool_nothing_is_trained(make_context) -> None:
     context = make_context(pool={"A": [], "B": []})
     Seed().run(context)
     SelfTrain().run(context)
-    assert not context.fold_layout.phases.exists()
+    assert not context.layout.phases.exists()
 
 
 def test_finished_branch_is_left_alone_after_a_restart(make_context, monkeypatch) -> None:
@@ -86,7 +86,7 @@ def test_resumed_phase_is_bit_identical_on_real_batches(make_context, write_pseu
     write_confidences(context, 0.9, 0.1)
     run(context)
     expected = weights(context, phase)
-    context.fold_layout.state.unlink()
+    context.layout.state.unlink()
 
     interrupted = make_context(mgcl=settings, norm="BatchNorm")
 

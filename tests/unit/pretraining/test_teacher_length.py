@@ -10,7 +10,7 @@ from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentatio
 from nnunet_mgcl.engine.datasets import labelled_dataset
 from nnunet_mgcl.engine.supervised_loss import as_target
 from nnunet_mgcl.pretraining import teacher_length as module
-from nnunet_mgcl.pretraining.supervised import Seed
+from nnunet_mgcl.pretraining.teacher import Seed
 from nnunet_mgcl.pretraining.teacher_length import PHASE, LengthWatch, teacher_length
 from nnunet_mgcl.system.files import read_json
 
@@ -62,14 +62,14 @@ def test_length_is_that_of_the_lowest_loss(make_context, losses, jobs, lines, va
     assert teacher_length(context, context.branches[0]) == length
     assert jobs[1] == searched
     assert f"seed A: {length} epochs by the loss on 1 left-out training cases" in lines
-    assert not (context.fold_layout.phase(PHASE, "A") / "checkpoint_latest.pth").exists()
+    assert not (context.layout.phase(PHASE, "A") / "checkpoint_latest.pth").exists()
 
 
 def test_search_leaves_training_cases_out_and_seed_takes_all(make_context, losses, jobs, lines) -> None:
     losses[:] = [1.0, 0.9, 0.8, 0.9]
     context = make_context(mgcl=LONG)
     Seed().run(context)
-    (left_out,) = read_json(context.fold_layout.phase(PHASE, "A") / "length.json")["left_out"]
+    (left_out,) = read_json(context.layout.phase(PHASE, "A") / "length.json")["left_out"]
     assert left_out in context.train_cases and jobs[0] == [case for case in context.train_cases if case != left_out]
     assert any(line.startswith("seed A: epochs 1-3, 2 iterations each") for line in lines)  # 16 slices
 
@@ -87,9 +87,9 @@ def test_found_length_is_kept(make_context, losses, monkeypatch) -> None:
 def test_search_that_was_killed_goes_on_to_the_same_length(make_context, monkeypatch, killed_after) -> None:
     context = make_context(mgcl=LONG)
     length = teacher_length(context, context.branches[0])
-    note = context.fold_layout.phase(PHASE, "A") / "length.json"
+    note = context.layout.phase(PHASE, "A") / "length.json"
     expected = read_json(note)
-    context.fold_layout.state.unlink()
+    context.layout.state.unlink()
     note.unlink()
 
     interrupted = make_context(mgcl=LONG)

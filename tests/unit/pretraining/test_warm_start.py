@@ -6,13 +6,13 @@ from copy import deepcopy
 
 import pytest
 import torch
+from nnunet_mgcl.pretraining.segment import Segment
 
 from nnunet_mgcl.pretraining import supervised
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.contrast import phase as contrast
 from nnunet_mgcl.pretraining.fine import Fine
-from nnunet_mgcl.pretraining.segment import Segment
-from nnunet_mgcl.pretraining.supervised import Seed, SelfTrain
+from nnunet_mgcl.pretraining.teacher import Seed, SelfTrain
 
 from .test_supervised import write_confidences
 
@@ -47,7 +47,7 @@ def run_all(context, write_pseudo_labels):
 
 
 def left_by(context, phase, branch="A"):
-    return torch.load(context.fold_layout.phase(phase, branch) / "network.pth", weights_only=True)
+    return torch.load(context.layout.phase(phase, branch) / "network.pth", weights_only=True)
 
 
 def test_each_phase_goes_on_with_the_network_before(make_context, write_pseudo_labels, starts, lines) -> None:

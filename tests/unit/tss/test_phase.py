@@ -29,7 +29,7 @@ ALL = {"tss": {"head": "lesion", "compared": ["mlp", "lesion", "mrff", "mrff_les
 
 
 def folder(context, head="mrff"):
-    return context.fold_layout.phase("tss", head)
+    return context.layout.phase("tss", head)
 
 
 def image(context, slices=4):
@@ -136,7 +136,7 @@ class TestTraining:
         context = make_context(mgcl={"tss": {"enabled": False}})
         assert context.network.tss is None
         TSS().run(context)
-        assert not context.fold_layout.phases.exists()
+        assert not context.layout.phases.exists()
 
     def test_every_known_training_case_is_seen_once_an_epoch_in_a_new_order(self, make_context, epochs, lines) -> None:
         context = make_context(mgcl={"tss": {"epochs": 6}})
@@ -168,7 +168,7 @@ class TestHeads:
     def left(self, context) -> dict:
         return {
             kind: torch.load(folder(context, kind) / "network.pth", weights_only=True)
-            for kind in trained_heads(context.fold_layout)
+            for kind in trained_heads(context.layout)
         }
 
     @pytest.mark.parametrize("dimensions", [2, 3])
@@ -236,9 +236,9 @@ class TestHeads:
     def test_heads_answer_for_a_case_at_once_as_each_does_by_itself(self, make_context) -> None:
         context = make_context(mgcl=ALL)
         TSS().run(context)
-        heads = {kind: build_classifier(context.configuration, kind) for kind in trained_heads(context.fold_layout)}
+        heads = {kind: build_classifier(context.configuration, kind) for kind in trained_heads(context.layout)}
         for kind, head in heads.items():
-            load_head(head, context.fold_layout, kind)
+            load_head(head, context.layout, kind)
         asked = (image(context), context.config, context.configuration)
         together = tss_probabilities(context.network, heads, *asked)
         for kind, head in heads.items():

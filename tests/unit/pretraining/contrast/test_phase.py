@@ -128,7 +128,7 @@ def test_true_masks_of_one_class_skip_the_phase_with_one_warning(
         and f"{part} as the phase began" in lines[0]
     )
     assert context.state.is_done(phase, "A") and context.state.is_skipped(phase, "A")
-    assert (context.fold_layout.phase(phase, "A") / "network.pth").is_file()
+    assert (context.layout.phase(phase, "A") / "network.pth").is_file()
     run(context)
     assert len(lines) == 1
 
