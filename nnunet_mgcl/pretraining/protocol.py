@@ -111,7 +111,7 @@ class Pretext(Method):
         """Whether later phases and `segment` start from its parts."""
         return True
 
-    def run(self, run: Any, earlier: Sequence[Pretext]) -> None:
+    def run(self, run: Any, earlier: Sequence[Pretext] = ()) -> None:
         """Trains every branch that is not done.
 
         Args:

@@ -73,7 +73,7 @@ class Teacher(SupervisedPhase):
             "seed_length_left_out": "seed_length: training cases left out",
         } | super().titles()
 
-    def run(self, run: FoldContext, earlier: Sequence[Pretext]) -> None:
+    def run(self, run: FoldContext, earlier: Sequence[Pretext] = ()) -> None:
         """Trains every branch that has unlabelled cases; the log names the others once, here."""
         for branch in run.branches:
             if not run.pool.get(branch.name):

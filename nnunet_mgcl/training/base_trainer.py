@@ -17,6 +17,7 @@ from nnunet_mgcl.data.cases.labelled import preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import tss_known
 from nnunet_mgcl.data.splits import fold_cases
+from nnunet_mgcl.engine.context import Augmentation
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.losses import ModalityDiceBCELoss
@@ -198,3 +199,9 @@ class BaseTrainer(nnUNetTrainer):
     def log(self, message: str, to_console: bool = True) -> None:
         """Writes a line of this plugin to nnU-Net's log."""
         self.print_to_log_file(f"MGCL: {message}", also_print_to_console=to_console)
+
+
+def augmentation_of(trainer: nnUNetTrainer) -> Augmentation:
+    """nnU-Net's augmentation as a trainer sets it up."""
+    rotation, dummy_2d, patch_size, mirror_axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    return Augmentation(trainer.get_training_transforms, rotation, dummy_2d, patch_size, mirror_axes)

@@ -74,6 +74,5 @@ def _training_auroc(fold: ValidatedFold) -> float | None:
     table = fold.table()
     known = [case for case in fold.train_cases if table.positive(case) is not None]
     probabilities = fold.probabilities(known, {"head": fold.network.tss})["head"]
-    return classification_metrics([*probabilities.values()], [int(bool(table.positive(case))) for case in known])[
-        "AUROC"
-    ]
+    metrics = classification_metrics([*probabilities.values()], [int(bool(table.positive(case))) for case in known])
+    return metrics["AUROC"]  # type: ignore[return-value]

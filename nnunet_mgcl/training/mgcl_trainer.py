@@ -14,7 +14,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset
 from nnunet_mgcl.engine.branches import build_branches
-from nnunet_mgcl.engine.context import Augmentation, FoldContext
+from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.plan.plan_command import plan_command
@@ -29,7 +29,7 @@ from nnunet_mgcl.system.devices import use_own_cores
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import explaining_writes, remove_leftovers, replacing
 from nnunet_mgcl.system.versions import note_versions
-from nnunet_mgcl.training.base_trainer import BaseTrainer
+from nnunet_mgcl.training.base_trainer import BaseTrainer, augmentation_of
 from nnunet_mgcl.training.head_warning import warn_of_head
 from nnunet_mgcl.training.modality_validation import modality_validation_step
 from nnunet_mgcl.training.results_folder import (
@@ -267,9 +267,3 @@ class MGCLTrainer(BaseTrainer):
             fold=self.fold,
             uses_pool=self.uses_pool,
         )
-
-
-def augmentation_of(trainer: nnUNetTrainer) -> Augmentation:
-    """nnU-Net's augmentation as a trainer sets it up."""
-    rotation, dummy_2d, patch_size, mirror_axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-    return Augmentation(trainer.get_training_transforms, rotation, dummy_2d, patch_size, mirror_axes)

@@ -26,7 +26,7 @@ from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.fine import Fine
-from nnunet_mgcl.pretraining.teacher import Seed
+from nnunet_mgcl.pretraining.teacher import Teacher
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from nnunet_mgcl.tss.phase import TSS
@@ -766,7 +766,7 @@ def test_image_without_numbers_stops_the_fit_of_the_lesion_head_with_its_case(wo
 @pytest.mark.parametrize(
     ("phase", "where", "before", "after"),
     [
-        ("seed", "phase seed_length (DWI), epoch 1", (), (Seed(),)),  # the search of its length comes first
+        ("seed", "phase seed_length (DWI), epoch 1", (), (Teacher(),)),  # the search of its length comes first
         ("coarse", "phase coarse (DWI), epoch 1", (), (Coarse(),)),
         ("fine", "phase fine (DWI), epoch 1", (Coarse(),), (Fine(),)),
         ("segment", "phase segment, epoch 1", (), ()),

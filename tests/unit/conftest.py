@@ -20,12 +20,12 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+import nnunet_mgcl.training.variants  # noqa: F401 (the methods register their blocks)
 from nnunet_mgcl.data.cases.modality_dataset import sample_class_locations, save_pseudo_label
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.context import Augmentation, FoldContext
-from nnunet_mgcl.engine.state import PhaseState
 from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plans import deep_merge, modality_view, resolve_block
@@ -117,7 +117,7 @@ def build_context(
     return FoldContext(
         config=config,
         fold=0,
-        fold_layout=fold,
+        layout=fold,
         dataset_layout=layout,
         branches=[_branch(own, name, json, modality, config.lesion_labels) for modality in MODALITIES],
         configuration=manager.get_configuration(name),
@@ -133,7 +133,6 @@ def build_context(
         device=torch.device("cpu"),
         compiles=False,
         log=lambda line, to_console=True: lines.append(line),
-        state=PhaseState(fold.state, writes=rank == 0),
         rank=rank,
         world_size=world_size,
     )

@@ -21,7 +21,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from conftest import build_context
-from nnunet_mgcl.pretraining.segment import Segment
 from torch import nn
 
 from nnunet_mgcl.engine import training_loop
@@ -31,12 +30,12 @@ from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.plan.plans import deep_merge
 from nnunet_mgcl.pretraining import pseudo_label
 from nnunet_mgcl.pretraining.contrast import phase as contrast
+from nnunet_mgcl.pretraining.course import hand_over, pretrain
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
-from nnunet_mgcl.tss.phase import TSS
+from nnunet_mgcl.tss.phase import TSS, forget_head
 
 RANK, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
-PRETRAINING = {phase.name: phase for phase in MGCLTrainer.pretraining}
 
 
 class Killed(BaseException):
@@ -127,8 +126,9 @@ def run_until_done(make_context: Callable[[], FoldContext], record: Record) -> F
     while True:
         context = make_context()
         try:
-            for phase in (*PRETRAINING.values(), Segment()):
-                phase.run(context)
+            pretrain(MGCLTrainer.pretraining, context)
+            forget_head(context)
+            hand_over(MGCLTrainer.pretraining, context)
             segment(context, record)
             TSS().run(context)
             return context

@@ -47,6 +47,6 @@ def test_combinations_keep_half_precision() -> None:
 
 def test_membership_columns_follow_the_modalities_not_the_masks() -> None:
     config = MGCLConfig(modalities={"DWI": [0], "FLAIR": [1]}, lesion_labels={"FLAIR": [2, 3], "DWI": [1, 3]})
-    membership = label_membership(config, 4)
+    membership = label_membership(config.labels_by_branch, 4)
     assert membership.int().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
     assert branch_channels(membership) == [1, 2]

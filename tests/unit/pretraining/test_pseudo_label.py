@@ -9,10 +9,11 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_mgcl.data.cases.modality_dataset import read_pseudo_label
 from nnunet_mgcl.engine.context import FoldContext
-from nnunet_mgcl.engine.datasets import confident_cases, labelled_and_pool_dataset
+from nnunet_mgcl.engine.datasets import labelled_and_pool_dataset
 from nnunet_mgcl.losses import slice_labels
 from nnunet_mgcl.pretraining import pseudo_label as module
 from nnunet_mgcl.pretraining.contrast.cases import contrast_cases
+from nnunet_mgcl.pretraining.monitor.lesion_counts import confident_cases
 from nnunet_mgcl.pretraining.pseudo_label import PseudoLabel, label_from_logits
 from nnunet_mgcl.system.files import read_json
 

@@ -11,9 +11,8 @@ from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.plan.build import build_classifier
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.tss import phase as module
-from nnunet_mgcl.tss.phase import (
-    TSS,
-    TSSVolumes,
+from nnunet_mgcl.tss.phase import TSS, TSSVolumes
+from nnunet_mgcl.tss.probability import (
     load_head,
     read_inputs,
     trained_heads,
@@ -98,7 +97,7 @@ class TestTraining:
         settings = {"tss": {"epochs": 3}}
         whole = make_context(mgcl=settings)
         TSS().run(whole)
-        whole.fold_layout.state.unlink()
+        whole.layout.state.unlink()
 
         def killed(*_, **__):
             raise KeyboardInterrupt
@@ -208,7 +207,7 @@ class TestHeads:
         alone = make_context(mgcl={"tss": {"head": "mrff", "compared": []}})
         TSS().run(alone)
         expected = alone.network.tss.state_dict()
-        alone.fold_layout.state.unlink()
+        alone.layout.state.unlink()
         beside = make_context(mgcl={"tss": {"head": "mrff", "compared": ALL["tss"]["compared"]}})
         TSS().run(beside)
         assert all(torch.equal(value, expected[name]) for name, value in beside.network.tss.state_dict().items())
@@ -220,7 +219,7 @@ class TestHeads:
         whole = make_context(mgcl=settings)
         TSS().run(whole)
         expected = self.left(whole)
-        whole.fold_layout.state.unlink()
+        whole.layout.state.unlink()
         interrupted = make_context(mgcl=settings)
         monkeypatch.setattr(interrupted.curves, "update", lambda *_, **__: pytest.exit("killed"))
         with pytest.raises(pytest.exit.Exception):

@@ -99,7 +99,7 @@ def test_branch_without_pseudo_labels_is_trained_and_says_so_once(
     Coarse().run(context)
     if phase == "fine":
         lines.clear()
-        Fine().run(context)
+        Fine().run(context, [Coarse()])
     assert not context.state.is_skipped(phase, "A")
     said = [line for line in lines if line.startswith(f"WARNING {phase} A: the pool's pseudo-labels are of no use")]
     assert len(said) == 1

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import random
 from math import log
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,9 +109,10 @@ class Brightest(torch.nn.Module):
 
     def __init__(self, gain) -> None:
         super().__init__()
-        self.projection = SimpleNamespace(
-            pooled=lambda image: torch.stack([torch.ones(len(image)), gain * image.amax((1, 2, 3))], 1)
-        )
+        self.gain = gain
+
+    def pooled(self, image):
+        return torch.stack([torch.ones(len(image)), self.gain * image.amax((1, 2, 3))], 1)
 
     def features(self, image):
         return image

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_mgcl.engine.branches import Branch
-from nnunet_mgcl.pretraining import supervised
-from nnunet_mgcl.pretraining.teacher import Seed, SelfTrain, supervised_loss
+from nnunet_mgcl.pretraining.self_train import SelfTrain
+from nnunet_mgcl.pretraining.teacher import SupervisedPhase, Teacher
 from nnunet_mgcl.system.files import write_json
 
 
@@ -29,13 +26,13 @@ def write_confidences(context, *values) -> None:
 def trained_on(monkeypatch):
     """Identifiers of the dataset of every training that was started."""
     seen = []
-    train_unet = supervised.train_unet
+    job = SupervisedPhase.job
 
-    def spy(context, phase, branch, dataset, config):
+    def spy(self, run, branch, model, dataset, **arguments):
         seen.append(list(dataset.identifiers))
-        train_unet(context, phase, branch, dataset, config)
+        return job(self, run, branch, model, dataset, **arguments)
 
-    monkeypatch.setattr(supervised, "train_unet", spy)
+    monkeypatch.setattr(SupervisedPhase, "job", spy)
     return seen
 
 
@@ -45,7 +42,7 @@ def test_seed_trains_the_branches_with_a_pool_on_the_fold_s_training_cases(
 ) -> None:
     context = make_context(dimensions)
     context.train_cases = ["case_0", "case_1", "case_2"]
-    Seed().run(context)
+    Teacher().run(context)
     assert lines[0] == "B: no unlabelled cases, contrasting the labelled training cases"
     assert trained_on == [["case_0", "case_1", "case_2"]]
     assert context.state.is_done("seed", "A") and not context.state.is_done("seed", "B")
@@ -57,15 +54,15 @@ def test_seed_trains_the_branches_with_a_pool_on_the_fold_s_training_cases(
 
 def test_without_a_pool_nothing_is_trained(make_context) -> None:
     context = make_context(pool={"A": [], "B": []})
-    Seed().run(context)
+    Teacher().run(context)
     SelfTrain().run(context)
     assert not context.layout.phases.exists()
 
 
 def test_finished_branch_is_left_alone_after_a_restart(make_context, monkeypatch) -> None:
-    Seed().run(make_context())
+    Teacher().run(make_context())
     monkeypatch.setattr(Branch, "build_unet", lambda _: pytest.fail("built again"))
-    Seed().run(make_context())
+    Teacher().run(make_context())
 
 
 def test_self_train_adds_the_confident_pool_cases(make_context, write_pseudo_labels, trained_on, lines) -> None:
@@ -79,7 +76,7 @@ def test_self_train_adds_the_confident_pool_cases(make_context, write_pseudo_lab
 
 @pytest.mark.parametrize("phase", ["seed", "self_train"])
 def test_resumed_phase_is_bit_identical_on_real_batches(make_context, write_pseudo_labels, monkeypatch, phase) -> None:
-    run = {"seed": Seed, "self_train": SelfTrain}[phase]().run
+    run = {"seed": Teacher, "self_train": SelfTrain}[phase]().run
     settings = {phase: {"epochs": 3}}
     context = make_context(mgcl=settings, norm="BatchNorm")
     write_pseudo_labels(context, context.branches[0], 1)
@@ -105,59 +102,7 @@ def test_resumed_phase_is_bit_identical_on_real_batches(make_context, write_pseu
 @pytest.mark.parametrize("labels", ["shared", "ignore", "regions"])
 def test_every_kind_of_labels_is_trained(make_context, labels) -> None:
     context = make_context(labels=labels, mgcl={"seed": {"epochs": 1}})
-    Seed().run(context)
+    Teacher().run(context)
     last = "decoder.seg_layers.1.weight"
     assert weights(context, "seed")[last].shape[0] == 2
     assert all(value.isfinite().all() for value in weights(context, "seed").values())
-
-
-class TestLoss:
-    def logits_and_target(self, labels):
-        """A perfect prediction, and a target in which row 3 (where there is such a label) is ignored."""
-        torch.manual_seed(0)
-        truth = torch.zeros(2, 1, 8, 8, dtype=torch.long)
-        truth[:, :, :4] = 1
-        if labels == "regions":
-            target = torch.cat([truth, truth.flip(2)], 1).bool()
-            return 30 * (2.0 * target - 1), target
-        logits = 30 * torch.cat([1.0 - truth, truth], 1)
-        if labels == "ignore":
-            truth[:, :, 3] = 2
-        return logits, truth
-
-    @pytest.mark.parametrize("labels", ["shared", "ignore", "regions", "masks"])
-    def test_perfect_prediction_is_the_minimum(self, make_context, labels) -> None:
-        context = make_context(labels=labels)
-        logits, target = self.logits_and_target(labels)
-        loss = supervised_loss(context, context.branches[0])
-        assert loss(logits, target).item() == pytest.approx(-1, abs=1e-4)
-        assert loss(-logits, target).item() > 1
-
-    @pytest.mark.parametrize("labels", ["shared", "ignore", "regions", "two lesions"])
-    @pytest.mark.parametrize("batch_dice", [True, False])
-    def test_it_is_nnunet_s_own_loss(self, make_context, labels, batch_dice) -> None:
-        context = make_context(labels=labels)
-        branch = context.branches[0]
-        branch.configuration.configuration["batch_dice"] = batch_dice
-        stock = SimpleNamespace(
-            label_manager=branch.label_manager,
-            configuration_manager=branch.configuration,
-            is_ddp=False,
-            enable_deep_supervision=False,
-            _do_i_compile=lambda: False,
-        )
-        logits, target = self.logits_and_target(labels)
-        if labels == "two lesions":
-            logits = torch.cat([logits, logits[:, :1].flip(-2)], 1)
-        logits = logits / 30 + torch.randn(logits.shape)
-        expected = nnUNetTrainer._build_loss(stock)(logits, target)
-        torch.testing.assert_close(supervised_loss(context, branch)(logits, target), expected)
-
-    def test_ignored_voxels_change_nothing(self, make_context) -> None:
-        context = make_context(labels="ignore")
-        logits, target = self.logits_and_target("ignore")
-        loss = supervised_loss(context, context.branches[0])
-        logits = logits + torch.randn(logits.shape)
-        changed = logits.clone()
-        changed[:, :, 3] *= -1
-        torch.testing.assert_close(loss(changed, target), loss(logits, target))
