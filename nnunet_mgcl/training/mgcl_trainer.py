@@ -110,12 +110,12 @@ class MGCLTrainer(BaseTrainer):
     def _begin_companion(self, method: InSegment, context: FoldContext) -> Companion:
         """Starts what goes along with `segment`, or goes on with it."""
         companion = method.begin(context, self.loss, self.samples_per_step - self.batch_size)
-        if self.checkpoint_loaded and not companion.load(self._companion_file, self.current_epoch):
+        if self.checkpoint_loaded and not companion.load(self._companion_file(), self.current_epoch):
             self.log(f"{method.name}: nothing of this epoch was saved; it starts again from the network's weights")
         return companion
 
-    @property
     def _companion_file(self) -> Path:
+        """Not a property: nnU-Net reads those of every trainer for its debug file."""
         assert self.in_segment is not None
         return self.fold_layout.phase(self.in_segment.name) / "teacher.pth"
 
@@ -172,7 +172,7 @@ class MGCLTrainer(BaseTrainer):
         TSS().run(self.context)
         super().on_train_end()
         if self.companion and self.local_rank == 0:
-            self._companion_file.unlink(missing_ok=True)
+            self._companion_file().unlink(missing_ok=True)
 
     def save_checkpoint(self, filename: str) -> None:
         """nnU-Net's checkpoint, written aside and renamed."""
@@ -180,7 +180,7 @@ class MGCLTrainer(BaseTrainer):
             super().save_checkpoint(filename)
             return
         if self.companion and Path(filename).name == "checkpoint_latest.pth":  # beside the resume point, before it
-            self.companion.save(self._companion_file, self.current_epoch + 1)
+            self.companion.save(self._companion_file(), self.current_epoch + 1)
         with replacing(Path(filename)) as temporary:
             super().save_checkpoint(str(temporary))
 

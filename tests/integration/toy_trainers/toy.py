@@ -24,30 +24,27 @@ class Toy(Pretext):
     Settings = ToySettings
 
     def model(self, run, branch, unet):
-        return ToyModel(unet)
+        return ToyModel(unet, self.settings(run.config).temperature)
 
     def step(self, model, batch):
-        embeddings = F.normalize(model(batch["views"].flatten(0, 1)), dim=1)
-        return nt_xent(embeddings, temperature=0.2), None
+        return model(batch["views"]), None
 
 
 class ToyModel(nn.Module):
-    """The encoder with a projection that is thrown away."""
+    """The encoder with a projection that is thrown away; views `(2, B, C, X, Y)` to their loss."""
 
-    def __init__(self, unet):
+    def __init__(self, unet, temperature):
         super().__init__()
-        self.encoder = unet.encoder
+        self.encoder, self.temperature = unet.encoder, temperature
         self.projection = nn.Linear(unet.encoder.output_channels[-1], 16)
 
-    def forward(self, images):
-        return self.projection(self.encoder(images)[-1].flatten(2).mean(2))
-
-
-def nt_xent(embeddings, temperature):
-    """Embeddings `(2 * B, D)`, the views of a crop B apart."""
-    similarity = embeddings @ embeddings.T / temperature
-    similarity.fill_diagonal_(-torch.inf)
-    return F.cross_entropy(similarity, torch.arange(len(embeddings)).roll(len(embeddings) // 2))
+    def forward(self, views):
+        features = self.encoder(views.flatten(0, 1))[-1].flatten(2).amax(2)
+        embeddings = F.normalize(self.projection(features), dim=1)
+        similarity = embeddings @ embeddings.T / self.temperature
+        similarity.fill_diagonal_(-torch.inf)
+        other_view = torch.arange(len(embeddings), device=views.device).roll(views.shape[1])
+        return F.cross_entropy(similarity, other_view)
 
 
 class ToyTrainer(MGCLTrainer):
