@@ -49,9 +49,9 @@ class Method:
     trains: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        if "block" not in cls.__dict__ and "name" in cls.__dict__:
+        if "name" in cls.__dict__ and "block" not in cls.__dict__:
             cls.block = cls.name
-        if "Settings" in cls.__dict__ and hasattr(cls, "block"):
+        if hasattr(cls, "block") and hasattr(cls, "Settings"):
             register(cls.block, Block(cls.Settings, cls.trains))
 
     def settings(self, config: MGCLConfig) -> Any:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch.distributed as dist
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset

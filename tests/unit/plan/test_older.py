@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nnunet_mgcl.plan.config import Older, _Block
+from nnunet_mgcl.plan.config import Older, _Block, config_model
 from nnunet_mgcl.plan.older import filled, followed
 
 
