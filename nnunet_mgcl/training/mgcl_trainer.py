@@ -41,7 +41,7 @@ from nnunet_mgcl.pretraining.pseudo_label import PseudoLabel
 from nnunet_mgcl.pretraining.segment import Segment, forget_head
 from nnunet_mgcl.pretraining.supervised import Seed, SelfTrain
 from nnunet_mgcl.system.devices import require_device, require_equal_shares, use_own_cores
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.errors import UserError, ending_with_one_message
 from nnunet_mgcl.system.files import explaining_writes, read_json, remove_leftovers, replacing
 from nnunet_mgcl.system.safe_loading import loading_safely
 from nnunet_mgcl.system.versions import note_versions
@@ -76,6 +76,7 @@ class MGCLTrainer(nnUNetTrainer):
         Fine(),
     )
 
+    @ending_with_one_message()
     def __init__(
         self,
         plans: dict,
@@ -115,6 +116,7 @@ class MGCLTrainer(nnUNetTrainer):
     # ------------------------------------------------------------------ nnU-Net's hooks: network, optimiser, loss
 
     @staticmethod
+    @ending_with_one_message()
     def build_network_architecture(
         plans_manager: PlansManager,
         configuration_manager: ConfigurationManager,
@@ -125,6 +127,7 @@ class MGCLTrainer(nnUNetTrainer):
         """Builds the network; nnU-Net's stock predictor calls this with the plans of a results folder."""
         return build_network(configuration_manager, num_output_channels, enable_deep_supervision)
 
+    @ending_with_one_message()
     def initialize(self) -> None:
         """nnU-Net's set-up from a known random state."""
         if self.is_ddp:
@@ -179,6 +182,7 @@ class MGCLTrainer(nnUNetTrainer):
             fold_cases(read_json(self.dataset_layout.splits), self.fold)
         return super().do_split()
 
+    @ending_with_one_message()
     def run_training(self) -> None:
         """nnU-Net's training; a full disk, a missing permission or a full GPU ends it with one message."""
         use_own_cores(self.device)
@@ -268,6 +272,7 @@ class MGCLTrainer(nnUNetTrainer):
         with replacing(Path(filename)) as temporary:
             super().save_checkpoint(str(temporary))
 
+    @ending_with_one_message()
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         """nnU-Net's loading, of weights and numbers only; remembers that there was something to go on from."""
         files = [Path(filename_or_checkpoint)] if isinstance(filename_or_checkpoint, str) else []
@@ -279,6 +284,7 @@ class MGCLTrainer(nnUNetTrainer):
             raise
         self.checkpoint_loaded = True
 
+    @ending_with_one_message()
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's validation, then the TSS of the validation cases and the Dice of each modality."""
         with explaining_writes(folder=self.fold_layout.root):
