@@ -169,7 +169,7 @@ class TestEarlierPhases:
         monkeypatch.setattr(MGCLTrainer, "_prepare", refuse)
         trainer = make_trainer()
         self.leave_phases(trainer)
-        with pytest.raises(SystemExit, match="nonsense"):
+        with pytest.raises(UserError, match="nonsense"):
             start(trainer)
         assert (trainer.fold_layout.phases / "something").exists()
 
@@ -289,21 +289,21 @@ class TestInputs:
         trainer, _ = start()
         for name in ("plans.json", "dataset.json"):
             (Path(trainer.output_folder_base) / name).unlink()
-        with pytest.raises(SystemExit, match=r"inputs\.json[\s\S]*--c") as raised:
+        with pytest.raises(UserError, match=r"inputs\.json[\s\S]*--c") as raised:
             start(continue_training=True, **change)
         assert named in str(raised.value)
 
     def test_other_labels_are_refused(self, start, note) -> None:
         trainer, _ = start(labels={"labels": {"background": 0, "core": 1, "rim": 2}})
         (Path(trainer.output_folder_base) / "dataset.json").unlink()
-        with pytest.raises(SystemExit, match=r"inputs\.json[\s\S]*labels\.core was 1, is 2"):
+        with pytest.raises(UserError, match=r"inputs\.json[\s\S]*labels\.core was 1, is 2"):
             start(continue_training=True, labels={"labels": {"background": 0, "core": 2, "rim": 1}})
 
     def test_another_image_or_mask_of_the_same_name_is_refused(self, start, note, monkeypatch) -> None:
         start()
         start(continue_training=True)
         monkeypatch.setattr("nnunet_mgcl.training.run_inputs._fingerprint", lambda _, case: case)
-        with pytest.raises(SystemExit, match=r"training images and masks: case_0 was of an empty file, is case_0"):
+        with pytest.raises(UserError, match=r"training images and masks: case_0 was of an empty file, is case_0"):
             start(continue_training=True)
         assert note.runs == 2
 
@@ -319,7 +319,7 @@ class TestInputs:
         trainer, _ = start()
         path = Path(trainer.output_folder_base) / "plans.json"
         path.unlink()
-        with pytest.raises(SystemExit):
+        with pytest.raises(UserError):
             start(continue_training=True, mgcl={"coarse": {"epochs": 3}})
         assert not path.exists()
 
@@ -333,14 +333,14 @@ class TestInputs:
         trainer, _ = start()
         (Path(trainer.output_folder_base) / "plans.json").unlink()
         plans["configurations"]["2d"]["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 4, 4]
-        with pytest.raises(SystemExit, match=r"architecture\.arch_kwargs\.features_per_stage was \[4, 8, 16\]"):
+        with pytest.raises(UserError, match=r"architecture\.arch_kwargs\.features_per_stage was \[4, 8, 16\]"):
             start(continue_training=True)
 
     def test_another_split_is_refused_even_after_a_checkpoint(self, start, workspace, note) -> None:
         self.checkpoint(start()[0])
         splits = workspace / "preprocessed" / "Dataset901_Tiny" / "splits_final.json"
         splits.write_text(json.dumps(json.loads(splits.read_text())[::-1]))
-        with pytest.raises(SystemExit, match="training cases: case_0 is gone"):
+        with pytest.raises(UserError, match="training cases: case_0 is gone"):
             start(continue_training=True)
 
     @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ class TestInputs:
         self.with_pool(trainer, p="1", q="2")
         trainer, _ = start(trainer)
         self.with_pool(trainer, **cases)
-        with pytest.raises(SystemExit, match="unlabelled pool") as raised:
+        with pytest.raises(UserError, match="unlabelled pool") as raised:
             start(continue_training=True)
         assert named in str(raised.value)
         self.checkpoint(trainer)
@@ -374,7 +374,7 @@ class TestInputs:
         self, start, weights, note
     ) -> None:
         trainer, _ = start(pretrained=weights)
-        with pytest.raises(SystemExit, match=r"pretrained weights[\s\S]*-pretrained_weights"):
+        with pytest.raises(UserError, match=r"pretrained weights[\s\S]*-pretrained_weights"):
             start(continue_training=True)
         self.checkpoint(trainer)
         start(continue_training=True)
@@ -442,7 +442,7 @@ class TestSharedPlans:
             write_json(path, content)
         head = TSSConfig.model_fields["head"]
         monkeypatch.setattr(head, "metadata", [Older("mlp") if isinstance(m, Older) else m for m in head.metadata])
-        with pytest.raises(SystemExit, match=r"mgcl\.tss\.head was mlp, is mrff"):
+        with pytest.raises(UserError, match=r"mgcl\.tss\.head was mlp, is mrff"):
             start(mgcl={"tss": {"grid": 2, "head": "mrff"}}, **again)
         trainer, _ = start(mgcl={"tss": {"grid": 2}}, **again)
         assert trainer.config.tss.head == "mlp"
@@ -451,13 +451,13 @@ class TestSharedPlans:
     @pytest.mark.parametrize("change", [{"mgcl": {"coarse": {"epochs": 3}}}, {"labels": "masks"}, {"tss": False}])
     def test_fold_with_another_block_is_refused(self, start, make_trainer, note, change) -> None:
         self.write_shared(make_trainer(fold=0))
-        with pytest.raises(SystemExit, match=r"another configuration \(mgcl\."):
+        with pytest.raises(UserError, match=r"another configuration \(mgcl\."):
             start(fold=1, **change)
 
     def test_fold_with_another_batch_size_is_refused(self, start, make_trainer, plans, note) -> None:
         self.write_shared(make_trainer(fold=0))
         plans["configurations"]["2d"]["batch_size"] = 5
-        with pytest.raises(SystemExit, match="batch_size was 12, is 5"):
+        with pytest.raises(UserError, match="batch_size was 12, is 5"):
             start(fold=1)
 
     def test_fold_with_other_intensities_is_refused_and_replaces_nothing(
@@ -468,13 +468,13 @@ class TestSharedPlans:
         self.write_shared(trainer)
         before = (Path(trainer.output_folder_base) / "plans.json").read_text()
         plans["foreground_intensity_properties_per_channel"]["1"]["mean"] = 99.0
-        with pytest.raises(SystemExit, match=r"channel\.1\.mean was 10\.0, is 99\.0"):
+        with pytest.raises(UserError, match=r"channel\.1\.mean was 10\.0, is 99\.0"):
             start(fold=1)
         assert (Path(trainer.output_folder_base) / "plans.json").read_text() == before
 
     def test_fold_with_other_labels_is_refused(self, start, make_trainer, note) -> None:
         self.write_shared(make_trainer(fold=0, labels={"labels": {"background": 0, "core": 1, "rim": 2}}))
-        with pytest.raises(SystemExit, match="folds trained with other labels"):
+        with pytest.raises(UserError, match="folds trained with other labels"):
             start(fold=1, labels={"labels": {"background": 0, "rim": 1, "core": 2}})
 
     @pytest.mark.parametrize("validation_only", [False, True], ids=["--c", "--val"])
