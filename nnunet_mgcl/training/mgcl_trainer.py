@@ -43,6 +43,7 @@ from nnunet_mgcl.pretraining.supervised import Seed, SelfTrain
 from nnunet_mgcl.system.devices import require_device, require_equal_shares, use_own_cores
 from nnunet_mgcl.system.errors import UserError, ending_with_one_message
 from nnunet_mgcl.system.files import explaining_writes, read_json, remove_leftovers, replacing
+from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.system.safe_loading import loading_safely
 from nnunet_mgcl.system.versions import note_versions
 from nnunet_mgcl.training.head_warning import warn_of_head
@@ -50,7 +51,6 @@ from nnunet_mgcl.training.modality_validation import modality_validation_step
 from nnunet_mgcl.training.phase_context import build_context
 from nnunet_mgcl.training.results_folder import (
     earlier_block,
-    only_run,
     refuse_other_plans,
     require_results_folder,
     set_old_run_aside,
@@ -186,9 +186,10 @@ class MGCLTrainer(nnUNetTrainer):
     def run_training(self) -> None:
         """nnU-Net's training; a full disk, a missing permission or a full GPU ends it with one message."""
         use_own_cores(self.device)
-        guard = only_run(self.fold_layout.root) if self.local_rank == 0 else nullcontext()
+        root = self.fold_layout.root
+        guard = run_lock(root / ".lock", root, "training") if self.local_rank == 0 else nullcontext()
         explained = explaining_out_of_memory(self.memory, "segment", "all branches", self.device)
-        with explaining_writes(folder=self.fold_layout.root), guard, explained:
+        with explaining_writes(folder=root), guard, explained:
             super().run_training()
 
     def on_train_start(self) -> None:
