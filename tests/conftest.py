@@ -7,7 +7,9 @@ fits them.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.statistics import bootstrap
+from nnunet_mgcl.system.errors import UserError
 
 RESAMPLING = {
     "resampling_fn_data": "resample_data_or_seg_to_shape",
@@ -270,3 +273,27 @@ def mark(tmp_path):
     path = tmp_path / "run"
     yield path
     assert not path.exists()
+
+
+@pytest.fixture
+def refused_elsewhere() -> Callable[[Callable[[], Any]], str]:
+    """Calls a function in another process, and returns what that found wrong; "" where it went through."""
+
+    def refused(function: Callable[[], Any]) -> str:
+        fork = multiprocessing.get_context("fork")
+        said = fork.SimpleQueue()
+
+        def call() -> None:
+            try:
+                function()
+            except UserError as error:
+                said.put(error.found)
+            else:
+                said.put("")
+
+        process = fork.Process(target=call)
+        process.start()
+        process.join()
+        return said.get()
+
+    return refused

@@ -43,20 +43,23 @@ class Job:
     accepted: bool
 
 
-def convert_case(job: Job) -> CaseRecord | UserError:
+def convert_case(job: Job) -> CaseRecord:
     """Converts a case and puts it into the dataset.
 
     Returns:
-        What happened, or why it could not be converted (an older version of the case is the caller's to remove): an
-        error is a value here, since a worker process must not end.
+        What happened.
+
+    Raises:
+        UserError: It could not be converted; an older version of the case is the caller's to remove.
     """
     try:
         return _convert(job)
-    except UserError as error:
-        return error
+    except UserError:
+        raise
     except Exception as error:  # ITK's many kinds: one case must not stop the others
         found = f"cannot be converted ({type(error).__name__}: {reason(error)})"
-        return UserError(f"case {job.row.case}", found, "scans that ITK can work with", "look at the case's files")
+        remedy = "look at the case's files"
+        raise UserError(f"case {job.row.case}", found, "scans that ITK can work with", remedy) from None
 
 
 def _convert(job: Job) -> CaseRecord:

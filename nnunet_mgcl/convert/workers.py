@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from nnunet_mgcl.convert.case import Job, convert_case
@@ -11,7 +11,7 @@ from nnunet_mgcl.convert.record import CaseRecord
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.workers import submitted
 
-Result = tuple[str, CaseRecord | UserError]
+Result = tuple[str, Future[CaseRecord]]
 
 
 def convert_cases(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
@@ -25,10 +25,10 @@ def convert_cases(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
         left = []
         with submitted(convert_case, waiting, processes) as futures:
             for future in as_completed(futures):
-                try:
-                    yield futures[future].row.case, future.result()
-                except BrokenProcessPool:
+                if isinstance(future.exception(), BrokenProcessPool):
                     left.append(futures[future])
+                else:
+                    yield futures[future].row.case, future
         waiting = [job for job in waiting if job in left]
         if waiting and processes == 1:
             culprit = waiting.pop(0)
@@ -36,6 +36,8 @@ def convert_cases(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
         processes = 1
 
 
-def _killed(job: Job) -> UserError:
-    found = "its process was killed: perhaps the memory was full"
-    return UserError(f"case {job.row.case}", found, "memory for it", "free some, or use a larger machine")
+def _killed(job: Job) -> Future[CaseRecord]:
+    found, future = "its process was killed: perhaps the memory was full", Future[CaseRecord]()
+    remedy = "free some, or use a larger machine"
+    future.set_exception(UserError(f"case {job.row.case}", found, "memory for it", remedy))
+    return future

@@ -176,6 +176,8 @@ class MGCLPredictor(nnUNetPredictor):
         """Where a process died over a case, nnU-Net does not say over which."""
         try:
             yield
+        except UserError:
+            raise
         except Exception:
             ahead = self._pending[: 3 * processes or None]  # a process has one handed over, one waiting, one at work
             refuse_unreadable({case: self._images[case] for case in ahead}, self._reader)

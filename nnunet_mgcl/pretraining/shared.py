@@ -10,12 +10,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from nnunetv2.paths import nnUNet_results
 
 from nnunet_mgcl import __version__
@@ -25,6 +24,7 @@ from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.context import RunContext
 from nnunet_mgcl.pretraining.protocol import Pretext
 from nnunet_mgcl.system.files import replacing, write_json
+from nnunet_mgcl.system.run_lock import run_lock
 
 FOLDER, INPUTS = "mgcl_pretrained", "inputs.json"
 PLANNED = (
@@ -32,7 +32,6 @@ PLANNED = (
     "architecture",
 )  # fmt: skip
 """What a phase reads of a branch's configuration; with `resampling_*`."""
-SECONDS_BETWEEN_LOOKS = 30
 
 
 def run_shared(phase: Pretext, run: RunContext, earlier: Sequence[Pretext]) -> None:
@@ -111,24 +110,7 @@ def _take_over(phase: Pretext, run: RunContext, branch: Branch, store: RunContex
 @contextmanager
 def _alone(store: RunContext) -> Iterator[None]:
     """Keeps other processes out; they wait, since what is made here is what they want."""
-    lock = FileLock(store.layout.root / ".lock")
-    if store.is_first_rank:
-        store.layout.root.mkdir(parents=True, exist_ok=True)
-    told = False
-    while not store.from_first_rank(int(not store.is_first_rank or _acquired(lock))):
-        if not told:
-            store.log(f"{store.layout.root}: another training is at work on it; waits until it has finished")
-        told = True
-    try:
+    root = store.layout.root
+    with run_lock(root / ".lock", root, "training", wait=store.log) if store.is_first_rank else nullcontext():
+        store.wait_for_all()
         yield
-    finally:
-        if store.is_first_rank:
-            lock.release()
-
-
-def _acquired(lock: FileLock) -> bool:
-    try:
-        lock.acquire(timeout=SECONDS_BETWEEN_LOOKS)
-    except Timeout:
-        return False
-    return True

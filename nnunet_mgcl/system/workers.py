@@ -70,6 +70,16 @@ def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: 
             raise UserError("-np", found, "enough memory", remedy) from None
 
 
+def run_here(function: Callable[[Job], Result], job: Job) -> Future[Result]:
+    """The same in this process: what came of one job."""
+    future: Future[Result] = Future()
+    try:
+        future.set_result(function(job))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
 @contextmanager
 def submitted(
     function: Callable[[Job], Result], jobs: Sequence[Job], processes: int

@@ -32,6 +32,7 @@ from nnunet_mgcl.pretraining.handover import require_readers
 from nnunet_mgcl.pretraining.lookup import register_methods
 from nnunet_mgcl.pretraining.protocol import InSegment, Pretext
 from nnunet_mgcl.system.devices import require_device, require_equal_shares
+from nnunet_mgcl.system.errors import ending_with_one_message
 from nnunet_mgcl.system.files import read_json
 from nnunet_mgcl.system.safe_loading import loading_safely
 from nnunet_mgcl.training.results_folder import (
@@ -53,6 +54,7 @@ class BaseTrainer(nnUNetTrainer):
     in_segment: InSegment | None = None
     """What acts inside `segment`; the pool, which it may read, then may not change before its end."""
 
+    @ending_with_one_message()
     def __init__(
         self,
         plans: dict,
@@ -94,6 +96,7 @@ class BaseTrainer(nnUNetTrainer):
         return config
 
     @staticmethod
+    @ending_with_one_message()
     def build_network_architecture(
         plans_manager: PlansManager,
         configuration_manager: ConfigurationManager,
@@ -104,6 +107,7 @@ class BaseTrainer(nnUNetTrainer):
         """Builds the network; nnU-Net's stock predictor calls this with the plans of a results folder."""
         return build_network(configuration_manager, num_output_channels, enable_deep_supervision)
 
+    @ending_with_one_message()
     def initialize(self) -> None:
         """nnU-Net's set-up from a known random state."""
         if self.is_ddp:
@@ -152,6 +156,7 @@ class BaseTrainer(nnUNetTrainer):
             fold_cases(read_json(self.dataset_layout.splits), self.fold)
         return super().do_split()
 
+    @ending_with_one_message()
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         """nnU-Net's loading, of weights and numbers only; remembers that there was something to go on from."""
         files = [Path(filename_or_checkpoint)] if isinstance(filename_or_checkpoint, str) else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +24,14 @@ from nnunet_mgcl.pretraining.pseudo_label import PseudoLabel
 from nnunet_mgcl.pretraining.self_train import SelfTrain
 from nnunet_mgcl.pretraining.teacher import Teacher
 from nnunet_mgcl.system.devices import use_own_cores
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.errors import UserError, ending_with_one_message
 from nnunet_mgcl.system.files import explaining_writes, remove_leftovers, replacing
+from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.system.versions import note_versions
 from nnunet_mgcl.training.base_trainer import BaseTrainer, augmentation_of
 from nnunet_mgcl.training.head_warning import warn_of_head
 from nnunet_mgcl.training.modality_validation import modality_validation_step
 from nnunet_mgcl.training.results_folder import (
-    only_run,
     set_old_run_aside,
     write_shared_plans,
 )
@@ -56,10 +55,11 @@ class MGCLTrainer(BaseTrainer):
     companion: Companion | None = None
     _step_of_epoch = 0
 
+    @ending_with_one_message()
     def run_training(self) -> None:
         """nnU-Net's training; a full disk, a missing permission or a full GPU ends it with one message."""
         use_own_cores(self.device)
-        guard = only_run(self.fold_layout.root) if self.local_rank == 0 else nullcontext()
+        guard = run_lock(self.fold_layout.root / ".lock", self.fold_layout.root, "training")
         explained = explaining_out_of_memory(self.memory, "segment", "all branches", self.device)
         with explaining_writes(folder=self.fold_layout.root), guard, explained:
             super().run_training()
@@ -183,6 +183,7 @@ class MGCLTrainer(BaseTrainer):
         with replacing(Path(filename)) as temporary:
             super().save_checkpoint(str(temporary))
 
+    @ending_with_one_message()
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's validation, then the TSS of the validation cases and the Dice of each modality."""
         with explaining_writes(folder=self.fold_layout.root):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
 from time import strftime
 from typing import Any
@@ -24,11 +22,6 @@ from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.differences import differences
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, require_writable, write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 Log = Callable[[str], Any]
 
@@ -61,30 +54,6 @@ def require_results_folder(trainer: str, plans: dict[str, Any], configuration: s
     if not nnUNet_results.is_set():
         raise UserError("nnUNet_results", "not set", "a folder", "export nnUNet_results=<folder>")
     require_writable(Path(get_output_folder(plans["dataset_name"], trainer, plans["plans_name"], configuration, fold)))
-
-
-@contextmanager
-def only_run(fold: Path) -> Iterator[None]:
-    """Keeps a second process out of a fold that is trained; the operating system frees it when the process dies.
-
-    The lock is one of `lockf`: a lock of `flock` would be inherited by nnU-Net's forked augmentation workers, which
-    outlive a killed training and would keep `--c` out. Without `lockf` (Windows, some network drives) nothing is kept.
-
-    Raises:
-        UserError: Another process trains the fold.
-    """
-    fold.mkdir(parents=True, exist_ok=True)
-    with (fold / ".lock").open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.EAGAIN):
-                    raise UserError(
-                        fold, "another process that trains this fold",
-                        "one at a time: two would overwrite each other's files", "let it finish, or end it",
-                    ) from None  # fmt: skip
-        yield
 
 
 def refuse_other_plans(

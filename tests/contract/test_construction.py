@@ -86,7 +86,7 @@ def test_numbers_of_segment_become_nnunet_s(make_trainer) -> None:
 
 
 def test_cascade_is_refused_by_name(make_trainer) -> None:
-    with pytest.raises(UserError, match=r"3d_cascade_fullres[\s\S]*previous_stage"):
+    with pytest.raises(SystemExit, match=r"3d_cascade_fullres[\s\S]*previous_stage"):
         make_trainer(configuration="3d_cascade_fullres")
 
 

@@ -12,7 +12,7 @@ import torch
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
-from nnunet_mgcl.system.errors import INTERRUPTED, UserError
+from nnunet_mgcl.system.errors import INTERRUPTED
 
 WORDS = ("-device", "cpu", "-npp", "0", "-nps", "0", "--disable_tta", "--disable_progress_bar")
 
@@ -54,7 +54,7 @@ def content(folder) -> dict[str, bytes]:
 
 
 def refused(predict, found, *args, **options) -> None:
-    with pytest.raises(UserError, match=rf"{found}[\s\S]*another -o, or leave --continue_prediction out"):
+    with pytest.raises(SystemExit, match=rf"{found}[\s\S]*another -o, or leave --continue_prediction out"):
         predict(*args, goes_on=True, **options)
 
 
@@ -134,7 +134,7 @@ def test_note_that_is_none_is_refused(predict, model) -> None:
     note = predict(model) / "mgcl_prediction.json"
     assert json.loads(note.read_text())["images"].keys() == {"case_0", "case_1"}
     note.write_text("[]")
-    with pytest.raises(UserError, match="not what mgcl predict writes"):
+    with pytest.raises(SystemExit, match="not what mgcl predict writes"):
         predict(model, goes_on=True)
 
 
@@ -144,7 +144,7 @@ class TestImages:
     def test_truncated_image_is_refused_before_anything_is_predicted(self, predict, model, images, tmp_path) -> None:
         path = images / "case_1_0002.nii.gz"
         path.write_bytes(path.read_bytes()[:-2000])
-        with pytest.raises(UserError, match=r"case_1_0002\.nii\.gz\n.*truncated"):
+        with pytest.raises(SystemExit, match=r"case_1_0002\.nii\.gz\n.*truncated"):
             predict(model)
         assert not (tmp_path / "out").exists()
 
@@ -158,7 +158,7 @@ class TestImages:
         else:
             image.SetSpacing((3, 3, 5))
         sitk.WriteImage(image, str(images / "case_1_0001.nii.gz"))
-        with pytest.raises(UserError, match=r"case_1_0001\.nii\.gz\n.*size, spacing \(\(32, 32, [\s\S]*case case_1"):
+        with pytest.raises(SystemExit, match=r"case_1_0001\.nii\.gz\n.*size, spacing \(\(32, 32, [\s\S]*case case_1"):
             predict(model)
         assert not (tmp_path / "out").exists()
 
@@ -167,5 +167,5 @@ class TestImages:
         image = sitk.ReadImage(str(images / "case_1_0001.nii.gz"))
         image.SetSpacing((3, 3, 6.0005))  # which nnU-Net does not round
         sitk.WriteImage(image, str(images / "case_1_0001.nii.gz"))
-        with pytest.raises(UserError, match=r"images, case case_1\n.*cannot be read"):
+        with pytest.raises(SystemExit, match=r"images, case case_1\n.*cannot be read"):
             predict(model, "-npp", processes, "-nps", processes)

@@ -21,7 +21,6 @@ from nnunet_mgcl.evaluation.calibration.maps import Calibration, Platt
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.measures.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
-from nnunet_mgcl.system.errors import UserError
 
 NAME = "Dataset901_Tiny"
 SHAPE = (4, 12, 10)
@@ -310,7 +309,7 @@ class TestCalibration:
 
 class TestEvaluateRefuses:
     def refusal(self, *arguments: str) -> str:
-        with pytest.raises(UserError) as error:
+        with pytest.raises(SystemExit) as error:
             evaluate(*arguments)
         return str(error.value)
 
@@ -424,7 +423,7 @@ class TestCompare:
         assert "TSS: not evaluated in nnUNetTrainer__nnUNetPlans__2d" in capsys.readouterr().out
 
     def refusal(self, *arguments: str) -> str:
-        with pytest.raises(UserError) as error:
+        with pytest.raises(SystemExit) as error:
             cli.main(["compare", "-d", "901", *arguments])
         return str(error.value)
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from nnunet_mgcl.cli import main
-from nnunet_mgcl.system.errors import UserError
 from tests.evil import Evil
 
 WORDS = ("-f", "0", "-device", "cpu", "-npp", "0", "-nps", "0")
@@ -25,7 +24,7 @@ def change(checkpoint, **entries) -> None:
 
 
 def refused(model, images, tmp_path, message) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(SystemExit, match=message):
         main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", model, *WORDS])
     assert not (tmp_path / "out").exists()
 
@@ -65,8 +64,8 @@ def test_checkpoint_of_another_network_or_trainer_is_refused(model, checkpoint, 
 def test_training_that_goes_on_names_its_truncated_checkpoint_and_runs_no_code(make_trainer, model, checkpoint, mark):
     trainer = make_trainer(labels="masks", continue_training=True)
     change(checkpoint, logging=Evil(mark))
-    with pytest.raises(UserError, match=r"code .*mkdir"):
+    with pytest.raises(SystemExit, match=r"code .*mkdir"):
         trainer.load_checkpoint(str(checkpoint))
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"checkpoint_final\.pth\n.*truncated"):
+    with pytest.raises(SystemExit, match=r"checkpoint_final\.pth\n.*truncated"):
         trainer.load_checkpoint(str(checkpoint))

@@ -15,7 +15,6 @@ from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.evaluation.runs.tss_validation import write_tss
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.plan.build import build_classifier
-from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_json
 from nnunet_mgcl.tss.probability import tss_probability
 
@@ -125,7 +124,7 @@ def test_what_cannot_be_done_in_all_folds_is_done_in_none(folds, missing, use, s
     elif missing:
         (folds[1] / missing).unlink()
     before = files(folds[0].parent)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(SystemExit, match=said):
         main([*ARGUMENTS, "--use", use])
     assert files(folds[0].parent) == before
 

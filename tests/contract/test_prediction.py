@@ -319,7 +319,7 @@ class TestModelFolder:
         [(["-c", "2d"], "together with -c"), (["-f", "3"], r"choose with -f among \['fold_0', 'fold_1'\]")],
     )
     def test_what_does_not_fit_it_is_refused(self, model, images, tmp_path, words, message) -> None:
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(SystemExit, match=message):
             main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", model, *self.COMMAND, *words])
 
     def test_told_to_end_it_ends_in_order(self, model, images, tmp_path, monkeypatch) -> None:
@@ -335,7 +335,7 @@ class TestModelFolder:
         assert end.value.code == 128 + signal.SIGTERM
 
     def test_dataset_needs_a_configuration(self, images, tmp_path) -> None:
-        with pytest.raises(UserError, match="add -c"):
+        with pytest.raises(SystemExit, match="add -c"):
             main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-d", "901", *self.COMMAND])
 
 
@@ -358,17 +358,17 @@ class TestInputFolder:
             (images / source).rename(images / target)
         else:
             (images / source).unlink()
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(SystemExit, match=message):
             self.predict(model, images, tmp_path / "output")
         assert not (tmp_path / "output").exists()
 
     def test_empty_folder_is_refused(self, model, tmp_path) -> None:
         (tmp_path / "empty").mkdir()
-        with pytest.raises(UserError, match=r"no image[\s\S]*CASE_CCCC\.nii\.gz"):
+        with pytest.raises(SystemExit, match=r"no image[\s\S]*CASE_CCCC\.nii\.gz"):
             self.predict(model, tmp_path / "empty", tmp_path / "output")
 
     def test_output_among_the_images_is_refused(self, model, images) -> None:
-        with pytest.raises(UserError, match="the folder of -i"):
+        with pytest.raises(SystemExit, match="the folder of -i"):
             self.predict(model, images, images.parent / "." / images.name)
 
     def test_one_file_may_hold_all_channels_where_the_reader_says_so(self, dataset_json, tmp_path) -> None:
@@ -403,26 +403,27 @@ class TestUselessImages:
         self, model, images, tmp_path, place, form, number, found
     ) -> None:
         self.header(images / "case_1_0002.nii.gz", place, form, number)
-        with pytest.raises(UserError) as refusal:
+        with pytest.raises(SystemExit) as refusal:
             self.predict(model, images, tmp_path / "out")
-        assert refusal.value.where == str(images / "case_1_0002.nii.gz") and refusal.value.found == found
+        error = refusal.value.__cause__
+        assert error.where == str(images / "case_1_0002.nii.gz") and error.found == found
         assert not list(tmp_path.glob("out/*.nii.gz"))
 
     def test_truncated_image_whose_end_the_reader_would_take_for_zeros(self, model, images, tmp_path) -> None:
         path = images / "case_1_0000.nii.gz"
         path.write_bytes(path.read_bytes()[:5000])
         assert sitk.ReadImage(str(path)).GetSize() == (32, 32, 6)
-        with pytest.raises(UserError, match=r"case_1_0000\.nii\.gz\n +found: +cannot be read"):
+        with pytest.raises(SystemExit, match=r"case_1_0000\.nii\.gz\n +found: +cannot be read"):
             self.predict(model, images, tmp_path / "out")
 
     def test_values_that_normalisation_loses_are_refused_with_the_case(self, model, images, tmp_path) -> None:
         """A slope in the header makes such values of any scan; nnU-Net normalises them to zeros or NaN."""
         self.header(images / "case_1_0000.nii.gz", 112, "<f", 1e30)
-        with pytest.raises(UserError) as refusal:
+        with pytest.raises(SystemExit) as refusal:
             self.predict(model, images, tmp_path / "out")
-        assert refusal.value.where == "case case_1"
-        assert "after normalisation (channel 0 of 3)" in refusal.value.found
-        assert "--continue_prediction" in refusal.value.remedy
+        assert refusal.value.__cause__.where == "case case_1"
+        assert "after normalisation (channel 0 of 3)" in refusal.value.__cause__.found
+        assert "--continue_prediction" in refusal.value.__cause__.remedy
         assert not (tmp_path / "out" / "case_1.nii.gz").exists()
         assert list(rows(tmp_path / "out" / "tss.csv")) == ["case_0"]
 
@@ -435,7 +436,10 @@ def test_segmentation_that_a_full_disk_cut_off_is_no_success(model, images, tmp_
         content = Path(output).read_bytes()
         Path(output).write_bytes(content[: len(content) // 2])
 
-    with monkeypatch.context() as full_disk, pytest.raises(UserError, match=r"case_0\.nii\.gz\n[\s\S]*free some space"):
+    with (
+        monkeypatch.context() as full_disk,
+        pytest.raises(UserError, match=r"case_0\.nii\.gz\n[\s\S]*free some space"),
+    ):
         full_disk.setattr(SimpleITKIO, "write_seg", write_a_part)
         predict(model, images, tmp_path / "out")
     _, table = predict(model, images, tmp_path / "out", overwrite=False)  # the remedy

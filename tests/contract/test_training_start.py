@@ -18,8 +18,9 @@ from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.plan.config import Older, TSSConfig
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
-from nnunet_mgcl.training.results_folder import only_run, write_shared_plans
+from nnunet_mgcl.training.results_folder import write_shared_plans
 
 
 class Note:
@@ -201,7 +202,7 @@ class TestOneRun:
         def second(fold) -> None:
             try:
                 make_trainer(fold=fold).run_training()
-            except UserError as error:
+            except SystemExit as error:
                 refusals.put(str(error))
             except KeyboardInterrupt:
                 refusals.put("trained")
@@ -220,7 +221,7 @@ class TestOneRun:
         monkeypatch.setattr(MGCLTrainer, "on_train_start", start)
         with pytest.raises(KeyboardInterrupt):
             first.run_training()
-        assert "another process that trains this fold" in seen[0] and "let it finish" in seen[0]
+        assert "another training" in seen[0] and "let it finish" in seen[0]
         assert seen[1] == "trained"
         assert not list(first.fold_layout.root.glob("before_*"))
 
@@ -230,7 +231,7 @@ class TestOneRun:
         ready = fork.Queue()
 
         def training() -> None:
-            with only_run(tmp_path):
+            with run_lock(tmp_path / ".lock", tmp_path, "training"):
                 worker = fork.Process(target=time.sleep, args=(60,))
                 worker.start()
                 ready.put(worker.pid)
@@ -244,7 +245,7 @@ class TestOneRun:
         try:
             os.kill(worker, 0)  # it lives
             entered = []
-            with only_run(tmp_path):
+            with run_lock(tmp_path / ".lock", tmp_path, "training"):
                 entered.append(True)
             assert entered
         finally:
@@ -484,7 +485,7 @@ class TestSharedPlans:
         trainer, _ = start()
         trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
         plans["configurations"]["2d"]["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 4, 4]
-        with pytest.raises(UserError, match=r"plans\.json[\s\S]*features_per_stage was \[4, 8, 16\]"):
+        with pytest.raises(SystemExit, match=r"plans\.json[\s\S]*features_per_stage was \[4, 8, 16\]"):
             maybe_load_checkpoint(
                 make_trainer(continue_training=not validation_only), not validation_only, validation_only
             )

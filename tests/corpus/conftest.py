@@ -14,6 +14,7 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.statistics import bootstrap
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.resources import trainers_dir
+from nnunet_mgcl.system.workers import run_here
 from tests.contract.conftest import dataset, make_run, make_trainer, workspace  # noqa: F401
 
 Build = Callable[[Path], object]
@@ -60,7 +61,7 @@ def scans(copy: Copy, scan_template: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """`scans`, raw scans with a manifest. They are converted in this process, without pictures."""
 
     def convert_cases(jobs, processes):
-        return ((job.row.case, convert_case(job)) for job in jobs)
+        return ((job.row.case, run_here(convert_case, job)) for job in jobs)
 
     monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", convert_cases)
     monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))

@@ -70,6 +70,8 @@ def check_cases(
             data, properties = open_case(images, case)
             found, located = data.shape[0], set(properties["class_locations"])
             scans.add(case, data)
+        except UserError:
+            raise
         except Exception as error:  # a damaged case; where it is whole from outside, its properties or its voxels
             reason = str(error) or type(error).__name__
             raise UserError(where, f"cannot be read ({reason})", "a whole preprocessed case", remedy) from None

@@ -6,6 +6,7 @@ from typing import Any
 
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.safe_loading import load_case
 
 
@@ -14,10 +15,13 @@ def open_case(images: nnUNetBaseDataset, case: str) -> tuple[Any, dict[str, Any]
 
     Raises:
         DamagedError: A file is missing or truncated, or the image and its mask differ in shape.
+        UserError: It holds something that would be run.
     """
     try:
         data, seg, _, properties = load_case(images, case)
         shapes = tuple(data.shape), tuple(seg.shape)
+    except UserError:
+        raise
     except Exception as error:  # blosc2's, NumPy's, pickle's and the operating system's
         raise DamagedError(str(error) or type(error).__name__) from None
     if shapes[0][1:] != shapes[1][1:]:

@@ -30,17 +30,20 @@ HeldOut = dict[str, str]
 """Hash of the voxels of a validation image -> the image and its folds, in words."""
 
 
-def find_duplicate(files: Sequence[Path], voxels: Sequence[str], held_out: HeldOut) -> UserError | None:
-    """The mistake that one of a pool case's files is a validation image; None: none is."""
+def refuse_duplicate(files: Sequence[Path], voxels: Sequence[str], held_out: HeldOut) -> None:
+    """Refuses a pool case of which a file is a validation image.
+
+    Raises:
+        UserError: One is.
+    """
     for path, own in zip(files, voxels, strict=True):
         if own in held_out:
-            return UserError(
+            raise UserError(
                 path,
                 f"the same image as {held_out[own]}",
                 "no image of a validation case: the fold would train on what it is validated with",
                 "remove this pool case from imagesUn",
             )
-    return None
 
 
 def held_out_voxels(

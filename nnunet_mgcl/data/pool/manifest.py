@@ -8,18 +8,18 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from pydantic import Field
 
 from nnunet_mgcl.data.cases.preprocessed import DamagedError, open_case
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, make_folder, read_json, write_json
+from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.system.typed_json import MISSING, OpenModel, checked
 
 MANIFEST = "manifest.json"
@@ -155,21 +155,14 @@ def locked(pool: Path, log: Callable[[str], None]) -> Iterator[None]:
 
     A pool that is there but cannot be written to needs none: nobody prepares it here.
     """
-    make_folder(pool)
-    lock = FileLock(pool / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log(f"Waiting for another process that prepares {pool}")
-        lock.acquire()
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        log(f"{pool} cannot be written to: used as it is")
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(run_lock(pool / ".lock", pool, "mgcl prepare or training", wait=log))
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            log(f"{pool} cannot be written to: used as it is")
         yield
-    finally:
-        lock.release()
 
 
 def _describe(paths: list[Path], known: list[FileEntry]) -> list[FileEntry]:

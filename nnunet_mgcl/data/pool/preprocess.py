@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,15 +21,15 @@ from nnunet_mgcl.data.images.checks import header_mistake, value_mistake
 from nnunet_mgcl.data.images.single_slice import is_single_slice
 from nnunet_mgcl.data.images.voxel_hashes import voxel_hashes
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.data.pool.duplicates import HeldOut, find_duplicate, held_out_voxels
+from nnunet_mgcl.data.pool.duplicates import HeldOut, held_out_voxels, refuse_duplicate
 from nnunet_mgcl.data.pool.manifest import SAVE_EVERY, FileEntry, Manifest, locked
 from nnunet_mgcl.data.pool.scan import scan_pool
 from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.plan.plans import merged_configuration, modality_view
 from nnunet_mgcl.system.errors import UserError, counted, reason
-from nnunet_mgcl.system.files import explaining_failure, explaining_writes
-from nnunet_mgcl.system.workers import submitted
+from nnunet_mgcl.system.files import WriteError, explaining_failure, explaining_writes
+from nnunet_mgcl.system.workers import run_here, submitted
 
 PLAN_KEYS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
 CONFIGURATION_KEYS = (
@@ -146,17 +146,20 @@ class _Job:
 
 def _run(jobs: list[_Job], manifest: Manifest, num_processes: int, progress: bool) -> None:
     """Preprocesses all jobs, lists what succeeded, then raises the first mistake."""
-    mistakes = []
+    mistakes, results = [], _results(jobs, num_processes)
     try:
-        finished = track(_results(jobs, num_processes), "Preprocessing the pool", len(jobs), disable=not progress)
+        finished = track(results, "Preprocessing the pool", len(jobs), disable=not progress)
         for number, (job, result) in enumerate(finished, start=1):
-            if isinstance(result, UserError):
-                mistakes.append(result)
-            else:
-                manifest.add(job.modality, job.case, job.described, voxels=result)
+            try:
+                manifest.add(job.modality, job.case, job.described, voxels=result.result())
+            except WriteError:
+                raise
+            except UserError as mistake:
+                mistakes.append(mistake)
             if number % SAVE_EVERY == 0:
                 manifest.save()
     finally:
+        results.close()  # what has not begun is given up
         manifest.save()
     if mistakes:
         first = min(mistakes, key=lambda mistake: mistake.where)
@@ -164,47 +167,46 @@ def _run(jobs: list[_Job], manifest: Manifest, num_processes: int, progress: boo
         raise UserError(first.where, first.found + more, first.expected, first.remedy)
 
 
-def _results(jobs: list[_Job], num_processes: int) -> Iterator[tuple[_Job, UserError | list[str]]]:
+def _results(jobs: list[_Job], num_processes: int) -> Generator[tuple[_Job, Future[list[str]]], None, None]:
     if num_processes <= 1 or len(jobs) <= 1:
-        yield from ((job, _preprocess(job)) for job in jobs)
+        yield from ((job, run_here(_preprocess, job)) for job in jobs)
         return
     with submitted(_preprocess, jobs, num_processes) as futures:
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool:
-            raise UserError(
-                "preprocessing of the pool", "a worker process was killed", "enough memory for all of them",
-                "use fewer processes, e.g. mgcl prepare -np 1",
-            ) from None  # fmt: skip
+        for future in as_completed(futures):
+            if isinstance(future.exception(), BrokenProcessPool):
+                raise UserError(
+                    "preprocessing of the pool", "a worker process was killed", "enough memory for all of them",
+                    "use fewer processes, e.g. mgcl prepare -np 1",
+                )  # fmt: skip
+            yield futures[future], future
 
 
-def _preprocess(job: _Job) -> UserError | list[str]:
+def _preprocess(job: _Job) -> list[str]:
     """Preprocesses one case as nnU-Net's `run_case_save` does.
 
     Returns:
-        The hashes of its files' voxels, or what is wrong with them.
+        The hashes of its files' voxels.
 
     Raises:
-        UserError: The case cannot be written: neither can the others.
+        UserError: Its files are of no use.
+        WriteError: The case cannot be written: neither can the others.
     """
     plans = PlansManager(job.view.plans)
     configuration = plans.get_configuration(job.view.configuration)
     for path in job.files:
         if mistake := header_mistake(path) or _nifti_mistake(path):
-            return UserError(path, *mistake, _REMEDY)
+            raise UserError(path, *mistake, _REMEDY)
     where = ", ".join(map(str, job.files))
     try:
         data, properties = plans.image_reader_writer_class().read_images([str(path) for path in job.files])
     except Exception as error:  # every reader raises exceptions of its own
-        return UserError(where, f"cannot be read ({reason(error)})", "an intact image", _REMEDY)
+        raise UserError(where, f"cannot be read ({reason(error)})", "an intact image", _REMEDY) from None
     if mistake := _mistake_in(data, len(job.files)):
-        return UserError(where, *mistake, _REMEDY)
+        raise UserError(where, *mistake, _REMEDY)
     if is_single_slice(properties["spacing"]) and plans.original_median_shape_after_transp[0] > 1:
-        return UserError(where, "a 2d image", "a 3d image, as the training images are", _REMEDY)
+        raise UserError(where, "a 2d image", "a 3d image, as the training images are", _REMEDY)
     voxels = voxel_hashes(data)
-    if duplicate := find_duplicate(job.files, voxels, job.held_out):
-        return duplicate
+    refuse_duplicate(job.files, voxels, job.held_out)
 
     preprocessor = configuration.preprocessor_class(verbose=False)
     try:
@@ -214,9 +216,9 @@ def _preprocess(job: _Job) -> UserError | list[str]:
             )
     except (ValueError, ArithmeticError, RuntimeError) as error:  # an axis shorter than half a voxel of the plan
         found = f"cannot be preprocessed ({reason(error)})"
-        return UserError(where, found, "an image of the training images' size", _REMEDY)
+        raise UserError(where, found, "an image of the training images' size", _REMEDY) from None
     if mistake := value_mistake(data):
-        return UserError(where, *mistake, _REMEDY)
+        raise UserError(where, *mistake, _REMEDY)
     data, seg = data.astype(np.float32, copy=False), seg.astype(np.int16, copy=False)
     blocks, chunks = comp_blosc2_params(data.shape, tuple(configuration.patch_size), data.itemsize)
     blocks_seg, chunks_seg = comp_blosc2_params(seg.shape, tuple(configuration.patch_size), seg.itemsize)

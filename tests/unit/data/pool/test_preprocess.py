@@ -166,7 +166,7 @@ class TestLaterRuns:
         def read_only(*_, **__):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-        monkeypatch.setattr(pool_manifest.FileLock, "acquire", read_only)
+        monkeypatch.setattr(pool_manifest, "run_lock", read_only)
         monkeypatch.setattr(pool_manifest, "write_json", read_only)
         assert world.prepare() == before
         assert f"{world.folder} cannot be written to: used as it is" in world.lines
