@@ -59,9 +59,10 @@ class MGCLTrainer(BaseTrainer):
     def run_training(self) -> None:
         """nnU-Net's training; a full disk, a missing permission or a full GPU ends it with one message."""
         use_own_cores(self.device)
-        guard = run_lock(self.fold_layout.root / ".lock", self.fold_layout.root, "training")
+        root = self.fold_layout.root
+        guard = run_lock(root / ".lock", root, "training") if self.local_rank == 0 else nullcontext()
         explained = explaining_out_of_memory(self.memory, "segment", "all branches", self.device)
-        with explaining_writes(folder=self.fold_layout.root), guard, explained:
+        with explaining_writes(folder=root), guard, explained:
             super().run_training()
 
     def on_train_start(self) -> None:
