@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,17 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
+from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.prepare import Prepared
 from nnunet_mgcl.data.tss_table import read_tss_table
+from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
 from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.system.resources import trainers_dir
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+from tests.conftest import Once
 
 NAME = "Dataset901_Tiny"
 CASES = [f"case_{number}" for number in range(4)]
@@ -46,11 +52,10 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("nnUNet_extTrainer", str(trainers_dir()))
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     preprocessed = root / "preprocessed" / NAME
-    for configuration in ("2d", "3d_fullres"):
-        folder = preprocessed / f"nnUNetPlans_{configuration}"
-        folder.mkdir(parents=True)
-        for case in CASES:
-            (folder / f"{case}.b2nd").touch()
+    for configuration, case in product(("2d", "3d_fullres"), CASES):
+        path = preprocessed / f"nnUNetPlans_{configuration}" / f"{case}.b2nd"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     (preprocessed / "tss.csv").write_text("case,tss_class\ncase_0,1\ncase_1,0\n")
     (preprocessed / "dataset_fingerprint.json").write_text("{}")
     splits = [{"train": CASES[:2], "val": CASES[2:]}, {"train": CASES[2:], "val": CASES[:2]}]
@@ -92,28 +97,55 @@ def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def images(tiny_template: Path, tmp_path: Path) -> Path:
-    """Two cases to predict."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for case in CASES[:2]:
-        for channel in range(3):
-            name = f"{case}_{channel:04}.nii.gz"
-            (folder / name).write_bytes((tiny_template / "imagesTr" / name).read_bytes())
-    return folder
+def real_dataset(tiny_dataset: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> DatasetLayout:
+    """`tiny_dataset` where nnU-Net looks for it, with a split of one fold."""
+    monkeypatch.setenv("nnUNet_raw", str(tiny_dataset.raw.parent))
+    monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
+    splits = [{"train": [f"case_{n}" for n in (0, 1, 3, 4)], "val": ["case_2", "case_5"]}]
+    tiny_dataset.splits.write_text(json.dumps(splits))
+    (tiny_dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
+    return tiny_dataset
 
 
 @pytest.fixture
-def model(make_trainer: Callable[..., MGCLTrainer]) -> str:
-    """Two folds with random weights whose heads count as trained."""
-    for fold in (0, 1):
-        trainer = make_trainer(fold=fold, labels="masks")
-        trainer.initialize()
-        trainer.mgcl_network.tss.trained.fill_(True)
-        trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second each, at every epoch."""
+    monkeypatch.setattr(Curves, "_draw", lambda *_: None)
+    monkeypatch.setattr(MetaLogger, "plot_progress_png", lambda *_: None)
+
+
+@pytest.fixture
+def images(tiny_template: Path, tmp_path: Path) -> Path:
+    """Two cases to predict."""
+    (tmp_path / "images").mkdir()
+    for path in tiny_template.glob("imagesTr/case_[01]_*"):
+        shutil.copy(path, tmp_path / "images")
+    return tmp_path / "images"
+
+
+def save_fold(trainer: MGCLTrainer, checkpoint: str = "checkpoint_final.pth", head_is_trained: bool = True) -> str:
+    """Leaves a fold with random weights as training leaves it; returns the results folder."""
+    trainer.initialize()
+    trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()  # sets the mirror axes
+    if trainer.mgcl_network.tss is not None:
+        trainer.mgcl_network.tss.trained.fill_(head_is_trained)
+    trainer.save_checkpoint(str(Path(trainer.output_folder) / checkpoint))
     for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
         (Path(trainer.output_folder_base) / f"{file}.json").write_text(json.dumps(content))
     return trainer.output_folder_base
+
+
+@pytest.fixture
+def model(make_trainer: Callable[..., MGCLTrainer], workspace: Path, once: Once) -> str:
+    """Two folds with random weights whose heads count as trained."""
+
+    def build(folder: Path) -> None:
+        for fold in (0, 1):
+            trained = save_fold(make_trainer(fold=fold, labels="masks"))
+        shutil.copytree(trained, folder, dirs_exist_ok=True)
+        shutil.rmtree(trained)
+
+    return str(once("model", workspace / "results" / NAME / "MGCLTrainer__nnUNetPlans__2d", build))
 
 
 # ---------------------------------------------------------------------- what three trained and validated folds leave

@@ -49,7 +49,8 @@ def values() -> list[Row]:
     """Single values."""
     bad = {
         "coarse.epochs=1e999": "coarse.epochs", "coarse.epochs=-1": "coarse.epochs", "coarse.epochs=": "coarse.epochs",
-        f"coarse.epochs={DIGITS}": "coarse.epochs", "=1": "--set", "coarse=1": "coarse", "coarse.=1": "coarse.",
+        f"coarse.epochs={DIGITS}": "coarse.epochs", "coarse.lr=NaN": "coarse.lr", "coarse.epoch=1": "did you mean",
+        "configuration.batchsize=1": "'batch_size'?", "coarse.epochs": "--set coarse.epochs", "=1": "--set", "coarse=1": "coarse", "coarse.=1": "coarse.",
         "configuration.=1": "configuration", "configuration.batch_size=0": "batch_size",
         "configuration.batch_size=-3": "batch_size", "configuration.batch_size=two": "batch_size",
         "configuration.batch_size=2.5": "batch_size", "configuration.batch_size=true": "batch_size",
@@ -144,6 +145,8 @@ def structures() -> list[Row]:
         refused("dataset.json: gone", removed(DATASET), PLAN, "dataset.json"),
         works("unknown keys of others", both(edited(PLANS, lambda p: p["configurations"]["2d"].update(theirs=1)),
               edited(DATASET, lambda d: d.update(theirs={"a": [1]}))), PLAN, written(theirs=1), quick=True),
+        refused("-p of plans that are not there", nothing, f"{PLAN} -p Plans", "Plans.json", "['nnUNetPlans']"),
+        refused("an unknown preset", nothing, f"{PLAN} --preset papers", "'paper'?"),
         refused("-d of a path", nothing, "plan -d ../x -c 2d", "../x"),
         refused("-d of nothing", nothing, "plan -d '' -c 2d", "dataset"),
         refused("-p of a path", nothing, f"{PLAN} -p ../Dataset901_Tiny/nnUNetPlans", "../Dataset901_Tiny/nnUNetPlans"),
