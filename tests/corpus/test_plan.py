@@ -50,7 +50,8 @@ def values() -> list[Row]:
     bad = {
         "coarse.epochs=1e999": "coarse.epochs", "coarse.epochs=-1": "coarse.epochs", "coarse.epochs=": "coarse.epochs",
         f"coarse.epochs={DIGITS}": "coarse.epochs", "coarse.lr=NaN": "coarse.lr", "coarse.epoch=1": "did you mean",
-        "configuration.batchsize=1": "'batch_size'?", "coarse.epochs": "--set coarse.epochs", "=1": "--set", "coarse=1": "coarse", "coarse.=1": "coarse.",
+        "configuration.batchsize=1": "'batch_size'?", "coarse.epochs": "--set coarse.epochs", "=1": "--set",
+        "coarse=1": "coarse", "coarse.=1": "coarse.",
         "configuration.=1": "configuration", "configuration.batch_size=0": "batch_size",
         "configuration.batch_size=-3": "batch_size", "configuration.batch_size=two": "batch_size",
         "configuration.batch_size=2.5": "batch_size", "configuration.batch_size=true": "batch_size",
