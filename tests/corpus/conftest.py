@@ -14,7 +14,8 @@ from nnunet_mgcl.evaluation.statistics import bootstrap
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.resources import trainers_dir
 from tests.conftest import Once
-from tests.contract.conftest import dataset, make_run, make_trainer, save_fold, workspace  # noqa: F401
+from tests.contract.conftest import dataset, make_run, make_trainer, workspace  # noqa: F401
+from tests.contract.models import save_fold
 
 Build = Callable[[Path], object]
 Copy = Callable[[str, Build], Path]

@@ -75,11 +75,6 @@ def test_both_parts_and_the_segmentation_layers_make_the_whole_network(make_unet
     assert torch.equal(target(x), source(x))
 
 
-def test_decoder_state_holds_neither_encoder_nor_segmentation_layers(make_unet) -> None:
-    state = decoder_state(make_unet(0))
-    assert state and all(name.startswith(("stages.", "transpconvs.")) for name in state)
-
-
 @pytest.mark.parametrize("damage", ["missing", "unexpected"])
 def test_decoder_weights_that_do_not_fit_are_refused_by_name(make_unet, damage) -> None:
     unet = make_unet(0)
