@@ -18,10 +18,15 @@ OPTIONS: dict[str, Any] = {"save_probabilities": False, "npp": 0, "nps": 0, "pre
 OPTIONS |= {"num_parts": 1, "part_id": 0}
 
 
-def predictor(model: str, predictor_class: type = MGCLPredictor, folds: Any = (0, 1)) -> Any:
+def predictor(
+    model: str | Path,
+    predictor_class: type = MGCLPredictor,
+    folds: Any = (0, 1),
+    checkpoint: str = "checkpoint_final.pth",
+) -> Any:
     """Loads a model as `mgcl predict` (or nnU-Net) does."""
     predictor = predictor_class(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(model, folds, "checkpoint_final.pth")
+    predictor.initialize_from_trained_model_folder(str(model), folds, checkpoint)
     return predictor
 
 

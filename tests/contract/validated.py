@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
 from nnunet_mgcl.plan.plans import resolve_block
+from tests.conftest import write_image
 
 NAME = "Dataset901_Tiny"
 SHAPE, SPACING = (4, 12, 10), (1.5, 1.0, 5.0)
@@ -24,10 +24,7 @@ NO_LESION = "case_05"
 
 
 def _write_mask(path: Path, array: np.ndarray) -> None:
-    image = sitk.GetImageFromArray(array.astype(np.uint8))
-    image.SetSpacing(SPACING)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(path))
+    write_image(path, array.astype(np.uint8), SPACING)
 
 
 def _label_map(random: np.random.Generator, highest: int) -> np.ndarray:
