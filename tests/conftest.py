@@ -205,7 +205,7 @@ def preprocess(raw: Path, data: Path, plans: dict, dataset_json: dict, configura
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    manager = PlansManager(plans)
+    manager = PlansManager(deepcopy(plans))
     data.mkdir(parents=True, exist_ok=True)
     for case in TINY_CASES:
         DefaultPreprocessor(verbose=False).run_case_save(

@@ -129,10 +129,6 @@ class TestAtomicity:
     def files(self, trainer):
         return {path.name for path in Path(trainer.output_folder).iterdir() if not path.name.startswith("training_log")}
 
-    def test_no_part_file_stays(self, make_trainer) -> None:
-        trainer = trained(make_trainer)
-        assert self.files(trainer) == {"checkpoint_final.pth"}
-
     def test_killed_write_keeps_the_earlier_checkpoint(self, make_trainer, monkeypatch) -> None:
         trainer = trained(make_trainer)
         path = Path(trainer.output_folder) / "checkpoint_final.pth"

@@ -141,7 +141,7 @@ def train(
         content, json_content = variant.plans(plans), variant.dataset_json(dataset_json)
         shutil.rmtree(preprocessed)
         _write_raw(tiny_template, raw, variant)
-        data = preprocessed / PlansManager(content).get_configuration(variant.configuration).data_identifier
+        data = preprocessed / PlansManager(deepcopy(content)).get_configuration(variant.configuration).data_identifier
         preprocess(raw, data, content, json_content, variant.configuration)
         shutil.copytree(raw / "labelsTr", preprocessed / "gt_segmentations")
         for folder in (raw, preprocessed):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -227,17 +226,6 @@ def test_prediction_that_was_killed_goes_on_to_the_same_result(trained, whole, c
     assert "1 of 3 cases are predicted already" in log  # the second has a row and no segmentation
     assert_same_segmentations(tmp_path / "out", whole)
     assert (tmp_path / "out" / "tss.csv").read_text() == (whole / "tss.csv").read_text()
-
-
-def test_best_checkpoint_is_predicted_without_a_table_and_says_why(trained, whole, call, tmp_path):
-    output = tmp_path / "best"
-    shutil.copytree(whole, output)
-    predict = ("-i", images(trained), *MODEL, "-f", 0, 1, *CPU, *SEQUENTIAL, "-chk", "checkpoint_best.pth")
-    log = call(trained, "mgcl", "predict", "-o", output, *predict)
-    assert "No tss.csv: the TSS head in checkpoint_best.pth of fold 0, 1 is untrained" in log
-    assert not list(output.glob("tss*"))
-    call(trained, "nnUNetv2_predict", "-o", tmp_path / "stock", *predict, "-tr", "MGCLTrainer")
-    assert_same_segmentations(tmp_path / "stock", output)
 
 
 def test_residual_encoders_of_nnunet_s_own_planner(planned, call):

@@ -22,16 +22,6 @@ def draw(count: int, width: int = 6, dtype: torch.dtype = torch.float64) -> tupl
     return vectors, torch.randint(-1, 3, (count,), generator=generator)
 
 
-@FORMS
-def test_gradient_can_be_taken_once(tile: int | None) -> None:
-    vectors, labels = draw(11)
-    (gradient,) = torch.autograd.grad(
-        supcon_loss(vectors, labels, temperature=0.1, tile=tile), vectors, create_graph=True
-    )
-    with pytest.raises(RuntimeError):
-        gradient.sum().backward()
-
-
 def test_operators_keep_their_promises() -> None:
     vectors, labels = draw(13)
     unit, ones = vectors.detach(), torch.ones(13, dtype=torch.float64)
