@@ -99,7 +99,8 @@ def test_final_network_may_be_changed_at_will(fold) -> None:
         assert kept["decoder.seg_layers.1.weight"].any()
 
 
-def test_its_representations_are_shown_before_and_after_each_phase(fold) -> None:
+def test_its_representations_are_shown_before_and_after_each_phase(fold, monkeypatch) -> None:
+    monkeypatch.setattr(embeddings, "draw_clouds", lambda *_: None)  # a minute of t-SNE
     section = embeddings_section(fold)
     for phase, table, samples in (("coarse", section.tables[0], 12), ("fine", section.tables[1], 600)):  # at most
         stages = ["before", f"after {phase}", "after segment"]

@@ -279,13 +279,13 @@ LOWRES = {
         (
             {
                 "configuration": "3d_fullres",
-                "plan": {"3d_fullres": ISOTROPIC},
+                "plan": ISOTROPIC,
                 "edit": _isotropic,
                 "spacing": (3.0,) * 3,
             },
             (18, 18, 18),
         ),
-        ({"configuration": "3d_lowres", "plan": {"3d_lowres": LOWRES}}, (6, 32, 32)),
+        ({"configuration": "3d_lowres", "plan": LOWRES}, (6, 32, 32)),
     ],
     ids=["anisotropic", "isotropic", "lowres"],
 )
