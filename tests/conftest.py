@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -173,9 +174,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
     def copy(name: str, target: Path, build: Callable[[Path], object]) -> Path:
         if not (made / name).exists():
-            (made / f"{name}.part").mkdir()
-            build(made / f"{name}.part")
-            (made / f"{name}.part").rename(made / name)
+            part = Path(tempfile.mkdtemp(dir=made))  # one each, since a build may copy another folder
+            build(part)
+            part.rename(made / name)
         return Path(shutil.copytree(made / name, target, dirs_exist_ok=True))
 
     return copy

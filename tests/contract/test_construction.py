@@ -57,10 +57,7 @@ def test_inherited_block_is_merged_key_by_key(make_trainer, plans) -> None:
     plans["configurations"]["2d"]["mgcl"] = {"coarse": {"epochs": 7, "lr": 0.5}, "tss": {"grid": 2}}
     plans["configurations"]["2d_heir"]["mgcl"] = {"coarse": {"epochs": 3}}
     trainer = make_trainer(configuration="2d_heir")
-    for config in (
-        trainer.config,
-        MGCLConfig.model_validate(trainer.configuration_manager.configuration["mgcl"]),
-    ):
+    for config in (trainer.config, MGCLConfig.model_validate(trainer.configuration_manager.configuration["mgcl"])):
         assert (config.coarse.epochs, config.coarse.lr, config.tss.grid) == (3, 0.5, 2)
     assert trainer.configuration_manager.batch_size == 3  # the heir's own
     assert trainer.configuration_manager.patch_size == [32, 32]  # inherited

@@ -276,15 +276,7 @@ LOWRES = {
     ("options", "shape"),
     [
         ({"configuration": "3d_fullres"}, (6, 32, 32)),
-        (
-            {
-                "configuration": "3d_fullres",
-                "plan": ISOTROPIC,
-                "edit": _isotropic,
-                "spacing": (3.0,) * 3,
-            },
-            (18, 18, 18),
-        ),
+        ({"configuration": "3d_fullres", "plan": ISOTROPIC, "edit": _isotropic, "spacing": (3.0,) * 3}, (18, 18, 18)),
         ({"configuration": "3d_lowres", "plan": LOWRES}, (6, 32, 32)),
     ],
     ids=["anisotropic", "isotropic", "lowres"],

@@ -13,19 +13,7 @@ import numpy as np
 from nnunet_mgcl.cli import main
 from tests.conftest import rewrite_case, write_image
 from tests.corpus.row import TRAIN, Row, began, listing, meet, refused, works
-from tests.corpus.spoil import (
-    Spoil,
-    both,
-    content_of,
-    copied,
-    cut,
-    folder,
-    link,
-    nothing,
-    removed,
-    text,
-    updated,
-)
+from tests.corpus.spoil import Spoil, both, content_of, copied, cut, folder, link, nothing, removed, text, updated
 
 RAW, HERE = "raw/Dataset901_Tiny", "preprocessed/Dataset901_Tiny"
 TABLE, POOL, SPLITS = f"{RAW}/tss.csv", f"{RAW}/imagesUn", f"{HERE}/splits_final.json"

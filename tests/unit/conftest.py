@@ -143,11 +143,7 @@ def write_pseudo_labels() -> Callable[..., None]:
     """Writes a round's masks of a branch's pool; `lesion` is the part of each mask that is 1."""
 
     def write(
-        context: PhaseContext,
-        branch: Branch,
-        round_: int,
-        lesion: Any = LESION,
-        confidence: float = 0.9,
+        context: PhaseContext, branch: Branch, round_: int, lesion: Any = LESION, confidence: float = 0.9
     ) -> None:
         folder = context.fold_layout.pseudo_labels(round_, branch.name)
         for case in context.pool[branch.name]:

@@ -6,14 +6,7 @@ import pytest
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.network.branch import (
-    build_branch,
-    decoder_state,
-    encoder_state,
-    load_decoder,
-    load_encoder,
-    unwrap,
-)
+from nnunet_mgcl.network.branch import build_branch, decoder_state, encoder_state, load_decoder, load_encoder, unwrap
 
 ARCHITECTURES = ["PlainConvUNet", "ResidualEncoderUNet"]
 

@@ -25,8 +25,7 @@ def slices(*valid: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize(
-    ("level", "valid", "padded"),
-    [(PLANE, slices(1, 1, 1, 1, 0, 0), [4, 5]), (VOLUME, slices(1, 1, 1, 0, 0, 0), [2])],
+    ("level", "valid", "padded"), [(PLANE, slices(1, 1, 1, 1, 0, 0), [4, 5]), (VOLUME, slices(1, 1, 1, 0, 0, 0), [2])]
 )
 def test_content_of_padded_positions_changes_no_bit(kind, level, valid, padded) -> None:
     head = classifier(level, kind)
