@@ -47,12 +47,6 @@ def test_function_that_a_plan_names_is_not_called(model, checkpoint, images, tmp
     refused(model, images, tmp_path, r"architecture\n.*os\.mkdir")
 
 
-@pytest.mark.parametrize("length", [0, 1000, -100])
-def test_truncated_checkpoint_is_named(model, checkpoint, images, tmp_path, length) -> None:
-    checkpoint.write_bytes(checkpoint.read_bytes()[:length])
-    refused(model, images, tmp_path, r"fold_0/checkpoint_final\.pth\n.*truncated[\s\S]*train the fold again")
-
-
 def test_checkpoint_of_another_network_or_trainer_is_refused(model, checkpoint, images, tmp_path) -> None:
     weights = torch.load(checkpoint, weights_only=False)["network_weights"]
     change(checkpoint, network_weights={name: value for name, value in weights.items() if "encoder" not in name})

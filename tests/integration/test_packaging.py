@@ -27,7 +27,7 @@ def test_a_wheel_has_only_the_package_at_its_top_level(wheel):
 
 
 def test_a_wheel_carries_the_presets_and_the_trainers(environment):
-    code = "from nnunet_mgcl import resources as r; print(r.trainers_dir(), r.plans_dir(), sep='\\n')"
+    code = "from nnunet_mgcl.system import resources as r; print(r.trainers_dir(), r.plans_dir(), sep='\\n')"
     output = run([environment / "bin" / "python", "-c", code], environment)
     trainers, plans = map(Path, output.splitlines())
     assert trainers.is_relative_to(environment)

@@ -142,13 +142,7 @@ def build_context(
 def write_pseudo_labels() -> Callable[..., None]:
     """Writes a round's masks of a branch's pool; `lesion` is the part of each mask that is 1."""
 
-    def write(
-        context: FoldContext,
-        branch: Branch,
-        round_: int,
-        lesion: Any = LESION,
-        confidence: float = 0.9,
-    ) -> None:
+    def write(context: FoldContext, branch: Branch, round_: int, lesion: Any = LESION, confidence: float = 0.9) -> None:
         folder = context.layout.pseudo_labels(round_, branch.name)
         for case in context.pool[branch.name]:
             mask = np.zeros((1, *SHAPE), np.int16)
