@@ -21,8 +21,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.statistics import bootstrap
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.evaluation.statistics import intervals
 
 Change = Callable[[np.ndarray], np.ndarray]
 RESAMPLING = {
@@ -296,7 +295,7 @@ def raw_scans(scan_template: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def few_resamples(monkeypatch) -> None:
     """For tests of what is computed, not of how exactly."""
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+    monkeypatch.setattr(intervals, "RESAMPLES", 60)
 
 
 @pytest.fixture

@@ -154,7 +154,9 @@ def require_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> None:
 
 
 def _other_models(folder: Path) -> str:
-    there = sorted(path.name for path in folder.parent.glob("*__*__*") if any(path.glob("fold_*/checkpoint_*.pth")))
+    from nnunet_mgcl.data.layout import models_with
+
+    there = models_with(folder.parent, "fold_*/checkpoint_*.pth")
     return (
         f"train the model, or name with -tr, -p and -c one of {there}" if there else "train the model, or name another"
     )

@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.commands.env import VARIABLE, extended
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
-    from nnunet_mgcl.evaluation.runs.evaluated import current_evaluation
-    from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+    from nnunet_mgcl.evaluation.runs.current_evaluation import current_evaluation
+    from nnunet_mgcl.evaluation.runs.run import ValidatedRun
     from nnunet_mgcl.report.contents import report_sections
     from nnunet_mgcl.report.page.written_report import report_folder, write_report
     from nnunet_mgcl.report.patient.files import require_validated

@@ -173,3 +173,8 @@ class FoldLayout:
 def folds_of(model: Path) -> list[FoldLayout]:
     """The folds of a results folder that were begun, by name."""
     return [FoldLayout(path) for path in sorted(model.glob("fold_*")) if path.is_dir()]
+
+
+def models_with(dataset: Path, files: str) -> list[str]:
+    """The models in a dataset's results folder that have files of a pattern, by name."""
+    return sorted(path.name for path in dataset.glob("*__*__*") if any(path.glob(files)))

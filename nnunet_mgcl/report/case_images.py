@@ -11,7 +11,7 @@ import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunet_mgcl.evaluation.runs.label_map import read_label_map
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.pictures.anatomical_view import AnatomicalView, same_place
 from nnunet_mgcl.pictures.case_panels import Panel
 from nnunet_mgcl.plan.dataset_json import channel_names

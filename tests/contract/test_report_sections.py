@@ -16,8 +16,8 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnings
 from nnunet_mgcl.evaluation.calibration import maps as calibration
 from nnunet_mgcl.evaluation.calibration.stored import KEY
-from nnunet_mgcl.evaluation.runs.evaluated import current_evaluation
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.current_evaluation import current_evaluation
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.report import contents
 from nnunet_mgcl.report.contents import report_sections
 from nnunet_mgcl.report.cross_validation.curves import TITLE as CURVES

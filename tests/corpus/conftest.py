@@ -10,7 +10,7 @@ import pytest
 
 from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.statistics import bootstrap
+from nnunet_mgcl.evaluation.statistics import intervals
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.resources import trainers_dir
 from tests.conftest import Once
@@ -39,8 +39,7 @@ def copy(once: Once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
         for variable in ("raw", "preprocessed", "results"):
             monkeypatch.setenv(f"nnUNet_{variable}", str(tree / variable))
         monkeypatch.setenv("nnUNet_extTrainer", str(trainers_dir()))
-        monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-        monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+        monkeypatch.setattr(intervals, "RESAMPLES", 60)
         monkeypatch.chdir(tree)
         return tree
 

@@ -10,8 +10,13 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl import cli
-from tests.integration import phantom
-from tests.integration.phantom import MODEL, assert_same_segmentations, images, make_phantom, model, plan, rows, voxels
+from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
+from nnunet_mgcl.report.analysis.attention_section import attention_section
+from nnunet_mgcl.report.analysis.embeddings_section import embeddings_section
+from nnunet_mgcl.report.analysis.perception_section import perception_section
+from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
+from nnunet_mgcl.system.resources import trainers_dir
 
 PREDICTION = ("-f", 0, "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
 TRAINING = phantom.train(0)
@@ -72,9 +77,9 @@ def test_stock_and_mgcl_prediction_are_voxel_identical(trained, call):
         assert row["extend"] in ("0", "1") and (row["flair_ratio"] or "FLAIR: " in row["mismatch_reason"])
 
 
-def test_summary_prints_dice_and_draws_a_picture(trained, call):
+def test_summary_prints_the_evaluation_and_draws_a_picture(trained, call):
     printed = call(trained, "mgcl", "summary", *MODEL, "-f", 0, COLUMNS="120")
-    for word in ("Dice DWI", "Dice FLAIR", "Dice PWI", "TSS ACC", "overlay.png"):
+    for word in ("DWI", "FLAIR", "PWI", "Dice", "ACC", "overlay.png"):
         assert word in printed
     assert (fold(trained) / "validation" / "overlay.png").stat().st_size > 10_000
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from rich.progress import track
 from torch import nn
 
-from nnunet_mgcl.evaluation.measures.probability import auroc
+from nnunet_mgcl.evaluation.measures.classification import auroc
 from nnunet_mgcl.report.analysis.brain_panel import draw_map, draw_outline, draw_slice, explain_outline, name_sides
 from nnunet_mgcl.report.analysis.fold_case import FoldCase, choose_case, describe_choice, largest_slice
 from nnunet_mgcl.report.analysis.perception import Window, perception_maps

@@ -18,7 +18,7 @@ from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.engine.branches import Branch, build_branches
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.engine.state import PhaseState
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.network.branch import UNet, unwrap
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork

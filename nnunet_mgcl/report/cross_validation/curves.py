@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.engine.curves import BESIDE, places
 from nnunet_mgcl.engine.state import PhaseState
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.plan.build import resolved_config
 from nnunet_mgcl.pretraining.lookup import phases_of
 from nnunet_mgcl.report.page.section import Picture, Section

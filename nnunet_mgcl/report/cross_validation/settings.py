@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.report.page.section import Section, Table
 from nnunet_mgcl.report.page.wording import fold_names
 from nnunet_mgcl.system.files import is_there

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_mgcl.evaluation.evaluation import folds_suffix
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.stored_evaluation import folds_suffix
 from nnunet_mgcl.report.page.figure_files import remove_pictures, write_pictures
 from nnunet_mgcl.report.page.html import picture_names, report_page
 from nnunet_mgcl.report.page.section import Section

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.evaluation.calibration.stored import KEY, stored_calibration
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.tss_report import FOLD, read_rows
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.report.case_images import channel_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.mismatch.case_mismatch import (
     REASON,
     CaseMismatch,
@@ -50,11 +50,10 @@ def mismatch_section(run: ValidatedRun, patient: Patient) -> Section:
     if not columns:
         why = "it takes a DWI mask, and a FLAIR channel, a PWI mask or a Tmax channel (docs/mismatch.md)"
         return Section(TITLE, (f"Nothing can be measured in this dataset: {why}.",))
-    folder, ending = patient.images or Path(), run.dataset_json["file_ending"]
-    images = {role: folder / f"{patient.case}_{number:04d}{ending}" for role, number in roles.channels.items()}
+    images, ending = patient.images or Path(), run.dataset_json["file_ending"]
     files = {"reference": patient.reference, "prediction": patient.prediction}
     found = {
-        name: measure_case(patient.case, images, path, roles, MismatchOptions())
+        name: measure_case(images, ending, roles, MismatchOptions(), path)
         for name, path in files.items()
         if path is not None
     }

@@ -12,7 +12,7 @@ from nnunet_mgcl.data.images.single_slice import NO_THICKNESS, is_single_slice, 
 from nnunet_mgcl.data.layout import folds_of
 from nnunet_mgcl.engine.training_warnings import read_warnings
 from nnunet_mgcl.evaluation.runs.label_map import read_label_map
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.evaluation.tables.format import number
 from nnunet_mgcl.pictures.case_panels import CasePanels
 from nnunet_mgcl.pictures.overlay import montage_figure, outlines_in_words

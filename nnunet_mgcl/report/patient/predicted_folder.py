@@ -8,7 +8,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.calibration.stored import KEY
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.input_folder import image_digests
 from nnunet_mgcl.inference.prediction_record import MODEL_KEY, noted_images
 from nnunet_mgcl.plan.plans_file import read_plans

@@ -14,11 +14,8 @@ from scipy.special import expit
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.measures.segmentation import segmentation_metrics
-from nnunet_mgcl.evaluation.runs import fold_summary
-from nnunet_mgcl.evaluation.runs.fold_summary import draw_fold
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.input_folder import image_digests
-from nnunet_mgcl.pictures.overlay import overlay_figure
 from nnunet_mgcl.report.case_images import channel_files
 from nnunet_mgcl.report.cross_validation.overlays import chosen_cases, overlays_section, ranked_cases
 from nnunet_mgcl.report.page.html import NARROW
@@ -97,13 +94,6 @@ def make_run(tmp_path, plans, dataset_json):
     return make
 
 
-def summary_figure(run, content, monkeypatch):
-    figures = []
-    monkeypatch.setattr(fold_summary, "draw_overlay", lambda _, cases, title: figures.append(overlay_figure(cases, 7)))
-    draw_fold(run.layout, run.model, "0", run.model / "x.png")
-    return figures[0]
-
-
 def section_figure(run, content, _):
     return overlays_section(run, content).pictures[0].figure
 
@@ -121,7 +111,7 @@ def picture(sections):
     return next(s for s in sections if s.title == "Images").pictures[0].figure
 
 
-FIGURES = (summary_figure, section_figure, patient_figure, new_patient_figure)
+FIGURES = (section_figure, patient_figure, new_patient_figure)
 
 
 def in_mm(axis):

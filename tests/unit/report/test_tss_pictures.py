@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunet_mgcl.evaluation.measures.probability import auroc
+from nnunet_mgcl.evaluation.measures.classification import auroc
 from nnunet_mgcl.report.cross_validation.hours_picture import hours_picture
 from nnunet_mgcl.report.cross_validation.reliability_picture import reliability_picture
 from nnunet_mgcl.report.cross_validation.roc_picture import roc_picture

@@ -10,8 +10,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
-from nnunet_mgcl.evaluation.runs.fold_probabilities import read_probabilities
-from nnunet_mgcl.evaluation.runs.tss_validation import summarise_tss, write_tss
+from nnunet_mgcl.evaluation.runs.tss_validation import head_metrics, read_probabilities, write_tss
 from nnunet_mgcl.training import validation
 from nnunet_mgcl.training.validation import ValidatedFold, write_validation_extras
 
@@ -19,14 +18,14 @@ TABLE = TSSTable({"a": TSSRow(True, 2.0, None), "b": TSSRow(False, 9.0, None), "
 
 
 def test_only_cases_with_a_known_tss_are_counted() -> None:
-    summary = summarise_tss({"a": 0.9, "b": 0.6, "c": 0.5, "unknown": 0.1}, TABLE)
+    summary = head_metrics({"a": 0.9, "b": 0.6, "c": 0.5, "unknown": 0.1}, TABLE)
     assert (summary["cases"], summary["positive"]) == (3, 2)
     assert (summary["TP"], summary["FP"], summary["FN"], summary["TN"]) == (2, 1, 0, 0)
     assert summary["ACC"] == pytest.approx(2 / 3)
 
 
 def test_one_class_has_no_auroc_and_says_why() -> None:
-    summary = summarise_tss({"a": 0.9, "c": 0.5}, TABLE)
+    summary = head_metrics({"a": 0.9, "c": 0.5}, TABLE)
     assert summary["AUROC"] is None and summary["auroc_reason"]
 
 

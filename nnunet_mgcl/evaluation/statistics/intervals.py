@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling patients."""
+"""Confidence intervals: by resampling patients, and of a rate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 RESAMPLES = 2000
 SEED = 12345
@@ -59,3 +60,9 @@ def interval(samples: Sequence[float | None]) -> dict[str, Any]:
     if high - low <= 1e-12 * max(abs(low), abs(high)):  # means of one value differ by rounding
         return NO_INTERVAL | {"ci_reason": ALL_ALIKE}
     return {"ci95": [float(low), float(high)], "ci_method": "bootstrap", "ci_reason": None}
+
+
+def wilson(hits: int, n: int) -> list[float]:
+    """Wilson's interval of `hits` out of `n` independent cases (JASA 22, 209-212, 1927)."""
+    low, high = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
+    return [float(low), float(high)]

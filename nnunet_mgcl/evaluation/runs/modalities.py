@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunet_mgcl.evaluation.measures.classification import dice
+from nnunet_mgcl.evaluation.runs.label_map import read_label_map, target_masks
 
 
 def summarise_modalities(
@@ -24,28 +24,16 @@ def summarise_modalities(
 
     nnU-Net's `summary.json` counts combinations of lesions, and its mean is NaN where one never occurs.
     """
-    cases = {
-        path.name.removesuffix(file_ending): _case(references / path.name, path, reader, lesion_labels, ignore_label)
-        for path in sorted(predictions.glob(f"*{file_ending}"))
-    }
+    cases = {}
+    for path in sorted(predictions.glob(f"*{file_ending}")):
+        prediction, reference = (
+            read_label_map(file, reader, "restore it, and validate again: --val")[0]
+            for file in (path, references / path.name)
+        )
+        masks = target_masks(prediction, reference, lesion_labels, ignore_label)
+        cases[path.name.removesuffix(file_ending)] = {modality: dice(*pair) for modality, pair in masks.items()}
     means = {}
     for modality in lesion_labels:
         defined = [value for case in cases.values() if (value := case[modality]) is not None]
         means[modality] = float(np.mean(defined)) if defined else None
     return {"mean": means, "cases": cases}
-
-
-def _case(
-    reference_file: Path,
-    prediction_file: Path,
-    reader: BaseReaderWriter,
-    lesion_labels: dict[str, list[int]],
-    ignore_label: int | None,
-) -> dict[str, float | None]:
-    reference, prediction = (reader.read_seg(str(file))[0] for file in (reference_file, prediction_file))
-    counted = reference != ignore_label if ignore_label is not None else np.ones_like(reference, dtype=bool)
-    result: dict[str, float | None] = {}
-    for modality, labels in lesion_labels.items():
-        value = dice(np.isin(prediction, labels) & counted, np.isin(reference, labels) & counted)
-        result[modality] = None if math.isnan(value) else value
-    return result

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nnunet_mgcl.evaluation.statistics.bootstrap import RESAMPLES, draws, interval
+from nnunet_mgcl.evaluation.statistics.intervals import RESAMPLES, draws, interval
 
 
 def test_draws_are_the_same_every_time() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunet_mgcl.evaluation.measures.thresholds import out_of_fold_threshold, sensitivity_at_least, youden
+from nnunet_mgcl.evaluation.thresholds import out_of_fold_threshold, sensitivity_at_least, youden
 from nnunet_mgcl.evaluation.tss_cases import TSSCases
 
 

@@ -8,10 +8,9 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from nnunet_mgcl.data.splits import Split
-from nnunet_mgcl.evaluation.calibration.out_of_fold import NOTHING, training_predictions
 from nnunet_mgcl.evaluation.measures.classification import missing_class
 from nnunet_mgcl.evaluation.measures.probability import Classes, Probabilities
-from nnunet_mgcl.evaluation.tss_cases import TSSCases
+from nnunet_mgcl.evaluation.tss_cases import NO_TRAINING_CASES, TSSCases
 
 Rule = Callable[[Probabilities, Classes], float]
 """Takes probabilities and classes of some cases, both classes among them, and returns a threshold."""
@@ -35,7 +34,7 @@ def sensitivity_at_least(wanted: float) -> Rule:
 
 
 def out_of_fold_threshold(rule: Rule, data: TSSCases, split: Split) -> tuple[float | None, str | None]:
-    """The threshold for a fold's validation cases, by a rule applied to its training cases (`training_predictions`).
+    """The threshold for a fold's validation cases, by a rule applied to its training cases (`TSSCases.training`).
 
     Args:
         rule: Chooses it.
@@ -45,9 +44,9 @@ def out_of_fold_threshold(rule: Rule, data: TSSCases, split: Split) -> tuple[flo
     Returns:
         The threshold, or None and the reason.
     """
-    p, y = training_predictions(data, split)
+    p, y = data.training(split)
     if not len(y):
-        return None, NOTHING
+        return None, NO_TRAINING_CASES
     if reason := missing_class(y):
         return None, f"{reason} among the out-of-fold predictions of its training cases"
     return rule(p, y), None

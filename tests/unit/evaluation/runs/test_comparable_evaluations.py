@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.runs.comparable_runs import read_comparable
+from nnunet_mgcl.evaluation.runs.comparable_evaluations import comparable_evaluations
 from nnunet_mgcl.system.errors import UserError
 
 CONTENT = {
@@ -50,7 +50,7 @@ def models(tmp_path) -> list[Path]:
 
 def refusal(models, folds=None) -> str:
     with pytest.raises(UserError) as error:
-        read_comparable(models, folds)
+        comparable_evaluations(models, folds)
     return str(error.value)
 
 
@@ -60,7 +60,7 @@ def test_what_depends_on_the_model_may_differ(models) -> None:
     content["cases"][1]["targets"]["A"]["dice"] = 0.9
     content["cases"].reverse()
     (models[1] / "evaluation.json").write_text(json.dumps(content))
-    assert read_comparable(models, None) == [CONTENT, content, CONTENT]
+    assert comparable_evaluations(models, None) == [CONTENT, content, CONTENT]
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,11 @@ def test_an_evaluation_of_some_folds_is_read_from_their_file(models) -> None:
     assert "evaluation_folds_1.json" in refusal(models, [1])
     for model in models:
         (model / "evaluation_folds_1.json").write_text(json.dumps(some_folds))
-    assert read_comparable(models, [1]) == [some_folds] * 3
+    assert comparable_evaluations(models, [1]) == [some_folds] * 3
 
 
 def test_all_folds_may_be_named(models) -> None:
-    assert read_comparable(models, [0, 1]) == [CONTENT] * 3
+    assert comparable_evaluations(models, [0, 1]) == [CONTENT] * 3
 
 
 def test_a_model_named_twice_is_refused(models) -> None:

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from nnunet_mgcl.evaluation.measures.modalities import summarise_modalities
+from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 
 LESION_LABELS = {"DWI": [1, 3], "PWI": [2, 3]}
 

@@ -1,32 +1,33 @@
-"""Reads the validation folders of a cross-validation, as training leaves them."""
+"""The validation folders of a cross-validation, as training leaves them: what every evaluation starts from."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout, models_with
 from nnunet_mgcl.data.splits import Split, divided_patients, fold_cases, read_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.measures.segmentation import segmentation_metrics
-from nnunet_mgcl.evaluation.runs.fold_probabilities import read_probabilities
-from nnunet_mgcl.evaluation.runs.label_map import read_label_map
+from nnunet_mgcl.evaluation.runs.label_map import read_label_map, target_masks
+from nnunet_mgcl.evaluation.runs.tss_validation import TABLE, VALIDATE_AGAIN, read_probabilities
 from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.plan.dataset_json import channel_names, label_targets, read_dataset_json
 from nnunet_mgcl.plan.plans import planned
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
-from nnunet_mgcl.system.numbers import integer
+
+OVERLAY = "overlay.png"
+"""The picture that `mgcl summary` puts among a fold's validated cases."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,15 @@ class ValidatedRun:
         Raises:
             UserError: A fold or case is missing, or is there twice; or a folder belongs to another split.
         """
+        chosen = sorted({_number(fold) for fold in folds or ()})
         splits = read_splits(layout)
-        numbers = list(range(len(splits))) if folds is None else sorted({_number(fold) for fold in folds})
-        cases = Counter(case for fold in numbers for case in fold_cases(splits, fold)[1])
+        run = cls(layout, model, splits, list(range(len(splits))) if folds is None else chosen)
+        cases = Counter(case for fold in run.folds for case in fold_cases(splits, fold)[1])
         if twice := sorted(case for case, count in cases.items() if count > 1):
-            raise UserError(
-                layout.splits,
-                f"{some(twice)} under val of several folds",
-                "every case validated once",
-                "choose with -f",
-            )
-        run = cls(layout, model, splits, numbers)
+            found = f"{some(twice)} under val of several folds"
+            raise UserError(layout.splits, found, "every case validated once", "choose with -f")
         run._require_folds()
-        for fold in numbers:
+        for fold in run.folds:
             run._require_cases(fold)
         return run
 
@@ -85,7 +82,7 @@ class ValidatedRun:
             tolerance: Of the surface Dice, in mm.
 
         Raises:
-            UserError: A segmentation has another shape than its reference.
+            UserError: A segmentation cannot be read, or has another shape than its reference.
         """
         table, probabilities = self.tss_table, self.probabilities
         for fold in self.folds:
@@ -106,15 +103,19 @@ class ValidatedRun:
         return self.folds if len(self.folds) < len(self.splits) else None
 
     @property
-    def case_count(self) -> int:
-        """How many cases the folds have."""
-        return sum(len(self.splits[fold]["val"]) for fold in self.folds)
+    def cases(self) -> list[str]:
+        """The validation cases of the folds."""
+        return [case for fold in self.folds for case in self.splits[fold]["val"]]
+
+    @cached_property
+    def labelled(self) -> set[str]:
+        """The cases of the whole split, validated or not."""
+        return {case for split in self.splits for part in ("train", "val") for case in split[part]}
 
     @cached_property
     def tss_table(self) -> TSSTable | None:
         """The dataset's TSS table, if it has one."""
-        cases = {case for split in self.splits for part in ("train", "val") for case in split[part]}
-        return read_tss_table(self.layout.tss, cases) if is_there(self.layout.tss) else None
+        return read_tss_table(self.layout.tss, self.labelled) if is_there(self.layout.tss) else None
 
     @cached_property
     def probabilities(self) -> dict[str, float]:
@@ -123,20 +124,18 @@ class ValidatedRun:
             return {}
         result: dict[str, float] = {}
         for fold in self.folds:
-            path = self.validation(fold) / "tss.csv"
-            own = read_probabilities(path)
-            if own.keys() != set(self.splits[fold]["val"]):
-                other = sorted(own.keys() ^ set(self.splits[fold]["val"]))
-                raise UserError(
-                    path, f"{some(other)} in one of it and the split", "the validation cases", "validate again: --val"
-                )
-            result |= own
+            path = self.validation(fold) / TABLE
+            probabilities = read_probabilities(path)
+            if differing := sorted(probabilities.keys() ^ set(self.splits[fold]["val"])):
+                found = f"{some(differing)} in one of it and the split"
+                raise UserError(path, found, "the validation cases", VALIDATE_AGAIN)
+            result |= probabilities
         return result
 
     @cached_property
     def no_tss(self) -> str | None:
         """Why there is no TSS to evaluate; None where there is."""
-        without = [fold for fold in self.folds if not is_there(self.validation(fold) / "tss.csv")]
+        without = [fold for fold in self.folds if not is_there(self.validation(fold) / TABLE)]
         if len(without) == len(self.folds):
             return "no fold has a validation/tss.csv: the model has no trained TSS head"
         if without:
@@ -193,7 +192,7 @@ class ValidatedRun:
         """Whether no trainer of this plugin trained it: these write the whole `mgcl` block, plans only parts of it."""
         if any(FoldLayout(self.model / f"fold_{fold}").phases.is_dir() for fold in self.folds):
             return False  # also a model of an earlier version, whose block is smaller
-        return not MGCLConfig.model_fields.keys() <= self._plan_block.keys()
+        return not MGCLConfig.model_fields.keys() <= self.plan.configuration.get("mgcl", {}).keys()
 
     def validation(self, fold: int) -> Path:
         """nnU-Net's folder of a fold's predicted validation cases."""
@@ -203,76 +202,51 @@ class ValidatedRun:
         """The true label map of a case: nnU-Net's copy."""
         return self.layout.preprocessed / "gt_segmentations" / f"{case}{self.dataset_json['file_ending']}"
 
-    @property
-    def _plan_block(self) -> dict[str, Any]:
-        return self.plan.configuration.get("mgcl", {})
-
     def _block(self, key: str) -> Any:
         """From the `mgcl` block of the plan; a stock trainer has none, but its dataset may."""
-        return self._plan_block.get(key) or (self.dataset_json.get("mgcl") or {}).get(key)
+        return self.plan.configuration.get("mgcl", {}).get(key) or (self.dataset_json.get("mgcl") or {}).get(key)
 
     def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
-        file = f"{case}{self.dataset_json['file_ending']}"
-        predicted_file = self.validation(fold) / file
-        prediction, _ = self._read(predicted_file)
-        reference, spacing = self._read(self.reference(case))
+        file = self.validation(fold) / f"{case}{self.dataset_json['file_ending']}"
+        reader, remedy = self.plans.image_reader_writer_class(), f"plan and preprocess the dataset, or {VALIDATE_AGAIN}"
+        prediction, _ = read_label_map(file, reader, remedy)
+        reference, properties = read_label_map(self.reference(case), reader, remedy)
         if prediction.shape != reference.shape:
-            raise UserError(
-                predicted_file,
-                f"shape {prediction.shape}",
-                f"{reference.shape}, as its reference",
-                "validate again: --val",
-            )
-        ignore = self.dataset_json["labels"].get("ignore")
-        counted = reference != ignore if ignore is not None else np.ones_like(reference, dtype=bool)
-        scores = {}
-        for name, labels in self.targets.items():
-            p, g = (np.isin(segmentation, labels) & counted for segmentation in (prediction, reference))
-            scores[name] = segmentation_metrics(p, g, spacing, tolerance)
-        return scores
-
-    def _read(self, path: Path) -> tuple[np.ndarray, list[float]]:
-        """A label map `(Z, Y, X)` and its spacing in mm."""
-        remedy = "plan and preprocess the dataset, or validate the fold again: --val"
-        segmentation, properties = read_label_map(path, self.plans.image_reader_writer_class(), remedy)
-        return segmentation, properties["spacing"]
+            expected = f"{reference.shape}, as its reference"
+            raise UserError(file, f"shape {prediction.shape}", expected, VALIDATE_AGAIN)
+        masks = target_masks(prediction, reference, self.targets, self.dataset_json["labels"].get("ignore"))
+        return {name: segmentation_metrics(*pair, properties["spacing"], tolerance) for name, pair in masks.items()}
 
     def _require_folds(self) -> None:
-        there = [fold for fold in range(len(self.splits)) if (self.validation(fold) / "summary.json").is_file()]
-        if missing := sorted(set(self.folds) - set(there)):
+        validated = [fold for fold in range(len(self.splits)) if (self.validation(fold) / "summary.json").is_file()]
+        if missing := sorted(set(self.folds) - set(validated)):
+            remedy = "train the fold, or validate it with --val"
+            if validated:
+                remedy += f"; or choose what is there: -f {' '.join(map(str, validated))}"
+            elif models := models_with(self.model.parent, "fold_*/validation/summary.json"):
+                remedy += f"; or name with -tr, -p and -c one of {models}"
             raise UserError(
-                self.model,
-                f"no validation/summary.json in fold {', '.join(map(str, missing))}",
-                f"the validated folds {', '.join(map(str, self.folds))}",
-                "train the fold, or validate it with --val"
-                + (f"; or choose what is there: -f {' '.join(map(str, there))}" if there else ""),
-            )
+                self.model, f"no validation/summary.json in fold {', '.join(map(str, missing))}",
+                f"the validated folds {', '.join(map(str, self.folds))}", remedy,
+            )  # fmt: skip
 
     def _require_cases(self, fold: int) -> None:
         ending, expected = self.dataset_json["file_ending"], set(self.splits[fold]["val"])
         folder = self.validation(fold)
-        there = {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
-        if missing := sorted(expected - there):
+        predicted = {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
+        if missing := sorted(expected - predicted):
+            found = f"no segmentation of {some(missing)}"
+            raise UserError(folder, found, "all validation cases of the fold", VALIDATE_AGAIN)
+        if unknown := sorted(predicted - expected - {OVERLAY.removesuffix(ending)}):
             raise UserError(
-                folder,
-                f"no segmentation of {some(missing)}",
-                "all validation cases of the fold",
-                "validate again: --val",
-            )
-        if unknown := sorted(there - expected):
-            raise UserError(
-                folder,
-                f"segmentations of {some(unknown)}, no validation cases of fold {fold}",
+                folder, f"segmentations of {some(unknown)}, no validation cases of fold {fold}",
                 f"the fold's cases in {self.layout.splits}",
                 "restore the split that the fold was trained on, or train it again",
-            )
+            )  # fmt: skip
 
 
 def _number(fold: str) -> int:
-    with suppress(ValueError):
-        if (number := integer(fold)) >= 0:
-            return number
-    raise UserError(
-        f"-f {fold}", "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else ""),
-        "numbers such as 0 1 2 3 4", "choose numbers",
-    )  # fmt: skip
+    if re.fullmatch("[0-9]{1,9}", fold):
+        return int(fold)
+    found = "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else "")
+    raise UserError(f"-f {fold}", found, "numbers such as 0 1 2 3 4", "choose numbers")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnunet_mgcl.evaluation.runs.fold_probabilities import read_probabilities
+from nnunet_mgcl.evaluation.runs.tss_validation import read_probabilities
 from nnunet_mgcl.system.errors import UserError
 
 TABLE = "case,probability,predicted_class\na,0.25,0\nb,1,1\n"
