@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from nnunet_mgcl.convert.registration.grid import same_grid
 from nnunet_mgcl.pictures.grey_window import grey_window, tissue
+from nnunet_mgcl.pictures.slices import draw_outline, draw_slice, fullest_slice, name_sides, profile
 from nnunet_mgcl.system.files import replacing
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class View:
 
     def cuts(self) -> tuple[tuple[Plane, int], ...]:
         """The slices with most lesion or, without one, through the middle; and another axial one."""
-        lesion = np.sum(self.masks, axis=0) if any(mask.any() for mask in self.masks) else None
-        at = [_fullest(lesion, axis) if lesion is not None else _level(self.head, axis, 0.5) for axis in range(3)]
+        fullest = [fullest_slice(self.masks, axis) for axis in range(3)]
+        at = [_level(self.head, axis, 0.5) if place is None else place for axis, place in enumerate(fullest)]
         other = max((_level(self.head, 0, level) for level in LEVELS), key=lambda z: abs(z - at[0]))
         return (AXIAL, at[0]), (AXIAL, other), (CORONAL, at[1]), (SAGITTAL, at[2])
 
@@ -157,19 +158,11 @@ def _mask(mask: sitk.Image, image: sitk.Image) -> np.ndarray:
     return sitk.GetArrayFromImage(mask if same_grid(mask, image) else sitk.Image(image.GetSize(), sitk.sitkUInt8)) > 0
 
 
-def _profile(volume: np.ndarray, axis: int) -> np.ndarray:
-    return volume.sum(axis=tuple({0, 1, 2} - {axis}))
-
-
-def _fullest(volume: np.ndarray, axis: int) -> int:
-    return int(_profile(volume, axis).argmax())
-
-
 def _level(head: np.ndarray, axis: int, level: float) -> int:
     """The slice at a share of the head's extent, slices with little of it not counted."""
-    profile = _profile(head, axis)
-    where = np.flatnonzero(profile > 0.05 * profile.max())
-    return int(where[round(level * (len(where) - 1))]) if len(where) else round(level * (len(profile) - 1))
+    voxels = profile(head, axis)
+    where = np.flatnonzero(voxels > 0.05 * voxels.max())
+    return int(where[round(level * (len(where) - 1))]) if len(where) else round(level * (len(voxels) - 1))
 
 
 def _heights(views: list[View]) -> list[float]:
@@ -182,33 +175,21 @@ def _heights(views: list[View]) -> list[float]:
 
 
 def _draw_panel(axis: Axes, view: View, plane: Plane, at: int, window: tuple[float, float]) -> None:
-    rows, columns = (view.spacing[other] for other in plane.others)
+    size = [view.spacing[other] for other in plane.others]
     picture = plane.cut(view.values, at)
-    y, x = (np.arange(picture.shape[0]) + 0.5) * rows, (np.arange(picture.shape[1]) + 0.5) * columns
-    extent = (0, picture.shape[1] * columns, picture.shape[0] * rows, 0)
-    axis.imshow(picture, cmap="gray", vmin=window[0], vmax=window[1], extent=extent, interpolation="bilinear")
+    draw_slice(axis, picture, size, vmin=window[0], vmax=window[1], interpolation="bilinear")
     if view.edges is not None and view.head.any():
-        values = gaussian_filter(plane.cut(view.edges, at), (EDGE_BLUR_MM / rows, EDGE_BLUR_MM / columns))
-        _outline(axis, x, y, values, EDGE_LEVEL * float(np.median(view.edges[view.head])), EDGE_COLOUR, 0.6)
+        values = gaussian_filter(plane.cut(view.edges, at), EDGE_BLUR_MM / np.array(size))
+        level = EDGE_LEVEL * float(np.median(view.edges[view.head]))
+        draw_outline(axis, values, size, EDGE_COLOUR, level=level, linewidths=0.6)
     for mask, colour in zip(view.masks, MASK_COLOURS, strict=False):
-        _outline(axis, x, y, plane.cut(mask, at), 0.5, colour, 1.3)
-    for side, place, align in zip(plane.sides, (0.02, 0.98), ("left", "right"), strict=True):
-        axis.text(place, 0.5, side, transform=axis.transAxes, ha=align, va="center", color="white", fontsize=9)
+        draw_outline(axis, plane.cut(mask, at), size, colour, linewidths=1.3)
+    name_sides(axis, plane.sides, fontsize=9)
     axis.text(0.02, 0.02, plane.name, transform=axis.transAxes, color="white", fontsize=7, va="bottom")
-    _frame(axis, view, plane, extent[2])
-
-
-def _frame(axis: Axes, view: View, plane: Plane, height: float) -> None:
     vertical, horizontal = (view.frame(other) for other in plane.others)
+    height = len(picture) * size[0]
     low, high = vertical if plane is AXIAL else (height - vertical[1], height - vertical[0])
-    axis.set(xlim=horizontal, ylim=(high, low), xticks=[], yticks=[], facecolor="black")
-
-
-def _outline(
-    axis: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, level: float, colour: str, width: float
-) -> None:
-    if min(values.shape) > 1 and values.min() < level < values.max():
-        axis.contour(x, y, values, levels=[level], colors=colour, linewidths=width)
+    axis.set(xlim=horizontal, ylim=(high, low), facecolor="black")
 
 
 def _legend(views: list[View], masks: dict[str, sitk.Image], reference: str) -> Iterator[object]:

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from nnunet_mgcl.data.images.head import head_mask
 from nnunet_mgcl.engine.context import Branch
 from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.pictures.slices import fullest_slice
 from nnunet_mgcl.report.analysis.network_view import NetworkView
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 
@@ -75,8 +76,8 @@ def choose_case(fold: TrainedFold) -> str:
 
 def largest_slice(lesions: list[np.ndarray]) -> int:
     """The slice with most lesion voxels of all modalities `(Z, Y, X)` together; the middle one without any."""
-    voxels = sum(lesion.sum(axis=(1, 2)) for lesion in lesions)
-    return int(np.argmax(voxels)) if np.any(voxels) else len(lesions[0]) // 2
+    fullest = fullest_slice(lesions)
+    return len(lesions[0]) // 2 if fullest is None else fullest
 
 
 def describe_choice(case: FoldCase, fold: int) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnunet_mgcl.evaluation.tables.format import number
 from nnunet_mgcl.system.errors import UserError
 
@@ -50,6 +52,14 @@ def with_interval(value: dict[str, Any]) -> str:
     """A pooled value of `evaluation.json` with its interval: `0.844 (0.812 to 0.871)`."""
     text = number(value["value"])
     return text if value["ci95"] is None else f"{text} ({between(value['ci95'])})"
+
+
+def mean_and_sd(values: Sequence[float], decimals: int = 3) -> str:
+    """`0.844 ± 0.029`, of as many values as there are."""
+    if not len(values):
+        return "undefined"
+    spread = f" ± {np.std(values, ddof=1):.{decimals}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{decimals}f}{spread}"
 
 
 def no_skill(pooled: dict[str, Any]) -> str:

@@ -90,7 +90,7 @@ def images_section(run: ValidatedRun, patient: Patient) -> Section:
     panels = CasePanels(patient.case, rows, case.spacing, case.sides)
     with figure_style():
         figure = montage_figure(panels, montage_slices(panels), WIDTH)
-    lesion = any(panels.lesion(predicted=p).any() for p in (False, True))
+    lesion = any(mask.any() for predicted in (False, True) for mask in panels.masks(predicted=predicted))
     where = "Slices through the lesion" if lesion else "No lesion; slices through the middle"
     view = (
         "axial, seen from below: R is the patient's right side"

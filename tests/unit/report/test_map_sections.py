@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from matplotlib.colors import to_hex
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.pictures.overlay import REFERENCE_COLOUR
 from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.report.analysis.attention_section import attention_section
@@ -174,11 +176,18 @@ def draw(section) -> str:
     return words
 
 
-def outlined(axis) -> tuple[float, float]:
+def lesions_of(axis) -> list:
+    """The outlines of lesions in a panel."""
+    return [c for c in axis.collections if to_hex(c.get_edgecolor()[0]) == REFERENCE_COLOUR]
+
+
+def outlined(axis) -> np.ndarray:
     """Row and column of the middle of the outline in a panel."""
-    (contour,) = axis.collections
-    (x0, y0), (x1, y1) = contour.get_paths()[0].get_extents().get_points()
-    return (y0 + y1) / 2, (x0 + x1) / 2
+    (contour,) = lesions_of(axis)
+    _, width, height, _ = axis.images[0].get_extent()
+    rows, columns = axis.images[0].get_array().shape
+    x, y = contour.get_paths()[0].get_extents().get_points().mean(axis=0)
+    return np.array([y / height * rows, x / width * columns]) - 0.5
 
 
 def hottest(axis) -> np.ndarray:
@@ -210,7 +219,7 @@ def test_lesion_perception_and_attention_turn_together_to_the_right_side(make_fo
     assert np.abs(np.argwhere(image > 0.6).mean(axis=0) - (row, column)).max() < 0.1
     for stage, panel in enumerate(panels[2:5]):
         assert np.abs(hottest(panel).mean(axis=0) - (row, column)).max() <= 2 ** (stage - 1)
-    assert not panels[5].collections  # modality B has no lesion
+    assert not lesions_of(panels[5])  # modality B has no lesion
 
     panels = attention.pictures[0].figure.axes[:4]
     row, column = outlined(panels[0])
@@ -220,7 +229,7 @@ def test_lesion_perception_and_attention_turn_together_to_the_right_side(make_fo
     assert len(region) < np.prod(shape) / 2
     uneven = [len(np.unique(panel.images[1].get_array().reshape(-1, 4), axis=0)) > 1 for panel in panels]
     assert uneven == [True, True, False, False]  # B, which sees nothing, attends to both alike
-    assert [text.get_text() for text in panels[0].texts[-2:]] == letters
+    assert {text.get_text() for text in panels[0].texts} >= set(letters)
 
 
 class TestChoice:
@@ -366,7 +375,7 @@ class TestAttentionSection:
 
     def test_lesion_that_scaling_makes_faint_is_outlined_all_the_same(self, make_fold):
         fold = make_fold(cases={"case_0": 1}, tss={"size": [16, 16], "slices": 4}, size=1)
-        assert attention_section(fold).pictures[0].figure.axes[0].collections
+        assert lesions_of(attention_section(fold).pictures[0].figure.axes[0])
 
     @pytest.mark.parametrize(
         ("options", "reason"),
@@ -393,4 +402,4 @@ class TestAttentionSection:
         section = attention_section(fold)
         assert section.tables[0].columns == ("attending", "to B", "to A")
         panels = section.pictures[0].figure.axes[:4]
-        assert [bool(panel.collections) for panel in panels] == [False, True, False, True]  # only A has a lesion
+        assert [bool(lesions_of(panel)) for panel in panels] == [False, True, False, True]  # only A has a lesion
