@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("few_resamples")
 @pytest.fixture(autouse=True)
 def no_networks(monkeypatch) -> None:
     """These runs have none to look into."""
-    monkeypatch.setattr(contents, "ANALYSES", ())
+    monkeypatch.setattr(contents, "ANALYSES", {})
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_networks_are_looked_into_where_there_is_all_it_takes(
     make_run, sections_of, dataset, monkeypatch, lost, why
 ) -> None:
     seen = []
-    monkeypatch.setattr(contents, "ANALYSES", (("Mine", lambda fold: seen.append(fold) or Section("Mine", ("text",))),))
+    monkeypatch.setattr(contents, "ANALYSES", {"Mine": lambda fold: seen.append(fold) or Section("Mine", ("text",))})
     model = make_run("nnUNetTrainer" if lost == "trainer" else "MGCLTrainer")
     (model / "fold_0" / "checkpoint_final.pth").touch()
     if lost == "phases":
@@ -247,7 +247,7 @@ def test_an_analysis_that_fails_costs_its_own_section_alone(
     def fail(_):
         raise error(model / "x.pth")
 
-    monkeypatch.setattr(contents, "ANALYSES", (("Bad", fail), ("Good", lambda _: Section("Good", ("text",)))))
+    monkeypatch.setattr(contents, "ANALYSES", {"Bad": fail, "Good": lambda _: Section("Good", ("text",))})
     (model / "fold_0" / "checkpoint_final.pth").touch()
     sections = sections_of(model)
     assert words.format(model=model.name) in sections["Bad"].text[0] and sections["Good"].text == ("text",)
@@ -259,7 +259,7 @@ def test_an_interrupted_analysis_ends_the_report(make_run, sections_of, monkeypa
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(contents, "ANALYSES", (("Mine", interrupted),))
+    monkeypatch.setattr(contents, "ANALYSES", {"Mine": interrupted})
     model = make_run()
     (model / "fold_0" / "checkpoint_final.pth").touch()
     with pytest.raises(KeyboardInterrupt):
@@ -333,7 +333,7 @@ def test_warnings_of_every_fold_s_training_are_in_the_overview(make_run, section
     tables = {table.caption: table.rows for table in sections_of(model)["Overview"].tables}
     own, broken = tables["Warnings of the training"]
     assert own == ("1", "coarse DWI", "at chance", "train it longer")
-    assert broken[:2] == ("2", "phases/warnings.json") and "not valid JSON" in broken[2]
+    assert broken[:2] == ("2", "phases/warnings.json cannot be read") and "not valid JSON" in broken[2]
 
 
 def test_without_any_curves_the_reason_is_told(make_run, sections_of) -> None:

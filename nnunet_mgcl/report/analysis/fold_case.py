@@ -45,9 +45,8 @@ class FoldCase:
             images.append(np.array(data[:], dtype=np.float32))
             lesion, annotated = _lesion(branch, target)
             lesions.append(lesion)
-        spacing = _spacing(fold.run, properties)
         view = NetworkView.of(properties, fold.run.plans.transpose_backward)
-        return cls(name, images, lesions, annotated, spacing, view)
+        return cls(name, images, lesions, annotated, _spacing(fold.run, properties), view)
 
     @property
     def lesion(self) -> np.ndarray:
@@ -90,13 +89,12 @@ def describe_choice(case: FoldCase, fold: int) -> str:
     )
 
 
-def _lesion_volumes(fold: TrainedFold, case: str) -> list[float]:
+def _lesion_volumes(fold: TrainedFold, name: str) -> list[float]:
     """The branches' reference volumes in cubic mm."""
     volumes = []
     for branch in fold.branches:
-        _, target, _, properties = fold.dataset(branch).load_case(case)
-        spacing = _spacing(fold.run, properties)
-        volumes.append(float(_lesion(branch, target)[0].sum() * np.prod(spacing)))
+        _, target, _, properties = fold.dataset(branch).load_case(name)
+        volumes.append(float(_lesion(branch, target)[0].sum() * np.prod(_spacing(fold.run, properties))))
     return volumes
 
 

@@ -43,31 +43,23 @@ class Perceived:
     def aurocs(self, branch: int) -> dict[str, list[float]]:
         """Of each stage, by the name of the network; empty where the head is not part lesion and part not."""
         lesion, head = (self.window.cut(mask) for mask in (self.case.lesions[branch], self.case.head(branch)))
-        if np.unique(lesion[head]).size < 2:
-            return {}
-        return {
-            network: [auroc(own[head], lesion[head]) for own in stages] for network, stages in self.maps[branch].items()
-        }
+        maps = self.maps[branch] if np.unique(lesion[head]).size == 2 else {}
+        return {name: [auroc(stage[head], lesion[head]) for stage in stages] for name, stages in maps.items()}
 
 
 def perception_section(fold: TrainedFold) -> Section:
     """EigenCAM of a fold's encoders over one of its validation cases, and its agreement with the lesions of all."""
-    encoders = _encoders(fold)
-    chosen = choose_case(fold)
+    encoders, chosen = _encoders(fold), choose_case(fold)
     scores: list[dict[str, list[list[float]]]] = [{name: [] for name in own} for own in encoders]
     for name in track(fold.cases, "Perception maps", transient=True):
         perceived = _perceive(fold, encoders, name)
         if name == chosen:
             picture = _picture(fold, perceived)
-        for branch, own in enumerate(scores):
+        for branch, rows in enumerate(scores):
             for network, row in perceived.aurocs(branch).items():
-                own[network].append(row)
-    return Section(
-        TITLE,
-        (_method(fold), *_left_out(fold, scores)),
-        (_table(fold, scores),) if any(own[TRAINED] for own in scores) else (),
-        (picture,),
-    )
+                rows[network].append(row)
+    tables = (_table(fold, scores),) if any(rows[TRAINED] for rows in scores) else ()
+    return Section(TITLE, (_method(fold), *_left_out(fold, scores)), tables, (picture,))
 
 
 def _encoders(fold: TrainedFold) -> list[dict[str, nn.Module]]:
@@ -130,13 +122,12 @@ def _method(fold: TrainedFold) -> str:
 
 def _left_out(fold: TrainedFold, scores: Sequence[dict[str, list[list[float]]]]) -> list[str]:
     """Why a number is over fewer cases than the fold has, and why an encoder is not there."""
-    lines = []
-    for branch, own in zip(fold.branches, scores, strict=True):
-        if without := len(fold.cases) - len(own[TRAINED]):
-            lines.append(
-                f"{branch.name}: {without} of {len(fold.cases)} validation cases have no lesion in this modality, or "
-                "nothing but it, and so no AUROC."
-            )
+    lines = [
+        f"{branch.name}: {len(fold.cases) - len(rows[TRAINED])} of {len(fold.cases)} validation cases have no lesion "
+        "in this modality, or nothing but it, and so no AUROC."
+        for branch, rows in zip(fold.branches, scores, strict=True)
+        if len(rows[TRAINED]) < len(fold.cases)
+    ]
     reasons: dict[str, list[str]] = defaultdict(list)
     for branch in fold.branches:
         if why := fold.why_not(branch, "coarse"):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from nnunet_mgcl.data.tss_table import TSS_WINDOW_HOURS
 from nnunet_mgcl.report.page.section import Picture
@@ -29,24 +28,19 @@ def hours_picture(cases: list[dict[str, Any]], hours: Mapping[str, float | None]
     drawn = [case for case in cases if case["case"] in known]
     with figure_style():
         figure = Figure(figsize=(HALF_WIDTH, 3.6))
-        axes = figure.add_subplot()
+        axes = figure.add_subplot(xlabel="true TSS (hours)", ylabel="predicted probability of TSS < 4.5 h")
         for value, label, colour, marker in KINDS:
-            own = [case for case in drawn if case["tss_class"] == value]
-            axes.plot(
-                [known[case["case"]] for case in own], [case["probability"] for case in own], marker, color=colour,
-                alpha=0.75, markeredgewidth=0, label=f"{label} (n = {len(own)})",
-            )  # fmt: skip
+            points = [(known[c["case"]], c["probability"]) for c in drawn if c["tss_class"] == value]
+            x, y = np.reshape(points, (-1, 2)).T
+            label = f"{label} (n = {len(points)})"
+            axes.plot(x, y, marker, color=colour, alpha=0.75, markeredgewidth=0, label=label)
         axes.axvline(TSS_WINDOW_HOURS, color=GREY, linewidth=1, linestyle="--")
         axes.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
         axes.set_xscale("function", functions=(_root, np.square))  # early hours apart, and a place for 0
-        axes.set(
-            xlabel="true TSS (hours)", ylabel="predicted probability of TSS < 4.5 h", ylim=(-0.03, 1.03),
-            xlim=(0, max(12.0, 1.05 * max(known.values()))),
-            title="Probability over the true TSS",
-        )  # fmt: skip
-        axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if tick <= axes.get_xlim()[1]]))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        longest = max(12.0, 1.05 * max(known.values()))
+        axes.set(xlim=(0, longest), ylim=(-0.03, 1.03), title="Probability over the true TSS")
+        shown = [tick for tick in TICKS if tick <= longest]
+        axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
         figure.legend(loc="outside lower center", ncols=2)
     caption = (
         f"Raw out-of-fold probability of {counted(len(drawn), 'case')} whose hours are known. Dashed: 4.5 h; dotted: "

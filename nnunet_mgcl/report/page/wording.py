@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_mgcl.evaluation.tables.format import number
+from nnunet_mgcl.evaluation.tables.format import mean_sd, number
 from nnunet_mgcl.system.errors import UserError
 
 MEASURES = {
@@ -67,13 +67,17 @@ def no_skill(pooled: dict[str, Any]) -> str:
     return number(pooled["no_skill"]) if "no_skill" in pooled else ""
 
 
+def pooled_cells(block: dict[str, Any], measure: str) -> tuple[str, ...]:
+    """A TSS measure of `evaluation.json`: over all cases, its interval, no skill, and mean ± sd over the folds."""
+    pooled = block["pooled"][measure]
+    return number(pooled["value"]), between(pooled["ci95"]), no_skill(pooled), mean_sd(block["folds"][measure])
+
+
 def operating_point(name: str) -> str:
     """An operating point of `evaluation.json` in words."""
     if name.startswith("sensitivity_"):
         return f"sensitivity {name.removeprefix('sensitivity_')} wanted"
-    return {"youden": "Youden's index", "0.5": "threshold 0.5", "calibrated_0.5": "threshold 0.5, calibrated"}.get(
-        name, name
-    )
+    return {"youden": "Youden's index", "0.5": "threshold 0.5", "calibrated_0.5": "threshold 0.5, calibrated"}[name]
 
 
 def without_folders(error: UserError) -> str:
