@@ -102,11 +102,11 @@ def add_legend(figure: Figure, cases: Sequence[CasePanels]) -> None:
     """Says what the outlines are."""
     panels = [panel for case in cases for panel in case.panels]
     several = next((panel.targets for panel in panels if len(panel.targets) > 1), ())
-    colours = ("#808080", "#808080") if several else (REFERENCE_COLOUR, PREDICTION_COLOUR)
+    colours = {"reference": REFERENCE_COLOUR, "prediction": PREDICTION_COLOUR}
     handles = [
-        Line2D([], [], color=colour, linestyle=line, label=name)
-        for colour, (name, line) in zip(colours, LINES.items(), strict=True)
-    ][0 if any(panel.references for panel in panels) else 1 :]
+        Line2D([], [], color="#808080" if several else colours[name], linestyle=LINES[name], label=name)
+        for name in _outlined(panels)
+    ]
     handles += [
         Line2D([], [], color=_target_colour(n), linewidth=4, label=_wrapped(name, figure.get_figwidth() / 2))
         for n, name in enumerate(several)
@@ -116,12 +116,14 @@ def add_legend(figure: Figure, cases: Sequence[CasePanels]) -> None:
 
 def outlines_in_words(panels: Sequence[Panel]) -> str:
     """The legend, for a caption."""
-    several = any(len(panel.targets) > 1 for panel in panels)
-    names = ("solid", "dashed") if several else ("solid blue", "dashed orange")
-    parts = [f"{name}: {what}" for name, what in zip(names, LINES, strict=True)]
-    return "; ".join(parts[0 if any(panel.references for panel in panels) else 1 :]) + (
-        "; a colour for each target" if several else ""
-    )
+    if any(len(panel.targets) > 1 for panel in panels):
+        return "; ".join([*(f"{LINES[name]}: {name}" for name in _outlined(panels)), "a colour for each target"])
+    looks = {"reference": "solid blue", "prediction": "dashed orange"}
+    return "; ".join(f"{looks[name]}: {name}" for name in _outlined(panels))
+
+
+def _outlined(panels: Sequence[Panel]) -> list[str]:
+    return ["reference", "prediction"] if any(panel.references for panel in panels) else ["prediction"]
 
 
 def montage_figure(case: CasePanels, slices: Sequence[int], width: float) -> Figure:
@@ -145,12 +147,13 @@ def _draw_panel(axis: Axes, case: CasePanels, panel: Panel, at: int) -> None:
     low, high = grey_window(panel.image)
     high += HEADROOM * (high - low)
     draw_slice(axis, panel.image[at], size, vmin=low, vmax=high, interpolation="bilinear")
-    for masks, colour, style in (
-        (panel.references, REFERENCE_COLOUR, LINES["reference"]),
-        (panel.predictions, PREDICTION_COLOUR, LINES["prediction"]),
+    for name, masks, colour in (
+        ("reference", panel.references, REFERENCE_COLOUR),
+        ("prediction", panel.predictions, PREDICTION_COLOUR),
     ):
         for number, mask in enumerate(masks):
-            draw_outline(axis, mask[at], size, _target_colour(number) if several else colour, linestyles=style)
+            own = _target_colour(number) if several else colour
+            draw_outline(axis, mask[at], size, own, linestyles=LINES[name])
     name_sides(axis, case.sides)
     rows, columns = case.frame()
     axis.set(xlim=columns, ylim=rows[::-1], facecolor="black")

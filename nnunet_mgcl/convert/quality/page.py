@@ -18,19 +18,15 @@ def write_page(path: Path, records: Sequence[CaseRecord], failures: Mapping[str,
         records: The converted cases, also those held back.
         failures: Case -> why it was not converted.
     """
-    waiting = [record for record in records if record.held_back]
-    looked_at = [record for record in records if record.all_doubts and not record.held_back]
-    fine = [record for record in records if not record.all_doubts]
-    summary = f"{len(fine) + len(looked_at)} converted, {len(waiting)} waiting for a look, {len(failures)} failed"
-    write_text(
-        path,
-        filled_in(
-            "convert/quality/page.html",
-            title=f"mgcl convert: {summary}",
-            summary=summary,
-            failures=sorted(failures.items()),
-            records=[*waiting, *looked_at, *fine],
-            pictures={picture.stem for picture in (path.parent / "cases").glob("*.png")},
-            no_channel=ChannelRecord((), ()),
-        ),
+    waiting = sum(record.held_back for record in records)
+    summary = f"{len(records) - waiting} converted, {waiting} waiting for a look, {len(failures)} failed"
+    page = filled_in(
+        "convert/quality/page.html",
+        title=f"mgcl convert: {summary}",
+        summary=summary,
+        failures=sorted(failures.items()),
+        records=sorted(records, key=lambda record: (not record.held_back, not record.all_doubts)),
+        pictures={picture.stem for picture in (path.parent / "cases").glob("*.png")},
+        no_channel=ChannelRecord((), ()),
     )
+    write_text(path, page)

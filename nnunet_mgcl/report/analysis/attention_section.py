@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -99,36 +99,23 @@ def _table(fold: TrainedFold, measured: Sequence[np.ndarray]) -> Table:
     )
 
 
-@dataclass(frozen=True)
-class _Fitted:
+def _fitted(fold: TrainedFold, case: FoldCase) -> tuple[list[BrainPanel], np.ndarray]:
     """The slice that is shown, as the head reads it, turned for the eye.
 
-    Attributes:
-        case: Whose it is.
-        panels: Each modality's slice `(H, W)` with its lesion; what fills it up is as dark as its darkest voxel.
-        regions: The sub-region of each voxel, `(H, W)`.
-        size: Height and width of a voxel.
+    Returns:
+        Each modality's slice `(H, W)` with its lesion; what fills it up is as dark as its darkest voxel. And the
+        sub-region of each voxel, `(H, W)`.
     """
-
-    case: FoldCase
-    panels: list[BrainPanel]
-    regions: np.ndarray
-    size: tuple[float, ...]
-
-    @classmethod
-    def of(cls, fold: TrainedFold, name: str) -> _Fitted:
-        """Fits a case as `_attention` does."""
-        case, order = FoldCase.load(fold, name), [branch.name for branch in fold.branches]
-        seen = [order.index(modality) for modality in _modalities(fold)]
-        images = [case.images[index][0] - case.images[index][0].min() for index in seen]
-        masks = [case.lesions[index].astype(np.float32) for index in seen]
-        fitted, real = fit_volume(torch.from_numpy(np.stack(images + masks)), volume_geometry(fold.config, fold.is_3d))
-        arrays = [case.view.turn(array) for array in fitted[:, real].numpy()]
-        lesions = [(mask > 0) & (mask >= min(0.5, mask.max() / 2)) for mask in arrays[len(seen) :]]
-        at = largest_slice(lesions)
-        regions = case.view.turn(np.broadcast_to(_regions(fold), fitted[0, real].shape).copy())
-        panels = [BrainPanel(plane[at], lesion[at]) for plane, lesion in zip(arrays, lesions, strict=False)]
-        return cls(case, panels, regions[at], case.view.turn_spacing(case.spacing)[1:])
+    order = [branch.name for branch in fold.branches]
+    seen = [order.index(modality) for modality in _modalities(fold)]
+    images = [case.images[index][0] - case.images[index][0].min() for index in seen]
+    masks = [case.lesions[index].astype(np.float32) for index in seen]
+    fitted, real = fit_volume(torch.from_numpy(np.stack(images + masks)), volume_geometry(fold.config, fold.is_3d))
+    arrays = [case.view.turn(array) for array in fitted[:, real].numpy()]
+    lesions = [(mask > 0) & (mask >= min(0.5, mask.max() / 2)) for mask in arrays[len(seen) :]]
+    at = largest_slice(lesions)
+    regions = case.view.turn(np.broadcast_to(_regions(fold), fitted[0, real].shape).copy())[at]
+    return [BrainPanel(plane[at], lesion[at]) for plane, lesion in zip(arrays, lesions, strict=False)], regions
 
 
 def _regions(fold: TrainedFold) -> np.ndarray:
@@ -142,28 +129,20 @@ def _regions(fold: TrainedFold) -> np.ndarray:
 
 
 def _picture(fold: TrainedFold, name: str, attention: np.ndarray) -> Picture:
-    fitted, modalities = _Fitted.of(fold, name), _modalities(fold)
-    even = 1 / len(modalities)
+    case, modalities = FoldCase.load(fold, name), _modalities(fold)
+    panels, regions = _fitted(fold, case)
+    size, even = case.view.turn_spacing(case.spacing)[1:], 1 / len(modalities)
     reach = (min(attention.min(), even - NARROWEST / 2), max(attention.max(), even + NARROWEST / 2))
     rows = {
-        f"{modality} attends": [
-            replace(panel, values=shares[fitted.regions])
-            for panel, shares in zip(fitted.panels, attention[:, attending].T, strict=True)
-        ]
-        for attending, modality in enumerate(modalities)
+        f"{modality} attends": [replace(p, values=own[regions]) for p, own in zip(panels, shares, strict=True)]
+        for modality, shares in zip(modalities, attention.transpose(1, 2, 0), strict=True)
     }
+    titles, scale = [f"to {modality}" for modality in modalities], ScalarMappable(Normalize(*reach), "viridis")
     with figure_style():
-        figure, axes, bar = brain_grid(
-            rows,
-            [f"to {modality}" for modality in modalities],
-            fitted.size,
-            ScalarMappable(Normalize(*reach), "viridis"),
-            fitted.case.view.sides,
-            width=min(WIDTH, 2.4 * len(modalities)),
-            darkest=0.3,
-        )
+        width = min(WIDTH, 2.4 * len(modalities))
+        figure, axes, bar = brain_grid(rows, titles, size, scale, case.view.sides, width=width, darkest=0.3)
         for axis, shares in zip(axes.flat, attention.reshape(len(attention), -1).T, strict=True):
-            _write_shares(axis, fitted, shares)
+            _write_shares(axis, regions, size, shares)
         bar.set_label("share of attention")
         for colour, width in (("white", 3), ("black", 1.2)):
             bar.ax.axvline(even, color=colour, linewidth=width)
@@ -173,17 +152,16 @@ def _picture(fold: TrainedFold, name: str, attention: np.ndarray) -> Picture:
         figure,
         f"Attention of the TSS head in its {len(attention)} sub-regions: a row is the attending modality, a column the "
         f"attended one, whose slice is shown as the head reads it. The shares are means over all slices and heads and "
-        f"lie between {attention.min():.3f} and {attention.max():.3f}. {describe_choice(fitted.case, fold.fold)}",
+        f"lie between {attention.min():.3f} and {attention.max():.3f}. {describe_choice(case, fold.fold)}",
         f"A grid of brain slices with {len(attention)} sub-regions each, coloured by the share of attention between "
         f"each pair of {len(modalities)} modalities; the table has the mean shares.",
         drawing=False,
     )
 
 
-def _write_shares(axis: Axes, fitted: _Fitted, shares: np.ndarray) -> None:
+def _write_shares(axis: Axes, regions: np.ndarray, size: Sequence[float], shares: np.ndarray) -> None:
     """The borders of the sub-regions, and the share `(m,)` of each in its middle."""
-    for region in np.unique(fitted.regions):
-        inside = fitted.regions == region
-        draw_outline(axis, inside, fitted.size, "white", linewidths=0.4, alpha=0.7)
-        y, x = (np.argwhere(inside).mean(axis=0) + 0.5) * fitted.size
+    for region in np.unique(regions):
+        draw_outline(axis, regions == region, size, "white", linewidths=0.4, alpha=0.7)
+        y, x = (np.argwhere(regions == region).mean(axis=0) + 0.5) * size
         axis.text(x, y, f"{shares[region]:.2f}", ha="center", va="center", fontsize=6, **LETTERS)

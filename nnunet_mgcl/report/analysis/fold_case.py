@@ -91,11 +91,8 @@ def describe_choice(case: FoldCase, fold: int) -> str:
 
 def _lesion_volumes(fold: TrainedFold, name: str) -> list[float]:
     """The branches' reference volumes in cubic mm."""
-    volumes = []
-    for branch in fold.branches:
-        _, target, _, properties = fold.dataset(branch).load_case(name)
-        volumes.append(float(_lesion(branch, target)[0].sum() * np.prod(_spacing(fold.run, properties))))
-    return volumes
+    case = FoldCase.load(fold, name)
+    return [float(lesion.sum() * np.prod(case.spacing)) for lesion in case.lesions]
 
 
 def _lesion(branch: Branch, target: Any) -> tuple[np.ndarray, np.ndarray]:

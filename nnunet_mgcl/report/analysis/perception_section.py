@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -26,25 +25,8 @@ TITLE = "What the encoders perceive"
 RANDOM, COARSE, TRAINED = "randomly initialised", "after coarse", "trained"
 
 
-@dataclass(frozen=True)
-class Perceived:
-    """What the encoders make of one case.
-
-    Attributes:
-        case: The case.
-        window: The part of it that they read.
-        maps: Of each branch, by the name of the network, one a stage.
-    """
-
-    case: FoldCase
-    window: Window
-    maps: list[dict[str, list[np.ndarray]]]
-
-    def aurocs(self, branch: int) -> dict[str, list[float]]:
-        """Of each stage, by the name of the network; empty where the head is not part lesion and part not."""
-        lesion, head = (self.window.cut(mask) for mask in (self.case.lesions[branch], self.case.head(branch)))
-        maps = self.maps[branch] if np.unique(lesion[head]).size == 2 else {}
-        return {name: [auroc(stage[head], lesion[head]) for stage in stages] for name, stages in maps.items()}
+Maps = dict[str, list[np.ndarray]]
+"""What a branch's encoders make of a case: one map a stage, by the name of the network."""
 
 
 def perception_section(fold: TrainedFold) -> Section:
@@ -52,12 +34,15 @@ def perception_section(fold: TrainedFold) -> Section:
     encoders, chosen = _encoders(fold), choose_case(fold)
     scores: list[dict[str, list[list[float]]]] = [{name: [] for name in own} for own in encoders]
     for name in track(fold.cases, "Perception maps", transient=True):
-        perceived = _perceive(fold, encoders, name)
+        case = FoldCase.load(fold, name)
+        window, maps = _perceive(fold, encoders, case)
         if name == chosen:
-            picture = _picture(fold, perceived)
+            picture = _picture(fold, case, window, maps)
         for branch, rows in enumerate(scores):
-            for network, row in perceived.aurocs(branch).items():
-                rows[network].append(row)
+            lesion, head = window.cut(case.lesions[branch]), window.cut(case.head(branch))
+            if np.unique(lesion[head]).size == 2:
+                for network, stages in maps[branch].items():
+                    rows[network].append([auroc(stage[head], lesion[head]) for stage in stages])
     tables = (_table(fold, scores),) if any(rows[TRAINED] for rows in scores) else ()
     return Section(TITLE, (_method(fold), *_left_out(fold, scores)), tables, (picture,))
 
@@ -73,15 +58,15 @@ def _encoders(fold: TrainedFold) -> list[dict[str, nn.Module]]:
     return result
 
 
-def _perceive(fold: TrainedFold, encoders: Sequence[dict[str, nn.Module]], name: str) -> Perceived:
-    case, plan = FoldCase.load(fold, name), fold.run.plan
+def _perceive(fold: TrainedFold, encoders: Sequence[dict[str, nn.Module]], case: FoldCase) -> tuple[Window, list[Maps]]:
+    """The part of a case that the encoders read, and each branch's maps of it."""
+    plan = fold.run.plan
     slices = np.flatnonzero(case.lesion.any(axis=(1, 2))).tolist() or [largest_slice(case.lesions)]
     window = Window.around(case.lesion, tuple(slices), tuple(plan.patch_size))
-    maps = [
+    return window, [
         {n: perception_maps(e, image, window, fold.is_3d, encoder_chunk(plan), fold.device) for n, e in own.items()}
         for own, image in zip(encoders, case.images, strict=True)
     ]
-    return Perceived(case, window, maps)
 
 
 def _table(fold: TrainedFold, scores: Sequence[dict[str, list[list[float]]]]) -> Table:
@@ -135,9 +120,7 @@ def _left_out(fold: TrainedFold, scores: Sequence[dict[str, list[list[float]]]])
     return lines + [f"No encoder “{COARSE}” for {', '.join(names)}: {why}." for why, names in reasons.items()]
 
 
-def _picture(fold: TrainedFold, perceived: Perceived) -> Picture:
-    case, window = perceived.case, perceived.window
-
+def _picture(fold: TrainedFold, case: FoldCase, window: Window, perceived: Sequence[Maps]) -> Picture:
     def shown(array: np.ndarray) -> np.ndarray:
         """The wanted slices of what the window holds, as a person looks at them."""
         return case.view.turn(window.cut(array))
@@ -145,10 +128,10 @@ def _picture(fold: TrainedFold, perceived: Perceived) -> Picture:
     lesions = [shown(lesion) for lesion in case.lesions]
     at = largest_slice(lesions)
     rows = {}
-    for branch, image, lesion, maps in zip(fold.branches, case.images, lesions, perceived.maps, strict=True):
+    for branch, image, lesion, maps in zip(fold.branches, case.images, lesions, perceived, strict=True):
         drawn = [_normalised(case.view.turn(values)[at]) for values in (maps[RANDOM][-1], *maps[TRAINED])]
         rows[branch.name] = [BrainPanel(shown(image[0])[at], lesion[at], values) for values in (None, *drawn)]
-    stages = _stage_names(len(perceived.maps[0][TRAINED]))
+    stages = _stage_names(len(perceived[0][TRAINED]))
     with figure_style():
         figure, _, bar = brain_grid(
             rows,

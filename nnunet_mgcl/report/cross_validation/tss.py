@@ -9,9 +9,7 @@ from nnunet_mgcl.evaluation.measures.probability import MEASURES as THRESHOLD_FR
 from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
 from nnunet_mgcl.evaluation.tables.format import number
 from nnunet_mgcl.evaluation.tss_summary import RATES
-from nnunet_mgcl.report.cross_validation.hours_picture import hours_picture
-from nnunet_mgcl.report.cross_validation.reliability_picture import reliability_picture
-from nnunet_mgcl.report.cross_validation.roc_picture import roc_picture
+from nnunet_mgcl.report.cross_validation.tss_pictures import hours_picture, reliability_picture, roc_picture
 from nnunet_mgcl.report.page.section import Picture, Section, Table
 from nnunet_mgcl.report.page.wording import (
     MEASURES,

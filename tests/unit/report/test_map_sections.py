@@ -295,16 +295,12 @@ class TestPerceptionSection:
         assert {row[1] for row in section.tables[0].rows} == {"1"}
         draw(section)
 
-    def test_without_any_lesion_there_is_a_picture_and_no_number(self, make_fold):
-        section = perception_section(make_fold(cases={"case_0": 0}))
-        assert not section.tables and not section.pictures[0].figure.legends
-        assert "no validation case has a lesion" in draw(section)
-
-    def test_lesion_everywhere_has_no_number(self, make_fold):
-        section = perception_section(make_fold(cases={"case_0": 3}, size=100))
-        assert not section.tables and "1 of 1 validation cases have no lesion in this modality, or nothing" in draw(
-            section
-        )
+    def test_without_any_lesion_or_tss_there_are_pictures_and_no_number(self, make_fold):
+        fold = make_fold(cases={"case_0": 0}, known=False)
+        for section in (perception_section(fold), attention_section(fold)):
+            assert not section.tables and not section.pictures[0].figure.legends
+            assert "no validation case has a lesion" in draw(section)
+        assert "No validation case of fold 0 has a known TSS" in section.text[1]
 
     def test_what_is_outside_the_head_does_not_count(self, make_fold, monkeypatch):
         fold = make_fold(cases={"case_0": 1})
@@ -325,20 +321,6 @@ class TestPerceptionSection:
             assert np.abs(hottest(panel).mean(axis=0) - outlined(panels[0])).max() <= 2**stage
         draw(section)
 
-    def test_encoder_that_coarse_left_is_measured(self, make_fold, monkeypatch):
-        fold = make_fold(cases={"case_0": 1})
-        monkeypatch.setattr(
-            TrainedFold, "why_not", lambda _, branch, phase: None if branch.name == "A" else "B: skipped"
-        )
-        monkeypatch.setattr(TrainedFold, "pretrained", TrainedFold.initial)
-        section = perception_section(fold)
-        names = [row[0] for row in section.tables[0].rows]
-        assert (
-            names[:3] == ["A, randomly initialised", "A, after coarse", "A, trained"] and "B, after coarse" not in names
-        )
-        assert section.tables[0].rows[1][2:] == section.tables[0].rows[0][2:]
-        assert "No encoder “after coarse” for B: skipped." in draw(section)
-
 
 class TestAttentionSection:
     def test_table_is_the_mean_over_cases_with_a_tss(self, make_fold):
@@ -350,46 +332,33 @@ class TestAttentionSection:
             assert sum(float(cell.split(" ± ")[0]) for cell in row[1:]) == pytest.approx(1, abs=2e-3)
         assert "the 2 validation cases of fold 0" in draw(section)
 
-    def test_case_without_tss_is_drawn_all_the_same(self, make_fold):
-        section = attention_section(make_fold(known=False))
-        assert not section.tables and len(section.pictures) == 1
-        assert "No validation case of fold 0 has a known TSS" in draw(section)
-
     @pytest.mark.parametrize("labels", ["shared", "ignore", "regions"])
     @pytest.mark.parametrize("dimensions", [2, 3])
     def test_every_kind_of_label_and_network(self, make_fold, labels, dimensions):
         draw(attention_section(make_fold(labels, cases={"case_0": 1, "case_1": 0}, dimensions=dimensions)))
 
-    def test_without_any_lesion(self, make_fold):
-        assert "no validation case has a lesion" in draw(attention_section(make_fold(cases={"case_0": 0})))
-
-    def test_volume_that_is_scaled_into_the_head_s_frame(self, make_fold):
-        fold = make_fold(cases={"case_0": 1}, tss={"size": [16, 16], "slices": 8})
+    @pytest.mark.parametrize(("slices", "size"), [(8, 3), (4, 1)], ids=["scaled", "made faint"])
+    def test_lesion_that_is_scaled_into_the_head_s_frame_is_outlined_in_its_region(self, make_fold, slices, size):
+        fold = make_fold(cases={"case_0": 1}, tss={"size": [16, 16], "slices": slices}, size=size)
         let_see(fold)
-        section = attention_section(fold)
-        panel = section.pictures[0].figure.axes[0]
-        row, column = outlined(panel)
-        region = hottest(panel)
+        panel = attention_section(fold).pictures[0].figure.axes[0]
         assert panel.images[0].get_array().shape == (16, 16)
-        assert (region.min(axis=0) <= (row, column)).all() and (region.max(axis=0) >= (row, column)).all()
-
-    def test_lesion_that_scaling_makes_faint_is_outlined_all_the_same(self, make_fold):
-        fold = make_fold(cases={"case_0": 1}, tss={"size": [16, 16], "slices": 4}, size=1)
-        assert lesions_of(attention_section(fold).pictures[0].figure.axes[0])
+        if size > 1:
+            assert (hottest(panel).min(axis=0) <= outlined(panel)).all()
+            assert (hottest(panel).max(axis=0) >= outlined(panel)).all()
+        assert lesions_of(panel)
 
     @pytest.mark.parametrize(
         ("options", "reason"),
         [
             ({"head": False, "known": False}, "no TSS head"),
-            ({"tss": {"head": "mlp"}}, "is mlp; only mrff"),
-            ({"tss": {"head": "transformer"}}, "is transformer; only mrff"),
-            ({"tss": {"head": "lesion"}}, "is lesion; only mrff"),
+            *(({"tss": {"head": head}}, f"is {head}; only mrff") for head in ("mlp", "transformer", "lesion")),
             ({"tss": {"head": "mrff_lesion"}}, "is mrff_lesion; only mrff"),
             ({"trained": False}, "is untrained"),
             ({"tss": {"modalities": ["B"]}}, "sees B alone"),
             ({"labels": "single", "cases": {"case_0": 1}}, "sees DWI alone"),
         ],
-        ids=["no head", "mlp", "transformer", "lesion", "mrff_lesion", "untrained", "one of two", "one modality"],
+        ids=lambda value: value if isinstance(value, str) else "",
     )
     def test_reason_stands_where_there_is_nothing_to_show(self, make_fold, options, reason):
         section = attention_section(make_fold(**options))
