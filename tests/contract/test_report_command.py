@@ -12,8 +12,6 @@ import SimpleITK as sitk
 from matplotlib.figure import Figure
 
 from nnunet_mgcl import cli
-from nnunet_mgcl.evaluation.calibration import maps as calibration
-from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.patient import page as patient_page
 from nnunet_mgcl.system.errors import UserError
@@ -113,25 +111,6 @@ class TestCommand:
         report()
         reason = json.loads((model / "evaluation.json").read_text())["tss"]["reason"]
         assert {"table": "no tss.csv in", "head": "no trained TSS head"}[gone] in reason
-
-    def test_calibration_that_a_training_removed_is_stored_again(self, make_run, monkeypatch, capsys) -> None:
-        monkeypatch.setattr(calibration, "CASES_OF_A_CLASS", 3)
-        model = make_run()
-        for path in model.glob("fold_*/validation/tss.csv"):  # better than chance
-            header, *rows = [line.split(",") for line in path.read_text().splitlines()]
-            at = header.index("probability")
-            rows = [[*row[:at], f"0.{3 + 2 * (int(row[0][-2:]) % 2)}{n}", *row[at + 1 :]] for n, row in enumerate(rows)]
-            path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
-        report()
-        before = (model / "plans.json").read_bytes()
-        plans = json.loads(before)
-        assert plans.pop(KEY)
-        (model / "plans.json").write_text(json.dumps(plans))
-        capsys.readouterr()
-        report()
-        assert "calibration: platt" in capsys.readouterr().out and (model / "plans.json").read_bytes() == before
-        report()
-        assert "calibration: " not in capsys.readouterr().out
 
     def test_a_phantom_is_called_synthetic(self, make_run) -> None:
         model = make_run(labels={"phantom": {"cases": 15}})

@@ -132,7 +132,11 @@ def test_raw_and_calibrated_probabilities_are_compared(make_run, sections_of, mo
     assert [row[0] for row in calibrated.tables[2].rows] == ["Raw", "Calibrated", "No skill"]
     (picture,) = (p for p in calibrated.pictures if p.name == "tss_reliability")
     assert "14 raw and 14 calibrated" in picture.caption
-    assert json.loads((model / "plans.json").read_text())[KEY]  # as mgcl evaluate leaves it
+    plans = json.loads((model / "plans.json").read_text())
+    assert plans[KEY]  # as mgcl evaluate leaves it
+    (model / "plans.json").write_text(json.dumps({name: plans[name] for name in plans if name != KEY}))
+    sections_of(model)
+    assert json.loads((model / "plans.json").read_text()) == plans, "what another training removed is stored again"
     some = str(sections_of(model, "0")[TSS].text)
     assert "in the model's plans.json, fitted on the predictions of all folds" in some
     assert "The probabilities are not calibrated" not in some

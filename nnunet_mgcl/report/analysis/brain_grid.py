@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from nnunet_mgcl.pictures.overlay import REFERENCE_COLOUR
 from nnunet_mgcl.pictures.slices import draw_outline, draw_slice, name_sides
 
-LETTERS = {"color": "white", "path_effects": [withStroke(linewidth=1, foreground="#222222")]}
+LETTERS: dict[str, Any] = {"color": "white", "path_effects": [withStroke(linewidth=1, foreground="#222222")]}
 """Readable on every ground."""
 
 

@@ -74,7 +74,13 @@ def _mark(axes: Axes, tss: dict[str, Any]) -> None:
             continue
         colour, marker = MARKS[place % len(MARKS)]
         label = f"{operating_point(name)}: SEN {number(sensitivity)}, SPE {number(specificity)}"
-        look = {"color": colour, "marker": marker, "markersize": 10, "markeredgecolor": "white", "linestyle": "none"}
+        look: dict[str, Any] = {
+            "color": colour,
+            "marker": marker,
+            "markersize": 10,
+            "markeredgecolor": "white",
+            "linestyle": "none",
+        }
         axes.plot(1 - specificity, sensitivity, label=label, zorder=5 + place, **look)
 
 

@@ -105,8 +105,8 @@ def _volumes(run: ValidatedRun, patient: Patient) -> Section:
         return Section(title, (f"The images are {NO_THICKNESS}: there are no volumes.",))
     if patient.scores is None:
         volumes = {name: volume_ml(np.isin(segmentation, labels), spacing) for name, labels in run.targets.items()}
-        rows = tuple((name, f"{volume:.1f}") for name, volume in volumes.items())
-        return Section(title, tables=(Table("Volumes in ml", ("target", "prediction"), rows),))
+        volume_rows = tuple((name, f"{volume:.1f}") for name, volume in volumes.items())
+        return Section(title, tables=(Table("Volumes in ml", ("target", "prediction"), volume_rows),))
     rows, text = tuple((name, *_scored(scores)) for name, scores in patient.scores.items()), []
     if any("undefined" in row for row in rows):
         text.append("Undefined: neither reference nor prediction has a lesion.")

@@ -77,6 +77,6 @@ def _scale(tss: PatientTSS) -> Figure:
         axis.grid(axis="y", color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.tick_params(axis="y", length=0)
-        for text, side in zip(CLASSES, ("right", "left"), strict=True):
-            axis.set_title(text, loc=side, fontsize="small")
+        axis.set_title(CLASSES[0], loc="right", fontsize="small")
+        axis.set_title(CLASSES[1], loc="left", fontsize="small")
     return figure
