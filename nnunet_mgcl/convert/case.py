@@ -7,12 +7,12 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert import outputs
 from nnunet_mgcl.convert.manifest.channels import is_adc
 from nnunet_mgcl.convert.manifest.table import ManifestRow
 from nnunet_mgcl.convert.masks import join_masks
+from nnunet_mgcl.convert.output import case_files
+from nnunet_mgcl.convert.output.record import CaseRecord, ChannelRecord, Destination
 from nnunet_mgcl.convert.quality.picture import draw_case
-from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord, Destination
 from nnunet_mgcl.convert.registration.alignment import Aligned, align
 from nnunet_mgcl.convert.scans.reader import read_scan
 from nnunet_mgcl.convert.settings import Settings
@@ -84,7 +84,9 @@ def _convert(job: Job) -> CaseRecord:
         accepted=job.accepted,
     )
     _draw(job, images, label_map)
-    return outputs.place(job.dataset, record, {} if record.held_back else _named(record, images, label_map, settings))
+    return case_files.place(
+        job.dataset, record, {} if record.held_back else _named(record, images, label_map, settings)
+    )
 
 
 def _read(row: ManifestRow, settings: Settings) -> tuple[dict[str, sitk.Image], dict[str, list[str]]]:
@@ -113,16 +115,16 @@ def _named(
 ) -> dict[str, sitk.Image]:
     """Name in the dataset -> image."""
     numbers = {channel: number for number, channel in enumerate(settings.channels)}
-    named = {outputs.image_name(record.case, numbers[c], record.destination): image for c, image in images.items()}
+    named = {case_files.image_name(record.case, numbers[c], record.destination): image for c, image in images.items()}
     if label_map is not None:
-        named[outputs.label_name(record.case, record.destination)] = label_map
+        named[case_files.label_name(record.case, record.destination)] = label_map
     return named
 
 
 def _draw(job: Job, images: dict[str, sitk.Image], label_map: sitk.Image | None) -> None:
     masks = _drawn_masks(label_map, job.settings)
     reference = job.settings.reference if job.destination != "Un" else None
-    path = outputs.picture_path(job.dataset, job.row.case)
+    path = case_files.picture_path(job.dataset, job.row.case)
     draw_case(path, images, masks, reference=reference, title=job.row.case)
 
 

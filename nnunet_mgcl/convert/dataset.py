@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nnunet_mgcl.convert import outputs, tables
 from nnunet_mgcl.convert.manifest.assignment import (
     Assignment,
     assign,
@@ -18,6 +17,7 @@ from nnunet_mgcl.convert.manifest.assignment import (
 )
 from nnunet_mgcl.convert.manifest.table import Manifest
 from nnunet_mgcl.convert.options import Options
+from nnunet_mgcl.convert.output import case_files, tables
 from nnunet_mgcl.convert.registration.engine_elastix import require_elastix
 from nnunet_mgcl.convert.run import Log, Outcome, Run, Track, locked
 from nnunet_mgcl.convert.settings import ANY, Settings
@@ -52,7 +52,7 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
         try:
             return Run(options, settings, assignment, log).execute(track)
         finally:
-            outputs.remove_unused(options.folder)
+            case_files.remove_unused(options.folder)
 
 
 def _settle(manifest: Manifest, options: Options, log: Log) -> tuple[Manifest, Settings]:
@@ -119,7 +119,7 @@ def _check_target(options: Options, settings: Settings) -> None:
     check_number_is_free(target)
     if options.test:
         tables.check_same_preparation(target / "dataset.json", settings)
-    elif target.exists() and any(target.iterdir()) and not (target / outputs.BESIDE).is_dir():
+    elif target.exists() and any(target.iterdir()) and not (target / case_files.BESIDE).is_dir():
         remedy = "choose another --id, or remove the folder yourself if nobody needs it"
         raise UserError(target, "a dataset that mgcl convert has not written", "a new folder, or its own", remedy)
 

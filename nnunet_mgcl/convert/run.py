@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.convert import outputs, tables
 from nnunet_mgcl.convert.case import Job
 from nnunet_mgcl.convert.headers import check_headers
 from nnunet_mgcl.convert.manifest.assignment import Assignment
 from nnunet_mgcl.convert.options import Options
+from nnunet_mgcl.convert.output import case_files, tables
+from nnunet_mgcl.convert.output.record import CaseRecord, write_record
 from nnunet_mgcl.convert.quality.page import write_page
-from nnunet_mgcl.convert.record import CaseRecord, write_record
 from nnunet_mgcl.convert.registration.poor_fit import poor_fits
 from nnunet_mgcl.convert.settings import Settings, fingerprint
 from nnunet_mgcl.convert.workers import Result, convert_cases
@@ -61,7 +61,7 @@ class Run:
         self.options, self.settings, self.log = options, settings, log
         self.folder = options.folder
         self.wanted = {row.case: (row, destination) for row, destination in assignment}
-        self.everything = outputs.read_records(self.folder)
+        self.everything = case_files.read_records(self.folder)
         self.before = {name: r for name, r in self.everything.items() if (r.destination == "Ts") == options.test}
         self.others = {name: r for name, r in self.everything.items() if name not in self.before or self._stays(r)}
         _check_names(self.wanted, [name for name in self.everything if name not in self.before], self.folder)
@@ -69,7 +69,7 @@ class Run:
             _check_common(self.wanted, self.before, self.folder)
         _check_strangers(self.folder, self.everything.values())
         self.described = _described(self.folder / "dataset.json")
-        self.page = self.folder / outputs.BESIDE / "index.html"
+        self.page = self.folder / case_files.BESIDE / "index.html"
         self.updates: list[CaseRecord] = []
         self.outcome = Outcome()
 
@@ -81,15 +81,15 @@ class Run:
             self.log(f"{some(staying)}: of an earlier manifest, kept among the test cases")
         if jobs or gone or self.updates:
             self._begin()
-        outputs.clear_staging(self.folder)
+        case_files.clear_staging(self.folder)
         for record in self.updates:
-            write_record(outputs.record_path(self.folder, record.case), record)
+            write_record(case_files.record_path(self.folder, record.case), record)
         self._remove(gone)
         jobs = self._without_wrong_headers(jobs)
         self._convert(jobs, track)
         self._refuse_same_scans()
         self._compare(track)
-        outputs.clear_staging(self.folder)
+        case_files.clear_staging(self.folder)
         self._write_tables()
         if not self.page.exists():
             self._write_page()
@@ -125,15 +125,15 @@ class Run:
     def _is_whole(self, record: CaseRecord, accepted: bool) -> bool:
         if record.all_doubts and record.accepted != accepted:
             return False
-        if outputs.is_whole(self.folder, record):
-            return outputs.picture_path(self.folder, record.case).exists()
+        if case_files.is_whole(self.folder, record):
+            return case_files.picture_path(self.folder, record.case).exists()
         if record.fingerprint:
             self.log(f"{record.case}: its files in the dataset were changed or removed since; converted again")
         return False
 
     def _remove(self, gone: list[str]) -> None:
         for case in gone:
-            outputs.remove(self.folder, case)
+            case_files.remove(self.folder, case)
             self.outcome.removed.append(case)
             self.log(f"{case}: removed, the manifest has it no more")
 
@@ -152,7 +152,7 @@ class Run:
         return left
 
     def _fail(self, case: str, error: UserError) -> None:
-        outputs.remove(self.folder, case)
+        case_files.remove(self.folder, case)
         self.outcome.failures[case] = error
 
     def _convert(self, jobs: list[Job], track: Track) -> None:
@@ -182,9 +182,9 @@ class Run:
             if record.held_back and not current.held_back:
                 released.append(Job(self.folder, *self.wanted[case], self.settings, record.fingerprint, accepted=False))
             elif current.held_back and not record.held_back:
-                outputs.place(self.folder, current, {})
+                case_files.place(self.folder, current, {})
             else:
-                write_record(outputs.record_path(self.folder, case), current)
+                write_record(case_files.record_path(self.folder, case), current)
         self._convert(released, track)
 
     def _refuse_same_scans(self) -> None:
@@ -201,7 +201,7 @@ class Run:
                 seen |= {voxels: f"case {record.case}, {name}" for voxels, name in own.items()}
 
     def _refuse(self, case: str, channel: str, twin: str) -> None:
-        outputs.remove(self.folder, case)
+        case_files.remove(self.folder, case)
         del self.outcome.records[case]
         self.outcome.converted.remove(case)
         self.outcome.failures[case] = UserError(
@@ -234,7 +234,7 @@ class Run:
 
 def locked(folder: Path) -> AbstractContextManager[None]:
     """Keeps two runs from writing to one dataset."""
-    return run_lock(folder / outputs.BESIDE / ".lock", folder, "mgcl convert")
+    return run_lock(folder / case_files.BESIDE / ".lock", folder, "mgcl convert")
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def _check_common(wanted: Iterable[str], before: Collection[str], folder: Path) 
 
 
 def _check_strangers(folder: Path, records: Iterable[CaseRecord]) -> None:
-    paths = outputs.strangers(folder, records)
+    paths = case_files.strangers(folder, records)
     if paths:
         names = some([str(path.relative_to(folder)) for path in paths])
         remedy = "move them out of the folder; what belongs to the dataset belongs into the manifest"

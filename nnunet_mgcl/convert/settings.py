@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from nnunet_mgcl.convert.manifest.channels import is_adc, is_dwi
 from nnunet_mgcl.convert.manifest.table import ManifestRow
-from nnunet_mgcl.convert.record import Destination
+from nnunet_mgcl.convert.output.record import Destination
 
 VERSION = 2
 """Raised where a new version of the program would write other files from the same scans."""

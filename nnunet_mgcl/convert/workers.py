@@ -7,7 +7,7 @@ from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from nnunet_mgcl.convert.case import Job, convert_case
-from nnunet_mgcl.convert.record import CaseRecord
+from nnunet_mgcl.convert.output.record import CaseRecord
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.workers import submitted
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from nnunet_mgcl.convert.manifest.channels import KINDS, guess_kind, is_adc, leader, near_kinds
 from nnunet_mgcl.convert.manifest.table import MASK_PREFIX, Manifest, ManifestRow
-from nnunet_mgcl.convert.record import Destination
+from nnunet_mgcl.convert.output.record import Destination
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.system.errors import UserError, some, suggestion
 from nnunet_mgcl.system.names import check_branch_name

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nnunet_mgcl.convert.manifest.channels import names_mask
 from nnunet_mgcl.convert.manifest.onset import hours_between, hours_from
-from nnunet_mgcl.convert.outputs import FILE_ENDING
+from nnunet_mgcl.convert.output.case_files import FILE_ENDING
 from nnunet_mgcl.data.images.adc_units import UNITS
 from nnunet_mgcl.data.images.files import check_stem
 from nnunet_mgcl.system.csv_table import check_identifier, read_csv

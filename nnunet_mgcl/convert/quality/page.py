@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord
+from nnunet_mgcl.convert.output.record import CaseRecord, ChannelRecord
 from nnunet_mgcl.system.files import write_text
 
 FOLDERS = {"Tr": "training", "Un": "pool", "Ts": "test"}

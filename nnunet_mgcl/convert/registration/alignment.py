@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_mgcl.convert.manifest.channels import leader
-from nnunet_mgcl.convert.record import RegistrationRecord
+from nnunet_mgcl.convert.output.record import RegistrationRecord
 from nnunet_mgcl.convert.registration.grid import Grid, common_grid, resample, same_grid
 from nnunet_mgcl.convert.registration.rigid import doubts, register
 from nnunet_mgcl.convert.settings import Settings

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert import outputs
 from nnunet_mgcl.convert import run as module
 from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.convert.dataset import convert_dataset
 from nnunet_mgcl.convert.manifest.table import read_manifest
 from nnunet_mgcl.convert.options import Options
+from nnunet_mgcl.convert.output import case_files
 from nnunet_mgcl.convert.scans.reader import read_scan
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.tss_table import read_tss_table
@@ -61,7 +61,7 @@ class Run:
         return {str(p.relative_to(self.dataset)): (p.stat().st_mtime_ns, p.read_bytes()) for p in paths}
 
     def names(self) -> list[str]:
-        return sorted(name for name in self.files() if name.startswith(outputs.FOLDERS))
+        return sorted(name for name in self.files() if name.startswith(case_files.FOLDERS))
 
     def json(self) -> dict:
         return json.loads((self.dataset / "dataset.json").read_text())
@@ -179,12 +179,12 @@ def test_a_changed_option_concerns_some_cases(run, change, concerned):
 
 def test_a_changed_time_or_patient_changes_the_table_only(run):
     run()
-    images = {name: content for name, content in run.files().items() if name.startswith(outputs.FOLDERS)}
+    images = {name: content for name, content in run.files().items() if name.startswith(case_files.FOLDERS)}
     run.edit(",2.5,P", ',3.5,"R, S"')
     assert run().converted == []
     table = read_tss_table(run.dataset / "tss.csv", ["a", "b"])
     assert (table.hours("a"), table.patient("a")) == (3.5, "R, S")
-    assert {name: content for name, content in run.files().items() if name.startswith(outputs.FOLDERS)} == images
+    assert {name: content for name, content in run.files().items() if name.startswith(case_files.FOLDERS)} == images
 
 
 def test_a_time_just_below_a_threshold_stays_below_it(run):
@@ -716,7 +716,7 @@ def test_a_run_killed_anywhere_is_finished_by_the_next_one(run, raw_scans, monke
 
 
 def _names(run: Run) -> list[str]:
-    return [name for name in run.files() if name.startswith(outputs.FOLDERS)]
+    return [name for name in run.files() if name.startswith(case_files.FOLDERS)]
 
 
 def _contents(run: Run) -> dict[str, bytes]:
@@ -770,7 +770,7 @@ class TestSameScanTwice:
 
     def test_records_of_an_earlier_version_are_read(self, copied):
         copied()
-        for path in (copied.dataset / outputs.BESIDE / "cases").glob("*.json"):
+        for path in (copied.dataset / case_files.BESIDE / "cases").glob("*.json"):
             content = json.loads(path.read_text())
             for channel in content["channels"].values():
                 del channel["voxels"]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.convert.masks import label_numbers
-from nnunet_mgcl.convert.outputs import FILE_ENDING
-from nnunet_mgcl.convert.record import CaseRecord
+from nnunet_mgcl.convert.output.case_files import FILE_ENDING
+from nnunet_mgcl.convert.output.record import CaseRecord
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.images.bit_mask import label_names, lesion_labels
 from nnunet_mgcl.plan.dataset_json import channel_names, read_dataset_json

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.record import CaseRecord, Destination, read_record, write_record
+from nnunet_mgcl.convert.output.record import CaseRecord, Destination, read_record, write_record
 from nnunet_mgcl.data.images.files import write_image
 
 FILE_ENDING = ".nii.gz"

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord, RegistrationRecord, read_record, write_record
+from nnunet_mgcl.convert.output.record import CaseRecord, ChannelRecord, RegistrationRecord, read_record, write_record
 from nnunet_mgcl.system.errors import UserError
 
 RECORD = CaseRecord(
