@@ -19,7 +19,7 @@ from nnunet_mgcl.convert.output.record import CaseRecord, Destination, read_reco
 from nnunet_mgcl.data.images.files import write_image
 
 FILE_ENDING = ".nii.gz"
-BESIDE = "mgcl_convert"
+CONVERT_FOLDER = "mgcl_convert"
 """What the conversion leaves beside nnU-Net's folders."""
 
 FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs", "imagesUn")
@@ -28,17 +28,17 @@ FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs", "imagesUn")
 
 def record_path(dataset: Path, case: str) -> Path:
     """Where the record of a case is."""
-    return dataset / BESIDE / "cases" / f"{case}.json"
+    return dataset / CONVERT_FOLDER / "cases" / f"{case}.json"
 
 
 def picture_path(dataset: Path, case: str) -> Path:
     """Where the picture of a case is."""
-    return dataset / BESIDE / "cases" / f"{case}.png"
+    return dataset / CONVERT_FOLDER / "cases" / f"{case}.png"
 
 
 def read_records(dataset: Path) -> dict[str, CaseRecord]:
     """All records, by case."""
-    paths = sorted((dataset / BESIDE / "cases").glob("*.json"))
+    paths = sorted((dataset / CONVERT_FOLDER / "cases").glob("*.json"))
     records = [read_record(path) for path in paths if not path.name.startswith(".")]
     return {record.case: record for record in records}
 
@@ -69,7 +69,7 @@ def place(dataset: Path, record: CaseRecord, images: Mapping[str, sitk.Image]) -
     Returns:
         The record as it was written.
     """
-    staging = dataset / BESIDE / "staging" / record.case
+    staging = dataset / CONVERT_FOLDER / "staging" / record.case
     for name, image in images.items():
         write_image(staging / name, image)
     withdraw(dataset, record.case)
@@ -101,11 +101,11 @@ def remove(dataset: Path, case: str) -> None:
 
 def remove_unused(dataset: Path) -> None:
     """Removes a dataset that has no case: it would take its number for nothing."""
-    if any((dataset / BESIDE / "cases").glob("*.json")) or strangers(dataset, ()):
+    if any((dataset / CONVERT_FOLDER / "cases").glob("*.json")) or unlisted_files(dataset, ()):
         return
     for name in ("dataset.json", "tss.csv", "tssTs.csv"):
         (dataset / name).unlink(missing_ok=True)
-    shutil.rmtree(dataset / BESIDE, ignore_errors=True)
+    shutil.rmtree(dataset / CONVERT_FOLDER, ignore_errors=True)
     for folder in (*(dataset / name for name in FOLDERS), dataset):
         with suppress(OSError):  # not there, or the user keeps something in it
             folder.rmdir()
@@ -113,10 +113,10 @@ def remove_unused(dataset: Path) -> None:
 
 def clear_staging(dataset: Path) -> None:
     """Removes what a killed run has left behind."""
-    shutil.rmtree(dataset / BESIDE / "staging", ignore_errors=True)
+    shutil.rmtree(dataset / CONVERT_FOLDER / "staging", ignore_errors=True)
 
 
-def strangers(dataset: Path, records: Iterable[CaseRecord]) -> list[Path]:
+def unlisted_files(dataset: Path, records: Iterable[CaseRecord]) -> list[Path]:
     """Files in the folders of images and labels that no record lists."""
     listed = {dataset / name for record in records for name in record.files}
     found = (path for folder in FOLDERS for path in sorted((dataset / folder).glob("*")))

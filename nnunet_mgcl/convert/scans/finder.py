@@ -13,14 +13,14 @@ from nnunet_mgcl.convert.manifest.channels import MASK_WORDS, guess_kind
 from nnunet_mgcl.convert.scans.dicom import Slice, find_series
 from nnunet_mgcl.convert.scans.reader import ENDINGS
 
-_FILLERS = set(
-    re.findall(
-        r"\w+", "map image images scan scans volume nii nifti dicom dcm anat raw rawdata derivatives tumor tumour"
-    )
-)
-_COPIES = set(
-    re.findall(r"\w+", "bias n4 reg registered coreg norm normalised normalized stripped brain bet corrected resampled")
-)
+_FILLERS = {
+    "map", "image", "images", "scan", "scans", "volume", "nii", "nifti", "dicom", "dcm", "anat", "raw", "rawdata",
+    "derivatives", "tumor", "tumour",
+}  # fmt: skip
+_COPIES = {
+    "bias", "n4", "reg", "registered", "coreg", "norm", "normalised", "normalized", "stripped", "brain", "bet",
+    "corrected", "resampled",
+}  # fmt: skip
 """Words in the names of processed copies, as in `flair_bias` beside `flair`."""
 _UUID_FILE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\..+", re.IGNORECASE)
 _SIDECARS = (".json", ".bval", ".bvec", ".tsv", ".raw", ".zraw")

@@ -13,22 +13,30 @@ from typing import Any
 import nibabel
 import numpy as np
 import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from nnunet_mgcl.convert.manifest.channels import is_adc, is_dwi, is_perfusion
 from nnunet_mgcl.convert.registration.grid import Grid
 from nnunet_mgcl.convert.scans import diffusion
 from nnunet_mgcl.convert.scans.dicom import Slice, pick_series
 from nnunet_mgcl.convert.scans.dicom_stack import arrange, read_volume
-from nnunet_mgcl.data.images.checks import dicom_mistake, geometry_mistake, header_mistake, value_mistake, z_scored
+from nnunet_mgcl.data.images.checks import (
+    Mistake,
+    dicom_mistake,
+    geometry_mistake,
+    header_mistake,
+    value_mistake,
+    z_scored,
+)
 from nnunet_mgcl.system.errors import UserError, reason
 
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 _KEPT_TYPES = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16, sitk.sitkFloat32)
 _NOT_ORTHONORMAL = 1e-3
 _ONE_PLACE_MM = 0.5
-_UNPACKING = (EOFError, OSError, zlib.error)
-"""What gzip raises."""
-_MEND_HEADER = "mend the header, or export the scan again"
+_DAMAGED = (EOFError, OSError, MemoryError, zlib.error, ImageFileError, HeaderDataError)
+"""What gzip and nibabel raise."""
 
 
 def split_source(source: str) -> tuple[Path, str | None]:
@@ -61,13 +69,11 @@ def read_scan(source: str, *, channel: str, dwi_volume: str | int | None = None)
     values = sitk.GetArrayViewFromImage(image)
     notes += _check_finite(source, values, channel)
     if np.isnan(values).any():
-        whole = sitk.GetImageFromArray(np.nan_to_num(values))
-        whole.CopyInformation(image)
-        image, values = whole, sitk.GetArrayViewFromImage(whole)
+        image = Grid.of(image).image(np.nan_to_num(values))
+        values = sitk.GetArrayViewFromImage(image)
     if values.min() == values.max():
         raise UserError(source, f"the value {values.flat[0]:g} in every voxel", "a scan", "replace the file")
-    if mistake := value_mistake(z_scored(values)[None]):
-        raise UserError(source, *mistake, "export the scan again, or rescale its values")
+    _refuse(source, value_mistake(z_scored(values)[None]), "export the scan again, or rescale its values")
     return image, notes
 
 
@@ -78,19 +84,15 @@ def read_mask(source: str) -> sitk.Image:
         UserError: The source is missing, damaged, not one 3D image, or has values that are no labels.
     """
     image, _ = _read(source, "the mask", None)
-    values = sitk.GetArrayViewFromImage(image)
-    labels = np.unique(values).astype(np.float64)
-    whole = np.rint(labels)
-    odd = labels[~(np.abs(labels - whole) < 1e-3)]  # a scaled header may give 0.9999999; NaN is odd too
-    odd = odd if odd.size else labels[(whole < 0) | (whole > 65535)]
+    labels = np.unique(sitk.GetArrayViewFromImage(image)).astype(np.float64)
+    whole = np.rint(labels)  # a scaled header may give 0.9999999; NaN is no label either
+    odd = labels[~((np.abs(labels - whole) < 1e-3) & (whole >= 0) & (whole <= 65535))]
     if odd.size:
         found = "the values " + ", ".join(f"{value:g}" for value in odd[:3]) + (", ..." if odd.size > 3 else "")
-        raise UserError(
-            source, found, "whole-numbered labels, 0 = background", "threshold the mask, or name the right file"
-        )
-    return sitk.Cast(
-        sitk.Round(sitk.Cast(image, sitk.sitkFloat64)), sitk.sitkUInt8 if whole.max() < 256 else sitk.sitkUInt16
-    )
+        remedy = "threshold the mask, or name the right file"
+        raise UserError(source, found, "whole-numbered labels, 0 = background", remedy)
+    kind = sitk.sitkUInt8 if whole.max() < 256 else sitk.sitkUInt16
+    return sitk.Cast(sitk.Round(sitk.Cast(image, sitk.sitkFloat64)), kind)
 
 
 def read_grid(source: str, *, channel: str, dwi_volume: str | int | None = None) -> Grid | None:
@@ -110,9 +112,8 @@ def read_grid(source: str, *, channel: str, dwi_volume: str | int | None = None)
             return None
         reader, _ = _open(source, path, channel, dwi_volume)
         direction = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2)[:3, :3]
-        size, spacing = reader.GetSize()[:3], reader.GetSpacing()[:3]
-        _check_geometry(source, size, spacing)
-        return Grid(size, spacing, reader.GetOrigin()[:3], tuple(direction.ravel().tolist()))
+        place = (reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3])
+        return Grid(*place, tuple(direction.ravel().tolist()))
 
 
 @contextmanager
@@ -134,17 +135,17 @@ def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk
         if path.is_dir():
             volume, notes = _pick_volume(source, path, series, channel, dwi_volume)
             image = read_volume(volume)
+            _refuse(source, geometry_mistake(image.GetSize(), image.GetSpacing()))
         else:
             image, notes = _read_file(source, path, channel, dwi_volume)
-    _check_geometry(source, image.GetSize(), image.GetSpacing())
     for key in image.GetMetaDataKeys():  # names, dates and comments of the patient; geometry is not among them
         image.EraseMetaData(key)
     return image, notes
 
 
-def _check_geometry(source: str, size: tuple[int, ...], spacing: tuple[float, ...]) -> None:
-    if mistake := geometry_mistake(size, spacing):
-        raise UserError(source, *mistake, _MEND_HEADER)
+def _refuse(source: str, mistake: Mistake | None, remedy: str = "mend the header, or export the scan again") -> None:
+    if mistake:
+        raise UserError(source, *mistake, remedy)
 
 
 def _pick_volume(
@@ -162,8 +163,7 @@ def _pick_volume(
         diffusion.check_choice(volumes, index, dwi_volume, source)
         value = diffusion.b_value(volumes[index])
         notes = [", ".join([*more, diffusion.b_text(value)]), *notes] if more or value is not None else notes
-    if mistake := dicom_mistake(volumes[index][0].path):
-        raise UserError(source, *mistake, _MEND_HEADER)
+    _refuse(source, dicom_mistake(volumes[index][0].path))
     return volumes[index], notes
 
 
@@ -182,8 +182,7 @@ def _open(
         if "orthonormal" in str(error):
             raise _sheared(source) from None
         raise
-    if mistake := header_mistake(path):
-        raise UserError(source, *mistake, _MEND_HEADER)
+    _refuse(source, header_mistake(path))
     size = reader.GetSize()
     if reader.GetNumberOfComponents() > 1:
         raise UserError(source, "colours or vectors", "one value a voxel", "export the values, not a picture")
@@ -219,10 +218,8 @@ def _choose_volume(
         return 0, []
     found = f"{count} volumes (4D)" + (f": {described}" if described else "")
     if is_perfusion(channel):
-        raise UserError(
-            source, f"{found}: a raw perfusion series", f"one volume: a computed map ({channel})",
-            "compute it with a perfusion program, e.g. Tmax in seconds, and name the map",
-        )  # fmt: skip
+        remedy = "compute it with a perfusion program, e.g. Tmax in seconds, and name the map"
+        raise UserError(source, f"{found}: a raw perfusion series", f"one volume: a computed map ({channel})", remedy)
     if not is_dwi(channel):
         raise UserError(source, found, f"one volume of {channel}", "name the one wanted as a file of its own")
     if dwi_volume is None:
@@ -243,20 +240,16 @@ def _check_nifti(source: str, path: Path, channel: str) -> list[str]:
         Notes on NaN and on the orientation.
     """
     try:
-        header: Any = nibabel.load(path).header
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
-    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, *_UNPACKING) as error:
+        kind: Any = type(nibabel.load(path))
+        image = kind.from_bytes(content)
+        values = image.dataobj.get_unscaled()
+    except _DAMAGED as error:
         found = f"a damaged or truncated file ({reason(error)})"
         raise UserError(source, found, "a whole NIfTI file", "copy it again from its source") from None
-    kind, count = header.get_data_dtype(), int(np.prod(header.get_data_shape()))
-    start = max(int(header["vox_offset"]), header.single_vox_offset)
-    if len(content) < start + count * kind.itemsize:
-        found = f"a truncated file: {len(content)} of {start + count * kind.itemsize} bytes"
-        raise UserError(source, found, "a whole NIfTI file", "copy it again from its source")
-    notes = []
-    if kind.kind == "f":
-        notes += _check_finite(source, np.frombuffer(content, kind, count, start), channel)
+    header = image.header
+    notes = _check_finite(source, values, channel) if values.dtype.kind == "f" else []
     if not header["qform_code"] and not header["sform_code"]:
         return [*notes, "no orientation in the header, the axes are taken as they come"]
     if header["qform_code"] and header["sform_code"]:
@@ -276,8 +269,6 @@ def _check_finite(source: str, values: np.ndarray, channel: str) -> list[str]:
 
 
 def _sheared(source: str) -> UserError:
-    return UserError(
-        source, "axes that are not at right angles, or no orientation in the header",
-        "an orthonormal direction matrix, as nnU-Net's reader demands",
-        "resample it to a grid at right angles, e.g. with nilearn.image.reorder_img(image, resample='continuous')",
-    )  # fmt: skip
+    found = "axes that are not at right angles, or no orientation in the header"
+    remedy = "resample it to a grid at right angles, e.g. with nilearn.image.reorder_img(image, resample='continuous')"
+    return UserError(source, found, "an orthonormal direction matrix, as nnU-Net's reader demands", remedy)

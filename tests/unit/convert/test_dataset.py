@@ -17,10 +17,9 @@ from nnunet_mgcl.convert import run as module
 from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.convert.dataset import convert_dataset
 from nnunet_mgcl.convert.manifest.table import read_manifest
-from nnunet_mgcl.convert.options import Options
 from nnunet_mgcl.convert.output import case_files
 from nnunet_mgcl.convert.scans.reader import read_scan
-from nnunet_mgcl.convert.settings import Settings
+from nnunet_mgcl.convert.settings import Options, Settings
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_text
@@ -404,9 +403,9 @@ def test_the_name_of_a_patient_stays_in_the_dicom_header(run, raw_scans, write_s
 def doubtful(monkeypatch):
     """Every registration turns out to move the head by 40 mm."""
     from nnunet_mgcl.convert.registration import alignment
-    from nnunet_mgcl.convert.registration.rigid import Motion, Registration
+    from nnunet_mgcl.convert.registration.rigid import Registration
 
-    found = Registration(sitk.Euler3DTransform(), 0.5, 0.6, Motion(40.0, 1.0), "sitk")
+    found = Registration(sitk.Euler3DTransform(), 0.5, 0.6, 40.0, 1.0)
     monkeypatch.setattr(alignment, "register", lambda fixed, moving, *, engine: found)
 
 
@@ -451,7 +450,7 @@ def test_only_what_was_looked_at_can_be_accepted(run, raw_scans, doubtful):
 def fits(raw_scans, monkeypatch) -> dict[str, float]:
     """How well the FLAIR of each of four labelled cases fits its DWI."""
     from nnunet_mgcl.convert.registration import alignment
-    from nnunet_mgcl.convert.registration.rigid import Motion, Registration
+    from nnunet_mgcl.convert.registration.rigid import Registration
 
     fits = {"a": 0.9, "b": 0.88, "c": 0.92, "t": 0.59}
     paths = {case: str(raw_scans / f"{case}_flair.nii.gz") for case in fits}
@@ -459,7 +458,7 @@ def fits(raw_scans, monkeypatch) -> dict[str, float]:
 
     def register(fixed, moving, *, engine):
         fit = fits[sums[sitk.GetArrayFromImage(moving).sum()]]
-        return Registration(sitk.Euler3DTransform(), 0.4, fit, Motion(1.0, 1.0), "sitk")
+        return Registration(sitk.Euler3DTransform(), 0.4, fit, 1.0, 1.0)
 
     monkeypatch.setattr(alignment, "register", register)
     rows = [f"{c},{c}_dwi.nii.gz,{c}_adc.nii.gz,{c}_flair.nii.gz,{c}_mask.nii.gz\n" for c in fits]
@@ -770,7 +769,7 @@ class TestSameScanTwice:
 
     def test_records_of_an_earlier_version_are_read(self, copied):
         copied()
-        for path in (copied.dataset / case_files.BESIDE / "cases").glob("*.json"):
+        for path in (copied.dataset / case_files.CONVERT_FOLDER / "cases").glob("*.json"):
             content = json.loads(path.read_text())
             for channel in content["channels"].values():
                 del channel["voxels"]
