@@ -7,7 +7,6 @@ import math
 import os
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,12 +116,11 @@ def _add_checks(parser: argparse.ArgumentParser) -> None:
 
 
 def _volume(text: str) -> str | int:
-    if text == "last":
-        return text
-    with suppress(ValueError):
-        if (volume := integer(text)) > 0:
-            return volume
-    raise argparse.ArgumentTypeError(f"{text!r} is neither last nor a number from 1")
+    if text.isascii() and text.isdecimal() and int(text) > 0:
+        return int(text)
+    if text != "last":
+        raise argparse.ArgumentTypeError(f"{text!r} is neither last nor a number from 1")
+    return text
 
 
 def _manifest(args: argparse.Namespace) -> Manifest:
@@ -141,7 +139,10 @@ def _options(args: argparse.Namespace) -> Options:
     from nnunet_mgcl.convert.settings import Options, Settings
     from nnunet_mgcl.data.dataset_name import find_name
 
-    parent = args.output or _raw_folder()
+    parent = args.output or os.environ.get("nnUNet_raw")
+    if not parent:
+        raise UserError("-o", "not given, and nnUNet_raw is not set", "a folder for the dataset", "give -o FOLDER")
+    parent = Path(parent)
     if args.test and args.id is not None and args.name is None:
         args.name = find_name(parent, args.id)
     _check(args)
@@ -174,12 +175,6 @@ def _check(args: argparse.Namespace) -> None:
     for option, value, unit in limits:
         if not 0 < value < math.inf:
             raise UserError(option, str(value), f"a number of {unit} above 0", "choose another number")
-
-
-def _raw_folder() -> Path:
-    if not os.environ.get("nnUNet_raw"):
-        raise UserError("-o", "not given, and nnUNet_raw is not set", "a folder for the dataset", "give -o FOLDER")
-    return Path(os.environ["nnUNet_raw"])
 
 
 def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:

@@ -114,27 +114,23 @@ def _convert(job: Job) -> CaseRecord:
     masks, doubts = read_masks(row, scans, groups[0], settings)
     first = next(images[channel] for channel in settings.channels if channel in images)
     record = CaseRecord(
-        case=row.case,
-        destination=job.destination,
-        fingerprint=job.fingerprint,
+        case=row.case, destination=job.destination, fingerprint=job.fingerprint,
         channels={c: _channel(c, scans[c], notes[c], groups) for c in settings.channels if c in scans},
-        size=first.GetSize(),
-        spacing=first.GetSpacing(),
-        lesion_ml=lesion_ml(masks, settings),
-        tss_hours=row.tss_hours,
-        patient=row.patient,
-        doubts=(*(doubt for group in groups for doubt in group.doubts), *doubts),
-        accepted=job.accepted,
-    )
+        size=first.GetSize(), spacing=first.GetSpacing(), lesion_ml=lesion_ml(masks, settings),
+        tss_hours=row.tss_hours, patient=row.patient,
+        doubts=(*(doubt for group in groups for doubt in group.doubts), *doubts), accepted=job.accepted,
+    )  # fmt: skip
     picture = case_files.picture_path(job.dataset, row.case)
     reference = settings.reference if job.destination != "Un" else None
     draw_case(picture, images, masks, reference=reference, title=row.case)
     if record.held_back:
         return case_files.place(job.dataset, record, {})
-    number = settings.channels.index
-    files = {case_files.image_name(row.case, number(c), job.destination): image for c, image in images.items()}
+    files = {}
+    for channel, image in images.items():
+        number = settings.channels.index(channel)
+        files[f"images{job.destination}/{row.case}_{number:04d}{case_files.FILE_ENDING}"] = image
     if masks:
-        files[case_files.label_name(row.case, job.destination)] = label_map(masks, settings)
+        files[f"labels{job.destination}/{row.case}{case_files.FILE_ENDING}"] = label_map(masks, settings)
     return case_files.place(job.dataset, record, files)
 
 

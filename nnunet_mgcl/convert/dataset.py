@@ -19,10 +19,11 @@ from nnunet_mgcl.convert.manifest.assignment import (
 from nnunet_mgcl.convert.manifest.table import Manifest
 from nnunet_mgcl.convert.output import case_files, tables
 from nnunet_mgcl.convert.registration.engine_elastix import load_elastix
-from nnunet_mgcl.convert.run import Log, Outcome, Run, Track, locked
+from nnunet_mgcl.convert.run import Log, Outcome, Run, Track
 from nnunet_mgcl.convert.settings import ANY, Options, Settings
 from nnunet_mgcl.data.dataset_name import check_number_and_name, check_number_is_free
 from nnunet_mgcl.system.errors import UserError, counted, some
+from nnunet_mgcl.system.run_lock import run_lock
 
 
 def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track) -> Outcome:
@@ -49,7 +50,7 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
     if settings.engine == "elastix" and settings.reference:
         load_elastix()
     _report_assignment(assignment, settings, log)
-    with locked(options.folder):
+    with run_lock(options.folder / case_files.CONVERT_FOLDER / ".lock", options.folder, "mgcl convert"):
         try:
             return Run(options, settings, assignment, log).execute(track)
         finally:

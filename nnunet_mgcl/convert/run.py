@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from nnunet_mgcl.convert.case import Job, Result, check_headers, convert_cases
 from nnunet_mgcl.convert.manifest.assignment import Assignment
 from nnunet_mgcl.convert.output import case_files, tables
-from nnunet_mgcl.convert.output.record import CaseRecord, write_record
+from nnunet_mgcl.convert.output.record import CaseRecord
 from nnunet_mgcl.convert.quality.page import write_page
 from nnunet_mgcl.convert.registration.poor_fit import poor_fits
 from nnunet_mgcl.convert.settings import Options, Settings, fingerprint
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
-from nnunet_mgcl.system.run_lock import run_lock
 
 Log = Callable[[str], None]
 Track = Callable[[Iterator[Result], int], Iterable[Result]]
@@ -51,7 +48,7 @@ class Outcome:
 
 
 class Run:
-    """One run on a dataset's folder, which nobody else may work on (`locked`).
+    """One run on a dataset's folder, which nobody else may work on meanwhile.
 
     Raises:
         UserError: What is in the folder and what is asked for do not go together.
@@ -82,7 +79,7 @@ class Run:
             self._begin()
         case_files.clear_staging(self.folder)
         for record in updates:
-            write_record(case_files.record_path(self.folder, record.case), record)
+            case_files.write_record(self.folder, record)
         for case in gone:
             case_files.remove(self.folder, case)
             self.outcome.removed.append(case)
@@ -211,7 +208,7 @@ class Run:
             elif current.held_back and not record.held_back:
                 case_files.place(self.folder, current, {})
             else:
-                write_record(case_files.record_path(self.folder, case), current)
+                case_files.write_record(self.folder, current)
         self._convert(released, track)
 
     def _write_tables(self) -> None:
@@ -228,8 +225,3 @@ class Run:
             self.log(f"{tests} test cases were prepared with other options: convert them again (--test)")
         if not labelled:
             self.log("No labelled case: nnU-Net cannot plan this dataset")
-
-
-def locked(folder: Path) -> AbstractContextManager[None]:
-    """Keeps two runs from writing to one dataset."""
-    return run_lock(folder / case_files.CONVERT_FOLDER / ".lock", folder, "mgcl convert")

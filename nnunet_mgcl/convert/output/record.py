@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Literal
-
-from pydantic import TypeAdapter, ValidationError
-
-from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.system.files import read_json, write_json
 
 Destination = Literal["Tr", "Un", "Ts"]
 """Labelled training case, pool, test case: the end of nnU-Net's folder names."""
@@ -99,25 +93,3 @@ class CaseRecord:
     def held_back(self) -> bool:
         """Whether it stays out of the dataset until somebody has looked at it."""
         return bool(self.all_doubts) and not self.accepted
-
-
-_RECORD = TypeAdapter(CaseRecord)
-
-
-def write_record(path: Path, record: CaseRecord) -> None:
-    """Writes a record atomically."""
-    write_json(path, asdict(record))
-
-
-def read_record(path: Path) -> CaseRecord:
-    """Reads a record.
-
-    Raises:
-        UserError: It is not one.
-    """
-    content = read_json(path)
-    try:
-        return _RECORD.validate_python(content)
-    except ValidationError:
-        remedy = "remove it, and the files of this case in images* and labels*: it will be converted again"
-        raise UserError(path, "not a record of this version", "what mgcl convert writes", remedy) from None

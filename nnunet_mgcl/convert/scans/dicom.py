@@ -131,12 +131,11 @@ def _read_header(path: Path) -> tuple[str, Slice] | None:
     def text(tag: str) -> str:
         return reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else ""
 
-    def numbers(tag: str, count: int) -> tuple[float, ...] | None:
+    def whole(tag: str, default: int) -> int:
         try:
-            values = tuple(float(part) for part in text(tag).split("\\"))
+            return int(float(text(tag)))
         except ValueError:
-            return None
-        return values if len(values) == count else None
+            return default
 
     image_type = tuple(filter(None, text("0008|0008").split("\\")))
     direction = reader.GetDirection()
@@ -149,12 +148,12 @@ def _read_header(path: Path) -> tuple[str, Slice] | None:
         modality=text("0008|0060"),
         image_type=image_type,
         description=text("0008|103e"),
-        instance=int((numbers("0020|0013", 1) or (0,))[0]),
+        instance=whole("0020|0013", 0),
         b_value=read_b_value({tag: text(tag) for tag in reader.GetMetaDataKeys()}),
         position=reader.GetOrigin() if placed else None,
         orientation=(*direction[0::3], *direction[1::3]) if placed else None,
         size=reader.GetSize()[:2],
-        frames=2 if "MOSAIC" in image_type else int((numbers("0028|0008", 1) or (1,))[0]),
+        frames=2 if "MOSAIC" in image_type else whole("0028|0008", 1),
         is_enhanced=is_enhanced,
         colour=reader.GetNumberOfComponents() > 1,
     )

@@ -21,14 +21,7 @@ from nnunet_mgcl.convert.registration.grid import Grid
 from nnunet_mgcl.convert.scans import diffusion
 from nnunet_mgcl.convert.scans.dicom import Slice, pick_series
 from nnunet_mgcl.convert.scans.dicom_stack import arrange, read_volume
-from nnunet_mgcl.data.images.checks import (
-    Mistake,
-    dicom_mistake,
-    geometry_mistake,
-    header_mistake,
-    value_mistake,
-    z_scored,
-)
+from nnunet_mgcl.data.images import checks
 from nnunet_mgcl.system.errors import UserError, reason
 
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
@@ -38,23 +31,17 @@ _ONE_PLACE_MM = 0.5
 _DAMAGED = (EOFError, OSError, MemoryError, zlib.error, ImageFileError, HeaderDataError)
 """What gzip and nibabel raise."""
 
-
-def split_source(source: str) -> tuple[Path, str | None]:
-    """Path of a file or DICOM folder, and the SeriesInstanceUID after `#`."""
-    path = Path(source)
-    if "#" in source and not path.exists():
-        folder, _, series = source.rpartition("#")
-        return Path(folder), series
-    return path, None
+DwiVolume = str | int | None
+"""Which of several diffusion-weighted volumes is taken: `last`, or its number from 1."""
 
 
-def read_scan(source: str, *, channel: str, dwi_volume: str | int | None = None) -> tuple[sitk.Image, list[str]]:
+def read_scan(source: str, *, channel: str, dwi_volume: DwiVolume = None) -> tuple[sitk.Image, list[str]]:
     """Reads the scan of one channel.
 
     Args:
         source: A file that ends in one of `ENDINGS`, a folder of DICOM files, or `folder#SeriesInstanceUID`.
         channel: Its name says what a scan with several volumes is.
-        dwi_volume: Which of several diffusion-weighted volumes is taken: `last`, or its number from 1.
+        dwi_volume: The one to take.
 
     Returns:
         A 3D scalar image (integers of up to 16 bit as they are, else float32) without metadata, and what was decided
@@ -73,7 +60,8 @@ def read_scan(source: str, *, channel: str, dwi_volume: str | int | None = None)
         values = sitk.GetArrayViewFromImage(image)
     if values.min() == values.max():
         raise UserError(source, f"the value {values.flat[0]:g} in every voxel", "a scan", "replace the file")
-    _refuse(source, value_mistake(z_scored(values)[None]), "export the scan again, or rescale its values")
+    mistake = checks.value_mistake(checks.z_scored(values)[None])
+    _refuse(source, mistake, "export the scan again, or rescale its values")
     return image, notes
 
 
@@ -95,7 +83,7 @@ def read_mask(source: str) -> sitk.Image:
     return sitk.Cast(sitk.Round(sitk.Cast(image, sitk.sitkFloat64)), kind)
 
 
-def read_grid(source: str, *, channel: str, dwi_volume: str | int | None = None) -> Grid | None:
+def read_grid(source: str, *, channel: str, dwi_volume: DwiVolume = None) -> Grid | None:
     """The grid of a scan or mask by its header; None for a DICOM series, of which only the order is looked at.
 
     Args:
@@ -108,7 +96,7 @@ def read_grid(source: str, *, channel: str, dwi_volume: str | int | None = None)
     """
     with _opening(source, channel) as (path, series):
         if path.is_dir():
-            _pick_volume(source, path, series, channel, dwi_volume)
+            _pick_volume(source, pick_series(path, series), channel, dwi_volume)
             return None
         reader, _ = _open(source, path, channel, dwi_volume)
         direction = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2)[:3, :3]
@@ -118,8 +106,11 @@ def read_grid(source: str, *, channel: str, dwi_volume: str | int | None = None)
 
 @contextmanager
 def _opening(source: str, channel: str) -> Iterator[tuple[Path, str | None]]:
-    """Yields the path and series of a source, and turns what its readers raise into one message."""
-    path, series = split_source(source)
+    """Yields path and SeriesInstanceUID of a source, and turns what its readers raise into one message."""
+    path, series = Path(source), None
+    if "#" in source and not path.exists():
+        folder, _, series = source.rpartition("#")
+        path = Path(folder)
     if not path.exists():
         raise UserError(source, "no such file or folder", f"a file or DICOM folder for {channel}", "mend the path")
     try:
@@ -129,29 +120,38 @@ def _opening(source: str, channel: str) -> Iterator[tuple[Path, str | None]]:
         raise UserError(source, found, "an image that SimpleITK reads", "replace the file") from None
 
 
-def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk.Image, list[str]]:
+def _refuse(
+    source: str, mistake: checks.Mistake | None, remedy: str = "mend the header, or export the scan again"
+) -> None:
+    if mistake:
+        raise UserError(source, *mistake, remedy)
+
+
+def _read(source: str, channel: str, dwi_volume: DwiVolume) -> tuple[sitk.Image, list[str]]:
     """One 3D image, its metadata erased, and notes."""
     with _opening(source, channel) as (path, series):
         if path.is_dir():
-            volume, notes = _pick_volume(source, path, series, channel, dwi_volume)
+            volume, notes = _pick_volume(source, pick_series(path, series), channel, dwi_volume)
             image = read_volume(volume)
-            _refuse(source, geometry_mistake(image.GetSize(), image.GetSpacing()))
+            _refuse(source, checks.geometry_mistake(image.GetSize(), image.GetSpacing()))
         else:
-            image, notes = _read_file(source, path, channel, dwi_volume)
+            reader, notes = _open(source, path, channel, dwi_volume)
+            if path.name.lower().endswith(checks.NIFTI):
+                notes += _check_nifti(source, path, channel)
+            image = reader.Execute()
+            direction = np.reshape(image.GetDirection(), (3, 3))
+            if np.abs(direction @ direction.T - np.eye(3)).max() > _NOT_ORTHONORMAL:
+                raise _sheared(source)
     for key in image.GetMetaDataKeys():  # names, dates and comments of the patient; geometry is not among them
         image.EraseMetaData(key)
     return image, notes
 
 
-def _refuse(source: str, mistake: Mistake | None, remedy: str = "mend the header, or export the scan again") -> None:
-    if mistake:
-        raise UserError(source, *mistake, remedy)
-
-
 def _pick_volume(
-    source: str, folder: Path, series: str | None, channel: str, dwi_volume: str | int | None
+    source: str, images: list[Slice], channel: str, dwi_volume: DwiVolume
 ) -> tuple[list[Slice], list[str]]:
-    images, notes, weighted = pick_series(folder, series), list[str](), is_dwi(channel)
+    """One volume of a series, and notes."""
+    notes, weighted = list[str](), is_dwi(channel)
     if weighted:
         images, notes = diffusion.without_maps(images, source)
     else:  # what stands in the b-value's place means nothing then
@@ -163,14 +163,12 @@ def _pick_volume(
         diffusion.check_choice(volumes, index, dwi_volume, source)
         value = diffusion.b_value(volumes[index])
         notes = [", ".join([*more, diffusion.b_text(value)]), *notes] if more or value is not None else notes
-    _refuse(source, dicom_mistake(volumes[index][0].path))
+    _refuse(source, checks.dicom_mistake(volumes[index][0].path))
     return volumes[index], notes
 
 
-def _open(
-    source: str, path: Path, channel: str, dwi_volume: str | int | None
-) -> tuple[sitk.ImageFileReader, list[str]]:
-    """A reader of one volume of the file, whose header it has read."""
+def _open(source: str, path: Path, channel: str, dwi_volume: DwiVolume) -> tuple[sitk.ImageFileReader, list[str]]:
+    """A reader of one volume of the file, whose header it has read, and notes."""
     if not path.name.lower().endswith(ENDINGS):
         remedy = "name a file of such a format; of a DICOM series the folder"
         raise UserError(source, f"the file name {path.name}", f"one that ends in {', '.join(ENDINGS)}", remedy)
@@ -182,7 +180,7 @@ def _open(
         if "orthonormal" in str(error):
             raise _sheared(source) from None
         raise
-    _refuse(source, header_mistake(path))
+    _refuse(source, checks.header_mistake(path))
     size = reader.GetSize()
     if reader.GetNumberOfComponents() > 1:
         raise UserError(source, "colours or vectors", "one value a voxel", "export the values, not a picture")
@@ -190,28 +188,17 @@ def _open(
         raise UserError(source, "one slice", "a volume (3D)", "name the whole scan")
     if any(length != 1 for length in size[4:]):
         raise UserError(source, f"{len(size)} dimensions", "a volume (3D)", "split it into volumes")
-    notes: list[str] = []
-    if len(size) > 3:
-        index, notes = _choose_volume(source, size[3], channel, dwi_volume)
-        notes += diffusion.check_file(path, size[3], index, dwi_volume) if notes else []
-        reader.SetExtractIndex([0, 0, 0, index] + [0] * (len(size) - 4))
-        reader.SetExtractSize([*size[:3]] + [0] * (len(size) - 3))
+    if len(size) == 3:
+        return reader, []
+    index, notes = _choose_volume(source, size[3], channel, dwi_volume)
+    notes += diffusion.check_file(path, size[3], index, dwi_volume) if notes else []
+    reader.SetExtractIndex([0, 0, 0, index] + [0] * (len(size) - 4))
+    reader.SetExtractSize([*size[:3]] + [0] * (len(size) - 3))
     return reader, notes
 
 
-def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | None) -> tuple[sitk.Image, list[str]]:
-    reader, notes = _open(source, path, channel, dwi_volume)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        notes += _check_nifti(source, path, channel)
-    image = reader.Execute()
-    direction = np.reshape(image.GetDirection(), (3, 3))
-    if np.abs(direction @ direction.T - np.eye(3)).max() > _NOT_ORTHONORMAL:
-        raise _sheared(source)
-    return image, notes
-
-
 def _choose_volume(
-    source: str, count: int, channel: str, dwi_volume: str | int | None, described: str = ""
+    source: str, count: int, channel: str, dwi_volume: DwiVolume, described: str = ""
 ) -> tuple[int, list[str]]:
     """Index of the volume to take, and a note where there was a choice."""
     if count == 1:
@@ -261,7 +248,7 @@ def _check_nifti(source: str, path: Path, channel: str) -> list[str]:
 
 def _check_finite(source: str, values: np.ndarray, channel: str) -> list[str]:
     """A computed map may have NaN where there was nothing to compute; such voxels become 0, and a note says so."""
-    broken, missing = values.size - int(np.isfinite(values).sum()), int(np.isnan(values).sum())
+    broken, missing = np.count_nonzero(~np.isfinite(values)), np.count_nonzero(np.isnan(values))
     if broken and not (broken == missing and (is_adc(channel) or is_perfusion(channel))):
         remedy = "mend the file, or replace it"
         raise UserError(source, f"{broken} voxels that are NaN or infinite", "finite values", remedy)

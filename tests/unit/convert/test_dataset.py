@@ -23,6 +23,7 @@ from nnunet_mgcl.convert.settings import Options, Settings
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_text
+from nnunet_mgcl.system.run_lock import run_lock
 
 SETTINGS = Settings(channels=(), modalities={}, reference="none")
 
@@ -657,7 +658,8 @@ def test_what_others_have_written_is_left_alone(run):
 
 def test_two_runs_at_a_time_are_refused(run):
     run()
-    with module.locked(run.dataset), pytest.raises(UserError, match="another mgcl convert"):
+    lock = run_lock(run.dataset / case_files.CONVERT_FOLDER / ".lock", run.dataset, "test")
+    with lock, pytest.raises(UserError, match="another mgcl convert"):
         run()
 
 
