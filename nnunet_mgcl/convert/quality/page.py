@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord
+from nnunet_mgcl.convert.output.record import CaseRecord, ChannelRecord
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.pages import filled_in
 

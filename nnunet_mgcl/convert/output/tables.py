@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.convert.masks import label_numbers
-from nnunet_mgcl.convert.outputs import FILE_ENDING
-from nnunet_mgcl.convert.record import CaseRecord
+from nnunet_mgcl.convert.output.case_files import FILE_ENDING
+from nnunet_mgcl.convert.output.record import CaseRecord
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.data.images.bit_mask import label_names, lesion_labels
 from nnunet_mgcl.plan.dataset_json import channel_names, read_dataset_json
@@ -23,11 +22,11 @@ MARK = "mgcl_convert"
 def dataset_json(name: str, settings: Settings, training_cases: int) -> dict[str, Any]:
     """The content of `dataset.json`: nnU-Net's keys, the plugin's `mgcl`, and how the dataset was made."""
     numbers = {channel: number for number, channel in enumerate(settings.channels)}
-    mgcl: dict[str, Any] = {"modalities": {m: [numbers[c] for c in own] for m, own in settings.modalities.items()}}
-    if settings.masks in ((), ("",)):
-        labels = {"background": 0, **label_numbers(settings.labels)}
-    else:
+    mgcl: dict[str, Any] = {"modalities": {m: [numbers[c] for c in group] for m, group in settings.modalities.items()}}
+    if settings.mask_per_modality:
         labels, mgcl["lesion_labels"] = label_names(settings.masks), lesion_labels(settings.masks)
+    else:
+        labels = {"background": 0, **settings.label_numbers}
     return {
         "channel_names": {str(number): channel for channel, number in numbers.items()},
         "labels": labels,
@@ -35,40 +34,38 @@ def dataset_json(name: str, settings: Settings, training_cases: int) -> dict[str
         "file_ending": FILE_ENDING,
         "name": name,
         "mgcl": mgcl,
-        MARK: _made(settings),
+        MARK: _preparation(settings),
     }
 
 
-def check_same_preparation(path: Path, settings: Settings) -> None:
+def check_same_preparation(path: Path, settings: Settings, *, with_masks: bool) -> None:
     """Refuses test cases that would be prepared otherwise than the training cases.
 
+    Args:
+        path: `dataset.json` of the training cases.
+        settings: Those of the test cases.
+        with_masks: Whether some of these have masks, which must then be of the training cases' form.
+
     Raises:
-        UserError: There is no `dataset.json` of this program, or an option differs.
+        UserError: There is no `dataset.json` of this program, an option differs, or only one of the two has a mask per
+            modality.
     """
     if not is_there(path) or MARK not in (content := read_dataset_json(path)):
         remedy = "convert the training cases first (the same command without --test)"
         raise UserError(path, "no dataset that mgcl convert has finished", "the training cases", remedy)
-    wanted, found = {"channels": list(settings.channels), **_made(settings)}, content[MARK]
-    known = {"channels": list(channel_names(content).values()), **found}
-    for option, value in wanted.items():
-        if known.get(option) != value:
+    trained = {"channels": list(channel_names(content).values()), **content[MARK]}
+    for option, value in {"channels": list(settings.channels), **_preparation(settings)}.items():
+        if trained.get(option) != value:
             raise UserError(
-                f"--{option}", f"{_said(value)} for the test cases", f"{_said(known.get(option))}, as for training",
+                f"--{option}", f"{_shown(value)} for the test cases", f"{_shown(trained.get(option))}, as for training",
                 "give both the same options, the same columns among them",
             )  # fmt: skip
-
-
-def check_same_masks(path: Path, settings: Settings) -> None:
-    """Refuses test cases whose masks have another form than those of the training cases.
-
-    Raises:
-        UserError: One has a mask a modality, the other one mask for all.
-    """
     forms = {True: "a mask a modality", False: "one mask for all modalities"}
-    trained, wanted = "lesion_labels" in (read_dataset_json(path).get("mgcl") or {}), settings.masks != ("",)
-    if trained != wanted:
+    per_modality = "lesion_labels" in (content.get("mgcl") or {})
+    if with_masks and per_modality != settings.mask_per_modality:
         remedy = "give both the same columns of masks, or the test cases none"
-        raise UserError("the masks of the test cases", forms[wanted], f"{forms[trained]}, as for training", remedy)
+        expected = f"{forms[per_modality]}, as for training"
+        raise UserError("the masks of the test cases", forms[settings.mask_per_modality], expected, remedy)
 
 
 def differently_made(content: dict[str, Any], before: dict[str, Any]) -> bool:
@@ -94,8 +91,8 @@ def write_tss_table(path: Path, records: Iterable[CaseRecord]) -> None:
         hours = "" if record.tss_hours is None else repr(record.tss_hours)  # all digits: 4.4999999 is below 4.5
         row = {"case": record.case, "tss_hours": hours}
         if patients:  # every row has one then; a case without is a patient of its own
-            rows.append(row | {"patient": record.patient or record.case})
-        elif hours:
+            row["patient"] = record.patient or record.case
+        if patients or hours:
             rows.append(row)
     if not rows:
         path.unlink(missing_ok=True)
@@ -105,7 +102,7 @@ def write_tss_table(path: Path, records: Iterable[CaseRecord]) -> None:
         write_text(path, text)
 
 
-def _made(settings: Settings) -> dict[str, Any]:
+def _preparation(settings: Settings) -> dict[str, Any]:
     """Options that test cases must share with training cases."""
     return {
         "reference": settings.reference or "none",
@@ -116,7 +113,5 @@ def _made(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _said(value: Any) -> str:
-    if value is None:
-        return "not given"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value or "not given")

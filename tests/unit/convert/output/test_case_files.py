@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord, RegistrationRecord, read_record, write_record
+from nnunet_mgcl.convert.output.case_files import CONVERT_FOLDER, read_records, write_record
+from nnunet_mgcl.convert.output.record import CaseRecord, ChannelRecord, RegistrationRecord
 from nnunet_mgcl.system.errors import UserError
 
 RECORD = CaseRecord(
@@ -24,21 +25,23 @@ RECORD = CaseRecord(
 
 
 def test_a_record_survives_the_disk(tmp_path):
-    write_record(tmp_path / "x.json", RECORD)
-    assert read_record(tmp_path / "x.json") == RECORD
+    write_record(tmp_path, RECORD)
+    assert read_records(tmp_path) == {"x": RECORD}
 
 
 def test_a_record_from_before_the_comparison_of_cases_is_read(tmp_path):
-    write_record(tmp_path / "x.json", RECORD)
-    content = json.loads((tmp_path / "x.json").read_text())
+    write_record(tmp_path, RECORD)
+    path = tmp_path / CONVERT_FOLDER / "cases" / "x.json"
+    content = json.loads(path.read_text())
     del content["poor_fits"]
-    (tmp_path / "x.json").write_text(json.dumps(content))
-    record = read_record(tmp_path / "x.json")
+    path.write_text(json.dumps(content))
+    record = read_records(tmp_path)["x"]
     assert record.all_doubts == ("moved",) and record.held_back
 
 
 @pytest.mark.parametrize("content", [{}, [], {"case": "x"}, {"channels": {"DWI": {}}}])
 def test_another_file_is_refused(tmp_path, content):
-    (tmp_path / "x.json").write_text(json.dumps(content))
+    write_record(tmp_path, RECORD)
+    (tmp_path / CONVERT_FOLDER / "cases" / "x.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="not a record"):
-        read_record(tmp_path / "x.json")
+        read_records(tmp_path)

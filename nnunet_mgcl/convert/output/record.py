@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.system.files import read_json, write_json
+from dataclasses import dataclass, field
+from typing import Literal
 
 Destination = Literal["Tr", "Un", "Ts"]
 """Labelled training case, pool, test case: the end of nnU-Net's folder names."""
@@ -97,35 +93,3 @@ class CaseRecord:
     def held_back(self) -> bool:
         """Whether it stays out of the dataset until somebody has looked at it."""
         return bool(self.all_doubts) and not self.accepted
-
-
-def write_record(path: Path, record: CaseRecord) -> None:
-    """Writes a record atomically."""
-    write_json(path, asdict(record))
-
-
-def read_record(path: Path) -> CaseRecord:
-    """Reads a record.
-
-    Raises:
-        UserError: It is not one.
-    """
-    content = read_json(path)
-    try:
-        return _record(content)
-    except (KeyError, TypeError, AttributeError):
-        remedy = "remove it, and the files of this case in images* and labels*: it will be converted again"
-        raise UserError(path, "not a record of this version", "what mgcl convert writes", remedy) from None
-
-
-def _record(content: dict[str, Any]) -> CaseRecord:
-    channels = {channel: _channel(entry) for channel, entry in content["channels"].items()}
-    tuples = {key: tuple(content[key]) for key in ("size", "spacing", "doubts")}
-    tuples["poor_fits"] = tuple(content.get("poor_fits", ()))  # older records have none
-    return CaseRecord(**content | tuples | {"channels": channels})
-
-
-def _channel(entry: dict[str, Any]) -> ChannelRecord:
-    registration = RegistrationRecord(**entry["registration"]) if entry["registration"] else None
-    size, spacing, notes = (tuple(entry[key]) for key in ("size", "spacing", "notes"))
-    return ChannelRecord(size, spacing, notes, registration, entry.get("voxels", ""))

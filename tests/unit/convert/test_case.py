@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from nnunet_mgcl.convert.case import Job
+from nnunet_mgcl.convert.case import Job, convert_cases
 from nnunet_mgcl.convert.manifest.table import ManifestRow
+from nnunet_mgcl.convert.output.record import CaseRecord
 from nnunet_mgcl.convert.settings import Settings
-from nnunet_mgcl.convert.workers import convert_cases
 from nnunet_mgcl.system.errors import UserError
 
 pytestmark = pytest.mark.slow
