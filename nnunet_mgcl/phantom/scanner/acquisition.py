@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from nnunet_mgcl.phantom.brain.anatomy import Grid
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.scanner import artefacts, physics
 from nnunet_mgcl.phantom.scanner.artefacts import Signal
 from nnunet_mgcl.phantom.scanner.physics import FloatArray, Tissue

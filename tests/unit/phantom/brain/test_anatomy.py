@@ -4,7 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from nnunet_mgcl.phantom.brain.anatomy import Grid, Pose, draw_head
+from nnunet_mgcl.phantom.brain.anatomy import draw_head
+from nnunet_mgcl.phantom.brain.scan import Grid, Pose
 
 GRID = Grid.covering(48, 18)
 

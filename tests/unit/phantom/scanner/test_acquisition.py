@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nnunet_mgcl.phantom.brain.anatomy import Anatomy, Grid
+from nnunet_mgcl.phantom.brain.anatomy import Anatomy
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.scanner import acquisition as scanner
 from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, MODALITIES, draw_images
 from nnunet_mgcl.phantom.scanner.scene import draw_masks, set_scene

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nnunet_mgcl.phantom.brain.anatomy import Grid
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.scanner import artefacts
 
 GRID = Grid.covering(64, 6)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from nnunet_mgcl.phantom.brain.anatomy import Grid, draw_head
+from nnunet_mgcl.phantom.brain.anatomy import draw_head
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.brain.template import load_template
 from nnunet_mgcl.phantom.stroke.distractors import draw_distractors
 from nnunet_mgcl.phantom.stroke.growth import draw_stroke

@@ -5,7 +5,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nnunet_mgcl.phantom.brain.anatomy import Grid, draw_head
+from nnunet_mgcl.phantom.brain.anatomy import draw_head
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.brain.template import load_template
 from nnunet_mgcl.phantom.brain.territory import SHARES
 from nnunet_mgcl.phantom.stroke.growth import draw_size, draw_stroke, outline
