@@ -9,7 +9,7 @@ scan where in the template its tissue comes from.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -194,7 +194,7 @@ def _folds(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     return brain + noise, white + np.roll(noise, [n // 3 for n in noise.shape], axis=(0, 1, 2))
 
 
-@lru_cache(maxsize=1)
+@cache
 def _average_logits() -> tuple[FloatArray, FloatArray]:
     """The template's maps as logits: interpolated, they give sharp borders at any matrix."""
     template = load_template()
@@ -206,7 +206,7 @@ def _average_logits() -> tuple[FloatArray, FloatArray]:
     return brain_logit.astype(np.float32), logit(np.clip(white, 0.02, 0.98)).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _pressure_field() -> FloatArray:
     """The displacement `(3, Z, Y, X)` in mm at widening 1, which fetches the ventricles from further inside.
 

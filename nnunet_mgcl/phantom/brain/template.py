@@ -7,7 +7,7 @@ Fonov et al., NeuroImage 47, S102, 2009). The T1 image is skull-stripped: skull 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class Template:
         return (mm[::-1] - origin) / np.float32(STEP_MM)
 
 
-@lru_cache(maxsize=1)
+@cache
 def load_template() -> Template:
     """Loads the template, once a process (about 3 s, most of them nilearn's import)."""
     from nilearn import datasets
@@ -98,6 +98,17 @@ def smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator)
         noise = zoom(noise, factor, order=1, prefilter=False)
     noise = noise[tuple(slice(n) for n in shape)]
     return (noise - noise.mean()) / noise.std()
+
+
+def distance_mm(
+    shape: tuple[int, ...], centre: npt.ArrayLike, stretch: FloatArray, dtype: npt.DTypeLike = np.float64
+) -> FloatArray:
+    """Distance in mm of every voxel `(Z, Y, X)` from a point, given in voxels, on axes that are stretched."""
+    z, y, x = (
+        ((np.arange(n) - c) * STEP_MM / factor).astype(dtype) ** 2
+        for n, c, factor in zip(shape, np.asarray(centre), stretch, strict=True)
+    )
+    return np.sqrt(z[:, None, None] + y[:, None] + x)
 
 
 def _array(image: Any) -> FloatArray:
