@@ -6,7 +6,7 @@ they are after normalisation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +101,19 @@ def value_mistake(data: npt.NDArray[np.floating[Any]]) -> Mistake | None:
     return None
 
 
-def truncation(path: Path) -> Mistake | None:
-    """What is wrong with a NIfTI file that has not all of its voxels; SimpleITK takes zeros for them. None: nothing."""
+def truncation(path: Path, look: Callable[[npt.NDArray[Any]], Mistake | None] = lambda values: None) -> Mistake | None:
+    """What is wrong with a NIfTI file that has not all of its voxels; None: nothing.
+
+    SimpleITK takes zeros for what is not there, and for NaN too: `look` sees the values as they are.
+    """
     if not path.name.lower().endswith(NIFTI):
         return None
     try:
         image: Any = nibabel.load(path)
-        image.dataobj.get_unscaled()
+        values = np.asanyarray(image.dataobj)
     except Exception as error:  # gzip's, zlib's, the system's and nibabel's own
         return f"cannot be read ({reason(error)}): damaged or truncated", "an intact image"
-    return None
+    return look(values)
 
 
 def z_scored(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

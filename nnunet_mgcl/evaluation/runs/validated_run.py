@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,7 @@ from nnunet_mgcl.plan.plans import planned
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
-from nnunet_mgcl.system.numbers import integer
+from nnunet_mgcl.system.names import fold_number
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class ValidatedRun:
             UserError: A fold or case is missing, or is there twice; or a folder belongs to another split.
         """
         splits = read_splits(layout)
-        numbers = list(range(len(splits))) if folds is None else sorted({_number(fold) for fold in folds})
+        numbers = list(range(len(splits))) if folds is None else sorted({fold_number(fold) for fold in folds})
         cases = Counter(case for fold in numbers for case in fold_cases(splits, fold)[1])
         if twice := sorted(case for case, count in cases.items() if count > 1):
             raise UserError(
@@ -266,13 +265,3 @@ class ValidatedRun:
                 f"the fold's cases in {self.layout.splits}",
                 "restore the split that the fold was trained on, or train it again",
             )
-
-
-def _number(fold: str) -> int:
-    with suppress(ValueError):
-        if (number := integer(fold)) >= 0:
-            return number
-    raise UserError(
-        f"-f {fold}", "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else ""),
-        "numbers such as 0 1 2 3 4", "choose numbers",
-    )  # fmt: skip

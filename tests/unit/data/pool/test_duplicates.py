@@ -28,13 +28,13 @@ def world(tiny_dataset, plans, monkeypatch):
     """The tiny dataset with `prepare()`, and the labelled images that it really reads."""
     validated = deepcopy(VALIDATED)
     lines, read = [], []
-    original = pool_duplicates._read_hashes
+    original = pool_duplicates.read_images
 
-    def counted(reader, path):
-        read.append(path.name)
-        return original(reader, path)
+    def counted(reader, files, remedy):
+        read.append(files[0].name)
+        return original(reader, files, remedy)
 
-    monkeypatch.setattr(pool_duplicates, "_read_hashes", counted)
+    monkeypatch.setattr(pool_duplicates, "read_images", counted)
 
     def prepare():
         splits = [{"train": [case for case in CASES if case not in val], "val": val} for val in validated]
@@ -173,17 +173,17 @@ class TestCost:
         assert len(world.read) == 6
 
     def test_killed_run_goes_on_where_it_was(self, world, monkeypatch):
-        original = pool_duplicates._read_hashes
+        original = pool_duplicates.read_images
 
-        def killed(reader, path):
+        def killed(*args):
             if len(world.read) == 4:
                 raise KeyboardInterrupt
-            return original(reader, path)
+            return original(*args)
 
-        monkeypatch.setattr(pool_duplicates, "_read_hashes", killed)
+        monkeypatch.setattr(pool_duplicates, "read_images", killed)
         with pytest.raises(KeyboardInterrupt):
             world.prepare()
-        monkeypatch.setattr(pool_duplicates, "_read_hashes", original)
+        monkeypatch.setattr(pool_duplicates, "read_images", original)
         world.prepare()
         assert len(world.read) == 2
 

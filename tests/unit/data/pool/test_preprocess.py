@@ -15,12 +15,14 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_mgcl.data.pool import case as pool_case
 from nnunet_mgcl.data.pool import manifest as pool_manifest
 from nnunet_mgcl.data.pool import preprocess as unlabelled_pool
-from nnunet_mgcl.data.pool.manifest import locked
 from nnunet_mgcl.data.pool.preprocess import pool_cases, prepare_pool
 from nnunet_mgcl.plan.plans import resolve_block
+from nnunet_mgcl.system import run_lock as locks
 from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.run_lock import run_lock
 
 POOL = {"DWI": ["case_0", "pool_0", "pool_1"], "FLAIR": ["pool_0", "pool_2"], "PWI": ["case_0", "pool_0", "pool_2"]}
 
@@ -29,13 +31,13 @@ POOL = {"DWI": ["case_0", "pool_0", "pool_1"], "FLAIR": ["pool_0", "pool_2"], "P
 def world(tiny_dataset, plans, masks_json, monkeypatch):
     """The tiny dataset with `prepare()`, the log it writes and the cases it really preprocesses."""
     lines, done = [], []
-    original = unlabelled_pool._preprocess
+    original = unlabelled_pool.preprocess
 
     def counted(job):
         done.append((job.modality, job.case))
         return original(job)
 
-    monkeypatch.setattr(unlabelled_pool, "_preprocess", counted)
+    monkeypatch.setattr(unlabelled_pool, "preprocess", counted)
 
     def prepare(num_processes=1):
         done.clear()
@@ -149,7 +151,7 @@ class TestLaterRuns:
 
     def test_other_nnunet_version_redoes_all(self, world, monkeypatch):
         world.prepare()
-        monkeypatch.setattr(unlabelled_pool, "version", lambda _: "99")
+        monkeypatch.setattr(pool_case, "version", lambda _: "99")
         world.prepare()
         assert len(world.done) == 8
 
@@ -166,7 +168,7 @@ class TestLaterRuns:
         def read_only(*_, **__):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-        monkeypatch.setattr(pool_manifest.FileLock, "acquire", read_only)
+        monkeypatch.setattr(locks.FileLock, "acquire", read_only)
         monkeypatch.setattr(pool_manifest, "write_json", read_only)
         assert world.prepare() == before
         assert f"{world.folder} cannot be written to: used as it is" in world.lines
@@ -270,7 +272,7 @@ class TestNoRoom:
 
 class TestInterruption:
     def test_killed_run_goes_on_where_it_was(self, world, monkeypatch):
-        original = unlabelled_pool._preprocess
+        original = unlabelled_pool.preprocess
 
         def killed(job):
             if len(world.done) == 3:
@@ -279,11 +281,11 @@ class TestInterruption:
                 raise KeyboardInterrupt
             return original(job)
 
-        monkeypatch.setattr(unlabelled_pool, "_preprocess", killed)
+        monkeypatch.setattr(unlabelled_pool, "preprocess", killed)
         with pytest.raises(KeyboardInterrupt):
             world.prepare()
         assert sum(map(len, listed(world).values())) == 3
-        monkeypatch.setattr(unlabelled_pool, "_preprocess", original)
+        monkeypatch.setattr(unlabelled_pool, "preprocess", original)
         assert world.prepare() == POOL
         for modality, cases in POOL.items():
             for case in cases:
@@ -299,7 +301,7 @@ class TestInterruption:
 
     def test_second_process_waits_and_says_so(self, tmp_path):
         lines = []
-        with locked(tmp_path, lines.append):
+        with run_lock(tmp_path / ".lock", tmp_path, "process", lines.append):
             pid = os.fork()
             if pid == 0:
                 said = []
@@ -312,7 +314,7 @@ class TestInterruption:
                     raise Waits
 
                 try:
-                    with locked(tmp_path, log):
+                    with run_lock(tmp_path / ".lock", tmp_path, "process", log):
                         os._exit(1)
                 except Waits:
                     os._exit(0 if "Waiting" in said[0] else 2)
