@@ -6,6 +6,7 @@ they are after normalisation.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ NIFTI = (".nii", ".nii.gz")
 _WITH_GEOMETRY = (*NIFTI, ".mha", ".mhd", ".nrrd", ".nhdr")
 """Endings of the formats whose headers give millimetres; pictures have none."""
 _PIXEL_SPACING = "0028|0030"
-_SIZE, _EDGE = "one voxel or more along each axis", f"voxels of {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
+_EDGE = f"voxels of {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
 
 
 def image_mistake(path: Path) -> Mistake | None:
@@ -78,11 +79,13 @@ def dicom_mistake(path: Path) -> Mistake | None:
     return f"a spacing of {text} mm", _EDGE
 
 
-def geometry_mistake(size: Sequence[int], spacing: Sequence[float]) -> Mistake | None:
+def geometry_mistake(
+    size: Sequence[int], spacing: Sequence[float], limits: tuple[float, float] = VOXEL_MM
+) -> Mistake | None:
     """What is wrong with numbers of voxels and their edges (mm) along up to three axes; None: nothing."""
     if any(length < 1 for length in size[:3]):
-        return f"a size of {_listed(size)} voxels", _SIZE
-    if not all(VOXEL_MM[0] <= edge <= VOXEL_MM[1] for edge in spacing[:3]):  # NaN is not either
+        return f"a size of {_listed(size)} voxels", "one voxel or more along each axis"
+    if not all(limits[0] <= edge <= limits[1] for edge in spacing[:3]):  # NaN is not either
         return f"a spacing of {_listed(spacing)} mm", _EDGE
     return None
 
@@ -131,11 +134,8 @@ def _nifti_mistake(path: Path) -> Mistake | None:
         header: Any = (nibabel.Nifti2Header if two else nibabel.Nifti1Header).from_fileobj(file, check=False)
     axes = min(3, max(2, int(header["dim"][0])))
     size, edges = header["dim"][1 : 1 + axes].tolist(), header["pixdim"][1 : 1 + axes].tolist()
-    if any(length < 1 for length in size):
-        return f"a size of {_listed(size)} voxels", _SIZE
-    if not all(0 < edge < np.inf for edge in edges):  # in which unit, the header says elsewhere
-        return f"a spacing of {_listed(edges)} mm", _EDGE
-    return None
+    # Any edge that is a number: in which unit, the header says elsewhere.
+    return geometry_mistake(size, edges, (sys.float_info.min, sys.float_info.max))
 
 
 def _place_mistake(numbers: Sequence[float]) -> Mistake | None:

@@ -7,6 +7,7 @@ are shape and float32 voxels, as the plan's reader gives them: byte-identical fi
 from __future__ import annotations
 
 import glob
+import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,14 +66,11 @@ def held_out_voxels(
     """
     reader = PlansManager(plans).image_reader_writer_class
     images = _held_out_images(raw, dataset_json, splits, log)
-    known = {_key(Path(path), raw): entry for path, entry in manifest.labelled.items()}
-    manifest.labelled, stale = {}, []
-    for path in images:
-        entry = known.get(_key(path, raw), {})
-        if _described(path, reader).items() <= entry.items():
-            manifest.labelled[_key(path, raw)] = entry
-        else:
-            stale.append(path)
+    keys = {path: Path(os.path.relpath(path, raw)).as_posix() for path in images}  # the raw dataset may move
+    known = manifest.labelled
+    fresh = {path for path, key in keys.items() if _described(path, reader).items() <= known.get(key, {}).items()}
+    stale = [path for path in images if path not in fresh]
+    manifest.labelled = {keys[path]: known[keys[path]] for path in fresh}
     if stale:
         log(f"Unlabelled pool: compared with {len(images)} images of validation cases, {len(stale)} to read")
         # Readers and hashes leave Python's lock: threads do, and start at once.
@@ -80,25 +78,14 @@ def held_out_voxels(
         try:
             read = track(threads.map(partial(_read, reader), stale), "Reading", len(stale), disable=not progress)
             for number, (path, entry) in enumerate(zip(stale, read, strict=True)):
-                manifest.labelled[_key(path, raw)] = entry
+                manifest.labelled[keys[path]] = entry
                 if number % SAVE_EVERY == 0:
                     manifest.save()
         finally:
             threads.shutdown(cancel_futures=True)
             manifest.save()
-    return {
-        digest: f"{path}, {owner}"
-        for path, owner in images.items()
-        for digest in manifest.labelled[_key(path, raw)]["voxels"]
-    }
-
-
-def _key(path: Path, raw: Path) -> str:
-    """An image's path below the raw dataset, which may move; earlier versions noted where the dataset then was."""
-    parts = path.parts
-    if path.is_absolute() and raw.name in parts:
-        return Path(*parts[len(parts) - parts[::-1].index(raw.name) :]).as_posix()
-    return path.as_posix()
+    voxels = {path: manifest.labelled[key]["voxels"] for path, key in keys.items()}
+    return {digest: f"{path}, {owner}" for path, owner in images.items() for digest in voxels[path]}
 
 
 def _held_out_images(

@@ -217,15 +217,6 @@ class TestMoved:
         moved(monkeypatch)
         assert world.prepare() == before and world.read == []
 
-    def test_manifest_with_absolute_paths_of_an_earlier_version(self, world, moved, monkeypatch):
-        before = world.prepare()
-        content = json.loads(world.manifest.read_text())
-        content["labelled"] = {str(world.layout.raw / key): entry for key, entry in content["labelled"].items()}
-        world.manifest.write_text(json.dumps(content))
-        moved(monkeypatch)
-        assert world.prepare() == before and world.read == []
-        assert refused_copy(world)
-
     def test_what_is_found_is_named_where_it_now_is(self, world, moved, monkeypatch):
         world.prepare()
         moved(monkeypatch)
