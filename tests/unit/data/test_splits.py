@@ -40,11 +40,14 @@ class TestNewSplit:
         assert len(lines) == 1
 
     def test_fewer_cases_fewer_folds(self, layout, lines):
-        assert len(ensure_splits(layout, CASES[:3], None, lines.append)) == 3
-
-    def test_one_patient_is_refused(self, layout, lines):
         with pytest.raises(UserError, match="two at least"):
             ensure_splits(layout, CASES[:1], None, lines.append)
+        assert len(ensure_splits(layout, CASES[:3], None, lines.append)) == 3
+
+    @pytest.mark.parametrize("patients", [{}, {CASES[0]: "p"}])
+    def test_the_log_names_patients_where_the_table_does(self, layout, lines, patients):
+        ensure_splits(layout, CASES, table_of(CASES[:7], CASES[7:15], patients), lines.append)
+        assert "stratified by TSS" in lines[0] and ("grouped by patient" in lines[0]) == bool(patients)
 
     def test_every_stratum_is_spread_evenly(self, layout, lines):
         table = table_of(CASES[:7], CASES[7:15])
@@ -87,25 +90,18 @@ class TestNewSplit:
         splits = ensure_splits(layout, CASES[:6], table_of(CASES[:2], CASES[2:4]), lines.append)
         assert len(splits) == 5
 
-    def test_single_positive_case_is_refused_and_nothing_written(self, layout, lines):
+    @pytest.mark.parametrize(("positives", "fold"), [(1, None), (0, "all")])
+    def test_fold_of_one_class_is_refused_and_nothing_written(self, layout, lines, positives, fold):
         with pytest.raises(UserError, match="both classes"):
-            ensure_splits(layout, CASES, table_of(CASES[:1], CASES[1:]), lines.append)
+            ensure_splits(layout, CASES, table_of(CASES[:positives], CASES[positives:]), lines.append, fold=fold)
         assert not layout.splits.exists()
 
-    def test_single_positive_case_will_do_for_fold_all(self, layout, lines):
+    @pytest.mark.parametrize("options", [{"fold": "all"}, {"both_classes": False}])
+    def test_single_positive_case_will_do_for_fold_all_and_without_a_head(self, layout, lines, options):
         table = table_of(CASES[:1], CASES[1:])
-        assert len(ensure_splits(layout, CASES, table, lines.append, fold="all")) == 5
+        assert len(ensure_splits(layout, CASES, table, lines.append, **options)) == 5
         with pytest.raises(UserError, match="both classes"):  # the split that now exists divides no class either
             ensure_splits(layout, CASES, table, lines.append, fold=1)
-
-    def test_fold_all_needs_both_classes_too(self, layout, lines):
-        with pytest.raises(UserError, match=r"fold all[\s\S]*classes \[0\]"):
-            ensure_splits(layout, CASES, table_of([], CASES), lines.append, fold="all")
-        assert not layout.splits.exists()
-
-    def test_single_positive_case_will_do_where_no_head_is_trained(self, layout, lines):
-        table = table_of(CASES[:1], CASES[1:])
-        assert len(ensure_splits(layout, CASES, table, lines.append, both_classes=False)) == 5
 
 
 class TestExistingSplit:
@@ -133,7 +129,6 @@ class TestExistingSplit:
             (["fold"], "lists train and val"),
             ([], "list of folds"),
             ([{"train": CASES}], "lists train and val"),
-            ({"train": CASES}, "list of folds"),
         ],
     )
     def test_mistakes_are_refused(self, layout, lines, splits, match):
@@ -153,12 +148,9 @@ class TestExistingSplit:
             ensure_splits(layout, CASES, table_of(CASES[:5], CASES[5:]), lines.append)
 
 
-class TestFoldCases:
-    def test_cases_of_a_fold(self):
-        splits = [{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]
-        assert fold_cases(splits, 1) == (["b"], ["a"])
-
-    @pytest.mark.parametrize("fold", [-1, 1])
-    def test_fold_beyond_the_split_is_refused(self, fold):
-        with pytest.raises(UserError, match=f"fold {fold}"):
-            fold_cases([{"train": ["a"], "val": ["b"]}], fold)
+@pytest.mark.parametrize("fold", [-1, 2])
+def test_fold_beyond_the_split_is_refused(fold):
+    splits = [{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]
+    assert fold_cases(splits, 1) == (["b"], ["a"])
+    with pytest.raises(UserError, match=f"fold {fold}"):
+        fold_cases(splits, fold)

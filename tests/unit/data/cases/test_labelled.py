@@ -27,7 +27,8 @@ def folder(tiny_dataset):
 
 
 class TestPreprocessedCases:
-    def test_names_are_sorted(self, tiny_dataset, plans, folder):
+    def test_names_are_sorted_and_folders_do_no_harm(self, tiny_dataset, plans, folder):
+        (folder / "old").mkdir()
         assert preprocessed_cases(tiny_dataset, plans, "2d_heir") == CASES
 
     def test_old_numpy_folder_with_unpacked_files(self, tiny_dataset, plans, folder):
@@ -43,10 +44,6 @@ class TestPreprocessedCases:
         with pytest.raises(UserError) as error:
             preprocessed_cases(tiny_dataset, plans, "2d")
         assert error.value.where == str(folder / name)
-
-    def test_folders_do_no_harm(self, tiny_dataset, plans, folder):
-        (folder / "old").mkdir()
-        assert preprocessed_cases(tiny_dataset, plans, "2d") == CASES
 
 
 class TestCheckCases:

@@ -40,34 +40,25 @@ def test_empty_folder_is_refused(tmp_path, dataset_json):
         scan_pool(tmp_path, dataset_json, MODALITIES)
 
 
-def test_part_of_a_modality_is_refused(tmp_path, write, dataset_json):
-    write("a_0000")
-    with pytest.raises(UserError, match=r"case a\n.*DWI without channel 2 \(PWI\)"):
-        scan_pool(tmp_path, dataset_json, MODALITIES)
-
-
 @pytest.mark.parametrize(
-    "name", ["a_1.nii.gz", "a.nii.gz", "a_0001.nii", "notes.txt", "_0001.nii.gz", "a_seg_0001.nii.gz"]
+    ("name", "found"),
+    [
+        *((name, "CASE_CCCC") for name in ("a_1.nii.gz", "a.nii.gz", "a_0001.nii", "notes.txt", "_0001.nii.gz")),
+        ("a_seg_0001.nii.gz", "CASE_CCCC"),
+        ("a_0007.nii.gz", "channel 7"),
+        ("a_0000.nii.gz", r"case a\n.*DWI without channel 2 \(PWI\)"),
+    ],
 )
-def test_other_names_are_refused(tmp_path, dataset_json, name):
+def test_other_names_channels_and_parts_of_a_modality_are_refused(tmp_path, dataset_json, name, found):
     (tmp_path / name).touch()
-    with pytest.raises(UserError, match="CASE_CCCC"):
+    with pytest.raises(UserError, match=found):
         scan_pool(tmp_path, dataset_json, MODALITIES)
 
 
-def test_folder_and_broken_link_are_refused(tmp_path, dataset_json):
-    (tmp_path / "a_0001.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
-    with pytest.raises(UserError, match=r"a_0001\.nii\.gz[\s\S]*link to nothing"):
-        scan_pool(tmp_path, dataset_json, MODALITIES)
-    (tmp_path / "a_0001.nii.gz").unlink()
-    (tmp_path / "a_0001.nii.gz").mkdir()
-    with pytest.raises(UserError, match=r"a_0001\.nii\.gz[\s\S]*a folder"):
-        scan_pool(tmp_path, dataset_json, MODALITIES)
-
-
-def test_unknown_channel_is_refused(tmp_path, write, dataset_json):
-    write("a_0007")
-    with pytest.raises(UserError, match="channel 7"):
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("gone.nii.gz"), lambda path: path.mkdir()])
+def test_folder_and_broken_link_are_refused(tmp_path, dataset_json, make):
+    make(tmp_path / "a_0001.nii.gz")
+    with pytest.raises(UserError, match=r"a_0001\.nii\.gz[\s\S]*a folder, or a link to nothing"):
         scan_pool(tmp_path, dataset_json, MODALITIES)
 
 
