@@ -56,11 +56,6 @@ def test_raw_data_that_nobody_sees_are_mentioned_and_no_preparation_does_without
         prepare(layout, plans, lines, refresh=True)
 
 
-def test_configuration_without_preprocessed_data_is_refused_with_the_command(tiny_dataset, plans, lines):
-    with pytest.raises(UserError, match=r"nnUNetv2_preprocess -d 901 .* -c 3d_fullres"):
-        prepare(tiny_dataset, plans, lines, "3d_fullres")
-
-
 def test_fold_beyond_the_split_is_refused_before_the_pool_costs_time(tiny_dataset, plans, lines):
     with pytest.raises(UserError, match="fold 5"):
         prepare(tiny_dataset, plans, lines, fold=5)

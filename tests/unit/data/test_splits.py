@@ -9,7 +9,7 @@ import pytest
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.data.splits import ensure_splits, fold_cases
+from nnunet_mgcl.data.splits import ensure_splits
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.system.errors import UserError
 
@@ -115,25 +115,9 @@ class TestExistingSplit:
         assert ensure_splits(layout, CASES, None, lines.append) == splits
         assert layout.splits.stat().st_mtime_ns == before and not lines
 
-    @pytest.mark.parametrize(
-        ("splits", "match"),
-        [
-            ([{"train": CASES[5:], "val": [*CASES[:5], "gone"]}], "unknown cases gone"),
-            ([{"train": CASES[6:], "val": CASES[:5]}], "case_05 in no fold"),
-            ([{"train": CASES, "val": CASES[:5]}], "case_00, case_01, case_02 and 2 more in train and val"),
-            ([{"train": [], "val": CASES}], "no training case"),
-            ([{"train": CASES, "val": []}], "no validation case"),
-            ([{"train": [*CASES[1:], CASES[1]], "val": CASES[:1]}], "case_01 twice in train"),
-            ([{"train": CASES[1:], "val": CASES[:1]}, {"train": CASES[1:], "val": CASES[0]}], "fold 1\n"),
-            ([{"train": CASES[1:], "val": [0]}], "lists train and val"),
-            (["fold"], "lists train and val"),
-            ([], "list of folds"),
-            ([{"train": CASES}], "lists train and val"),
-        ],
-    )
-    def test_mistakes_are_refused(self, layout, lines, splits, match):
-        self.existing(layout, splits)
-        with pytest.raises(UserError, match=match):
+    def test_text_in_place_of_names_is_refused(self, layout, lines):
+        self.existing(layout, [{"train": CASES[1:], "val": CASES[:1]}, {"train": CASES[1:], "val": CASES[0]}])
+        with pytest.raises(UserError, match="fold 1\n"):
             ensure_splits(layout, CASES, None, lines.append)
 
     def test_divided_patient_is_refused(self, layout, lines):
@@ -141,16 +125,3 @@ class TestExistingSplit:
         table = table_of(CASES[:10], CASES[10:], {CASES[4]: "p", CASES[12]: "p"})
         with pytest.raises(UserError, match="patients p in train and val"):
             ensure_splits(layout, CASES, table, lines.append)
-
-    def test_one_class_training_fold_is_refused(self, layout, lines):
-        self.existing(layout, [{"train": CASES[5:], "val": CASES[:5]}])
-        with pytest.raises(UserError, match=r"classes \[0\]"):
-            ensure_splits(layout, CASES, table_of(CASES[:5], CASES[5:]), lines.append)
-
-
-@pytest.mark.parametrize("fold", [-1, 2])
-def test_fold_beyond_the_split_is_refused(fold):
-    splits = [{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]
-    assert fold_cases(splits, 1) == (["b"], ["a"])
-    with pytest.raises(UserError, match=f"fold {fold}"):
-        fold_cases(splits, fold)

@@ -49,41 +49,17 @@ def test_what_spreadsheets_write_is_read(tmp_path, ending):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("", "columns"),
-        ("case,tss_hours\n", "no row"),
-        ("case;tss_hours\ncase_1;3\n", "semicolons"),
-        ("case\ttss_hours\ncase_1\t3\n", "tabs"),
-        ("case,case,tss_hours\ncase_1,case_1,3\n", "each column once"),
-        ("case,tss_hours\ncase_1,4,5\n", "3 fields"),
-        ("case,tss_hour\ncase_1,3\n", "did you mean 'tss_hours'"),
         ("Case,tss_hours\ncase_1,3\n", "did you mean 'case'"),
         ("case,tss_hours,pateint\ncase_1,3,p\n", "did you mean 'patient'"),
-        ("case,patient\ncase_1,p\n", "one of tss_hours and tss_class"),
-        ("case,tss_hours,tss_class\ncase_1,3,1\n", "one of tss_hours and tss_class"),
-        ("case,tss_hours\ncase_1,3\ncase_9,3\n", r"line 3\n  found: +unknown case 'case_9'"),
-        ("case,tss_hours\ncase_1.nii.gz,3\n", "did you mean 'case_1'"),
-        ("case,tss_hours\ncase_1,3\ncase_1,3\n", "second row"),
-        ("case,tss_hours\ncase_1,-1\n", "'-1'"),
-        ("case,tss_hours\ncase_1,three\n", "'three'"),
-        ("case,tss_hours\ncase_1,nan\n", "'nan'"),
-        ("case,tss_hours\ncase_1,inf\n", "'inf'"),
-        ("case,tss_hours\ncase_1,1_0\n", "'1_0'"),
-        ("case,tss_hours\ncase_1,\n", "''"),
-        ("case,tss_hours\ncase_1,270\n", "hours from 0 to 168"),
-        ("case,tss_class\ncase_1,2\n", "tss_class '2'"),
+        ("case,case,tss_hours\ncase_1,case_1,3\n", "each column once"),
+        ("case,tss_hours\ncase_1\n", "1 fields"),
+        ("case,tss_hours\ncase_1,168.1\n", "hours from 0 to 168"),
         ("case,tss_class\ncase_1,\n", "tss_class ''"),
-        ("case,tss_class,patient\ncase_1,1,\n", "empty patient"),
+        ("case,tss_class,patient\ncase_1,,\n", "empty patient"),
         ("case,tss_hours,patient\ncase_1,x,p\n", "leave it empty"),
-        ("case,tss_hours\ncase_1,x\n", "remove the row"),
     ],
 )
 def test_mistakes_are_refused_and_named(tmp_path, text, match):
+    """Beside those that tests/contract/test_bad_input.py meets in training."""
     with pytest.raises(UserError, match=match):
         read(tmp_path, text)
-
-
-def test_no_table_of_text_is_refused(tmp_path):
-    with pytest.raises(UserError, match="No such file"):
-        read_tss_table(tmp_path / "tss.csv", CASES)
-    with pytest.raises(UserError, match="UTF-8"):
-        read(tmp_path, "case,tss_hours,patient\ncase_1,3,Müller\n", encoding="latin-1")

