@@ -160,14 +160,10 @@ def draw_hours(count: int, rng: np.random.Generator) -> list[float]:
     Each class is drawn evenly over its distribution, so that few cases have the same mean as many.
     """
     early = round(EARLY_SHARE * count)
-    hours = np.concatenate(
-        [
-            _evenly(early, EARLIEST_HOURS, TSS_WINDOW_HOURS, EARLY_SHAPE, rng),
-            _evenly(count - early, TSS_WINDOW_HOURS, LATEST_HOURS, LATE_SHAPE, rng),
-        ]
-    )
+    within = _evenly(early, EARLIEST_HOURS, TSS_WINDOW_HOURS, EARLY_SHAPE, rng)
+    beyond = _evenly(count - early, TSS_WINDOW_HOURS, LATEST_HOURS, LATE_SHAPE, rng)
     # Cut, not rounded: 4.499 must stay below the window's end.
-    return [float(h) for h in rng.permutation(np.floor(hours * 100) / 100)]
+    return rng.permutation(np.floor(np.concatenate([within, beyond]) * 100) / 100).tolist()
 
 
 def _evenly(count: int, low: float, high: float, shape: tuple[float, float], rng: np.random.Generator) -> FloatArray:
