@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.progress import track
@@ -66,16 +67,10 @@ def prepare_pool(
     files = scan_pool(raw, dataset_json, config.modalities)
     with run_lock(pool / ".lock", pool, "process", wait=log):
         manifest = Manifest(pool)
-        held_out: HeldOut = {}
-        if any(files.values()):
-            held_out = held_out_voxels(raw.parent, plans, dataset_json, splits, manifest, num_processes, log, progress)
+        held_out = held_out_voxels(raw.parent, plans, dataset_json, splits, manifest, num_processes, log, progress)
         jobs = []
         for modality, view in views.items():
-            todo = manifest.refresh(modality, view.fingerprint, files[modality], held_out)
-            for case, described in todo.items():
-                output = pool / modality / case
-                jobs.append(PoolJob(modality, case, files[modality][case], described, output, view, held_out))
-            log(f"Unlabelled pool, {modality}: {counted(len(files[modality]), 'case')}, {len(todo)} to preprocess")
+            jobs += _new_jobs(modality, view, files[modality], manifest, held_out, log)
         _run(jobs, manifest, num_processes, progress)
     return pool_cases(layout, config, data_identifier)
 
@@ -84,6 +79,18 @@ def pool_cases(layout: DatasetLayout, config: MGCLConfig, data_identifier: str) 
     """The preprocessed cases of each modality, sorted; an empty list where there are none."""
     manifest = Manifest(layout.unlabelled(data_identifier))
     return {modality: sorted(manifest.cases(modality)) for modality in config.modalities or {}}
+
+
+def _new_jobs(
+    modality: str, view: View, files: dict[str, list[Path]], manifest: Manifest, held_out: HeldOut, log: Log
+) -> list[PoolJob]:
+    """What a modality lacks; what is there and no longer wanted is forgotten."""
+    todo = manifest.refresh(modality, view.fingerprint, files, held_out)
+    log(f"Unlabelled pool, {modality}: {counted(len(files), 'case')}, {len(todo)} to preprocess")
+    return [
+        PoolJob(modality, case, files[case], described, manifest.pool / modality / case, view, held_out)
+        for case, described in todo.items()
+    ]
 
 
 def _run(jobs: list[PoolJob], manifest: Manifest, num_processes: int, progress: bool) -> None:
