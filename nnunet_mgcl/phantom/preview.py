@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from nnunet_mgcl.data.tss_table import binarise
-from nnunet_mgcl.phantom.brain.anatomy import Grid
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.cases import Case, training_cases
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_case_clock, draw_patient

@@ -20,10 +20,10 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """A remedy for a misspelt word."""
+def suggestion(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A remedy for a misspelt word; `otherwise` (or all known ones) where none is like it."""
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"use one of {list(known)}"
+    return f"did you mean {close[0]!r}?" if close else otherwise or f"use one of {list(known)}"
 
 
 class UserError(Exception):

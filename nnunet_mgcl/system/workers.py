@@ -46,13 +46,19 @@ def require_processes(number: int | None) -> None:
         raise UserError("-np", str(number), "at least 1", "choose another number")
 
 
-def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:
+_REMEDY = "choose fewer processes (-np), close other programs, and run it again"
+
+
+def run_jobs(
+    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int, remedy: str = _REMEDY
+) -> Iterator[Result]:
     """Yields the results as they come, in any order.
 
     Args:
         function: A function of a module, since it travels to the processes.
         jobs: What it is called with.
         processes: 1 runs all in this process.
+        remedy: What the user can do where one of them was killed.
 
     Raises:
         UserError: A process was killed; also what `function` raises.
@@ -66,7 +72,6 @@ def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: 
                 yield future.result()
         except BrokenProcessPool:
             found = "a process was killed, perhaps for lack of memory"
-            remedy = "choose fewer processes (-np), close other programs, and run it again"
             raise UserError("-np", found, "enough memory", remedy) from None
 
 

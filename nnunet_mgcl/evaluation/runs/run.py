@@ -25,9 +25,7 @@ from nnunet_mgcl.plan.plans import planned
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
-
-OVERLAY = "overlay.png"
-"""The picture that `mgcl summary` puts among a fold's validated cases."""
+from nnunet_mgcl.system.names import fold_number
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ class ValidatedRun:
         """
         chosen = sorted({_number(fold) for fold in folds or ()})
         splits = read_splits(layout)
-        run = cls(layout, model, splits, list(range(len(splits))) if folds is None else chosen)
-        cases = Counter(case for fold in run.folds for case in fold_cases(splits, fold)[1])
+        numbers = list(range(len(splits))) if folds is None else sorted({fold_number(fold) for fold in folds})
+        cases = Counter(case for fold in numbers for case in fold_cases(splits, fold)[1])
         if twice := sorted(case for case, count in cases.items() if count > 1):
             found = f"{some(twice)} under val of several folds"
             raise UserError(layout.splits, found, "every case validated once", "choose with -f")
@@ -242,11 +240,4 @@ class ValidatedRun:
                 folder, f"segmentations of {some(unknown)}, no validation cases of fold {fold}",
                 f"the fold's cases in {self.layout.splits}",
                 "restore the split that the fold was trained on, or train it again",
-            )  # fmt: skip
-
-
-def _number(fold: str) -> int:
-    if re.fullmatch("[0-9]{1,9}", fold):
-        return int(fold)
-    found = "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else "")
-    raise UserError(f"-f {fold}", found, "numbers such as 0 1 2 3 4", "choose numbers")
+            )
