@@ -22,6 +22,7 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.statistics import intervals
+from nnunet_mgcl.system.errors import UserError
 
 Change = Callable[[np.ndarray], np.ndarray]
 RESAMPLING = {

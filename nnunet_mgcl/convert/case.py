@@ -87,7 +87,9 @@ def convert_cases(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
         if waiting and processes == 1:
             case, killed = waiting.pop(0).row.case, Future[CaseRecord]()
             found = "its process was killed: perhaps the memory was full"
-            killed.set_exception(UserError(f"case {case}", found, "memory for it", "free some, or use a larger machine"))
+            killed.set_exception(
+                UserError(f"case {case}", found, "memory for it", "free some, or use a larger machine")
+            )
             yield case, killed
         processes = 1
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.report.analysis import attention_section as attention
 from nnunet_mgcl.report.analysis import embeddings_section as embeddings
 from nnunet_mgcl.report.analysis import perception_section as perception

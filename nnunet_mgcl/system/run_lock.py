@@ -1,8 +1,7 @@
-"""Keeps two runs from writing to the same place."""
+"""Keeps two processes from writing to the same place."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,26 +27,20 @@ def run_lock(file: Path, where: Path, command: str, wait: Callable[[str], None] 
         file: The lock's file; its folder is made.
         where: What is locked, for the message.
         command: Who locks it, for the message.
-        wait: Takes a line for the user; the other run is then waited for, and a folder that cannot be written to needs
-            no lock: nobody writes there. None: both end this run.
+        wait: Is told that another process holds the lock, which is then waited for. None: that is an error.
 
     Raises:
-        UserError: Another run holds it and is not waited for, or its folder cannot be made.
+        UserError: Another process holds it, or its folder cannot be made.
+        OSError: The file cannot be written.
     """
     make_folder(file.parent)
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if wait is None:
-            raise UserError(where, f"another {command} is at work on it", "one at a time", "wait for it") from None
-        wait(f"Waiting for another {command} that is at work on {where}")
-        lock.acquire()
-    except OSError as error:
-        if wait is None or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        wait(f"{where} cannot be written to: used as it is")
-    try:
+    with file.open("w") as stream:
+        if fcntl is not None and not _lock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if wait is None:
+                expected = "one at a time: two would overwrite each other's files"
+                raise UserError(where, f"another {command} is at work on it", expected, "let it finish, or end it")
+            wait(f"Waiting for another {command}, which is at work on {where}")
+            _lock(stream, fcntl.LOCK_EX)
         yield
 
 

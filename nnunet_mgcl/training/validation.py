@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.data.tss_table import read_tss_table
+from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.runs.tss_validation import SUMMARY, TABLE, in_words, write_tss
 from nnunet_mgcl.evaluation.tables.format import number

@@ -25,6 +25,7 @@ from nnunet_mgcl.evaluation.calibration.maps import Calibration, Platt
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
+from nnunet_mgcl.system.errors import UserError
 
 NAME = "Dataset901_Tiny"
 SHAPE = (4, 12, 10)

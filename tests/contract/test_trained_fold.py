@@ -9,7 +9,6 @@ from copy import deepcopy
 import pytest
 import torch
 
-from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.network.branch import decoder_state, encoder_state
 from nnunet_mgcl.pretraining.contrast import phase as contrast

@@ -13,6 +13,7 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.statistics import intervals
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.resources import trainers_dir
+from nnunet_mgcl.system.workers import run_here
 from tests.conftest import Once
 from tests.contract.conftest import dataset, make_run, make_trainer, workspace  # noqa: F401
 from tests.contract.models import save_fold

@@ -10,13 +10,8 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl import cli
-from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.runs.run import ValidatedRun
-from nnunet_mgcl.report.analysis.attention_section import attention_section
-from nnunet_mgcl.report.analysis.embeddings_section import embeddings_section
-from nnunet_mgcl.report.analysis.perception_section import perception_section
-from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
-from nnunet_mgcl.system.resources import trainers_dir
+from tests.integration import phantom
+from tests.integration.phantom import MODEL, assert_same_segmentations, images, make_phantom, model, plan, rows, voxels
 
 PREDICTION = ("-f", 0, "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
 TRAINING = phantom.train(0)

@@ -6,7 +6,6 @@ from typing import Any
 
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
-from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.safe_loading import load_case
 
 

@@ -70,19 +70,17 @@ class PoolJob:
     held_out: HeldOut
 
 
-def preprocess(job: PoolJob) -> tuple[str, str, UserError | list[str]]:
+def preprocess(job: PoolJob) -> list[str]:
     """Preprocesses and writes a case.
 
     Returns:
-        Modality and case, and the hashes of its files' voxels, or what is wrong with them.
+        The hashes of its files' voxels.
 
     Raises:
-        UserError: The case cannot be written: neither can the others.
+        UserError: Its files are of no use.
+        WriteError: The case cannot be written: neither can the others.
     """
-    try:
-        voxels, data, seg, properties = _preprocessed(job)
-    except UserError as mistake:
-        return job.modality, job.case, mistake
+    voxels, data, seg, properties = _preprocessed(job)
     data, seg = data.astype(np.float32, copy=False), seg.astype(np.int16, copy=False)
     patch_size = tuple(PlansManager(job.view.plans).get_configuration(job.view.configuration).patch_size)
     blocks, chunks = comp_blosc2_params(data.shape, patch_size, data.itemsize)
@@ -93,7 +91,7 @@ def preprocess(job: PoolJob) -> tuple[str, str, UserError | list[str]]:
             data, seg, properties, str(job.output),
             chunks=chunks, blocks=blocks, chunks_seg=chunks_seg, blocks_seg=blocks_seg,
         )  # fmt: skip
-    return job.modality, job.case, voxels
+    return voxels
 
 
 def _preprocessed(job: PoolJob) -> tuple[list[str], np.ndarray, np.ndarray, dict[str, Any]]:

@@ -17,7 +17,6 @@ from pydantic import Field
 from nnunet_mgcl.data.cases.preprocessed import open_case
 from nnunet_mgcl.system.errors import UserError, reason
 from nnunet_mgcl.system.files import is_there, make_folder, read_json, write_json
-from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.system.typed_json import MISSING, OpenModel, checked
 
 MANIFEST = "manifest.json"

@@ -18,8 +18,9 @@ from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.plan.plans import merged_configuration, modality_view
 from nnunet_mgcl.system.errors import UserError, counted
+from nnunet_mgcl.system.files import WriteError
 from nnunet_mgcl.system.run_lock import run_lock
-from nnunet_mgcl.system.workers import run_jobs
+from nnunet_mgcl.system.workers import run_each
 
 Log = Callable[[str], None]
 
@@ -95,16 +96,17 @@ def _new_jobs(
 
 def _run(jobs: list[PoolJob], manifest: Manifest, num_processes: int, progress: bool) -> None:
     """Preprocesses all jobs, lists what succeeded, then raises the first mistake."""
-    described = {(job.modality, job.case): job.described for job in jobs}
     mistakes = []
+    results = run_each(preprocess, jobs, num_processes, "use fewer processes, e.g. mgcl prepare -np 1")
     try:
-        results = run_jobs(preprocess, jobs, max(1, num_processes), "use fewer processes, e.g. mgcl prepare -np 1")
         finished = track(results, "Preprocessing the pool", len(jobs), disable=not progress)
-        for number, (modality, case, result) in enumerate(finished, start=1):
-            if isinstance(result, UserError):
-                mistakes.append(result)
-            else:
-                manifest.add(modality, case, described[modality, case], voxels=result)
+        for number, (job, future) in enumerate(finished, start=1):
+            try:
+                manifest.add(job.modality, job.case, job.described, voxels=future.result())
+            except WriteError:
+                raise
+            except UserError as mistake:
+                mistakes.append(mistake)
             if number % SAVE_EVERY == 0:
                 manifest.save()
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,9 @@ from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
 from nnunet_mgcl.system.names import fold_number
+
+OVERLAY = "overlay.png"
+"""The picture that `mgcl summary` puts among a fold's validated cases."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,10 @@ class ValidatedRun:
         Raises:
             UserError: A fold or case is missing, or is there twice; or a folder belongs to another split.
         """
-        chosen = sorted({_number(fold) for fold in folds or ()})
+        chosen = sorted({fold_number(fold) for fold in folds or ()})
         splits = read_splits(layout)
-        numbers = list(range(len(splits))) if folds is None else sorted({fold_number(fold) for fold in folds})
-        cases = Counter(case for fold in numbers for case in fold_cases(splits, fold)[1])
+        run = cls(layout, model, splits, list(range(len(splits))) if folds is None else chosen)
+        cases = Counter(case for fold in run.folds for case in fold_cases(splits, fold)[1])
         if twice := sorted(case for case, count in cases.items() if count > 1):
             found = f"{some(twice)} under val of several folds"
             raise UserError(layout.splits, found, "every case validated once", "choose with -f")
@@ -240,4 +242,4 @@ class ValidatedRun:
                 folder, f"segmentations of {some(unknown)}, no validation cases of fold {fold}",
                 f"the fold's cases in {self.layout.splits}",
                 "restore the split that the fold was trained on, or train it again",
-            )
+            )  # fmt: skip

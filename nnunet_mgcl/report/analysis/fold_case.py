@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.data.images.head import head_mask
 from nnunet_mgcl.engine.context import Branch
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.pictures.slices import fullest_slice
 from nnunet_mgcl.report.analysis.network_view import NetworkView
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.evaluation.tables.evaluation import reasons
 from nnunet_mgcl.evaluation.tables.format import mean_sd, number
 from nnunet_mgcl.evaluation.tss_summary import RATES

@@ -6,7 +6,7 @@ from typing import Any
 
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.measures.probability import MEASURES as THRESHOLD_FREE
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.evaluation.tables.format import number
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.report.cross_validation.tss_pictures import hours_picture, reliability_picture, roc_picture

@@ -8,8 +8,8 @@ from html import unescape
 from pathlib import Path
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.evaluation import folds_suffix
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.stored_evaluation import folds_suffix
 from nnunet_mgcl.report.page.figure_files import remove_pictures, write_pictures
 from nnunet_mgcl.report.page.section import Section
 from nnunet_mgcl.system.files import remove_leftovers_of, write_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.mismatch.case_mismatch import REASON, MismatchOptions, Row, measure_case, mismatch_columns
 from nnunet_mgcl.mismatch.roles import find_roles
 from nnunet_mgcl.report.page.section import Section, Table
@@ -45,7 +45,7 @@ def mismatch_section(run: ValidatedRun, patient: Patient) -> Section:
     images, ending = patient.images or Path(), run.dataset_json["file_ending"]
     files = {"reference": patient.reference, "prediction": patient.prediction}
     measured = {
-        name: measure_case(patient.case, images, path, roles, MismatchOptions())
+        name: measure_case(images, ending, roles, MismatchOptions(), path)
         for name, path in files.items()
         if path is not None
     }

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.convert.case import convert_case
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.workers import run_here
 

@@ -8,7 +8,6 @@ import pytest
 
 from nnunet_mgcl.convert.case import Job, convert_cases
 from nnunet_mgcl.convert.manifest.table import ManifestRow
-from nnunet_mgcl.convert.output.record import CaseRecord
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.system.errors import UserError
 

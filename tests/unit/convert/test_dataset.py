@@ -25,6 +25,7 @@ from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.run_lock import run_lock
+from nnunet_mgcl.system.workers import run_here
 
 SETTINGS = Settings(channels=(), modalities={}, reference="none")
 

@@ -16,7 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.pictures.overlay import REFERENCE_COLOUR
 from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.plans import resolve_block
