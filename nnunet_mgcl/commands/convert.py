@@ -7,9 +7,8 @@ import math
 import os
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnunet_mgcl.system.errors import INTERRUPTED, UserError
 from nnunet_mgcl.system.numbers import integer, number
@@ -17,8 +16,12 @@ from nnunet_mgcl.system.workers import default_processes, require_processes
 
 if TYPE_CHECKING:
     from nnunet_mgcl.convert.manifest.table import Manifest
-    from nnunet_mgcl.convert.options import Options
     from nnunet_mgcl.convert.run import Outcome
+    from nnunet_mgcl.convert.settings import Options
+
+
+MANY: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+"""An option with several words, which may be given several times."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -49,16 +52,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Converts the dataset, or writes a draft of a manifest."""
     if args.init:
-        return _write_draft(args.init, args.output or Path("manifest.csv"))
+        from nnunet_mgcl.convert.manifest.draft import write_draft
+
+        write_draft(args.init, args.output or Path("manifest.csv"), print)
+        return 0
     from rich.progress import track
 
     from nnunet_mgcl.convert.dataset import convert_dataset
 
     options = _options(args)
-    manifest = _manifest(args)
     try:
         outcome = convert_dataset(
-            manifest, options, print, lambda results, total: track(results, "Converting", total=total)
+            _manifest(args), options, print, lambda results, total: track(results, "Converting", total=total)
         )
     except KeyboardInterrupt:
         print("Interrupted: the same command goes on from here")
@@ -68,75 +73,54 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what becomes of the scans")
-    group.add_argument(
-        "--reference", metavar="CHANNEL", help="channel that the others are registered to; none: they are registered"
-    )
-    group.add_argument("--channels", nargs="+", default=[], help="use these only, in this order (default: all)")
-    group.add_argument(
-        "--as-named", nargs="+", action="extend", default=[], metavar="CHANNEL",
+    add = parser.add_argument_group("what becomes of the scans").add_argument
+    add("--reference", metavar="CHANNEL", help="channel that the others are registered to; none: they are registered")
+    add("--channels", nargs="+", default=[], help="use these only, in this order (default: all)")
+    add(
+        "--as-named", **MANY, metavar="CHANNEL",
         help="names that are right, though they look like misspelt kinds (DTI, MTR)",
     )  # fmt: skip
-    group.add_argument(
-        "--modality", nargs="+", action="extend", default=[], metavar="NAME=CHANNEL,...",
+    add(
+        "--modality", **MANY, metavar="NAME=CHANNEL,...",
         help="channels of each branch of the network (default: one a channel, ADC with DWI)",
     )  # fmt: skip
-    group.add_argument(
+    add(
         "--incomplete", choices=("refuse", "pool"), default="refuse",
         help="a row with a mask but without some channel: stop, or use its scans without the mask (default: refuse)",
     )  # fmt: skip
-    group.add_argument("--spacing", type=number, nargs=3, metavar=("X", "Y", "Z"), help="mm (default: as scanned)")
-    group.add_argument("--interpolation", choices=("linear", "bspline"), default="linear", help="default: %(default)s")
-    group.add_argument(
-        "--engine", choices=("sitk", "elastix"), default="sitk", help="what registers (default: %(default)s)"
-    )
+    add("--spacing", type=number, nargs=3, metavar=("X", "Y", "Z"), help="mm (default: as scanned)")
+    add("--interpolation", choices=("linear", "bspline"), default="linear", help="default: %(default)s")
+    add("--engine", choices=("sitk", "elastix"), default="sitk", help="what registers (default: %(default)s)")
 
 
 def _add_scans(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what the scans are")
-    group.add_argument("--dwi-volume", type=_volume, metavar="last|N", help="which volume of a 4D DWI, from 1")
-    group.add_argument(
+    add = parser.add_argument_group("what the scans are").add_argument
+    add("--dwi-volume", type=_volume, metavar="last|N", help="which volume of a 4D DWI, from 1")
+    add(
         "--adc-unit", choices=("auto", "mm2/s", "1e-3", "1e-6"), default="auto",
         help="unit of all ADC maps (1e-3: 10^-3 mm^2/s); auto: told from the values of each (default: %(default)s); "
         "a column adc_unit of the manifest tells that of a case",
     )  # fmt: skip
-    group.add_argument(
+    add(
         "--labels", nargs="+", default=["lesion=1"], metavar="NAME=VALUE",
         help="labels and their values in the masks; any: every value above 0 (default: lesion=1)",
     )  # fmt: skip
-    group.add_argument(
-        "--suffix",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="CHANNEL=SUFFIX",
-        help="with --bids: suffixes of the channels",
-    )
+    add("--suffix", **MANY, metavar="CHANNEL=SUFFIX", help="with --bids: suffixes of the channels")
 
 
 def _add_checks(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("checks of the registration")
-    group.add_argument("--max-shift", type=number, default=25, metavar="MM", help="default: %(default)s")
-    group.add_argument("--max-rotation", type=number, default=20, metavar="DEGREES", help="default: %(default)s")
-    group.add_argument(
-        "--accept", nargs="+", action="extend", default=[], metavar="CASE", help="looked at and found good"
-    )
+    add = parser.add_argument_group("checks of the registration").add_argument
+    add("--max-shift", type=number, default=25, metavar="MM", help="default: %(default)s")
+    add("--max-rotation", type=number, default=20, metavar="DEGREES", help="default: %(default)s")
+    add("--accept", **MANY, metavar="CASE", help="looked at and found good")
 
 
 def _volume(text: str) -> str | int:
-    if text == "last":
-        return text
-    with suppress(ValueError):
-        if (volume := integer(text)) > 0:
-            return volume
-    raise argparse.ArgumentTypeError(f"{text!r} is neither last nor a number from 1")
-
-
-def _write_draft(folder: Path, target: Path) -> int:
-    from nnunet_mgcl.convert.manifest.draft import write_draft
-
-    write_draft(folder, target, print)
-    return 0
+    if text.isascii() and text.isdecimal() and int(text) > 0:
+        return int(text)
+    if text != "last":
+        raise argparse.ArgumentTypeError(f"{text!r} is neither last nor a number from 1")
+    return text
 
 
 def _manifest(args: argparse.Namespace) -> Manifest:
@@ -152,59 +136,53 @@ def _manifest(args: argparse.Namespace) -> Manifest:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from nnunet_mgcl.convert.options import Options
-    from nnunet_mgcl.convert.settings import Settings
+    from nnunet_mgcl.convert.settings import Options, Settings
     from nnunet_mgcl.data.dataset_name import find_name
-    from nnunet_mgcl.data.images.checks import VOXEL_MM
 
-    parent = args.output or _raw_folder()
+    parent = args.output or os.environ.get("nnUNet_raw")
+    if not parent:
+        raise UserError("-o", "not given, and nnUNet_raw is not set", "a folder for the dataset", "give -o FOLDER")
+    parent = Path(parent)
     if args.test and args.id is not None and args.name is None:
         args.name = find_name(parent, args.id)
-    for option in ("id", "name"):
-        if getattr(args, option) is None:
+    _check(args)
+    settings = Settings(
+        channels=tuple(args.channels),
+        modalities={name: tuple(text.split(",")) for name, text in _pairs("--modality", args.modality).items()},
+        labels=_labels(args.labels), reference=args.reference, engine=args.engine,
+        spacing=tuple(args.spacing) if args.spacing else None, interpolation=args.interpolation,
+        dwi_volume=args.dwi_volume, adc_unit=args.adc_unit,
+        max_shift=args.max_shift, max_rotation=args.max_rotation,
+    )  # fmt: skip
+    return Options(
+        parent, args.id, args.name, settings, incomplete=args.incomplete, accept=args.accept, test=args.test,
+        processes=args.np, as_named=args.as_named,
+    )  # fmt: skip
+
+
+def _check(args: argparse.Namespace) -> None:
+    from nnunet_mgcl.data.images.checks import VOXEL_MM
+
+    for option, value in (("id", args.id), ("name", args.name)):
+        if value is None:
             raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
     require_processes(args.np)
     shortest, longest = VOXEL_MM
     if args.spacing and not all(shortest <= edge <= longest for edge in args.spacing):  # NaN is not either
         expected = f"three lengths of {shortest:g} to {longest:g} mm"
         raise UserError("--spacing", str(args.spacing), expected, "choose others, such as 1 1 6")
-    for option, unit in (("max_shift", "mm"), ("max_rotation", "degrees")):
-        if not _is_length(value := getattr(args, option)):
-            where = f"--{option.replace('_', '-')}"
-            raise UserError(where, str(value), f"a number of {unit} above 0", "choose another number")
-    settings = Settings(
-        channels=tuple(args.channels),
-        modalities={name: tuple(text.split(",")) for name, text in _pairs("--modality", args.modality).items()},
-        labels=_labels(args.labels),
-        reference=args.reference,
-        engine=args.engine,
-        spacing=tuple(args.spacing) if args.spacing else None,
-        interpolation=args.interpolation,
-        dwi_volume=args.dwi_volume,
-        adc_unit=args.adc_unit,
-        max_shift=args.max_shift,
-        max_rotation=args.max_rotation,
-    )
-    accept, as_named = tuple(args.accept), tuple(args.as_named)
-    return Options(parent, args.id, args.name, settings, args.incomplete, accept, args.test, args.np, as_named)
-
-
-def _is_length(value: float) -> bool:
-    return math.isfinite(value) and value > 0
-
-
-def _raw_folder() -> Path:
-    if not os.environ.get("nnUNet_raw"):
-        raise UserError("-o", "not given, and nnUNet_raw is not set", "a folder for the dataset", "give -o FOLDER")
-    return Path(os.environ["nnUNet_raw"])
+    limits = (("--max-shift", args.max_shift, "mm"), ("--max-rotation", args.max_rotation, "degrees"))
+    for option, value, unit in limits:
+        if not 0 < value < math.inf:
+            raise UserError(option, str(value), f"a number of {unit} above 0", "choose another number")
 
 
 def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
     """`A=x B=y` as a dict."""
     pairs: dict[str, str] = {}
     for word in words:
-        name, mark, value = word.partition("=")
-        if not (name and mark and value) or name in pairs:
+        name, _, value = word.partition("=")
+        if not (name and value) or name in pairs:
             raise UserError(option, repr(word), "NAME=VALUE, each name once", "mend it")
         pairs[name] = value
     return pairs
@@ -212,14 +190,11 @@ def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
 
 def _labels(words: Sequence[str]) -> dict[str, int | str]:
     pairs = _pairs("--labels", words)
-    labels: dict[str, int | str] = {}
-    for name, value in pairs.items():
-        try:
-            labels[name] = value if value == "any" else integer(value)
-        except ValueError:
-            expected = "a whole number from 1 to 65535, or any"
-            raise UserError("--labels", f"{name}={value}", expected, "mend it") from None
-    return labels
+    try:
+        return {name: value if value == "any" else integer(value) for name, value in pairs.items()}
+    except ValueError:
+        expected = "whole numbers from 1 to 65535, or any"
+        raise UserError("--labels", " ".join(words), expected, "mend them") from None
 
 
 def _report(outcome: Outcome, options: Options) -> None:

@@ -6,23 +6,24 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nnunet_mgcl.convert import outputs, tables
 from nnunet_mgcl.convert.manifest.assignment import (
     Assignment,
     assign,
     assign_test,
     check_kinds,
+    check_known,
     check_masks,
     group_channels,
     select_channels,
 )
 from nnunet_mgcl.convert.manifest.table import Manifest
-from nnunet_mgcl.convert.options import Options
-from nnunet_mgcl.convert.registration.engine_elastix import require_elastix
-from nnunet_mgcl.convert.run import Log, Outcome, Run, Track, locked
-from nnunet_mgcl.convert.settings import ANY, Settings
+from nnunet_mgcl.convert.output import case_files, tables
+from nnunet_mgcl.convert.registration.engine_elastix import load_elastix
+from nnunet_mgcl.convert.run import Log, Outcome, Run, Track
+from nnunet_mgcl.convert.settings import ANY, Options, Settings
 from nnunet_mgcl.data.dataset_name import check_number_and_name, check_number_is_free
-from nnunet_mgcl.system.errors import UserError, counted, some, suggestion
+from nnunet_mgcl.system.errors import UserError, counted, some
+from nnunet_mgcl.system.run_lock import run_lock
 
 
 def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track) -> Outcome:
@@ -41,18 +42,19 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
         raise UserError("--incomplete pool", "with --test", "test cases that have every channel", "remove one of both")
     manifest, settings = _settle(manifest, options, log)
     assignment = assign_test(manifest) if options.test else assign(manifest, settings, options.incomplete, log)
-    _check_accepted(options.accept, assignment)
-    _check_target(options, settings)
-    if options.test and any(row.masks for row, _ in assignment):
-        tables.check_same_masks(options.folder / "dataset.json", settings)
+    check_known(options.accept, [row.case for row, _ in assignment], "--accept", "a case of the manifest")
+    _check_target(options)
+    if options.test:
+        with_masks = any(row.masks for row, _ in assignment)
+        tables.check_same_preparation(options.folder / "dataset.json", settings, with_masks=with_masks)
     if settings.engine == "elastix" and settings.reference:
-        require_elastix()
+        load_elastix()
     _report_assignment(assignment, settings, log)
-    with locked(options.folder):
+    with run_lock(options.folder / case_files.CONVERT_FOLDER / ".lock", options.folder, "mgcl convert"):
         try:
             return Run(options, settings, assignment, log).execute(track)
         finally:
-            outputs.remove_unused(options.folder)
+            case_files.remove_unused(options.folder)
 
 
 def _settle(manifest: Manifest, options: Options, log: Log) -> tuple[Manifest, Settings]:
@@ -63,63 +65,50 @@ def _settle(manifest: Manifest, options: Options, log: Log) -> tuple[Manifest, S
     check_kinds(manifest, options.as_named, log)
     modalities = group_channels(manifest.channels, wanted.modalities, log)
     manifest = check_masks(manifest, modalities, narrowed=bool(wanted.channels), log=log)
-    _check_labels(wanted, manifest)
-    reference = _reference(wanted.reference, manifest.channels)
-    settled = replace(wanted, channels=manifest.channels, modalities=modalities, masks=manifest.masks)
-    return manifest, replace(settled, reference=reference)
+    settings = replace(wanted, channels=manifest.channels, modalities=modalities, masks=manifest.masks)
+    _check_labels(settings)
+    return manifest, replace(settings, reference=_reference(wanted.reference, manifest.channels))
 
 
 def _reference(wanted: str | None, channels: Sequence[str]) -> str | None:
     if wanted == "none" or (wanted is None and len(channels) == 1):
         return None
-    choices = f"--reference {' | '.join([*channels, 'none'])}"
+    choices = [*channels, "none"]
+    expected = f"--reference {' | '.join(choices)}"
     if wanted is None:
         remedy = "choose the channel that the others are registered to; none where they are registered already"
-        raise UserError("--reference", "not given", choices, remedy)
-    if wanted not in channels:
-        raise UserError("--reference", repr(wanted), choices, suggestion(wanted, [*channels, "none"]))
+        raise UserError("--reference", "not given", expected, remedy)
+    check_known([wanted], choices, "--reference", expected)
     return wanted
 
 
-def _check_labels(settings: Settings, manifest: Manifest) -> None:
-    for name in ("background", "ignore"):
-        if name in settings.labels:
-            found = f"{name}={settings.labels[name]}"
-            remedy = "leave it out: 0 is the background" if name == "background" else "give it another name"
-            raise UserError("--labels", found, f"names other than nnU-Net's own {name!r}", remedy)
+def _check_labels(settings: Settings) -> None:
     values = list(settings.labels.values())
-    if ANY in values:
-        if len(values) > 1:
-            found = " ".join(f"{name}={value}" for name, value in settings.labels.items())
-            raise UserError("--labels", found, f"one label where it is {ANY}", f"--labels lesion={ANY}")
-        return
-    if len(set(values)) < len(values) or not all(0 < value < 2**16 for value in values):
+    given = " ".join(f"{name}={value}" for name, value in settings.labels.items())
+    for name, remedy in (("background", "leave it out: 0 is the background"), ("ignore", "give it another name")):
+        if name in settings.labels:
+            raise UserError("--labels", given, f"names other than nnU-Net's own {name!r}", remedy)
+    if ANY in values and len(values) > 1:
+        raise UserError("--labels", given, f"one label where it is {ANY}", f"--labels lesion={ANY}")
+    if ANY not in values and (len(set(values)) < len(values) or not all(0 < value < 2**16 for value in values)):
         remedy = "give each label its own value in the mask files"
-        raise UserError("--labels", str(settings.labels), "different values from 1 to 65535", remedy)
-    if manifest.masks not in ((), ("",)) and len(values) > 1:
+        raise UserError("--labels", given, "different values from 1 to 65535", remedy)
+    if settings.mask_per_modality and len(values) > 1:
         found = f"{len(values)} labels, and a mask a modality"
         raise UserError("--labels", found, "one label then", "name its value in the mask files, as in lesion=1")
 
 
-def _check_accepted(accepted: Sequence[str], assignment: Assignment) -> None:
-    cases = [row.case for row, _ in assignment]
-    for case in accepted:
-        if case not in cases:
-            raise UserError("--accept", f"{case!r}", "a case of the manifest", suggestion(case, cases))
-
-
-def _check_target(options: Options, settings: Settings) -> None:
+def _check_target(options: Options) -> None:
     """Refuses what is no dataset of this program."""
     check_number_and_name(options.id, options.name)
     target = options.folder
-    there = next(path for path in (target, *target.absolute().parents) if os.path.lexists(path))
-    if not there.is_dir():
-        found = "a file" if there.exists() else "a link to nothing"
-        raise UserError(there, found, "a folder for the dataset", "choose another -o, or move the file")
+    nearest = next(path for path in (target, *target.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        found = "a file" if nearest.exists() else "a link to nothing"
+        raise UserError(nearest, found, "a folder for the dataset", "choose another -o, or move the file")
     check_number_is_free(target)
-    if options.test:
-        tables.check_same_preparation(target / "dataset.json", settings)
-    elif target.exists() and any(target.iterdir()) and not (target / outputs.BESIDE).is_dir():
+    is_ours = options.test or (target / case_files.CONVERT_FOLDER).is_dir()
+    if not is_ours and target.exists() and any(target.iterdir()):
         remedy = "choose another --id, or remove the folder yourself if nobody needs it"
         raise UserError(target, "a dataset that mgcl convert has not written", "a new folder, or its own", remedy)
 
@@ -128,8 +117,9 @@ def _report_assignment(assignment: Assignment, settings: Settings, log: Log) -> 
     log("Channels: " + ", ".join(f"{channel} ({number})" for number, channel in enumerate(settings.channels)))
     if settings.reference is None and len(settings.channels) > 1:
         log("--reference none: the channels are taken for registered, and resampled where their grids differ")
-    untimed = [row.case for row, destination in assignment if destination == "Un" and row.tss_hours is not None]
+    pool = [row for row, destination in assignment if destination == "Un"]
+    untimed = [row.case for row in pool if row.tss_hours is not None]
     if untimed:
         log(f"The time since onset of {counted(len(untimed), 'case')} of the pool is not used ({some(untimed)})")
-    if any(destination == "Un" for _, destination in assignment) and settings.reference:
+    if pool and settings.reference:
         log("Pool: modalities stay unregistered; channels of one modality are registered where their grids differ")

@@ -1,18 +1,19 @@
-"""The masks of a case as one label map on the common grid."""
+"""The masks of a case on the common grid."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.manifest.table import MASK_PREFIX, ManifestRow
+from nnunet_mgcl.convert.manifest.table import ManifestRow, mask_column
 from nnunet_mgcl.convert.registration.alignment import Aligned
-from nnunet_mgcl.convert.registration.grid import Grid, resample_mask, same_grid
+from nnunet_mgcl.convert.registration.grid import Grid, resample_mask
 from nnunet_mgcl.convert.scans.reader import read_mask
-from nnunet_mgcl.convert.settings import ANY, Labels, Settings
+from nnunet_mgcl.convert.settings import ANY, Settings
 from nnunet_mgcl.data.images.bit_mask import encode
 from nnunet_mgcl.system.errors import UserError
 
@@ -26,10 +27,10 @@ SEVERAL = 8
 """With more unknown values than these a mask is perhaps no label map: no label is offered for each."""
 
 
-def join_masks(
+def read_masks(
     row: ManifestRow, scans: Mapping[str, sitk.Image], aligned: Aligned, settings: Settings
-) -> tuple[sitk.Image, dict[str, float], list[str]]:
-    """Reads the masks of a case and joins them.
+) -> tuple[dict[str, sitk.Image], list[str]]:
+    """Reads the masks of a case and brings them onto the common grid.
 
     Args:
         row: Names the files. A shared mask lies on the grid of any channel, that of a modality on one of its own.
@@ -38,41 +39,64 @@ def join_masks(
         settings: Labels, modalities and masks of the dataset.
 
     Returns:
-        The label map (uint8), the volume of each label or modality's mask in ml, and why a person should look at it.
+        Modality, or "" for a shared mask -> its labels, numbered as nnU-Net wants them (uint8); and why a person should
+        look at them.
 
     Raises:
         UserError: A mask cannot be read, lies on no channel's grid or has an unknown label.
     """
-    values, doubts = {}, []
+    masks, doubts = {}, list[str]()
     for name, path in row.masks.items():
         if path is None:
-            values[name] = np.zeros(aligned.grid.size[::-1], np.uint8)
+            masks[name] = aligned.grid.image(np.zeros(aligned.grid.size[::-1], np.uint8))
             continue
         candidates = settings.modalities[name] if name else tuple(aligned.images)  # the reference comes first
-        with row.reading(f"{MASK_PREFIX}{name}" if name else "mask"):
-            mask = _numbered(read_mask(path), path, settings.labels, alone=not name)
-            owner, *others = owners(mask, path, {channel: scans[channel] for channel in candidates})
-        doubts += _ambiguous(mask, owner, others, aligned.transforms)
-        moved = resample_mask(mask, aligned.grid, aligned.transforms[owner])
-        values[name] = sitk.GetArrayFromImage(moved)
-        before, after = _volume(mask), _volume(moved)
+        with row.reading(mask_column(name)):
+            drawn = _numbered(read_mask(path), path, settings, alone=not name)
+            owner, *others = owners(Grid.of(drawn), path, {channel: Grid.of(scans[channel]) for channel in candidates})
+        doubts += _ambiguous(drawn, owner, others, aligned.transforms)
+        masks[name] = resample_mask(drawn, aligned.grid, aligned.transforms[owner])
+        before, after = _volume(drawn), _volume(masks[name])
         if after < KEPT * before:
             what = f"the mask {name}".strip()
             doubts.append(f"of {before:.2f} ml of {what} {after:.2f} ml are left on the common grid")
-    label_map = values[""] if "" in values else encode({m: v > 0 for m, v in values.items()}, settings.masks)
-    return _image(label_map, aligned.grid), _volumes(values, aligned.grid, settings), doubts
+    return masks, doubts
 
 
-def label_numbers(labels: Labels) -> dict[str, int]:
-    """The labels as nnU-Net wants them, 1, 2, ... in the order of their values in the mask files."""
-    return {name: number for number, name in enumerate(sorted(labels, key=lambda name: labels[name]), start=1)}
+def label_map(masks: Mapping[str, sitk.Image], settings: Settings) -> sitk.Image:
+    """The masks as one label map (uint8)."""
+    if "" in masks:
+        return masks[""]
+    values = {name: sitk.GetArrayViewFromImage(mask) > 0 for name, mask in masks.items()}
+    return Grid.of(next(iter(masks.values()))).image(encode(values, settings.masks))
 
 
-def _numbered(mask: sitk.Image, path: str, labels: Labels, *, alone: bool) -> sitk.Image:
+def lesion_ml(masks: Mapping[str, sitk.Image], settings: Settings) -> dict[str, float]:
+    """The volume of each label, or of each modality's mask, in ml."""
+    if "" in masks:
+        return {name: _volume(masks[""] == number) for name, number in settings.label_numbers.items()}
+    return {name: _volume(mask) for name, mask in masks.items()}
+
+
+def owners(mask: Grid, path: str, scans: Mapping[str, Grid]) -> list[str]:
+    """The channels on whose grid a mask lies.
+
+    Raises:
+        UserError: It lies on none.
+    """
+    fitting = [channel for channel, scan in scans.items() if mask.matches(scan)]
+    if fitting:
+        return fitting
+    grids = "; ".join(f"{channel}: {scan}" for channel, scan in scans.items())
+    remedy = "draw the mask on one of these scans, or resample it to that scan's grid by nearest neighbour"
+    raise UserError(path, f"a mask on another grid: {mask}", f"the grid of a scan: {grids}", remedy)
+
+
+def _numbered(mask: sitk.Image, path: str, settings: Settings, *, alone: bool) -> sitk.Image:
     """The mask with the dataset's labels; `alone`: it may have several of them."""
-    values = sitk.GetArrayViewFromImage(mask)
+    values, labels = sitk.GetArrayViewFromImage(mask), settings.labels
     if ANY in labels.values():
-        return _image((values > 0).astype(np.uint8), Grid.of(mask))
+        return mask > 0
     unknown = sorted(set(np.unique(values).tolist()) - {0, *labels.values()})
     if unknown:
         expected = "0 and " + ", ".join(f"{value} ({name})" for name, value in labels.items())
@@ -80,34 +104,12 @@ def _numbered(mask: sitk.Image, path: str, labels: Labels, *, alone: bool) -> si
         if alone and len(unknown) <= SEVERAL:
             named = {**labels, **{f"label_{value}": value for value in unknown}}
             remedy += f", --labels {' '.join(f'{n}={v}' for n, v in named.items())} keeps them apart"
-        remedy += "; or mend the mask"
-        raise UserError(path, f"the labels {_listed(unknown)}", expected, remedy)
-    numbers = {labels[name]: number for name, number in label_numbers(labels).items()}
-    table = np.zeros(max(numbers) + 1, np.uint8)
-    table[list(numbers)] = list(numbers.values())
-    return _image(table[values], Grid.of(mask))
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")
-
-
-def owners(mask: sitk.Image | Grid, path: str, scans: Mapping[str, sitk.Image | Grid]) -> list[str]:
-    """The channels on whose grid a mask lies.
-
-    Raises:
-        UserError: It lies on none.
-    """
-    found = [channel for channel, scan in scans.items() if same_grid(mask, scan)]
-    if found:
-        return found
-    grids = "; ".join(f"{channel}: {_grid(scan)}" for channel, scan in scans.items())
-    remedy = "draw the mask on one of these scans, or resample it to that scan's grid by nearest neighbour"
-    raise UserError(path, f"a mask on another grid: {_grid(mask)}", f"the grid of a scan: {grids}", remedy)
-
-
-def _grid(image: sitk.Image | Grid) -> Grid:
-    return image if isinstance(image, Grid) else Grid.of(image)
+        listed = ", ".join(map(str, unknown[:4])) + (", ..." if len(unknown) > 4 else "")
+        raise UserError(path, f"the labels {listed}", expected, f"{remedy}; or mend the mask")
+    table = np.zeros(max(labels.values()) + 1, np.uint8)
+    for name, number in settings.label_numbers.items():
+        table[labels[name]] = number
+    return Grid.of(mask).image(table[values])
 
 
 def _ambiguous(
@@ -130,28 +132,10 @@ def _apart(mask: sitk.Image, one: sitk.Transform, other: sitk.Transform) -> floa
     lesion = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
     if not lesion.size:
         return 0.0
-    points = Grid.of(mask).point(np.array(list(product(*zip(lesion.min(0), lesion.max(0), strict=True)))))
-    return max(
-        float(np.linalg.norm(np.subtract(one.GetInverse().TransformPoint(p), other.GetInverse().TransformPoint(p))))
-        for p in points.tolist()
-    )
+    points = Grid.of(mask).point(np.array(list(product(*zip(lesion.min(0), lesion.max(0), strict=True))))).tolist()
+    one, other = one.GetInverse(), other.GetInverse()
+    return max(math.dist(one.TransformPoint(point), other.TransformPoint(point)) for point in points)
 
 
 def _volume(mask: sitk.Image) -> float:
-    return np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * float(np.prod(mask.GetSpacing())) / 1000
-
-
-def _volumes(values: Mapping[str, np.ndarray], grid: Grid, settings: Settings) -> dict[str, float]:
-    voxel = float(np.prod(grid.spacing)) / 1000
-    if "" not in values:
-        return {name: np.count_nonzero(mask) * voxel for name, mask in values.items()}
-    numbers = label_numbers(settings.labels)
-    return {name: np.count_nonzero(values[""] == number) * voxel for name, number in numbers.items()}
-
-
-def _image(array: np.ndarray, grid: Grid) -> sitk.Image:
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(grid.spacing)
-    image.SetOrigin(grid.origin)
-    image.SetDirection(grid.direction)
-    return image
+    return np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * (math.prod(mask.GetSpacing()) / 1000)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
-from nnunet_mgcl.convert import outputs, tables
-from nnunet_mgcl.convert.case import Job
-from nnunet_mgcl.convert.headers import check_headers
+from nnunet_mgcl.convert.case import Job, Result, check_headers, convert_cases
 from nnunet_mgcl.convert.manifest.assignment import Assignment
-from nnunet_mgcl.convert.options import Options
+from nnunet_mgcl.convert.output import case_files, tables
+from nnunet_mgcl.convert.output.record import CaseRecord
 from nnunet_mgcl.convert.quality.page import write_page
-from nnunet_mgcl.convert.record import CaseRecord, write_record
 from nnunet_mgcl.convert.registration.poor_fit import poor_fits
-from nnunet_mgcl.convert.settings import Settings, fingerprint
-from nnunet_mgcl.convert.workers import Result, convert_cases
+from nnunet_mgcl.convert.settings import Options, Settings, fingerprint
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
-from nnunet_mgcl.system.run_lock import run_lock
 
 Log = Callable[[str], None]
 Track = Callable[[Iterator[Result], int], Iterable[Result]]
@@ -55,50 +48,74 @@ class Outcome:
 
 
 class Run:
-    """One run on a dataset's folder, which nobody else may work on (`locked`)."""
+    """One run on a dataset's folder, which nobody else may work on meanwhile.
+
+    Raises:
+        UserError: What is in the folder and what is asked for do not go together.
+    """
 
     def __init__(self, options: Options, settings: Settings, assignment: Assignment, log: Log) -> None:
         self.options, self.settings, self.log = options, settings, log
         self.folder = options.folder
         self.wanted = {row.case: (row, destination) for row, destination in assignment}
-        self.everything = outputs.read_records(self.folder)
-        self.before = {name: r for name, r in self.everything.items() if (r.destination == "Ts") == options.test}
-        self.others = {name: r for name, r in self.everything.items() if name not in self.before or self._stays(r)}
-        _check_names(self.wanted, [name for name in self.everything if name not in self.before], self.folder)
-        if not options.test:
-            _check_common(self.wanted, self.before, self.folder)
-        _check_strangers(self.folder, self.everything.values())
-        self.described = _described(self.folder / "dataset.json")
-        self.page = self.folder / outputs.BESIDE / "index.html"
-        self.updates: list[CaseRecord] = []
+        records = case_files.read_records(self.folder)
+        self.before = {name: r for name, r in records.items() if (r.destination == "Ts") == options.test}
+        self.kept = {name: record for name, record in self.before.items() if self._stays(record)}
+        self.of_other_kind = {name: record for name, record in records.items() if name not in self.before}
+        self._check_folder()
+        path = self.folder / "dataset.json"
+        self.described = read_dataset_json(path) if is_there(path) else {}
+        self.page = self.folder / case_files.CONVERT_FOLDER / "index.html"
         self.outcome = Outcome()
 
     def execute(self, track: Track) -> Outcome:
         """Removes what is not asked for any more, converts what is stale, and writes the tables and the page."""
         jobs = self._stale_jobs()
-        gone = [case for case in self.before if case not in self.wanted and case not in self.others]
-        if staying := [case for case in self.before if case in self.others]:
-            self.log(f"{some(staying)}: of an earlier manifest, kept among the test cases")
-        if jobs or gone or self.updates:
+        updates = [record for case, record in self.outcome.records.items() if record != self.before[case]]
+        gone = [case for case in self.before if case not in self.wanted and case not in self.kept]
+        if self.kept:
+            self.log(f"{some(list(self.kept))}: of an earlier manifest, kept among the test cases")
+        if jobs or gone or updates:
             self._begin()
-        outputs.clear_staging(self.folder)
-        for record in self.updates:
-            write_record(outputs.record_path(self.folder, record.case), record)
-        self._remove(gone)
-        jobs = self._without_wrong_headers(jobs)
-        self._convert(jobs, track)
+        case_files.clear_staging(self.folder)
+        for record in updates:
+            case_files.write_record(self.folder, record)
+        for case in gone:
+            case_files.remove(self.folder, case)
+            self.outcome.removed.append(case)
+            self.log(f"{case}: removed, the manifest has it no more")
+        self._convert([job for job in jobs if self._headers_are_good(job)], track)
         self._refuse_same_scans()
         self._compare(track)
-        outputs.clear_staging(self.folder)
+        case_files.clear_staging(self.folder)
         self._write_tables()
         if not self.page.exists():
-            self._write_page()
+            records = self.of_other_kind | self.kept | self.outcome.records
+            # Messages name files, and a file's path may hold a patient's name.
+            failures = dict.fromkeys(sorted(self.outcome.failures), "not converted; the command says why")
+            write_page(self.page, [records[case] for case in sorted(records)], failures)
         return self.outcome
 
     def _stays(self, record: CaseRecord) -> bool:
         """Whether a test case stays that the manifest does not name: patients to predict come one by one."""
-        there = all((self.folder / name).exists() for name in record.files)
-        return self.options.test and record.case not in self.wanted and there
+        complete = all((self.folder / name).exists() for name in record.files)
+        return self.options.test and record.case not in self.wanted and complete
+
+    def _check_folder(self) -> None:
+        if both := [case for case in self.wanted if case in self.of_other_kind]:
+            remedy = "rename it, or take it out of one of the manifests"
+            found = f"{some(both)} among training and test cases"
+            raise UserError(self.folder, found, "names of their own: a test case may not be trained on", remedy)
+        # It would empty the dataset. Test cases may change as a whole: new patients to predict.
+        if not self.options.test and self.before and not self.wanted.keys() & self.before.keys():
+            remedy = "--test for test cases, another --id for another dataset, or remove the folder yourself"
+            found = f"none of the {len(self.before)} cases that are there in the manifest"
+            expected = f"a manifest of this dataset ({some(sorted(self.before))})"
+            raise UserError(self.folder, found, expected, remedy)
+        if paths := case_files.unlisted_files(self.folder, (*self.before.values(), *self.of_other_kind.values())):
+            names = some([str(path.relative_to(self.folder)) for path in paths])
+            remedy = "move them out of the folder; what belongs to the dataset belongs into the manifest"
+            raise UserError(self.folder, f"files that mgcl convert has not written: {names}", "only its own", remedy)
 
     def _begin(self) -> None:
         self.page.unlink(missing_ok=True)
@@ -115,52 +132,44 @@ class Run:
             accepted = case in self.options.accept and record is not None and record.fingerprint == print_
             if record is None or record.fingerprint != print_ or not self._is_whole(record, accepted):
                 jobs.append(Job(self.folder, row, destination, self.settings, print_, accepted))
-                continue
-            current = replace(record, tss_hours=row.tss_hours, patient=row.patient, accepted=accepted)
-            if current != record:
-                self.updates.append(current)
-            self.outcome.records[case] = current
+            else:
+                current = replace(record, tss_hours=row.tss_hours, patient=row.patient, accepted=accepted)
+                self.outcome.records[case] = current
         return jobs
 
     def _is_whole(self, record: CaseRecord, accepted: bool) -> bool:
         if record.all_doubts and record.accepted != accepted:
             return False
-        if outputs.is_whole(self.folder, record):
-            return outputs.picture_path(self.folder, record.case).exists()
+        if case_files.is_whole(self.folder, record):
+            return case_files.picture_path(self.folder, record.case).exists()
         if record.fingerprint:
             self.log(f"{record.case}: its files in the dataset were changed or removed since; converted again")
         return False
 
-    def _remove(self, gone: list[str]) -> None:
-        for case in gone:
-            outputs.remove(self.folder, case)
-            self.outcome.removed.append(case)
-            self.log(f"{case}: removed, the manifest has it no more")
-
-    def _without_wrong_headers(self, jobs: list[Job]) -> list[Job]:
-        """The cases that may be converted. Of the others the user hears now, and in full at the end."""
-        left = []
-        for job in jobs:
-            try:
-                check_headers(job.row, self.settings)
-                left.append(job)
-            except UserError as error:
-                self._fail(job.row.case, error)
-                self.log(f"{job.row.case}: not to be converted: {error.where}: {error.found}")
-            except Exception:  # one of ITK's many kinds: the conversion names it, in a process of its own
-                left.append(job)
-        return left
+    def _headers_are_good(self, job: Job) -> bool:
+        """Whether a case may be converted. If not, the user hears of it now, and in full at the end."""
+        try:
+            check_headers(job.row, self.settings)
+        except UserError as error:
+            self._fail(job.row.case, error)
+            self.log(f"{job.row.case}: not to be converted: {error.where}: {error.found}")
+            return False
+        except Exception:  # one of ITK's many kinds: the conversion names it, in a process of its own
+            return True
+        return True
 
     def _fail(self, case: str, error: UserError) -> None:
-        outputs.remove(self.folder, case)
+        case_files.remove(self.folder, case)
         self.outcome.failures[case] = error
 
     def _convert(self, jobs: list[Job], track: Track) -> None:
         if not jobs:
             return
-        for case, result in track(convert_cases(jobs, min(self.options.processes, len(jobs))), len(jobs)):
-            if isinstance(result, UserError):
-                self._fail(case, result)  # here, since a worker that was killed cannot
+        for case, future in track(convert_cases(jobs, min(self.options.processes, len(jobs))), len(jobs)):
+            try:
+                result = future.result()
+            except UserError as error:
+                self._fail(case, error)  # here, since a worker that was killed cannot
                 continue
             self.outcome.records[case] = result
             self.outcome.converted.append(case)
@@ -170,11 +179,28 @@ class Run:
                 if record.notes:
                     self.log(f"{case}: {channel}: {'; '.join(record.notes)}")
 
+    def _refuse_same_scans(self) -> None:
+        """A scan in two cases would be trained on and validated with; the case that came last goes."""
+        seen: dict[str, str] = {}
+        unchanged = [r for case, r in self.outcome.records.items() if case not in self.outcome.converted]
+        fresh = [self.outcome.records[case] for case in self.wanted if case in self.outcome.converted]
+        for record in (*self.of_other_kind.values(), *self.kept.values(), *unchanged, *fresh):
+            case, scans = record.case, {c.voxels: name for name, c in record.channels.items() if c.voxels}
+            twin = next((voxels for voxels in scans if voxels in seen), None)
+            if not twin or record not in fresh:
+                seen |= {voxels: f"case {case}, {name}" for voxels, name in scans.items()}
+                continue
+            del self.outcome.records[case]
+            self.outcome.converted.remove(case)
+            where = f"{self.wanted[case][0].where}, column {scans[twin]}"
+            remedy = "mend the path, or remove one of the two cases from the manifest"
+            self._fail(case, UserError(where, f"the same scan as {seen[twin]}", "a scan of its own", remedy))
+
     def _compare(self, track: Track) -> None:
         """Holds cases back that fit much worse than the others; those that do so no longer are converted again."""
-        found, released = poor_fits(self.outcome.records.values()), []
+        doubts, released = poor_fits(self.outcome.records.values()), []
         for case, record in self.outcome.records.items():
-            current = replace(record, poor_fits=found.get(case, ()))
+            current = replace(record, poor_fits=doubts.get(case, ()))
             if current == record:
                 continue
             self._begin()
@@ -182,84 +208,22 @@ class Run:
             if record.held_back and not current.held_back:
                 released.append(Job(self.folder, *self.wanted[case], self.settings, record.fingerprint, accepted=False))
             elif current.held_back and not record.held_back:
-                outputs.place(self.folder, current, {})
+                case_files.place(self.folder, current, {})
             else:
-                write_record(outputs.record_path(self.folder, case), current)
+                case_files.write_record(self.folder, current)
         self._convert(released, track)
 
-    def _refuse_same_scans(self) -> None:
-        """A scan in two cases would be trained on and validated with; the case that came last goes."""
-        seen: dict[str, str] = {}
-        unchanged = [r for case, r in self.outcome.records.items() if case not in self.outcome.converted]
-        fresh = [self.outcome.records[case] for case in self.wanted if case in self.outcome.converted]
-        for record in (*self.others.values(), *unchanged, *fresh):
-            own = {channel.voxels: name for name, channel in record.channels.items() if channel.voxels}
-            twin = next((voxels for voxels in own if voxels in seen), None)
-            if twin and record in fresh:
-                self._refuse(record.case, own[twin], seen[twin])
-            else:
-                seen |= {voxels: f"case {record.case}, {name}" for voxels, name in own.items()}
-
-    def _refuse(self, case: str, channel: str, twin: str) -> None:
-        outputs.remove(self.folder, case)
-        del self.outcome.records[case]
-        self.outcome.converted.remove(case)
-        self.outcome.failures[case] = UserError(
-            f"{self.wanted[case][0].where}, column {channel}", f"the same scan as {twin}", "a scan of its own",
-            "mend the path, or remove one of the two cases from the manifest",
-        )  # fmt: skip
-
     def _write_tables(self) -> None:
-        there = [self.outcome.records[case] for case in sorted(self.outcome.records)]
-        there += [record for case, record in sorted(self.others.items()) if case in self.before]
-        labelled = [record for record in there if record.destination != "Un" and not record.held_back]
+        records = [*(r for _, r in sorted(self.outcome.records.items())), *(r for _, r in sorted(self.kept.items()))]
+        labelled = [record for record in records if record.destination != "Un" and not record.held_back]
         if self.options.test:
             tables.write_tss_table(self.folder / "tssTs.csv", labelled)
             return
         tables.write_tss_table(self.folder / "tss.csv", labelled)
         content = tables.dataset_json(self.options.name, self.settings, len(labelled))
         tables.write_dataset_json(self.folder / "dataset.json", content, self.described, self.log)
-        tests = [case for case in self.everything if case not in self.before]
+        tests = len(self.of_other_kind)
         if tests and tables.differently_made(content, self.described):
-            self.log(f"{len(tests)} test cases were prepared with other options: convert them again (--test)")
+            self.log(f"{tests} test cases were prepared with other options: convert them again (--test)")
         if not labelled:
             self.log("No labelled case: nnU-Net cannot plan this dataset")
-
-    def _write_page(self) -> None:
-        records = self.others | self.outcome.records
-        # Messages name files, and a file's path may hold a patient's name.
-        failures = dict.fromkeys(sorted(self.outcome.failures), "not converted; the command says why")
-        write_page(self.page, [records[case] for case in sorted(records)], failures)
-
-
-def locked(folder: Path) -> AbstractContextManager[None]:
-    """Keeps two runs from writing to one dataset."""
-    return run_lock(folder / outputs.BESIDE / ".lock", folder, "mgcl convert")
-
-
-def _described(path: Path) -> dict[str, Any]:
-    return read_dataset_json(path) if is_there(path) else {}
-
-
-def _check_names(wanted: Iterable[str], others: Sequence[str], folder: Path) -> None:
-    both = [case for case in wanted if case in others]
-    if both:
-        remedy = "rename it, or take it out of one of the manifests"
-        found = f"{some(both)} among training and test cases"
-        raise UserError(folder, found, "names of their own: a test case may not be trained on", remedy)
-
-
-def _check_common(wanted: Iterable[str], before: Collection[str], folder: Path) -> None:
-    """Refuses a manifest that would empty the dataset. Test cases may change as a whole: new patients to predict."""
-    if before and not set(wanted) & set(before):
-        remedy = "--test for test cases, another --id for another dataset, or remove the folder yourself"
-        found = f"none of the {len(before)} cases that are there in the manifest"
-        raise UserError(folder, found, f"a manifest of this dataset ({some(sorted(before))})", remedy)
-
-
-def _check_strangers(folder: Path, records: Iterable[CaseRecord]) -> None:
-    paths = outputs.strangers(folder, records)
-    if paths:
-        names = some([str(path.relative_to(folder)) for path in paths])
-        remedy = "move them out of the folder; what belongs to the dataset belongs into the manifest"
-        raise UserError(folder, f"files that mgcl convert has not written: {names}", "only its own", remedy)

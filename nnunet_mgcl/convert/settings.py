@@ -1,4 +1,4 @@
-"""How the cases of a dataset are converted."""
+"""What the user asks `mgcl convert` for, and how the cases of a dataset are converted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from nnunet_mgcl.convert.manifest.channels import is_adc, is_dwi
 from nnunet_mgcl.convert.manifest.table import ManifestRow
-from nnunet_mgcl.convert.record import Destination
+from nnunet_mgcl.convert.output.record import Destination
+from nnunet_mgcl.data.dataset_name import dataset_folder
 
 VERSION = 2
 """Raised where a new version of the program would write other files from the same scans."""
@@ -57,6 +58,16 @@ class Settings:
     max_shift: float = 25.0
     max_rotation: float = 20.0
 
+    @property
+    def mask_per_modality(self) -> bool:
+        """Whether each modality has a mask of its own."""
+        return any(self.masks)
+
+    @property
+    def label_numbers(self) -> dict[str, int]:
+        """The labels as nnU-Net wants them, 1, 2, ... in the order of their values in the mask files."""
+        return {name: number for number, name in enumerate(sorted(self.labels, key=self.labels.__getitem__), start=1)}
+
     def groups(self, row: ManifestRow, destination: Destination) -> list[tuple[str, ...]]:
         """The channels of a case that share a grid, the one whose grid it is first.
 
@@ -69,26 +80,59 @@ class Settings:
         return [(first, *(channel for channel in self.channels if channel != first))]
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the user asks for; `Settings` says more of what is the same for every case.
+
+    Attributes:
+        parent: Where the dataset's folder is, usually nnUNet_raw.
+        id: Number of the dataset.
+        name: Its name.
+        settings: How cases are converted; its channels and modalities are those wanted, or empty, and its reference
+            may be `none`.
+        incomplete: What becomes of a row that lacks something.
+        accept: Cases whose registration a person has found good.
+        test: The rows are test cases of a dataset that is there.
+        processes: How many convert at a time.
+        as_named: Channels whose names are right, though they look like misspelt kinds.
+    """
+
+    parent: Path
+    id: int
+    name: str
+    settings: Settings
+    incomplete: Literal["refuse", "pool"] = "refuse"
+    accept: Sequence[str] = ()
+    test: bool = False
+    processes: int = 1
+    as_named: Sequence[str] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The dataset's folder."""
+        return self.parent / dataset_folder(self.id, self.name)
+
+
 def fingerprint(row: ManifestRow, destination: Destination, settings: Settings) -> str:
     """A hash of everything that the files of a case depend on."""
     groups = settings.groups(row, destination)
+    several = any(len(group) > 1 for group in groups)
     content: dict[str, Any] = {
         "version": VERSION,
         "destination": destination,
         "groups": groups,
-        "scans": {c: [settings.channels.index(c), _stamp(source)] for c, source in row.channels.items()},
+        "scans": {c: [settings.channels.index(c), _stamps(source)] for c, source in row.channels.items()},
         "spacing": settings.spacing,
     }
-    if any(len(group) > 1 for group in groups):
+    if several or settings.spacing:
         content["interpolation"] = settings.interpolation
+    if several:
         content["registered"] = settings.reference is not None
         if settings.reference is not None:
             content["registration"] = [settings.engine, settings.max_shift, settings.max_rotation]
-    elif settings.spacing:
-        content["interpolation"] = settings.interpolation
     if row.masks:
-        content["masks"] = {name: path and _stamp(path) for name, path in row.masks.items()}
-        content["labels"] = [settings.labels, settings.masks, settings.modalities if settings.masks != ("",) else None]
+        content["masks"] = {name: path and _stamps(path) for name, path in row.masks.items()}
+        content["labels"] = [settings.labels, settings.masks, settings.modalities if any(settings.masks) else None]
     if any(is_dwi(channel) for channel in row.channels):
         content["dwi_volume"] = settings.dwi_volume
     if any(is_adc(channel) for channel in row.channels):
@@ -96,14 +140,14 @@ def fingerprint(row: ManifestRow, destination: Destination, settings: Settings) 
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _stamp(source: str) -> list[tuple[str, int, int]]:
+def _stamps(source: str) -> list[tuple[str, int, int]]:
     """Names, sizes and times of change of a scan's files."""
-    path = source if os.path.exists(source) else source.rpartition("#")[0]
+    path = Path(source if os.path.exists(source) else source.rpartition("#")[0])
     try:
-        if os.path.isdir(path):
-            return [(source, 0, 0), *_entries(path)]
-        beside = _data_files(Path(path)) if path.lower().endswith((".mhd", ".nhdr")) else []
-        return [_entry(source, os.stat(path)), *beside]
+        if path.is_dir():
+            return [(source, 0, 0), *_stamps_in(path)]
+        beside = _data_files(path) if path.suffix.lower() in (".mhd", ".nhdr") else []
+        return [_stamp(source, path), *beside]
     except OSError:  # reading it will say what is wrong
         return [(source, -1, -1)]
 
@@ -112,20 +156,20 @@ def _data_files(header: Path) -> list[tuple[str, int, int]]:
     """The files that a header without voxels names: one a line, after `=` or `:` or alone, or as a pattern."""
     with header.open("rb") as file:
         lines = file.read(2**20).decode("latin-1").splitlines()
-    found = []
+    stamps = []
     for name in sorted({part.strip() for line in lines for part in (line, *re.split("[=:]", line)[1:])} - {""}):
         path = header.parent / name
         if "%" in name and path.parent.is_dir():
-            found += _entries(path.parent)
+            stamps += _stamps_in(path.parent)
         elif os.path.isfile(path):
-            found.append(_entry(name, path.stat()))
-    return found
+            stamps.append(_stamp(name, path))
+    return stamps
 
 
-def _entries(folder: str | Path) -> list[tuple[str, int, int]]:
-    with os.scandir(folder) as entries:
-        return sorted(_entry(entry.name, entry.stat()) for entry in entries)
+def _stamps_in(folder: Path) -> list[tuple[str, int, int]]:
+    return sorted(_stamp(path.name, path) for path in folder.iterdir())
 
 
-def _entry(name: str, status: os.stat_result) -> tuple[str, int, int]:
+def _stamp(name: str, path: Path) -> tuple[str, int, int]:
+    status = path.stat()
     return name, status.st_size, status.st_mtime_ns

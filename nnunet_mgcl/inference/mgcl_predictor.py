@@ -45,7 +45,7 @@ from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_json
 from nnunet_mgcl.system.safe_loading import loading_safely, require_layers
-from nnunet_mgcl.tss.phase import tss_probability
+from nnunet_mgcl.tss.probability import tss_probability
 
 
 class MGCLPredictor(nnUNetPredictor):
@@ -175,6 +175,8 @@ class MGCLPredictor(nnUNetPredictor):
         """Where a process died over a case, nnU-Net does not say over which."""
         try:
             yield
+        except UserError:
+            raise
         except Exception:
             ahead = self._pending[: 3 * processes or None]  # a process has one handed over, one waiting, one at work
             refuse_unreadable({case: self._images[case] for case in ahead}, self._reader)

@@ -244,7 +244,7 @@ class TestCalibration:
 
 class TestEvaluateRefuses:
     def refusal(self, *arguments: str) -> str:
-        with pytest.raises(UserError) as error:
+        with pytest.raises(SystemExit) as error:
             evaluate(*arguments)
         return str(error.value)
 
@@ -380,7 +380,7 @@ class TestCompare:
         assert "TSS: not evaluated in nnUNetTrainer__nnUNetPlans__2d" in capsys.readouterr().out
 
     def refusal(self, *arguments: str) -> str:
-        with pytest.raises(UserError) as error:
+        with pytest.raises(SystemExit) as error:
             cli.main(["compare", "-d", "901", *arguments])
         return str(error.value)
 

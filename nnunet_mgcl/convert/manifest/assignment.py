@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from nnunet_mgcl.convert.manifest.channels import KINDS, guess_kind, is_adc, leader, near_kinds
-from nnunet_mgcl.convert.manifest.table import MASK_PREFIX, Manifest, ManifestRow
-from nnunet_mgcl.convert.record import Destination
+from nnunet_mgcl.convert.manifest.table import Manifest, ManifestRow, mask_column
+from nnunet_mgcl.convert.output.record import Destination
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.system.errors import UserError, some, suggestion
 from nnunet_mgcl.system.names import check_branch_name
 
+Log = Callable[[str], None]
 Modalities = dict[str, tuple[str, ...]]
 Assignment = list[tuple[ManifestRow, Destination]]
 
 
-def select_channels(manifest: Manifest, channels: Sequence[str], log: Callable[[str], None]) -> Manifest:
+def check_known(names: Iterable[str], known: Collection[str], where: str, expected: str) -> None:
+    """Refuses a name that is not known, with the one that may have been meant.
+
+    Raises:
+        UserError: There is such a name.
+    """
+    for name in names:
+        if name not in known:
+            raise UserError(where, repr(name), expected, suggestion(name, known))
+
+
+def select_channels(manifest: Manifest, channels: Sequence[str], log: Log) -> Manifest:
     """The manifest with some of its channels, in the given order; rows that have none of them are left out.
 
     Raises:
         UserError: A channel is unknown or named twice.
     """
-    for channel in channels:
-        if channel not in manifest.channels:
-            raise UserError(
-                "--channels", repr(channel), f"channels of {manifest.where}", suggestion(channel, manifest.channels)
-            )
+    check_known(channels, manifest.channels, "--channels", f"channels of {manifest.where}")
     if len(set(channels)) < len(channels):
         raise UserError("--channels", " ".join(channels), "each channel once", "remove one")
     rows = []
@@ -42,7 +50,7 @@ def select_channels(manifest: Manifest, channels: Sequence[str], log: Callable[[
     return replace(manifest, channels=tuple(channels), rows=tuple(rows))
 
 
-def check_kinds(manifest: Manifest, as_named: Sequence[str], log: Callable[[str], None]) -> None:
+def check_kinds(manifest: Manifest, as_named: Sequence[str], log: Log) -> None:
     """Refuses channels whose names look like misspelt kinds: an `ACD` would be no ADC map, without a word.
 
     Args:
@@ -53,10 +61,7 @@ def check_kinds(manifest: Manifest, as_named: Sequence[str], log: Callable[[str]
     Raises:
         UserError: There is such a channel, or one of `as_named` is no channel.
     """
-    for channel in as_named:
-        if channel not in manifest.channels:
-            close = suggestion(channel, manifest.channels)
-            raise UserError("--as-named", repr(channel), f"channels of {manifest.where}", close)
+    check_known(as_named, manifest.channels, "--as-named", f"channels of {manifest.where}")
     for channel in manifest.channels:
         if channel not in as_named and (near := near_kinds(channel)):
             remedy = f"did you mean {' or '.join(near)}? Where the name is right: --as-named {channel}"
@@ -66,39 +71,30 @@ def check_kinds(manifest: Manifest, as_named: Sequence[str], log: Callable[[str]
         log(f"{', '.join(unknown)}: no known kind of scan (own branch, no unit)")
 
 
-def group_channels(
-    channels: Sequence[str], wanted: Mapping[str, Sequence[str]], log: Callable[[str], None]
-) -> Modalities:
-    """The branches of the network: as wanted, or one a channel, where an ADC map joins the DWI it stems from.
+def group_channels(channels: Sequence[str], wanted: Mapping[str, Sequence[str]], log: Log) -> Modalities:
+    """The branches of the network: as wanted, or one per channel, where an ADC map joins the DWI it stems from.
 
     Raises:
         UserError: What is wanted does not have each channel exactly once.
     """
-    if wanted:
-        for name in wanted:
-            check_branch_name(name, "--modality")
-        named = [channel for group in wanted.values() for channel in group]
-        for channel in named:
-            if channel not in channels:
-                raise UserError("--modality", f"channel {channel!r}", "channels in use", suggestion(channel, channels))
-        if sorted(named) != sorted(channels):
-            example = " ".join(f"{channel}={channel}" for channel in channels)
-            raise UserError(
-                "--modality", f"the channels {', '.join(named)}", f"each of {', '.join(channels)} exactly once",
-                f"name them all, as in --modality {example}",
-            )  # fmt: skip
-        return {name: tuple(c for c in channels if c in group) for name, group in wanted.items()}
-    modalities: dict[str, tuple[str, ...]] = {}
-    for channel in channels:
-        owner = leader(channel, channels) if is_adc(channel) else channel
-        modalities[owner] = tuple(c for c in channels if c in (*modalities.get(owner, ()), channel))
-        if owner != channel:
-            log(f"{channel} is a channel of the modality {owner} (--modality groups otherwise)")
-    order = sorted(modalities, key=lambda name: channels.index(modalities[name][0]))
-    return {name: modalities[name] for name in order}
+    if not wanted:
+        owner = {channel: leader(channel, channels) if is_adc(channel) else channel for channel in channels}
+        for channel in channels:
+            if owner[channel] != channel:
+                log(f"{channel} is a channel of the modality {owner[channel]} (--modality groups otherwise)")
+        return {name: tuple(c for c in channels if owner[c] == name) for name in dict.fromkeys(owner.values())}
+    for name in wanted:
+        check_branch_name(name, "--modality")
+    named = [channel for group in wanted.values() for channel in group]
+    check_known(named, channels, "--modality", "channels in use")
+    if sorted(named) != sorted(channels):
+        expected = f"each of {', '.join(channels)} exactly once"
+        remedy = f"name them all, as in --modality {' '.join(f'{channel}={channel}' for channel in channels)}"
+        raise UserError("--modality", f"the channels {', '.join(named)}", expected, remedy)
+    return {name: tuple(c for c in channels if c in group) for name, group in wanted.items()}
 
 
-def check_masks(manifest: Manifest, modalities: Modalities, *, narrowed: bool, log: Callable[[str], None]) -> Manifest:
+def check_masks(manifest: Manifest, modalities: Modalities, *, narrowed: bool, log: Log) -> Manifest:
     """The manifest with its mask columns in the modalities' order.
 
     Args:
@@ -110,29 +106,23 @@ def check_masks(manifest: Manifest, modalities: Modalities, *, narrowed: bool, l
     Raises:
         UserError: There is a mask for what is no modality, or none for what is one.
     """
-    if manifest.masks in ((), ("",)):
+    if not any(manifest.masks):
         return manifest
+    where = f"{manifest.where}, line 1"
     unused = [name for name in manifest.masks if name not in modalities]
-    if narrowed and unused:
-        log(f"{', '.join(MASK_PREFIX + name for name in unused)}: not used, no such modality among the chosen channels")
-        manifest = _without_masks(manifest, unused)
-    for name in manifest.masks:
-        if name not in modalities:
-            close = suggestion(name, modalities)
-            where = f"{manifest.where}, line 1"
-            raise UserError(where, f"column {MASK_PREFIX}{name}", f"masks of {', '.join(modalities)}", close)
-    missing = [f"{MASK_PREFIX}{name}" for name in modalities if name not in manifest.masks]
-    if missing:
-        raise UserError(
-            f"{manifest.where}, line 1", f"no column {', '.join(missing)}", "a mask for every modality, or one `mask`",
-            "add the columns, choose --channels without it, or name the one column `mask`",
-        )  # fmt: skip
-    return replace(manifest, masks=tuple(modalities))
+    if unused and not narrowed:
+        close = suggestion(unused[0], modalities)
+        raise UserError(where, f"column {mask_column(unused[0])}", f"masks of {', '.join(modalities)}", close)
+    if missing := [mask_column(name) for name in modalities if name not in manifest.masks]:
+        remedy = "add the columns, choose --channels without it, or name the one column `mask`"
+        raise UserError(where, f"no column {', '.join(missing)}", "a mask for every modality, or one `mask`", remedy)
+    if unused:
+        log(f"{', '.join(map(mask_column, unused))}: not used, no such modality among the chosen channels")
+    rows = (replace(row, masks={n: row.masks[n] for n in modalities if n in row.masks}) for row in manifest.rows)
+    return replace(manifest, masks=tuple(modalities), rows=tuple(rows))
 
 
-def assign(
-    manifest: Manifest, settings: Settings, incomplete: Literal["refuse", "pool"], log: Callable[[str], None]
-) -> Assignment:
+def assign(manifest: Manifest, settings: Settings, incomplete: Literal["refuse", "pool"], log: Log) -> Assignment:
     """Rows with a mask become labelled cases, the others the pool.
 
     Args:
@@ -155,9 +145,12 @@ def assign(
             continue
         if row.masks:
             log(f"{row.case}: no {' and no '.join(lacking)}: to the pool, its mask is not used")
-        pooled = _whole_modalities(row, settings.modalities, log)
-        if pooled.channels:
-            assigned.append((pooled, "Un"))
+        kept = dict(row.channels)
+        for name, channels, missing in _partial(row, settings.modalities):
+            log(f"{row.case}: {', '.join(channels)} left out, {name} lacks {', '.join(missing)}")
+            kept = {channel: source for channel, source in kept.items() if channel not in channels}
+        if kept:
+            assigned.append((replace(row, channels=kept, masks={}), "Un"))
         else:
             log(f"{row.case}: left out, it has no modality with all of its channels")
     return assigned
@@ -170,69 +163,48 @@ def assign_test(manifest: Manifest) -> Assignment:
         UserError: A row lacks a channel, or has a part of its masks.
     """
     for row in manifest.rows:
-        lacking = _lacking(row, manifest)
-        if lacking:
+        if lacking := _lacking(row, manifest):
             expected = f"every channel ({', '.join(manifest.channels)}) of a test case, and all of its masks or none"
             raise UserError(row.where, f"no {' and no '.join(lacking)}", expected, "add the file, or remove the row")
     return [(row, "Ts") for row in manifest.rows]
 
 
-def _without_masks(manifest: Manifest, unused: Sequence[str]) -> Manifest:
-    rows = (
-        replace(row, masks={name: p for name, p in row.masks.items() if name not in unused}) for row in manifest.rows
-    )
-    return replace(manifest, masks=tuple(name for name in manifest.masks if name not in unused), rows=tuple(rows))
-
-
 def _lacking(row: ManifestRow, manifest: Manifest) -> list[str]:
     channels = [channel for channel in manifest.channels if channel not in row.channels]
-    masks = [f"{MASK_PREFIX}{name}" for name in manifest.masks if row.masks and name not in row.masks]
-    return channels + masks
-
-
-def _whole_modalities(row: ManifestRow, modalities: Modalities, log: Callable[[str], None]) -> ManifestRow:
-    """The row for the pool: without masks, and without the channels of modalities that it has in part."""
-    kept = dict(row.channels)
-    for name, channels, missing in _partial(row, modalities):
-        log(f"{row.case}: {', '.join(channels)} left out, {name} lacks {', '.join(missing)}")
-        kept = {channel: source for channel, source in kept.items() if channel not in channels}
-    return replace(row, channels=kept, masks={})
+    return channels + [mask_column(name) for name in manifest.masks if row.masks and name not in row.masks]
 
 
 def _partial(row: ManifestRow, modalities: Modalities) -> list[tuple[str, list[str], list[str]]]:
     """Each modality of which the row has some channels only: its name, those, and the missing ones."""
-    found = []
+    partial = []
     for name, channels in modalities.items():
-        there = [channel for channel in channels if channel in row.channels]
-        if there and len(there) < len(channels):
-            found.append((name, there, [channel for channel in channels if channel not in there]))
-    return found
+        present = [channel for channel in channels if channel in row.channels]
+        if 0 < len(present) < len(channels):
+            partial.append((name, present, [channel for channel in channels if channel not in present]))
+    return partial
 
 
 def _refuse_incomplete(manifest: Manifest, settings: Settings) -> None:
-    labelled = [(row, _lacking(row, manifest)) for row in _masked(manifest) if _lacking(row, manifest)]
-    if labelled:
-        everywhere = [c for c in manifest.channels if all(c in row.channels for row in _masked(manifest))]
+    labelled = [row for row in manifest.rows if row.masks]
+    if incomplete := [(row, lacking) for row in labelled if (lacking := _lacking(row, manifest))]:
+        everywhere = [channel for channel in manifest.channels if all(channel in row.channels for row in labelled)]
         fewer = f"; --channels {' '.join(everywhere)} does without" if everywhere else ""
         if everywhere and settings.reference and settings.reference not in everywhere:
             fewer += f", with another --reference ({' | '.join([*everywhere, 'none'])})"
         raise UserError(
             manifest.where,
-            "rows with a mask lack " + some([f"{' and '.join(lacking)} ({_named(row)})" for row, lacking in labelled]),
+            "rows with a mask lack " + some([f"{' and '.join(lack)} ({_named(row)})" for row, lack in incomplete]),
             "every channel and every mask in a row with a mask",
             f"add the files; --incomplete pool uses the scans of these rows without their masks{fewer}",
         )  # fmt: skip
-    partial = {_named(row): _partial(row, settings.modalities) for row in manifest.rows if not row.masks}
-    found = [f"{name} without {', '.join(missing)} ({where})" for where, p in partial.items() for name, _, missing in p]
-    if found:
+    pool = [row for row in manifest.rows if not row.masks]
+    partial = [(name, lack, row) for row in pool for name, _, lack in _partial(row, settings.modalities)]
+    if partial:
         raise UserError(
-            manifest.where, some(found), "all channels of a modality, or none",
+            manifest.where, some([f"{name} without {', '.join(lack)} ({_named(row)})" for name, lack, row in partial]),
+            "all channels of a modality, or none",
             "add the files; --incomplete pool leaves these modalities' other channels out; --modality groups otherwise",
         )  # fmt: skip
-
-
-def _masked(manifest: Manifest) -> list[ManifestRow]:
-    return [row for row in manifest.rows if row.masks]
 
 
 def _named(row: ManifestRow) -> str:

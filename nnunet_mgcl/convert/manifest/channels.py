@@ -28,11 +28,10 @@ KINDS = ("DWI", "ADC", "FLAIR", "Tmax", "CBF", "CBV", "MTT", "TTP", "PWI", "T2",
 
 PERFUSION = ("Tmax", "CBF", "CBV", "MTT", "TTP", "PWI")
 
-MASK_WORDS = set(
-    re.findall(
-        r"\w+", "mask masks msk roi rois seg segmentation label labels lesion lesions infarct gt groundtruth truth"
-    )
-)
+MASK_WORDS = {
+    "mask", "masks", "msk", "roi", "rois", "seg", "segmentation", "label", "labels", "lesion", "lesions", "infarct",
+    "gt", "groundtruth", "truth",
+}  # fmt: skip
 """Words in the names of masks."""
 
 

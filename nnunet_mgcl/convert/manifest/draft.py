@@ -12,6 +12,9 @@ from nnunet_mgcl.convert.scans.finder import Scan, find_scans, group_scans
 from nnunet_mgcl.system.csv_table import write_csv
 from nnunet_mgcl.system.errors import UserError, counted, some
 
+Cases = dict[str, dict[str, str]]
+"""Part of the path that names a case -> its sources by column."""
+
 
 def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print) -> None:
     """Writes a manifest draft with a row for each guessed case, and tells what was guessed and what is in no row.
@@ -29,16 +32,23 @@ def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print
     if not folder.is_dir():
         raise UserError(folder, "no such folder", "a folder of scans", "mend the path")
     scans, others = find_scans(folder.absolute())
-    groups = group_scans(scans)
-    found = {label: _columns(members) for label, members in groups.items()}
-    cases = _simplify_masks({label: columns for label, columns in found.items() if set(KINDS) & set(columns)})
-    doubles = [line for label, members in groups.items() for line in _doubles(label, members)]
-    if not cases and doubles:
-        remedy = "move the copies that you do not want elsewhere, or write the manifest by hand (docs/convert.md)"
-        raise UserError(folder, some(doubles), "each kind of scan once a case", remedy)
+    fitting = {label: _by_column(members) for label, members in group_scans(scans).items()}
+    # Where several scans fit one column, the user must choose.
+    single = {label: {c: found[0] for c, found in by.items() if len(found) == 1} for label, by in fitting.items()}
+    cases = _simplify_masks({label: columns for label, columns in single.items() if set(KINDS) & set(columns)})
+    doubles = [
+        f"{column} {len(found)} times in {label or 'the folder'}: {some(found)}"
+        for label, columns in fitting.items()
+        for column, found in columns.items()
+        if len(found) > 1
+    ]
     if not cases:
-        remedy = "name the folder above the scans, or write the manifest by hand (docs/convert.md)"
-        raise UserError(folder, "no scan whose kind its name tells", f"names with {', '.join(KINDS[:4])}, ...", remedy)
+        found, expected = "no scan whose kind its name tells", f"names with {', '.join(KINDS[:4])}, ..."
+        remedy = "name the folder above the scans"
+        if doubles:
+            found, expected = some(doubles), "each kind of scan once a case"
+            remedy = "move the copies that you do not want elsewhere"
+        raise UserError(folder, found, expected, f"{remedy}, or write the manifest by hand (docs/convert.md)")
     present = {column for case in cases.values() for column in case}
     columns = [kind for kind in KINDS if kind in present] + sorted(present - set(KINDS))
     _write(manifest, columns, cases)
@@ -52,21 +62,7 @@ def write_draft(folder: Path, manifest: Path, log: Callable[[str], None] = print
     )
 
 
-def _columns(scans: Sequence[Scan]) -> dict[str, str]:
-    """Column -> source; where several fit one column, the user must choose."""
-    return {column: sources[0] for column, sources in _fitting(scans).items() if len(sources) == 1}
-
-
-def _doubles(label: str, scans: Sequence[Scan]) -> list[str]:
-    """What was found more than once for a case, and where."""
-    return [
-        f"{column} {len(sources)} times in {label or 'the folder'}: {some(sources)}"
-        for column, sources in _fitting(scans).items()
-        if len(sources) > 1
-    ]
-
-
-def _fitting(scans: Sequence[Scan]) -> dict[str, list[str]]:
+def _by_column(scans: Sequence[Scan]) -> dict[str, list[str]]:
     """Column -> the sources that fit it; processed copies only where there is nothing else."""
     columns: dict[str, list[Scan]] = defaultdict(list)
     for scan in scans:
@@ -78,7 +74,7 @@ def _fitting(scans: Sequence[Scan]) -> dict[str, list[str]]:
     }
 
 
-def _in_no_row(scans: Sequence[Scan], cases: Mapping[str, dict[str, str]]) -> Iterator[str]:
+def _in_no_row(scans: Sequence[Scan], cases: Cases) -> Iterator[str]:
     """A line for each scan that was not taken, with the rows that a mask may belong to."""
     used = {source for case in cases.values() for source in case.values()}
     for scan in scans:
@@ -90,7 +86,7 @@ def _in_no_row(scans: Sequence[Scan], cases: Mapping[str, dict[str, str]]) -> It
         yield f"in no row: {scan.source}{whose}"
 
 
-def _simplify_masks(cases: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+def _simplify_masks(cases: Cases) -> Cases:
     """One column `mask` where no case has several masks, else one for each modality."""
     several = any(sum(column.startswith("mask") for column in case) > 1 for case in cases.values())
     if several:
@@ -98,14 +94,11 @@ def _simplify_masks(cases: Mapping[str, dict[str, str]]) -> dict[str, dict[str, 
     return {label: {c.partition("_")[0]: source for c, source in case.items()} for label, case in cases.items()}
 
 
-def _write(manifest: Path, columns: Sequence[str], cases: Mapping[str, dict[str, str]]) -> None:
+def _write(manifest: Path, columns: Sequence[str], cases: Cases) -> None:
     base = manifest.absolute().parent
-    rows = []
+    rows: list[Mapping[str, str]] = []
     for number, case in enumerate(cases.values(), start=1):
-        relative = {
-            column: os.path.relpath(source, base) if Path(source).is_relative_to(base) else source
-            for column, source in case.items()
-        }
+        relative = {c: os.path.relpath(s, base) if Path(s).is_relative_to(base) else s for c, s in case.items()}
         rows.append({"case": _name(number), **relative})
     write_csv(manifest, ("case", "patient", *columns, "onset_time", "scan_time"), rows)
 
@@ -114,7 +107,7 @@ def _name(number: int) -> str:
     return f"case_{number:03d}"
 
 
-def _table(columns: Sequence[str], cases: Mapping[str, dict[str, str]]) -> list[str]:
+def _table(columns: Sequence[str], cases: Cases) -> list[str]:
     """What was found for each case, and by which part of the path."""
     rows = [["case", *columns, "from"]]
     for number, (label, case) in enumerate(cases.items(), start=1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from nnunet_mgcl.convert.manifest.channels import names_mask
 from nnunet_mgcl.convert.manifest.onset import hours_between, hours_from
-from nnunet_mgcl.convert.outputs import FILE_ENDING
+from nnunet_mgcl.convert.output.case_files import FILE_ENDING
 from nnunet_mgcl.data.images.adc_units import UNITS
 from nnunet_mgcl.data.images.files import check_stem
-from nnunet_mgcl.system.csv_table import check_identifier, read_csv
+from nnunet_mgcl.system.csv_table import Rows, check_identifier, read_csv
 from nnunet_mgcl.system.errors import UserError
 
 RESERVED = ("case", "patient", "mask", "onset_time", "scan_time", "tss_hours", "adc_unit")
@@ -59,8 +59,7 @@ class ManifestRow:
     @property
     def sources(self) -> dict[str, str]:
         """Column -> source of every scan and mask."""
-        masks = {f"{MASK_PREFIX}{name}" if name else "mask": path for name, path in self.masks.items() if path}
-        return self.channels | masks
+        return self.channels | {mask_column(name): path for name, path in self.masks.items() if path}
 
     @contextmanager
     def reading(self, column: str) -> Iterator[None]:
@@ -95,6 +94,11 @@ class Manifest:
     rows: tuple[ManifestRow, ...]
 
 
+def mask_column(name: str) -> str:
+    """The column of the masks of a modality, or of those for all ("")."""
+    return f"{MASK_PREFIX}{name}" if name else "mask"
+
+
 def read_manifest(path: Path, log: Callable[[str], None] = print) -> Manifest:
     """Reads and checks a manifest. No scan is opened; that the files exist is checked.
 
@@ -108,18 +112,17 @@ def read_manifest(path: Path, log: Callable[[str], None] = print) -> Manifest:
     """
     header, lines = read_csv(path, "the manifest")
     where = f"{path}, line 1"
-    channels = tuple(column for column in header if column not in RESERVED and not column.startswith(MASK_PREFIX))
-    masks = tuple("" if c == "mask" else c.removeprefix(MASK_PREFIX) for c in header if _is_mask(c))
+    mask_columns = [column for column in header if column == "mask" or column.startswith(MASK_PREFIX)]
+    masks = {column: "" if column == "mask" else column.removeprefix(MASK_PREFIX) for column in mask_columns}
+    channels = tuple(column for column in header if column not in RESERVED and column not in masks)
     _check_channels(channels, where)
-    _check_columns(header, masks, where)
+    _check_columns(header, tuple(masks.values()), where)
     if not lines:
         raise UserError(path, "no row", "one row a patient", "add rows")
-    names = _case_names(lines, log)
-    rows = tuple(
-        _row(case, values, channels, path.parent, line) for case, (line, values) in zip(names, lines, strict=True)
-    )
+    cases = zip(_case_names(lines, log), lines, strict=True)
+    rows = tuple(_row(case, values, channels, masks, path.parent, line) for case, (line, values) in cases)
     _check_twice(rows)
-    return Manifest(path, channels, masks, rows)
+    return Manifest(path, channels, tuple(masks.values()), rows)
 
 
 def check_case_name(case: str, where: str) -> None:
@@ -134,11 +137,7 @@ def check_case_name(case: str, where: str) -> None:
     check_stem(case, FILE_ENDING, where)
 
 
-def _is_mask(column: str) -> bool:
-    return column == "mask" or column.startswith(MASK_PREFIX)
-
-
-def _check_channels(channels: tuple[str, ...], where: str) -> None:
+def _check_channels(channels: Sequence[str], where: str) -> None:
     for channel in channels:
         if names_mask(channel):
             remedy = "rename it to mask or mask_<MODALITY>, or remove it; where it is a scan, give it another name"
@@ -152,16 +151,15 @@ def _check_channels(channels: tuple[str, ...], where: str) -> None:
             raise UserError(where, f"column {channel!r}", f"a channel, or one of {RESERVED}", remedy)
     if not channels:
         raise UserError(where, "no column of a channel", "one column a channel, such as DWI", "add the scans")
-    twice = {channel.lower() for channel in channels}
-    if len(twice) < len(channels):
+    if len({channel.lower() for channel in channels}) < len(channels):
         raise UserError(where, f"channels {list(channels)}", "names that differ in more than case", "rename one")
 
 
-def _check_columns(header: list[str], masks: tuple[str, ...], where: str) -> None:
+def _check_columns(header: Sequence[str], masks: Sequence[str], where: str) -> None:
     if MASK_PREFIX in header:
         raise UserError(where, f"column {MASK_PREFIX!r}", "mask, or mask_<MODALITY>", "rename or remove it")
     if "" in masks and len(masks) > 1:
-        found = "columns mask and mask_" + masks[1 if masks[0] == "" else 0]
+        found = f"columns mask and {mask_column(max(masks))}"
         raise UserError(where, found, "one mask for all, or one a modality", "remove the one or the others")
     if ("onset_time" in header) != ("scan_time" in header):
         found = "one of onset_time and scan_time"
@@ -170,16 +168,13 @@ def _check_columns(header: list[str], masks: tuple[str, ...], where: str) -> Non
         raise UserError(where, "tss_hours beside onset_time and scan_time", "one of both", "remove one")
 
 
-def _case_names(lines: list[tuple[str, dict[str, str]]], log: Callable[[str], None]) -> list[str]:
+def _case_names(lines: Rows, log: Callable[[str], None]) -> list[str]:
     """The names of the cases; a counter names those that have none."""
-    names = [values.get("case", "") for _, values in lines]
-    if not all(names):
-        counted = [number for number, name in enumerate(names, start=1) if not name]
-        names = [name or f"case_{number:03d}" for number, name in enumerate(names, start=1)]
-        log(
-            f"{len(counted)} rows without a case are named by their place in the table ({names[counted[0] - 1]}, ...): "
-            "add rows at its end only"
-        )
+    given = [values.get("case", "") for _, values in lines]
+    names = [name or f"case_{number:03d}" for number, name in enumerate(given, start=1)]
+    if unnamed := [name for name, text in zip(names, given, strict=True) if not text]:
+        place = f"their place in the table ({unnamed[0]}, ...)"
+        log(f"{len(unnamed)} rows without a case are named by {place}: add rows at its end only")
     seen: dict[str, str] = {}
     for name, (where, _) in zip(names, lines, strict=True):
         check_case_name(name, where)
@@ -190,68 +185,53 @@ def _case_names(lines: list[tuple[str, dict[str, str]]], log: Callable[[str], No
     return names
 
 
-def _row(case: str, values: dict[str, str], channels: tuple[str, ...], folder: Path, where: str) -> ManifestRow:
-    sources = {c: _source(values[c], folder, f"{where}, column {c}") for c in channels if values[c]}
+def _row(
+    case: str, values: dict[str, str], channels: Sequence[str], masks: dict[str, str], folder: Path, where: str
+) -> ManifestRow:
+    def source(column: str) -> str:
+        return _source(values[column], folder, f"{where}, column {column}", is_mask=column in masks)
+
+    sources = {channel: source(channel) for channel in channels if values[channel]}
     if not sources:
         raise UserError(where, "no channel", "at least one scan", "add a path or remove the row")
-    masks: dict[str, str | None] = {}
-    for column, text in values.items():
-        if _is_mask(column) and text:
-            name = "" if column == "mask" else column.removeprefix(MASK_PREFIX)
-            masks[name] = None if text == EMPTY else _mask(text, folder, f"{where}, column {column}")
+    drawn = {name: None if values[c] == EMPTY else source(c) for c, name in masks.items() if values[c]}
     if "onset_time" in values:
         hours = hours_between(values["onset_time"], values["scan_time"], where)
     else:
         hours = hours_from(values.get("tss_hours", ""), where)
-    unit = _adc_unit(values.get("adc_unit", ""), where)
+    unit, known = values.get("adc_unit", ""), ("auto", *UNITS)
+    if unit and unit not in known:
+        remedy = "write one of them, or empty the cell: the unit is told from the values"
+        raise UserError(f"{where}, column adc_unit", repr(unit), " | ".join(known), remedy)
     patient = values.get("patient", "")
     check_identifier(patient, f"{where}, column patient")
-    return ManifestRow(case, sources, masks, hours, patient or None, where, unit)
+    return ManifestRow(case, sources, drawn, hours, patient or None, where, unit)
 
 
-def _adc_unit(text: str, where: str) -> str:
-    known = ("auto", *UNITS)
-    if text and text not in known:
-        remedy = "write one of them, or empty the cell: the unit is told from the values"
-        raise UserError(f"{where}, column adc_unit", repr(text), " | ".join(known), remedy)
-    return text
+def _source(text: str, folder: Path, where: str, *, is_mask: bool) -> str:
+    """The absolute path of a scan or mask; a scan may be a folder of DICOM files and name one of its series.
 
-
-def _source(text: str, folder: Path, where: str) -> str:
-    """The absolute path of a scan, which may be a folder of DICOM files and name one of its series."""
-    path = _absolute(text, folder)
-    if _is_scan(path):
-        return path
-    parent, mark, _ = path.rpartition("#")
-    if mark and os.path.isdir(parent):
-        return path
-    expected = "a file, a folder of DICOM files, or folder#SeriesInstanceUID"
-    remedy = "mend the path (relative ones begin at the manifest's folder); where there is no such scan, empty the cell"
-    raise UserError(where, f"no such file: {path}", expected, remedy)
-
-
-def _mask(text: str, folder: Path, where: str) -> str:
-    path = _absolute(text, folder)
-    if not _is_scan(path):
-        remedy = "mend the path; without a mask empty the cell; where somebody looked and saw no lesion, write `empty`"
-        raise UserError(where, f"no such file: {path}", "a file", remedy)
-    return path
-
-
-def _is_scan(path: str) -> bool:
-    """Whether there is a file or a folder; a pipe would be waited for without end."""
-    return os.path.isfile(path) or os.path.isdir(path)
-
-
-def _absolute(text: str, folder: Path) -> str:
-    """The path with links in its folders followed, as the system reads `..`; a link to the scan keeps its name."""
+    Links in its folders are followed, as the system reads `..`; a link to the scan keeps its name. A pipe is no scan:
+    it would be waited for without end.
+    """
     path = folder.absolute() / Path(text).expanduser()
     if path.name in ("", ".."):
-        return os.path.realpath(path)
-    return os.path.join(os.path.realpath(path.parent), path.name)
+        source = os.path.realpath(path)
+    else:
+        source = os.path.join(os.path.realpath(path.parent), path.name)
+    series_folder, mark, _ = source.rpartition("#")
+    if os.path.isfile(source) or os.path.isdir(source) or (not is_mask and mark and os.path.isdir(series_folder)):
+        return source
+    if is_mask:
+        expected = "a file"
+        remedy = "mend the path; without a mask empty the cell; where somebody looked and saw no lesion, write `empty`"
+    else:
+        expected = "a file, a folder of DICOM files, or folder#SeriesInstanceUID"
+        remedy = "mend the path (relative ones begin at the manifest's folder); without such a scan, empty the cell"
+    raise UserError(where, f"no such file: {source}", expected, remedy)
 
 
-def _check_twice(rows: tuple[ManifestRow, ...]) -> None:
+def _check_twice(rows: Sequence[ManifestRow]) -> None:
     """A scan in two places is a slip of the hand, and could put a patient into training and test data at once."""
     seen: dict[str, str] = {}
     for row in rows:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
 
 from nnunet_mgcl.convert.manifest.channels import leader
-from nnunet_mgcl.convert.record import RegistrationRecord
+from nnunet_mgcl.convert.output.record import RegistrationRecord
 from nnunet_mgcl.convert.registration.grid import Grid, common_grid, resample, same_grid
 from nnunet_mgcl.convert.registration.rigid import doubts, register
 from nnunet_mgcl.convert.settings import Settings
@@ -30,11 +30,11 @@ class Aligned:
     """
 
     grid: Grid
-    images: dict[str, sitk.Image]
-    transforms: dict[str, sitk.Transform]
-    registrations: dict[str, RegistrationRecord]
-    notes: dict[str, str]
-    doubts: list[str]
+    images: dict[str, sitk.Image] = field(default_factory=dict)
+    transforms: dict[str, sitk.Transform] = field(default_factory=dict)
+    registrations: dict[str, RegistrationRecord] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
 
 
 def align(scans: dict[str, sitk.Image], group: Sequence[str], settings: Settings) -> Aligned:
@@ -51,51 +51,43 @@ def align(scans: dict[str, sitk.Image], group: Sequence[str], settings: Settings
         UserError: A channel shows nothing of what the first one shows.
     """
     reference = group[0]
-    found = Aligned(common_grid(scans[reference], settings.spacing), {}, {}, {}, {}, [])
-    identity = sitk.Transform(3, sitk.sitkIdentity)
+    aligned = Aligned(common_grid(scans[reference], settings.spacing))
     for channel in sorted(group, key=lambda c: leader(c, group) != c):  # leaders first: the others move with them
         mover = _mover(channel, reference, scans, group)
         if settings.reference is None or mover == reference:
-            found.transforms[channel] = identity
+            aligned.transforms[channel] = sitk.Transform(3, sitk.sitkIdentity)
         elif mover == channel:
-            found.transforms[channel] = _registered(channel, reference, scans, settings, found)
-            if (own := leader(channel, group)) != channel:
-                found.notes[channel] = f"not on the grid of {own}: registered by itself"
+            _register(channel, reference, scans, settings, aligned)
+            if (first := leader(channel, group)) != channel:
+                aligned.notes[channel] = f"not on the grid of {first}: registered by itself"
         else:
-            found.transforms[channel] = found.transforms[mover]
-            found.notes[channel] = f"moved with {mover}"
+            aligned.transforms[channel] = aligned.transforms[mover]
+            aligned.notes[channel] = f"moved with {mover}"
     for channel in group:
-        found.images[channel] = _resampled(channel, reference, scans[channel], settings, found)
-    return found
+        transform, interpolation = aligned.transforms[channel], settings.interpolation
+        image = resample(scans[channel], aligned.grid, transform, interpolation=interpolation)
+        if np.ptp(sitk.GetArrayViewFromImage(image)) == 0:
+            found = f"nothing of it lies in the field of view of {reference}"
+            remedy = f"look at both scans in a viewer; --reference {reference} registers, --reference none does not"
+            raise UserError(channel, found, "two scans of one head that overlap", remedy)
+        aligned.images[channel] = image
+    return aligned
 
 
 def _mover(channel: str, reference: str, scans: dict[str, sitk.Image], group: Sequence[str]) -> str:
     """The channel whose registration moves this one: of the same acquisition, and on the same grid."""
-    own = leader(channel, group)
-    for candidate in (reference, own):
-        if leader(candidate, group) == own and same_grid(scans[channel], scans[candidate]):
+    first = leader(channel, group)
+    for candidate in (reference, first):
+        if leader(candidate, group) == first and same_grid(scans[channel], scans[candidate]):
             return candidate
     return channel
 
 
-def _registered(
-    channel: str, reference: str, scans: dict[str, sitk.Image], settings: Settings, found: Aligned
-) -> sitk.Transform:
+def _register(channel: str, reference: str, scans: dict[str, sitk.Image], settings: Settings, aligned: Aligned) -> None:
     result = register(scans[reference], scans[channel], engine=settings.engine)
-    motion = result.motion
-    found.registrations[channel] = RegistrationRecord(
-        reference, result.engine, result.before, result.after, motion.shift_mm, motion.rotation_deg
+    aligned.transforms[channel] = result.transform
+    aligned.registrations[channel] = RegistrationRecord(
+        reference, settings.engine, result.before, result.after, result.shift_mm, result.rotation_deg
     )
     limits = {"max_shift": settings.max_shift, "max_rotation": settings.max_rotation}
-    found.doubts.extend(f"{channel} to {reference}: {doubt}" for doubt in doubts(result, **limits))
-    return result.transform
-
-
-def _resampled(channel: str, reference: str, scan: sitk.Image, settings: Settings, found: Aligned) -> sitk.Image:
-    image = resample(scan, found.grid, found.transforms[channel], interpolation=settings.interpolation)
-    values = sitk.GetArrayViewFromImage(image)
-    if np.ptp(values) == 0:
-        remedy = f"look at both scans in a viewer; --reference {reference} registers, --reference none does not"
-        expected = "two scans of one head that overlap"
-        raise UserError(channel, f"nothing of it lies in the field of view of {reference}", expected, remedy)
-    return image
+    aligned.doubts.extend(f"{channel} to {reference}: {doubt}" for doubt in doubts(result, **limits))

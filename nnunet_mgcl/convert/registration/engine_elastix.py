@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_mgcl.convert.registration.grid import affine
 from nnunet_mgcl.data.images.head import head_mask
 from nnunet_mgcl.system.errors import UserError, reason
 
@@ -32,11 +33,18 @@ def align(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -
     Raises:
         UserError: The package is missing, or elastix gives up.
     """
-    itk = _itk()
-    method = itk.ElastixRegistrationMethod.New(_to_itk(itk, fixed), _to_itk(itk, moving))
-    method.SetFixedMask(_mask_to_itk(itk, fixed))
+    itk = load_elastix()
+    fixed_values, moving_values = (sitk.GetArrayFromImage(image) for image in (fixed, moving))
+    method = itk.ElastixRegistrationMethod.New(
+        _itk_image(itk, fixed_values, fixed), _itk_image(itk, moving_values, moving)
+    )
+    method.SetFixedMask(_itk_image(itk, head_mask(fixed).astype(np.uint8), fixed))
     method.SetParameterObject(_parameters(itk, fixed, moving))
-    method.SetExternalInitialTransform(_rigid(itk.Euler3DTransform[itk.D].New(), start))
+    initial = itk.Euler3DTransform[itk.D].New()
+    initial.SetCenter(start.GetCenter())
+    initial.SetRotation(start.GetAngleX(), start.GetAngleY(), start.GetAngleZ())
+    initial.SetTranslation(start.GetTranslation())
+    method.SetExternalInitialTransform(initial)
     method.SetNumberOfThreads(1)  # sums in another order would give other last digits
     method.SetLogToConsole(False)
     method.SetLogToFile(False)
@@ -48,16 +56,12 @@ def align(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -
     return _to_sitk(method.GetCombinationTransform(), start.GetCenter())
 
 
-def require_elastix() -> None:
-    """Ends the program where the package is missing, before any work.
+def load_elastix() -> ModuleType:
+    """The package `itk` with elastix in it.
 
     Raises:
-        UserError: It is.
+        UserError: It is missing.
     """
-    _itk()
-
-
-def _itk() -> ModuleType:
     try:
         import itk
 
@@ -68,19 +72,12 @@ def _itk() -> ModuleType:
     return itk
 
 
-def _mask_to_itk(itk: ModuleType, image: sitk.Image) -> Any:
-    return _placed(itk, itk.image_from_array(head_mask(image).astype(np.uint8)), image)
-
-
-def _to_itk(itk: ModuleType, image: sitk.Image) -> Any:
-    return _placed(itk, itk.image_from_array(sitk.GetArrayFromImage(image)), image)
-
-
-def _placed(itk: ModuleType, copy: Any, image: sitk.Image) -> Any:
-    copy.SetSpacing(image.GetSpacing())
-    copy.SetOrigin(image.GetOrigin())
-    copy.SetDirection(itk.matrix_from_array(np.array(image.GetDirection()).reshape(3, 3)))
-    return copy
+def _itk_image(itk: ModuleType, values: np.ndarray, like: sitk.Image) -> Any:
+    image = itk.image_from_array(values)
+    image.SetSpacing(like.GetSpacing())
+    image.SetOrigin(like.GetOrigin())
+    image.SetDirection(itk.matrix_from_array(np.reshape(like.GetDirection(), (3, 3))))
+    return image
 
 
 def _parameters(itk: ModuleType, fixed: sitk.Image, moving: sitk.Image) -> Any:
@@ -95,21 +92,12 @@ def _parameters(itk: ModuleType, fixed: sitk.Image, moving: sitk.Image) -> Any:
     return parameters
 
 
-def _rigid(transform: Any, like: Any) -> Any:
-    """Sets an Euler transform (of either library) to another one's motion."""
-    transform.SetCenter(like.GetCenter())
-    transform.SetRotation(like.GetAngleX(), like.GetAngleY(), like.GetAngleZ())
-    transform.SetTranslation(like.GetTranslation())
-    return transform
-
-
-def _to_sitk(transform: Any, centre: tuple[float, ...]) -> sitk.Euler3DTransform:
-    """A composition of rigid transforms as one, known by what it does to the centre and to three points around it."""
-    moved = np.array(transform.TransformPoint(centre))
-    columns = [np.array(transform.TransformPoint((np.array(centre) + axis).tolist())) - moved for axis in np.eye(3)]
-    left, _, right = np.linalg.svd(np.array(columns).T)  # the nearest rotation: ITK refuses one with rounding errors
+def _to_sitk(composed: Any, centre: tuple[float, ...]) -> sitk.Euler3DTransform:
+    """A composition of rigid transforms as one."""
+    matrix, _ = affine(composed)
+    left, _, right = np.linalg.svd(matrix)  # the nearest rotation: ITK refuses one with rounding errors
     result = sitk.Euler3DTransform()
     result.SetCenter(centre)
     result.SetMatrix((left @ right).ravel().tolist())
-    result.SetTranslation((moved - centre).tolist())
+    result.SetTranslation(np.subtract(composed.TransformPoint(centre), centre).tolist())
     return result

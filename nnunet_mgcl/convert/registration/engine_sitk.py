@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
 
+from nnunet_mgcl.convert.registration.grid import Grid
 from nnunet_mgcl.data.images.head import head_mask
 from nnunet_mgcl.system.errors import UserError
 
@@ -49,17 +49,13 @@ def align(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -
 
 def search(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -> sitk.Euler3DTransform | None:
     """Looks for a pose from far away, on coarse scans; None where the scans do not overlap there."""
-    found = _optimise(fixed, moving, head_mask(fixed), start, _descent(4.0), MANY, SEARCH_BLUR_MM)
-    return None if found is None else found[1]
+    end = _optimise(fixed, moving, head_mask(fixed), start, _descent(4.0), MANY, SEARCH_BLUR_MM)
+    return end and end[1]
 
 
 def _descent(step: float) -> Optimizer:
-    def choose(method: sitk.ImageRegistrationMethod) -> None:
-        method.SetOptimizerAsRegularStepGradientDescent(
-            step, minStep=0.01, numberOfIterations=200, relaxationFactor=0.6
-        )
-
-    return choose
+    options = {"minStep": 0.01, "numberOfIterations": 200, "relaxationFactor": 0.6}
+    return lambda method: method.SetOptimizerAsRegularStepGradientDescent(step, **options)
 
 
 def _line_searches(method: sitk.ImageRegistrationMethod) -> None:
@@ -69,7 +65,7 @@ def _line_searches(method: sitk.ImageRegistrationMethod) -> None:
 def _optimise(
     fixed: sitk.Image,
     moving: sitk.Image,
-    head: npt.NDArray[np.bool_],
+    head: np.ndarray,
     start: sitk.Euler3DTransform,
     optimizer: Optimizer,
     samples: int,
@@ -79,7 +75,7 @@ def _optimise(
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)  # off the voxels' centres, where nothing would be interpolated
-    method.SetMetricFixedMask(_like(fixed, head))
+    method.SetMetricFixedMask(Grid.of(fixed).image(head.astype(np.uint8)))
     method.SetMetricSamplingPercentage(min(1.0, samples / head.sum()), SEED)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetShrinkFactorsPerLevel([1])
@@ -95,12 +91,6 @@ def _optimise(
     except RuntimeError:
         return None
     return method.GetMetricValue(), pose
-
-
-def _like(image: sitk.Image, mask: npt.NDArray[np.bool_]) -> sitk.Image:
-    result = sitk.GetImageFromArray(mask.astype(np.uint8))
-    result.CopyInformation(image)
-    return result
 
 
 @contextmanager

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -51,6 +50,22 @@ class Grid:
         """`(3,)` mm: the middle of the field of view."""
         return self.point((np.array(self.size) - 1) / 2)
 
+    def matches(self, other: Grid) -> bool:
+        """Whether voxels with the same index lie at the same place, but for the rounding of headers."""
+        if self.size != other.size:
+            return False
+        corners = np.array(list(np.ndindex(2, 2, 2))) * self.size
+        apart = np.abs(self.point(corners) - other.point(corners)).max()
+        return bool(apart <= TOLERANCE * min(*self.spacing, *other.spacing))
+
+    def image(self, array: np.ndarray) -> sitk.Image:
+        """An image of values `(Z, Y, X)` on this grid."""
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(self.spacing)
+        image.SetOrigin(self.origin)
+        image.SetDirection(self.direction)
+        return image
+
     def __str__(self) -> str:
         size, spacing = " x ".join(map(str, self.size)), " x ".join(f"{s:.4g}" for s in self.spacing)
         return f"{size} voxels of {spacing} mm from {tuple(round(o, 2) for o in self.origin)} mm"
@@ -67,14 +82,16 @@ def common_grid(reference: sitk.Image, spacing: tuple[float, float, float] | Non
     return Grid(tuple(size.tolist()), tuple(map(float, spacing)), tuple(origin.tolist()), grid.direction)
 
 
-def same_grid(a: sitk.Image | Grid, b: sitk.Image | Grid) -> bool:
-    """Whether voxels with the same index lie at the same place, but for the rounding of headers."""
-    one, other = (grid if isinstance(grid, Grid) else Grid.of(grid) for grid in (a, b))
-    if one.size != other.size:
-        return False
-    corners = np.array(list(itertools.product(*((0, n) for n in one.size))))
-    apart = np.abs(one.point(corners) - other.point(corners)).max()
-    return bool(apart <= TOLERANCE * min(*one.spacing, *other.spacing))
+def affine(transform: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A linear transform of either library as matrix `(3, 3)` and shift `(3,)`, by what it does to four points."""
+    shift = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    columns = [np.array(transform.TransformPoint(axis)) - shift for axis in np.eye(3).tolist()]
+    return np.array(columns).T, shift
+
+
+def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
+    """Whether two images lie on one grid."""
+    return Grid.of(one).matches(Grid.of(other))
 
 
 def resample(image: sitk.Image, grid: Grid, transform: sitk.Transform, *, interpolation: Interpolation) -> sitk.Image:
@@ -91,8 +108,8 @@ def resample(image: sitk.Image, grid: Grid, transform: sitk.Transform, *, interp
         transform: From the grid's space to the image's, as `sitk.Resample` wants it.
         interpolation: Between voxels.
     """
-    if _is_identity(transform) and same_grid(image, grid):
-        return _on(image, grid)
+    if _lies_on(image, grid, transform):  # with exactly the grid's header, which may differ by the rounding of its own
+        return grid.image(sitk.GetArrayViewFromImage(image))
     pixels = sitk.GetArrayViewFromImage(image)
     low, high = float(pixels.min()), float(pixels.max())
     image = _blur(sitk.Cast(image, sitk.sitkFloat32), grid)
@@ -102,46 +119,29 @@ def resample(image: sitk.Image, grid: Grid, transform: sitk.Transform, *, interp
 
 def resample_mask(mask: sitk.Image, grid: Grid, transform: sitk.Transform) -> sitk.Image:
     """Brings a label image onto a grid by nearest neighbour; background outside its view. See `resample`."""
-    if _is_identity(transform) and same_grid(mask, grid):
-        return _on(mask, grid)
+    if _lies_on(mask, grid, transform):
+        return grid.image(sitk.GetArrayViewFromImage(mask))
     return _resample(mask, grid, transform, sitk.sitkNearestNeighbor, 0)
 
 
-def _is_identity(transform: sitk.Transform) -> bool:
-    points = ((0.0, 0.0, 0.0), (1e3, 0.0, 0.0), (0.0, 1e3, 0.0), (0.0, 0.0, 1e3))
-    return all(np.allclose(transform.TransformPoint(point), point, atol=1e-6) for point in points)
-
-
-def _on(image: sitk.Image, grid: Grid) -> sitk.Image:
-    """A copy with exactly the grid's header, which may differ by the rounding of the image's."""
-    copy = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(image))
-    copy.SetSpacing(grid.spacing)
-    copy.SetOrigin(grid.origin)
-    copy.SetDirection(grid.direction)
-    return copy
+def _lies_on(image: sitk.Image, grid: Grid, transform: sitk.Transform) -> bool:
+    matrix, shift = affine(transform)
+    still = np.allclose(matrix, np.eye(3), rtol=0, atol=1e-9) and np.allclose(shift, 0, atol=1e-6)
+    return still and grid.matches(Grid.of(image))
 
 
 def _resample(
     image: sitk.Image, grid: Grid, transform: sitk.Transform, interpolator: int, outside: float
 ) -> sitk.Image:
-    return sitk.Resample(
-        image,
-        grid.size,
-        transform,
-        interpolator,
-        grid.origin,
-        grid.spacing,
-        grid.direction,
-        outside,
-        image.GetPixelID(),
-    )
+    place = (grid.origin, grid.spacing, grid.direction)
+    return sitk.Resample(image, grid.size, transform, interpolator, *place, outside, image.GetPixelID())
 
 
 def _blur(image: sitk.Image, grid: Grid) -> sitk.Image:
     """Blurs each axis of the image to the spacing of the grid's axis that is closest to parallel with it."""
     partner = np.abs(Grid.of(image).axes.T @ grid.axes).argmax(axis=1)
-    own, wanted = np.array(image.GetSpacing()), np.array(grid.spacing)[partner]
-    variance = np.maximum(wanted**2 - own**2, 0) / FWHM**2
+    before, wanted = np.array(image.GetSpacing()), np.array(grid.spacing)[partner]
+    variance = np.maximum(wanted**2 - before**2, 0) / FWHM**2
     if not variance.any():
         return image
     return sitk.DiscreteGaussian(image, variance.tolist(), maximumKernelWidth=129, useImageSpacing=True)

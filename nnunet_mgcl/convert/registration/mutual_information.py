@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import map_coordinates
+from scipy.special import rel_entr
 
-from nnunet_mgcl.convert.registration.grid import Grid
+from nnunet_mgcl.convert.registration.grid import Grid, affine
 from nnunet_mgcl.data.images.head import head_mask
 
 BINS = 32
@@ -45,7 +46,8 @@ class MutualInformation:
             transform: Linear, from the fixed scan's space to the moving one's.
             shuffled: With the moving scan's voxels in random order: what scans without anything in common reach.
         """
-        index = self._grid.index(_apply(transform, self._points))
+        matrix, shift = affine(transform)
+        index = self._grid.index(self._points @ matrix.T + shift)
         inside = np.all((index >= -0.5) & (index <= np.array(self._grid.size) - 0.5), axis=1)
         if not inside.any():
             return 0.0
@@ -56,8 +58,7 @@ class MutualInformation:
         pairs = self._fixed_bins[inside] * BINS + moving_bins
         joint = np.bincount(pairs, minlength=BINS**2).reshape(BINS, BINS) / len(pairs)
         alone = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-        there = joint > 0
-        return float(inside.mean() * (joint[there] * np.log2(joint[there] / alone[there])).sum())
+        return float(inside.mean() * rel_entr(joint, alone).sum() / np.log(2))
 
 
 def _array(image: sitk.Image) -> np.ndarray:
@@ -68,10 +69,3 @@ def _bins(values: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Numbers of equally wide bins between the image's extremes, which do not depend on the pose."""
     low, high = float(image.min()), float(image.max())
     return np.clip((values - low) / max(high - low, 1e-12) * BINS, 0, BINS - 1).astype(np.intp)
-
-
-def _apply(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
-    """Moves `(N, 3)` points by a linear transform, which is known by what it does to four."""
-    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    columns = [np.array(transform.TransformPoint(tuple(map(float, axis)))) - origin for axis in np.eye(3)]
-    return points @ np.array(columns) + origin

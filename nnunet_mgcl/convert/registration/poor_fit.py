@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from statistics import median
 
-from nnunet_mgcl.convert.record import CaseRecord
+from nnunet_mgcl.convert.output.record import CaseRecord
 
 LEAST_SHARE = 0.75
 """Of the cases' median fit. Another patient's scan reaches half of it to two thirds, the same patient's 0.9."""

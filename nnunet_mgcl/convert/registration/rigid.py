@@ -31,19 +31,6 @@ ABOVE_CHANCE = 2.0
 
 
 @dataclass(frozen=True)
-class Motion:
-    """How far the moving scan was moved against what the headers say.
-
-    Attributes:
-        shift_mm: Of the centre of the fixed scan's head.
-        rotation_deg: About one axis, whichever.
-    """
-
-    shift_mm: float
-    rotation_deg: float
-
-
-@dataclass(frozen=True)
 class Registration:
     """A pose and how well it fits.
 
@@ -52,16 +39,16 @@ class Registration:
             the scans fit worse after the search.
         before: The `MutualInformation` of the scans where their headers put them.
         after: The same at the pose found.
-        motion: How far the scan was moved.
-        engine: Who found it.
-        chance: The same at the pose found, of scans without anything in common.
+        shift_mm: How far the centre of the fixed scan's head was moved against what the headers say.
+        rotation_deg: By how much it was turned, about whichever axis.
+        chance: The mutual information at the pose found, of scans without anything in common.
     """
 
     transform: sitk.Euler3DTransform
     before: float
     after: float
-    motion: Motion
-    engine: str
+    shift_mm: float
+    rotation_deg: float
     chance: float = 0.0
 
 
@@ -87,12 +74,12 @@ def register(fixed: sitk.Image, moving: sitk.Image, *, engine: Engine) -> Regist
     start = _best_start(_simplify(fixed, COARSE_MM), _simplify(moving, COARSE_MM))
     transform = align(*fine, start)
     before, after, chance = measure(sitk.Euler3DTransform()), measure(transform), measure(transform, shuffled=True)
-    motion = _motion(transform, _head_centre(fine[0]))
+    shift, rotation = motion(transform, _head_centre(fine[0]))
     if after < before:
-        if motion.shift_mm < SAME_MM and motion.rotation_deg < SAME_DEG:
+        if shift < SAME_MM and rotation < SAME_DEG:
             after = before
-        transform, motion = sitk.Euler3DTransform(), Motion(0.0, 0.0)
-    return Registration(transform, before, after, motion, engine, chance)
+        transform, shift, rotation = sitk.Euler3DTransform(), 0.0, 0.0
+    return Registration(transform, before, after, shift, rotation, chance)
 
 
 def doubts(registration: Registration, *, max_shift: float, max_rotation: float) -> list[str]:
@@ -103,18 +90,26 @@ def doubts(registration: Registration, *, max_shift: float, max_rotation: float)
         max_shift: mm.
         max_rotation: Degrees.
     """
-    motion, found = registration.motion, []
-    if registration.after < registration.before:
-        numbers = f"{registration.before:.3f} to {registration.after:.3f}"
-        found.append(f"the search found no better place (mutual information {numbers}): left where the headers put it")
-    if registration.after < ABOVE_CHANCE * registration.chance:
-        numbers = f"{registration.after:.3f}, by chance {registration.chance:.3f}"
-        found.append(f"the scans have hardly anything in common (mutual information {numbers})")
-    if motion.shift_mm > max_shift:
-        found.append(f"moved by {motion.shift_mm:.1f} mm (at most {max_shift:g} expected)")
-    if motion.rotation_deg > max_rotation:
-        found.append(f"rotated by {motion.rotation_deg:.1f} degrees (at most {max_rotation:g} expected)")
-    return found
+    before, after, chance = registration.before, registration.after, registration.chance
+    reasons = []
+    if after < before:
+        numbers = f"(mutual information {before:.3f} to {after:.3f})"
+        reasons.append(f"the search found no better place {numbers}: left where the headers put it")
+    if after < ABOVE_CHANCE * chance:
+        numbers = f"(mutual information {after:.3f}, by chance {chance:.3f})"
+        reasons.append(f"the scans have hardly anything in common {numbers}")
+    if registration.shift_mm > max_shift:
+        reasons.append(f"moved by {registration.shift_mm:.1f} mm (at most {max_shift:g} expected)")
+    if registration.rotation_deg > max_rotation:
+        reasons.append(f"rotated by {registration.rotation_deg:.1f} degrees (at most {max_rotation:g} expected)")
+    return reasons
+
+
+def motion(transform: sitk.Euler3DTransform, centre: np.ndarray) -> tuple[float, float]:
+    """How far (mm) a rigid transform moves a point `(3,)`, and by how much it turns (degrees, about one axis)."""
+    cosine = (np.trace(np.reshape(transform.GetMatrix(), (3, 3))) - 1) / 2
+    shift = np.array(transform.TransformPoint(centre.tolist())) - centre
+    return float(np.linalg.norm(shift)), math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
 
 
 def _check(image: sitk.Image) -> None:
@@ -130,14 +125,12 @@ def _check(image: sitk.Image) -> None:
 
 def _simplify(image: sitk.Image, spacing: float) -> sitk.Image:
     """The image without outliers, on voxels of `spacing` mm where its own are finer."""
-    low, high = np.percentile(sitk.GetArrayViewFromImage(image), CLIPPED)
-    clipped = sitk.Clamp(sitk.Cast(image, sitk.sitkFloat32), sitk.sitkFloat32, float(low), float(high))
-    x, y, z = (
-        min(max(own, spacing), own * n / FEWEST) for own, n in zip(image.GetSpacing(), image.GetSize(), strict=True)
-    )
-    return resample(
-        clipped, common_grid(image, (x, y, z)), sitk.Transform(3, sitk.sitkIdentity), interpolation="linear"
-    )
+    low, high = np.percentile(sitk.GetArrayViewFromImage(image), CLIPPED).tolist()
+    clipped = sitk.Clamp(sitk.Cast(image, sitk.sitkFloat32), sitk.sitkFloat32, low, high)
+    edges = np.array(image.GetSpacing())
+    x, y, z = np.minimum(np.maximum(edges, spacing), edges * image.GetSize() / FEWEST).tolist()
+    identity = sitk.Transform(3, sitk.sitkIdentity)
+    return resample(clipped, common_grid(image, (x, y, z)), identity, interpolation="linear")
 
 
 def _starts(fixed: sitk.Image, moving: sitk.Image) -> Iterator[sitk.Euler3DTransform]:
@@ -164,9 +157,3 @@ def _best_start(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
         found = "no place at which the scans overlap and explain each other"
         raise UserError("registration", found, "two scans of one head", "look at both scans in a viewer")
     return best
-
-
-def _motion(transform: sitk.Euler3DTransform, centre: np.ndarray) -> Motion:
-    shift = np.array(transform.TransformPoint(centre.tolist())) - centre
-    cosine = (np.trace(np.array(transform.GetMatrix()).reshape(3, 3)) - 1) / 2
-    return Motion(float(np.linalg.norm(shift)), math.degrees(math.acos(min(max(cosine, -1.0), 1.0))))

@@ -52,7 +52,7 @@ class Slice:
     b_value: float | None
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
-    size: tuple[int, int]
+    size: tuple[int, ...]
     frames: int
     is_enhanced: bool
     colour: bool
@@ -94,26 +94,33 @@ def pick_series(folder: Path, uid: str | None) -> list[Slice]:
         raise UserError(folder, "a folder without a DICOM image", "the files of a series", remedy)
     if uid is None and len(series) == 1:
         return next(iter(series.values()))
-    if uid is None or uid not in series:
-        lines = [
-            f"\n      {key}: {len(images)} images, series number {images[0].number or '?'}, "
-            f"{images[0].modality or '?'}, {images[0].description!r}"
-            for key, images in sorted(series.items(), key=lambda item: (item[1][0].number.zfill(9), item[0]))
-        ]
-        found = f"{len(series)} series:" if uid is None else f"no series {uid}, but:"
-        remedy = f"name the one wanted: {folder}#SeriesInstanceUID"
-        raise UserError(folder, found + "".join(lines), "one series", remedy)
-    return series[uid]
+    if uid in series:
+        return series[uid]
+    found = f"{len(series)} series:" if uid is None else f"no series {uid}, but:"
+    for key, (first, *others) in sorted(series.items(), key=lambda item: (item[1][0].number.zfill(9), item[0])):
+        found += f"\n      {key}: {len(others) + 1} images, series number {first.number or '?'}, "
+        found += f"{first.modality or '?'}, {first.description!r}"
+    raise UserError(folder, found, "one series", f"name the one wanted: {folder}#SeriesInstanceUID")
 
 
-def _read_header(path: Path) -> tuple[str, Slice] | None:
-    """SOPInstanceUID and header of a file; None where it is no DICOM image."""
+def open_dicom(path: Path) -> sitk.ImageFileReader:
+    """A reader that has read the header of a DICOM image.
+
+    Raises:
+        RuntimeError: It is none.
+    """
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.LoadPrivateTagsOn()
     reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader
+
+
+def _read_header(path: Path) -> tuple[str, Slice] | None:
+    """SOPInstanceUID and header of a file; None where it is no DICOM image."""
     try:
-        reader.ReadImageInformation()
+        reader = open_dicom(path)
     except RuntimeError:
         with path.open("rb") as file:
             start = file.read(1024)
@@ -124,15 +131,14 @@ def _read_header(path: Path) -> tuple[str, Slice] | None:
     def text(tag: str) -> str:
         return reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else ""
 
-    def numbers(tag: str, count: int) -> tuple[float, ...] | None:
+    def whole(tag: str, default: int) -> int:
         try:
-            values = tuple(float(part) for part in text(tag).split("\\"))
+            return int(float(text(tag)))
         except ValueError:
-            return None
-        return values if len(values) == count else None
+            return default
 
     image_type = tuple(filter(None, text("0008|0008").split("\\")))
-    size, direction = reader.GetSize(), reader.GetDirection()
+    direction = reader.GetDirection()
     is_enhanced = text("0008|0016") in _ENHANCED
     placed = is_enhanced or reader.HasMetaDataKey("0020|0032")  # enhanced: in a sequence
     return text("0008|0018"), Slice(
@@ -142,12 +148,12 @@ def _read_header(path: Path) -> tuple[str, Slice] | None:
         modality=text("0008|0060"),
         image_type=image_type,
         description=text("0008|103e"),
-        instance=int((numbers("0020|0013", 1) or (0,))[0]),
+        instance=whole("0020|0013", 0),
         b_value=read_b_value({tag: text(tag) for tag in reader.GetMetaDataKeys()}),
         position=reader.GetOrigin() if placed else None,
         orientation=(*direction[0::3], *direction[1::3]) if placed else None,
-        size=(size[0], size[1]),
-        frames=2 if "MOSAIC" in image_type else int((numbers("0028|0008", 1) or (1,))[0]),
+        size=reader.GetSize()[:2],
+        frames=2 if "MOSAIC" in image_type else whole("0028|0008", 1),
         is_enhanced=is_enhanced,
         colour=reader.GetNumberOfComponents() > 1,
     )

@@ -72,9 +72,8 @@ def without_maps(images: Sequence[Slice], where: str) -> tuple[list[Slice], list
 
 def described(volumes: Sequence[Sequence[Slice]]) -> str:
     """The b-value and ImageType of each volume."""
-    texts = [
-        f"{number}: {b_text(b_value(volume))}, {_kinds(volume)}" for number, volume in enumerate(volumes[:_LISTED], 1)
-    ]
+    listed = enumerate(volumes[:_LISTED], start=1)
+    texts = [f"{number}: {b_text(b_value(volume))}, {_kinds(volume)}" for number, volume in listed]
     return "; ".join(texts) + ("; ..." if len(volumes) > _LISTED else "")
 
 
@@ -96,16 +95,15 @@ def check_choice(volumes: Sequence[Sequence[Slice]], index: int, dwi_volume: str
         UserError: The volumes' b-values do not tell which is the last one, the chosen one's is unknown where others'
             are known, or the only one has b = 0.
     """
-    values, expected = [b_value(volume) for volume in volumes], "b-values that tell which volume is meant"
-    remedy = "copy the volume's files into a folder of their own, or convert the series with dcm2niix, and name that"
-    several, chosen = len(volumes) > 1, values[index]
+    values = [b_value(volume) for volume in volumes]
+    several, last, chosen = len(volumes) > 1, dwi_volume == "last", values[index]
     alike = {_kinds(volume) for volume, value in zip(volumes, values, strict=True) if value == chosen}
-    if several and dwi_volume == "last" and (None in values or len(alike) > 1):
-        remedy = "--dwi-volume N where it is the same volume in all cases; else " + remedy
-        raise UserError(where, described(volumes), expected, remedy)
-    if several and chosen is None and set(values) != {None}:
-        raise UserError(where, described(volumes), expected, remedy)
-    if chosen == 0 and (not several or dwi_volume == "last"):
+    guessed = last and (None in values or len(alike) > 1)
+    if several and (guessed or (chosen is None and set(values) != {None})):
+        remedy = "copy the volume's files into a folder of its own, or convert the series with dcm2niix, and name that"
+        remedy = f"--dwi-volume N where it is the same volume in all cases; else {remedy}" if guessed else remedy
+        raise UserError(where, described(volumes), "b-values that tell which volume is meant", remedy)
+    if chosen == 0 and (last or not several):
         remedy = "name the series of the diffusion-weighted images; b0 itself may be a channel of another name, as B0"
         raise UserError(where, f"b = 0 only ({_kinds(volumes[index])})", "a diffusion-weighted image", remedy)
 

@@ -13,15 +13,16 @@ from nnunet_mgcl.convert.manifest.channels import MASK_WORDS, guess_kind
 from nnunet_mgcl.convert.scans.dicom import Slice, find_series
 from nnunet_mgcl.convert.scans.reader import ENDINGS
 
-_FILLERS = set(
-    re.findall(
-        r"\w+", "map image images scan scans volume nii nifti dicom dcm anat raw rawdata derivatives tumor tumour"
-    )
-)
-_COPIES = set(
-    re.findall(r"\w+", "bias n4 reg registered coreg norm normalised normalized stripped brain bet corrected resampled")
-)
+_FILLERS = {
+    "map", "image", "images", "scan", "scans", "volume", "nii", "nifti", "dicom", "dcm", "anat", "raw", "rawdata",
+    "derivatives", "tumor", "tumour",
+}  # fmt: skip
+_COPIES = {
+    "bias", "n4", "reg", "registered", "coreg", "norm", "normalised", "normalized", "stripped", "brain", "bet",
+    "corrected", "resampled",
+}  # fmt: skip
 """Words in the names of processed copies, as in `flair_bias` beside `flair`."""
+_ENDING = re.compile(f"({'|'.join(map(re.escape, ENDINGS))})$", re.IGNORECASE)
 _UUID_FILE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\..+", re.IGNORECASE)
 _SIDECARS = (".json", ".bval", ".bvec", ".tsv", ".raw", ".zraw")
 
@@ -52,28 +53,22 @@ def find_scans(root: Path) -> tuple[list[Scan], list[str]]:
     for name, folders, files in os.walk(root):
         folders[:] = sorted(entry for entry in folders if not entry.startswith("."))
         paths = [Path(name) / file for file in sorted(files) if not file.startswith(".")]
-        images = [path for path in paths if path.name.lower().endswith(ENDINGS)]
-        scans += [_file(root, path) for path in images]
+        images = [path for path in paths if _ENDING.search(path.name)]
+        folder = Path(name).relative_to(root)
+        owner, above = _owner(folder), [*reversed(folder.parts)]
+        for path in images:
+            stem = _ENDING.sub("", path.name)
+            is_copy = bool(_COPIES & set(_words(stem)))
+            scans.append(Scan(str(path), owner, _prefix(stem), _column([stem, *above]), is_copy))
         rest = [path for path in paths if path not in images and not path.name.lower().endswith(_SIDECARS)]
         series: dict[str, list[Slice]] = find_series(Path(name)) if rest else {}
         for uid, slices in series.items():
             source = name if len(series) == 1 else f"{name}#{uid}"
-            scans.append(_series(root, Path(name), source, slices[0].description))
+            # Its description names no patient, and `seg` there is a segmented sequence.
+            scans.append(Scan(source, owner, "", guess_kind(slices[0].description) or _column(above)))
         read = {image.path for slices in series.values() for image in slices}
         others += [str(path) for path in rest if path not in read]
     return scans, others
-
-
-def _file(root: Path, path: Path) -> Scan:
-    folder, name = path.relative_to(root).parent, _stem(path)
-    is_copy = bool(_COPIES & set(_words(name)))
-    return Scan(str(path), _owner(folder), _prefix(name), _column([name, *reversed(folder.parts)]), is_copy)
-
-
-def _series(root: Path, folder: Path, source: str, description: str) -> Scan:
-    """A DICOM series. Its description names no patient, and `seg` there is a segmented sequence."""
-    folder = folder.relative_to(root)
-    return Scan(source, _owner(folder), "", guess_kind(description) or _column([*reversed(folder.parts)]))
 
 
 def _owner(folder: Path) -> str:
@@ -105,11 +100,6 @@ def _prefix(name: str) -> str:
     """The words of a name that do not tell what the scan is, such as `patient_7` of `patient_7_lesion_mask`."""
     fillers = MASK_WORDS | _FILLERS | _COPIES
     return "_".join(word for word in _words(name) if word not in fillers and guess_kind(word) is None)
-
-
-def _stem(path: Path) -> str:
-    ending = next(ending for ending in sorted(ENDINGS, key=len, reverse=True) if path.name.lower().endswith(ending))
-    return path.name[: -len(ending)]
 
 
 def group_scans(scans: Iterable[Scan]) -> dict[str, list[Scan]]:

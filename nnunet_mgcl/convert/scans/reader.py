@@ -13,40 +13,35 @@ from typing import Any
 import nibabel
 import numpy as np
 import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from nnunet_mgcl.convert.manifest.channels import is_adc, is_dwi, is_perfusion
 from nnunet_mgcl.convert.registration.grid import Grid
 from nnunet_mgcl.convert.scans import diffusion
 from nnunet_mgcl.convert.scans.dicom import Slice, pick_series
 from nnunet_mgcl.convert.scans.dicom_stack import arrange, read_volume
-from nnunet_mgcl.data.images.checks import dicom_mistake, geometry_mistake, header_mistake, value_mistake, z_scored
+from nnunet_mgcl.data.images import checks
 from nnunet_mgcl.system.errors import UserError, reason
 
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 _KEPT_TYPES = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16, sitk.sitkFloat32)
 _NOT_ORTHONORMAL = 1e-3
 _ONE_PLACE_MM = 0.5
-_UNPACKING = (EOFError, OSError, zlib.error)
-"""What gzip raises."""
-_MEND_HEADER = "mend the header, or export the scan again"
+_DAMAGED = (EOFError, OSError, MemoryError, zlib.error, ImageFileError, HeaderDataError)
+"""What gzip and nibabel raise."""
+
+DwiVolume = str | int | None
+"""Which of several diffusion-weighted volumes is taken: `last`, or its number from 1."""
 
 
-def split_source(source: str) -> tuple[Path, str | None]:
-    """Path of a file or DICOM folder, and the SeriesInstanceUID after `#`."""
-    path = Path(source)
-    if "#" in source and not path.exists():
-        folder, _, series = source.rpartition("#")
-        return Path(folder), series
-    return path, None
-
-
-def read_scan(source: str, *, channel: str, dwi_volume: str | int | None = None) -> tuple[sitk.Image, list[str]]:
+def read_scan(source: str, *, channel: str, dwi_volume: DwiVolume = None) -> tuple[sitk.Image, list[str]]:
     """Reads the scan of one channel.
 
     Args:
         source: A file that ends in one of `ENDINGS`, a folder of DICOM files, or `folder#SeriesInstanceUID`.
         channel: Its name says what a scan with several volumes is.
-        dwi_volume: Which of several diffusion-weighted volumes is taken: `last`, or its number from 1.
+        dwi_volume: The one to take.
 
     Returns:
         A 3D scalar image (integers of up to 16 bit as they are, else float32) without metadata, and what was decided
@@ -61,13 +56,12 @@ def read_scan(source: str, *, channel: str, dwi_volume: str | int | None = None)
     values = sitk.GetArrayViewFromImage(image)
     notes += _check_finite(source, values, channel)
     if np.isnan(values).any():
-        whole = sitk.GetImageFromArray(np.nan_to_num(values))
-        whole.CopyInformation(image)
-        image, values = whole, sitk.GetArrayViewFromImage(whole)
+        image = Grid.of(image).image(np.nan_to_num(values))
+        values = sitk.GetArrayViewFromImage(image)
     if values.min() == values.max():
         raise UserError(source, f"the value {values.flat[0]:g} in every voxel", "a scan", "replace the file")
-    if mistake := value_mistake(z_scored(values)[None]):
-        raise UserError(source, *mistake, "export the scan again, or rescale its values")
+    mistake = checks.value_mistake(checks.z_scored(values)[None])
+    _refuse(source, mistake, "export the scan again, or rescale its values")
     return image, notes
 
 
@@ -78,22 +72,18 @@ def read_mask(source: str) -> sitk.Image:
         UserError: The source is missing, damaged, not one 3D image, or has values that are no labels.
     """
     image, _ = _read(source, "the mask", None)
-    values = sitk.GetArrayViewFromImage(image)
-    labels = np.unique(values).astype(np.float64)
-    whole = np.rint(labels)
-    odd = labels[~(np.abs(labels - whole) < 1e-3)]  # a scaled header may give 0.9999999; NaN is odd too
-    odd = odd if odd.size else labels[(whole < 0) | (whole > 65535)]
+    labels = np.unique(sitk.GetArrayViewFromImage(image)).astype(np.float64)
+    whole = np.rint(labels)  # a scaled header may give 0.9999999; NaN is no label either
+    odd = labels[~((np.abs(labels - whole) < 1e-3) & (whole >= 0) & (whole <= 65535))]
     if odd.size:
         found = "the values " + ", ".join(f"{value:g}" for value in odd[:3]) + (", ..." if odd.size > 3 else "")
-        raise UserError(
-            source, found, "whole-numbered labels, 0 = background", "threshold the mask, or name the right file"
-        )
-    return sitk.Cast(
-        sitk.Round(sitk.Cast(image, sitk.sitkFloat64)), sitk.sitkUInt8 if whole.max() < 256 else sitk.sitkUInt16
-    )
+        remedy = "threshold the mask, or name the right file"
+        raise UserError(source, found, "whole-numbered labels, 0 = background", remedy)
+    kind = sitk.sitkUInt8 if whole.max() < 256 else sitk.sitkUInt16
+    return sitk.Cast(sitk.Round(sitk.Cast(image, sitk.sitkFloat64)), kind)
 
 
-def read_grid(source: str, *, channel: str, dwi_volume: str | int | None = None) -> Grid | None:
+def read_grid(source: str, *, channel: str, dwi_volume: DwiVolume = None) -> Grid | None:
     """The grid of a scan or mask by its header; None for a DICOM series, of which only the order is looked at.
 
     Args:
@@ -106,19 +96,21 @@ def read_grid(source: str, *, channel: str, dwi_volume: str | int | None = None)
     """
     with _opening(source, channel) as (path, series):
         if path.is_dir():
-            _pick_volume(source, path, series, channel, dwi_volume)
+            _pick_volume(source, pick_series(path, series), channel, dwi_volume)
             return None
         reader, _ = _open(source, path, channel, dwi_volume)
         direction = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2)[:3, :3]
-        size, spacing = reader.GetSize()[:3], reader.GetSpacing()[:3]
-        _check_geometry(source, size, spacing)
-        return Grid(size, spacing, reader.GetOrigin()[:3], tuple(direction.ravel().tolist()))
+        place = (reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3])
+        return Grid(*place, tuple(direction.ravel().tolist()))
 
 
 @contextmanager
 def _opening(source: str, channel: str) -> Iterator[tuple[Path, str | None]]:
-    """Yields the path and series of a source, and turns what its readers raise into one message."""
-    path, series = split_source(source)
+    """Yields path and SeriesInstanceUID of a source, and turns what its readers raise into one message."""
+    path, series = Path(source), None
+    if "#" in source and not path.exists():
+        folder, _, series = source.rpartition("#")
+        path = Path(folder)
     if not path.exists():
         raise UserError(source, "no such file or folder", f"a file or DICOM folder for {channel}", "mend the path")
     try:
@@ -128,29 +120,38 @@ def _opening(source: str, channel: str) -> Iterator[tuple[Path, str | None]]:
         raise UserError(source, found, "an image that SimpleITK reads", "replace the file") from None
 
 
-def _read(source: str, channel: str, dwi_volume: str | int | None) -> tuple[sitk.Image, list[str]]:
+def _refuse(
+    source: str, mistake: checks.Mistake | None, remedy: str = "mend the header, or export the scan again"
+) -> None:
+    if mistake:
+        raise UserError(source, *mistake, remedy)
+
+
+def _read(source: str, channel: str, dwi_volume: DwiVolume) -> tuple[sitk.Image, list[str]]:
     """One 3D image, its metadata erased, and notes."""
     with _opening(source, channel) as (path, series):
         if path.is_dir():
-            volume, notes = _pick_volume(source, path, series, channel, dwi_volume)
+            volume, notes = _pick_volume(source, pick_series(path, series), channel, dwi_volume)
             image = read_volume(volume)
+            _refuse(source, checks.geometry_mistake(image.GetSize(), image.GetSpacing()))
         else:
-            image, notes = _read_file(source, path, channel, dwi_volume)
-    _check_geometry(source, image.GetSize(), image.GetSpacing())
+            reader, notes = _open(source, path, channel, dwi_volume)
+            if path.name.lower().endswith(checks.NIFTI):
+                notes += _check_nifti(source, path, channel)
+            image = reader.Execute()
+            direction = np.reshape(image.GetDirection(), (3, 3))
+            if np.abs(direction @ direction.T - np.eye(3)).max() > _NOT_ORTHONORMAL:
+                raise _sheared(source)
     for key in image.GetMetaDataKeys():  # names, dates and comments of the patient; geometry is not among them
         image.EraseMetaData(key)
     return image, notes
 
 
-def _check_geometry(source: str, size: tuple[int, ...], spacing: tuple[float, ...]) -> None:
-    if mistake := geometry_mistake(size, spacing):
-        raise UserError(source, *mistake, _MEND_HEADER)
-
-
 def _pick_volume(
-    source: str, folder: Path, series: str | None, channel: str, dwi_volume: str | int | None
+    source: str, images: list[Slice], channel: str, dwi_volume: DwiVolume
 ) -> tuple[list[Slice], list[str]]:
-    images, notes, weighted = pick_series(folder, series), list[str](), is_dwi(channel)
+    """One volume of a series, and notes."""
+    notes, weighted = list[str](), is_dwi(channel)
     if weighted:
         images, notes = diffusion.without_maps(images, source)
     else:  # what stands in the b-value's place means nothing then
@@ -162,15 +163,12 @@ def _pick_volume(
         diffusion.check_choice(volumes, index, dwi_volume, source)
         value = diffusion.b_value(volumes[index])
         notes = [", ".join([*more, diffusion.b_text(value)]), *notes] if more or value is not None else notes
-    if mistake := dicom_mistake(volumes[index][0].path):
-        raise UserError(source, *mistake, _MEND_HEADER)
+    _refuse(source, checks.dicom_mistake(volumes[index][0].path))
     return volumes[index], notes
 
 
-def _open(
-    source: str, path: Path, channel: str, dwi_volume: str | int | None
-) -> tuple[sitk.ImageFileReader, list[str]]:
-    """A reader of one volume of the file, whose header it has read."""
+def _open(source: str, path: Path, channel: str, dwi_volume: DwiVolume) -> tuple[sitk.ImageFileReader, list[str]]:
+    """A reader of one volume of the file, whose header it has read, and notes."""
     if not path.name.lower().endswith(ENDINGS):
         remedy = "name a file of such a format; of a DICOM series the folder"
         raise UserError(source, f"the file name {path.name}", f"one that ends in {', '.join(ENDINGS)}", remedy)
@@ -182,8 +180,7 @@ def _open(
         if "orthonormal" in str(error):
             raise _sheared(source) from None
         raise
-    if mistake := header_mistake(path):
-        raise UserError(source, *mistake, _MEND_HEADER)
+    _refuse(source, checks.header_mistake(path))
     size = reader.GetSize()
     if reader.GetNumberOfComponents() > 1:
         raise UserError(source, "colours or vectors", "one value a voxel", "export the values, not a picture")
@@ -191,38 +188,25 @@ def _open(
         raise UserError(source, "one slice", "a volume (3D)", "name the whole scan")
     if any(length != 1 for length in size[4:]):
         raise UserError(source, f"{len(size)} dimensions", "a volume (3D)", "split it into volumes")
-    notes: list[str] = []
-    if len(size) > 3:
-        index, notes = _choose_volume(source, size[3], channel, dwi_volume)
-        notes += diffusion.check_file(path, size[3], index, dwi_volume) if notes else []
-        reader.SetExtractIndex([0, 0, 0, index] + [0] * (len(size) - 4))
-        reader.SetExtractSize([*size[:3]] + [0] * (len(size) - 3))
+    if len(size) == 3:
+        return reader, []
+    index, notes = _choose_volume(source, size[3], channel, dwi_volume)
+    notes += diffusion.check_file(path, size[3], index, dwi_volume) if notes else []
+    reader.SetExtractIndex([0, 0, 0, index] + [0] * (len(size) - 4))
+    reader.SetExtractSize([*size[:3]] + [0] * (len(size) - 3))
     return reader, notes
 
 
-def _read_file(source: str, path: Path, channel: str, dwi_volume: str | int | None) -> tuple[sitk.Image, list[str]]:
-    reader, notes = _open(source, path, channel, dwi_volume)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        notes += _check_nifti(source, path, channel)
-    image = reader.Execute()
-    direction = np.reshape(image.GetDirection(), (3, 3))
-    if np.abs(direction @ direction.T - np.eye(3)).max() > _NOT_ORTHONORMAL:
-        raise _sheared(source)
-    return image, notes
-
-
 def _choose_volume(
-    source: str, count: int, channel: str, dwi_volume: str | int | None, described: str = ""
+    source: str, count: int, channel: str, dwi_volume: DwiVolume, described: str = ""
 ) -> tuple[int, list[str]]:
     """Index of the volume to take, and a note where there was a choice."""
     if count == 1:
         return 0, []
     found = f"{count} volumes (4D)" + (f": {described}" if described else "")
     if is_perfusion(channel):
-        raise UserError(
-            source, f"{found}: a raw perfusion series", f"one volume: a computed map ({channel})",
-            "compute it with a perfusion program, e.g. Tmax in seconds, and name the map",
-        )  # fmt: skip
+        remedy = "compute it with a perfusion program, e.g. Tmax in seconds, and name the map"
+        raise UserError(source, f"{found}: a raw perfusion series", f"one volume: a computed map ({channel})", remedy)
     if not is_dwi(channel):
         raise UserError(source, found, f"one volume of {channel}", "name the one wanted as a file of its own")
     if dwi_volume is None:
@@ -243,20 +227,16 @@ def _check_nifti(source: str, path: Path, channel: str) -> list[str]:
         Notes on NaN and on the orientation.
     """
     try:
-        header: Any = nibabel.load(path).header
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
-    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, *_UNPACKING) as error:
+        kind: Any = type(nibabel.load(path))
+        image = kind.from_bytes(content)
+        values = image.dataobj.get_unscaled()
+    except _DAMAGED as error:
         found = f"a damaged or truncated file ({reason(error)})"
         raise UserError(source, found, "a whole NIfTI file", "copy it again from its source") from None
-    kind, count = header.get_data_dtype(), int(np.prod(header.get_data_shape()))
-    start = max(int(header["vox_offset"]), header.single_vox_offset)
-    if len(content) < start + count * kind.itemsize:
-        found = f"a truncated file: {len(content)} of {start + count * kind.itemsize} bytes"
-        raise UserError(source, found, "a whole NIfTI file", "copy it again from its source")
-    notes = []
-    if kind.kind == "f":
-        notes += _check_finite(source, np.frombuffer(content, kind, count, start), channel)
+    header = image.header
+    notes = _check_finite(source, values, channel) if values.dtype.kind == "f" else []
     if not header["qform_code"] and not header["sform_code"]:
         return [*notes, "no orientation in the header, the axes are taken as they come"]
     if header["qform_code"] and header["sform_code"]:
@@ -268,7 +248,7 @@ def _check_nifti(source: str, path: Path, channel: str) -> list[str]:
 
 def _check_finite(source: str, values: np.ndarray, channel: str) -> list[str]:
     """A computed map may have NaN where there was nothing to compute; such voxels become 0, and a note says so."""
-    broken, missing = values.size - int(np.isfinite(values).sum()), int(np.isnan(values).sum())
+    broken, missing = np.count_nonzero(~np.isfinite(values)), np.count_nonzero(np.isnan(values))
     if broken and not (broken == missing and (is_adc(channel) or is_perfusion(channel))):
         remedy = "mend the file, or replace it"
         raise UserError(source, f"{broken} voxels that are NaN or infinite", "finite values", remedy)
@@ -276,8 +256,6 @@ def _check_finite(source: str, values: np.ndarray, channel: str) -> list[str]:
 
 
 def _sheared(source: str) -> UserError:
-    return UserError(
-        source, "axes that are not at right angles, or no orientation in the header",
-        "an orthonormal direction matrix, as nnU-Net's reader demands",
-        "resample it to a grid at right angles, e.g. with nilearn.image.reorder_img(image, resample='continuous')",
-    )  # fmt: skip
+    found = "axes that are not at right angles, or no orientation in the header"
+    remedy = "resample it to a grid at right angles, e.g. with nilearn.image.reorder_img(image, resample='continuous')"
+    return UserError(source, found, "an orthonormal direction matrix, as nnU-Net's reader demands", remedy)

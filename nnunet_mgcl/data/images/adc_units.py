@@ -42,36 +42,32 @@ def to_common_unit(image: sitk.Image, unit: str) -> tuple[sitk.Image, str]:
         The map, float32, and what was done, such as `10^-3 mm^2/s, x 1000`.
 
     Raises:
-        UserError: The values tell no unit. It does not know the file: the caller adds it.
+        UserError: The values tell no unit, or contradict the one that is told: an error of a thousand, no matter of
+            taste. It does not know the file: the caller adds it.
     """
-    found = unit if unit != "auto" else _detect(sitk.GetArrayViewFromImage(image))
-    name, factor = UNITS[found]
+    told, values = unit != "auto", sitk.GetArrayViewFromImage(image)
+    if told:
+        _check(values, unit)
+    else:
+        unit = _detect(values)
+    name, factor = UNITS[unit]
     scaled = sitk.Cast(image, sitk.sitkFloat32)
-    return (scaled * factor if factor != 1 else scaled), f"{name}, x {factor:g}" + (
-        " as told" if unit != "auto" else ""
-    )
+    return (scaled * factor if factor != 1 else scaled), f"{name}, x {factor:g}{' as told' if told else ''}"
 
 
-def check_unit(image: sitk.Image, unit: str) -> None:
-    """Refuses a map whose values contradict the unit that is told: an error of a thousand, no matter of taste.
-
-    Raises:
-        UserError: They fit another unit only, or hardly any is one of tissue. It does not know the file: the caller
-            adds it.
-    """
-    if unit == "auto":
-        return
-    values = sitk.GetArrayViewFromImage(image)
+def _check(values: np.ndarray, unit: str) -> None:
+    """Refuses values that fit another unit only, or of which hardly any is one of tissue."""
     fitting = fitting_units(values)
     if unit in fitting or (not fitting and _tissue_shares(_unfilled(values))[unit][0] > _LEAST_TOLD):
         return
-    found = f"values that look like {UNITS[fitting[0]][0]}" if fitting else "hardly a value that tissue has in it"
-    other = (
-        f"tell this case's unit in a manifest: column adc_unit, {fitting[0]} (or auto), or leave --adc-unit out; or "
-        if fitting
-        else ""
-    )
-    raise UserError("the ADC map", found, f"{UNITS[unit][0]}, as told", f"{other}mend the file")
+    found, remedy = "hardly a value that tissue has in it", "mend the file"
+    if fitting:
+        found = f"values that look like {UNITS[fitting[0]][0]}"
+        remedy = (
+            f"tell this case's unit in a manifest: column adc_unit, {fitting[0]} (or auto), or leave --adc-unit out; "
+            "or mend the file"
+        )
+    raise UserError("the ADC map", found, f"{UNITS[unit][0]}, as told", remedy)
 
 
 def _detect(values: np.ndarray) -> str:
@@ -103,7 +99,7 @@ def _tissue_shares(values: np.ndarray) -> dict[str, tuple[float, float]]:
     """
     inside = values[values > 0].astype(np.float64)
     bright = {unit: inside[inside * factor > _TISSUE[0]] * factor for unit, (_, factor) in UNITS.items()}
-    tissue = {unit: found[found < _TISSUE[1]] for unit, found in bright.items()}
+    tissue = {unit: values[values < _TISSUE[1]] for unit, values in bright.items()}
     alike = sum(found.size for found in tissue.values())
     return {
         unit: (found.size / max(alike, bright[unit].size), float(np.median(found))) if found.size else (0.0, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from nnunet_mgcl.plan.plans import planned
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
+from nnunet_mgcl.system.names import fold_number
 
 OVERLAY = "overlay.png"
 """The picture that `mgcl summary` puts among a fold's validated cases."""
@@ -58,7 +58,7 @@ class ValidatedRun:
         Raises:
             UserError: A fold or case is missing, or is there twice; or a folder belongs to another split.
         """
-        chosen = sorted({_number(fold) for fold in folds or ()})
+        chosen = sorted({fold_number(fold) for fold in folds or ()})
         splits = read_splits(layout)
         run = cls(layout, model, splits, list(range(len(splits))) if folds is None else chosen)
         cases = Counter(case for fold in run.folds for case in fold_cases(splits, fold)[1])
@@ -243,10 +243,3 @@ class ValidatedRun:
                 f"the fold's cases in {self.layout.splits}",
                 "restore the split that the fold was trained on, or train it again",
             )  # fmt: skip
-
-
-def _number(fold: str) -> int:
-    if re.fullmatch("[0-9]{1,9}", fold):
-        return int(fold)
-    found = "no fold of the cross-validation" + (": it trains on its cases" if fold == "all" else "")
-    raise UserError(f"-f {fold}", found, "numbers such as 0 1 2 3 4", "choose numbers")

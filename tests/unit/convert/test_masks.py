@@ -3,7 +3,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl.convert.manifest.table import ManifestRow
-from nnunet_mgcl.convert.masks import join_masks, label_numbers
+from nnunet_mgcl.convert.masks import label_map, lesion_ml, read_masks
 from nnunet_mgcl.convert.registration.alignment import Aligned
 from nnunet_mgcl.convert.registration.grid import Grid
 from nnunet_mgcl.convert.settings import Settings
@@ -26,7 +26,7 @@ def aligned(scans):
     """On DWI's grid; FLAIR was moved by one of its voxels along x."""
     shift = sitk.TranslationTransform(3, (2.0, 0.0, 0.0))
     transforms = {"DWI": sitk.Transform(3, sitk.sitkIdentity), "FLAIR": shift}
-    return Aligned(Grid.of(scans["DWI"]), scans, transforms, {}, {}, [])
+    return Aligned(Grid.of(scans["DWI"]), scans, transforms)
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def join(scans, aligned, tmp_path):
         row = ManifestRow("x", {}, paths, None, None, "line 2")
         modalities = {"DWI": ("DWI",), "FLAIR": ("FLAIR",)}
         settings = Settings(("DWI", "FLAIR"), modalities, masks=tuple(masks), **changes)
-        label_map, volumes, doubts = join_masks(row, scans, aligned, settings)
-        return sitk.GetArrayFromImage(label_map), volumes, doubts
+        masks, doubts = read_masks(row, scans, aligned, settings)
+        return sitk.GetArrayFromImage(label_map(masks, settings)), lesion_ml(masks, settings), doubts
 
     return join
 
@@ -69,7 +69,6 @@ def test_a_mask_moves_with_the_scan_it_lies_on(join):
 
 
 def test_labels_are_numbered_as_nnunet_wants_them(join):
-    assert label_numbers({"edge": 7, "core": 3}) == {"core": 1, "edge": 2}
     drawn = box((4, 8, 8), 0, 0, 0, value=3) + box((4, 8, 8), 2, 4, 4, value=7)
     labels, volumes, _ = join({"": image(drawn, (1.0, 1.0, 2.0))}, labels={"edge": 7, "core": 3})
     np.testing.assert_array_equal(labels, (drawn == 3) + 2 * (drawn == 7))

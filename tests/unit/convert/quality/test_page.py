@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_mgcl.convert.output.record import CaseRecord, ChannelRecord, RegistrationRecord
 from nnunet_mgcl.convert.quality.page import write_page
-from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord, RegistrationRecord
 
 MOVED = RegistrationRecord("FLAIR", "sitk", 0.61, 0.8234, 31.25, 4.06)
 CHANNELS = {

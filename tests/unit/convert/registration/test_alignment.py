@@ -5,7 +5,7 @@ import SimpleITK as sitk
 from nnunet_mgcl.convert.registration import alignment
 from nnunet_mgcl.convert.registration.alignment import align
 from nnunet_mgcl.convert.registration.grid import Grid
-from nnunet_mgcl.convert.registration.rigid import Motion, Registration
+from nnunet_mgcl.convert.registration.rigid import Registration
 from nnunet_mgcl.convert.settings import Settings
 from nnunet_mgcl.system.errors import UserError
 
@@ -32,7 +32,7 @@ def registered(monkeypatch):
         pairs.append((id(fixed), id(moving)))
         transform = sitk.Euler3DTransform()
         transform.SetTranslation((2.0, 0.0, 0.0))
-        return Registration(transform, 0.5, 0.6, Motion(2.0, 0.0), engine)
+        return Registration(transform, 0.5, 0.6, 2.0, 0.0)
 
     monkeypatch.setattr(alignment, "register", register)
     return pairs

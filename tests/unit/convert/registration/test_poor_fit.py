@@ -1,6 +1,6 @@
 import pytest
 
-from nnunet_mgcl.convert.record import CaseRecord, ChannelRecord, RegistrationRecord
+from nnunet_mgcl.convert.output.record import CaseRecord, ChannelRecord, RegistrationRecord
 from nnunet_mgcl.convert.registration.poor_fit import poor_fits
 
 

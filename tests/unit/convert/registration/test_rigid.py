@@ -5,7 +5,6 @@ The head is made of the MNI152 maps inside nilearn: three contrasts of the same 
 
 from __future__ import annotations
 
-import builtins
 import os
 import subprocess
 import sys
@@ -17,11 +16,10 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from nnunet_mgcl.convert.registration import rigid as registration
+from nnunet_mgcl.convert.registration import rigid
 from nnunet_mgcl.convert.registration.grid import Grid, resample
 from nnunet_mgcl.convert.registration.mutual_information import MutualInformation
-from nnunet_mgcl.convert.registration.rigid import ENGINES as ENGINES_BY_NAME
-from nnunet_mgcl.convert.registration.rigid import Motion, Registration, doubts, register
+from nnunet_mgcl.convert.registration.rigid import Registration, doubts, register
 from nnunet_mgcl.system.errors import UserError
 
 CONTRASTS = {"T1": (0.65, 1.0, 0.2, 0.8), "FLAIR": (1.0, 0.75, 0.1, 0.5), "DWI": (0.8, 0.7, 0.05, 0.1)}
@@ -103,24 +101,15 @@ def wrong_turn(found: sitk.Euler3DTransform, true: sitk.Euler3DTransform) -> flo
 
 
 @ENGINES
-@pytest.mark.parametrize(
-    ("fixed", "moving", "millimetres", "degrees"),
-    [
-        pytest.param(("FLAIR", *FLAIR_GRID), ("FLAIR", *FLAIR_GRID), 15, 10, marks=pytest.mark.slow),
-        (("FLAIR", *FLAIR_GRID), ("DWI", *DWI_GRID), 15, 10),
-        pytest.param(("DWI", *DWI_GRID), ("FLAIR", *FLAIR_GRID), 6, 3, marks=pytest.mark.slow),
-    ],
-    ids=["one contrast", "two contrasts and voxel sizes", "the other way round"],
-)
-def test_a_known_motion_is_found_again(engine, fixed, moving, millimetres, degrees):
-    true = motion(millimetres, degrees, seed=millimetres)
-    found = register(scan(*fixed), scan(*moving, true), engine=engine)
+def test_a_known_motion_is_found_again(engine):
+    true = motion(15, 10, seed=15)
+    found = register(scan("FLAIR", *FLAIR_GRID), scan("DWI", *DWI_GRID, true), engine=engine)
     assert worst_miss(found.transform, true) < 1
     assert wrong_turn(found.transform, true) < 0.5
     assert found.after > found.before
-    assert found.engine == engine
-    assert found.motion.rotation_deg == pytest.approx(degrees, abs=0.5)
-    assert found.motion.shift_mm == pytest.approx(millimetres, abs=4)  # the head's brightness is not centred at 0
+    assert found.rotation_deg == pytest.approx(10, abs=0.5)
+    assert found.shift_mm == pytest.approx(15, abs=4)  # the head's brightness is not centred at 0
+    assert not doubts(found, max_shift=25, max_rotation=20)
 
 
 @pytest.mark.slow
@@ -129,18 +118,11 @@ def test_a_known_motion_is_found_again(engine, fixed, moving, millimetres, degre
 def test_many_motions_between_contrasts_are_found_again(engine, seed):
     rng = np.random.default_rng(seed)
     first, second = rng.choice(sorted(CONTRASTS), 2, replace=False)
-    true = motion(rng.uniform(0, 15), rng.uniform(0, 10), seed)
+    true = motion(rng.uniform(0, 15), rng.uniform(0, 10), seed) if seed else None
     found = register(scan(first, (220, 240, 22), (0.9, 0.9, 6.0)), scan(second, *DWI_GRID, true), engine=engine)
+    true = true or sitk.Euler3DTransform()
     assert worst_miss(found.transform, true) < 1
     assert wrong_turn(found.transform, true) < 0.5
-
-
-@pytest.mark.slow
-@ENGINES
-def test_scans_that_fit_already_stay_and_raise_no_doubt(engine):
-    found = register(scan("FLAIR", *FLAIR_GRID), scan("DWI", *DWI_GRID), engine=engine)
-    assert worst_miss(found.transform, sitk.Euler3DTransform()) < 1
-    assert not doubts(found, max_shift=1, max_rotation=0.5)
 
 
 def test_headers_of_another_session_do_not_matter():
@@ -181,32 +163,13 @@ def test_the_same_scans_give_the_same_bits_and_nothing_else(engine, tmp_path, mo
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_elastix_its_package_is_named(monkeypatch):
-    real = builtins.__import__
-
-    def hidden(name: str, *args: object) -> object:
-        if name.split(".")[0] == "itk":
-            raise ModuleNotFoundError(name)
-        return real(name, *args)
-
-    monkeypatch.delitem(sys.modules, "itk", raising=False)
-    monkeypatch.setattr(builtins, "__import__", hidden)
-    fixed = scan("FLAIR", (50, 56, 20), (4.0, 4.0, 6.0))
-    with pytest.raises(UserError, match=r'pip install "nnunet_mgcl\[elastix\]"'):
-        register(fixed, fixed, engine="elastix")
-
-
 def test_scans_that_cannot_be_registered_are_refused_by_what_is_wrong_with_them():
-    whole = scan("FLAIR", (34, 38, 14), (6.0, 6.0, 9.0))
+    whole = scan("FLAIR", (34, 38, 26), (6.0, 6.0, 5.0))
     with pytest.raises(UserError, match="34 x 38 x 3 voxels"):
-        register(whole, whole[:, :, 5:8], engine="sitk")
+        register(whole, whole[:, :, 11:14], engine="sitk")
     with pytest.raises(UserError, match="99 % of its voxels are 0"):
         register(whole * 0, whole, engine="sitk")
-
-
-def test_four_slices_are_enough_to_try():
-    whole = scan("FLAIR", (34, 38, 26), (6.0, 6.0, 5.0))
-    assert register(whole, whole[:, :, 11:15], engine="sitk").after > 0
+    assert register(whole, whole[:, :, 11:15], engine="sitk").after > 0  # four slices are enough to try
 
 
 def test_a_few_common_voxels_do_not_look_like_a_fit():
@@ -219,21 +182,10 @@ def test_a_few_common_voxels_do_not_look_like_a_fit():
     assert measure(sitk.TranslationTransform(3, (500.0, 0.0, 0.0))) == 0
 
 
-def test_a_search_that_ends_in_a_worse_place_moves_nothing_and_raises_a_doubt(monkeypatch):
-    fixed = scan("FLAIR", (50, 56, 20), (4.0, 4.0, 6.0))
-    monkeypatch.setitem(ENGINES_BY_NAME, "sitk", lambda fixed, moving, start: motion(20, 9, seed=0))
-    found = register(fixed, scan("DWI", (50, 56, 20), (4.0, 4.0, 6.0)), engine="sitk")
-    assert found.after < 0.9 * found.before
-    assert worst_miss(found.transform, sitk.Euler3DTransform()) == 0
-    assert found.motion.shift_mm == found.motion.rotation_deg == 0
-    assert "left where the headers put it" in doubts(found, max_shift=25, max_rotation=20)[0]
-
-
-@ENGINES
 @pytest.mark.parametrize(
     ("end", "kept", "doubted"), [(motion(10.4, 14.3, seed=0), False, True), (motion(0.3, 0.2, seed=0), True, False)]
 )
-def test_a_measure_that_fell_moves_nothing_by_any_engine(monkeypatch, engine, end, kept, doubted):
+def test_a_measure_that_fell_moves_nothing(monkeypatch, end, kept, doubted):
     """By 1 %: that is the measure's noise where the search ended beside the headers' pose, and nowhere else."""
 
     class Falling:
@@ -243,12 +195,11 @@ def test_a_measure_that_fell_moves_nothing_by_any_engine(monkeypatch, engine, en
             still = np.allclose(transform.TransformPoint((50.0, 0.0, 0.0)), (50.0, 0.0, 0.0))
             return 0.01 if shuffled else 0.5 if still else 0.495
 
-    monkeypatch.setattr(registration, "MutualInformation", Falling)
-    monkeypatch.setitem(ENGINES_BY_NAME, engine, lambda fixed, moving, start: end)
+    monkeypatch.setattr(rigid, "MutualInformation", Falling)
+    monkeypatch.setitem(rigid.ENGINES, "sitk", lambda fixed, moving, start: end)
     fixed = scan("FLAIR", (34, 38, 14), (6.0, 6.0, 9.0))
-    found = register(fixed, scan("DWI", (34, 38, 14), (6.0, 6.0, 9.0)), engine=engine)
-    assert worst_miss(found.transform, sitk.Euler3DTransform()) == 0
-    assert found.motion == Motion(0.0, 0.0)
+    found = register(fixed, scan("DWI", (34, 38, 14), (6.0, 6.0, 9.0)), engine="sitk")
+    assert worst_miss(found.transform, sitk.Euler3DTransform()) == found.shift_mm == found.rotation_deg == 0
     assert found.after == (0.5 if kept else 0.495)
     assert bool(doubts(found, max_shift=25, max_rotation=20)) == doubted
 
@@ -268,15 +219,16 @@ def test_pure_noise_is_doubted(engine):
 def test_a_perfusion_map_is_not_slid_out_of_view(tmp_path):
     """A Tmax map is 0 outside the brain and almost even in it: where air counts, less brain in both views fits more."""
     from nnunet_mgcl.phantom.options import PhantomOptions
-    from nnunet_mgcl.phantom.unregistered import write_unregistered
+    from nnunet_mgcl.phantom.unregistered import SCANS
+    from nnunet_mgcl.phantom.writing import write_phantom
 
     options = PhantomOptions(cases=1, unlabelled=0, test=0, matrix=192)
-    list(write_unregistered(tmp_path, options))
+    list(write_phantom(SCANS, tmp_path, options))
     flair, tmax = (
         sitk.ReadImage(tmp_path / "Phantom_scans" / "phantom_001" / f"{c}.nii.gz") for c in ("FLAIR", "Tmax")
     )
     found = register(flair, tmax, engine="sitk")
-    assert found.motion.shift_mm < 8  # the patient has moved by 2 mm and 2 degrees (sd) along and about each axis
+    assert found.shift_mm < 8  # the patient has moved by 2 mm and 2 degrees (sd) along and about each axis
     assert found.after > found.before
 
 
@@ -304,25 +256,16 @@ def test_the_motion_is_that_of_the_heads_centre_not_of_the_origin():
     turn = sitk.Euler3DTransform()
     turn.SetCenter((100.0, 0.0, 0.0))
     turn.SetRotation(0.0, 0.0, np.deg2rad(10))
-    moved = registration._motion(turn, np.array([100.0, 0.0, 0.0]))
-    assert (moved.shift_mm, moved.rotation_deg) == (pytest.approx(0), pytest.approx(10))
+    assert rigid.motion(turn, np.array([100.0, 0.0, 0.0])) == (pytest.approx(0), pytest.approx(10))
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "shift", "turn", "words"),
-    [
-        (0.5, 0.8, 24.0, 19.0, []),
-        (0.5, 0.5, 0.0, 0.0, []),
-        (0.5, 0.4, 0.0, 0.0, ["no better place (mutual information 0.500 to 0.400)"]),
-        (0.5, 0.495, 0.0, 0.0, ["no better place (mutual information 0.500 to 0.495)"]),
-        (0.0, 0.8, 26.0, 21.0, ["moved by 26.0 mm (at most 25 expected)", "by 21.0 degrees (at most 20 expected)"]),
-    ],
+    ("before", "after", "shift", "turn", "count"),
+    [(0.5, 0.8, 24, 19, 0), (0.5, 0.5, 0, 0, 0), (0.5, 0.495, 0, 0, 1), (0, 0.8, 26, 0, 1), (0, 0.8, 26, 21, 2)],
 )
-def test_doubts_say_what_is_wrong_in_numbers(before, after, shift, turn, words):
-    found = Registration(sitk.Euler3DTransform(), before, after, Motion(shift, turn), "sitk")
-    told = doubts(found, max_shift=25, max_rotation=20)
-    assert len(told) == len(words)
-    assert all(part in sentence for part, sentence in zip(words, told, strict=True))
+def test_each_number_beyond_its_limit_is_a_doubt(before, after, shift, turn, count):
+    found = Registration(sitk.Euler3DTransform(), before, after, shift, turn)
+    assert len(doubts(found, max_shift=25, max_rotation=20)) == count
 
 
 def test_registration_imports_no_elastix_and_no_torch():
@@ -337,21 +280,15 @@ SCANS = Path(os.environ.get("MGCL_TEST_DATA", "nowhere")) / "isles22"
 """Three patients of ISLES'22 (Hernandez Petzsche et al., Scientific Data 9, 762, 2022; CC BY-SA 4.0)."""
 
 
-@pytest.fixture(scope="module")
-def real() -> dict[str, sitk.Image]:
-    if not SCANS.is_dir():
-        pytest.skip("set MGCL_TEST_DATA to a folder that holds the scans")
-    name = "sub-strokecase0009_ses-0001_{}.nii.gz"
-    return {kind: sitk.ReadImage(str(SCANS / name.format(kind)), sitk.sitkFloat32) for kind in ("dwi", "flair")}
-
-
 @pytest.mark.slow
+@pytest.mark.skipif(not SCANS.is_dir(), reason="set MGCL_TEST_DATA to a folder that holds the scans")
 @ENGINES
 @pytest.mark.parametrize(("millimetres", "degrees"), [(0, 0), (15, 10), (7, 10), (15, 3)])
-def test_a_known_motion_of_a_real_scan_is_found_again(real, engine, millimetres, degrees):
+def test_a_known_motion_of_a_real_scan_is_found_again(engine, millimetres, degrees):
     """Against the scans' own registration: nobody knows their true one."""
-    dwi, flair = real["dwi"], real["flair"]
-    own = register(dwi, flair, engine=engine)
+    name = "sub-strokecase0009_ses-0001_{}.nii.gz"
+    dwi, flair = (sitk.ReadImage(str(SCANS / name.format(kind)), sitk.sitkFloat32) for kind in ("dwi", "flair"))
+    unmoved = register(dwi, flair, engine=engine)
     true = motion(millimetres, degrees, seed=millimetres)
     moved = sitk.Image(flair)  # no value changes: its header is turned about the middle of the head, and shifted
     true.SetCenter(Grid.of(flair).centre.tolist())
@@ -359,22 +296,8 @@ def test_a_known_motion_of_a_real_scan_is_found_again(real, engine, millimetres,
     moved.SetDirection((rotation(true) @ np.reshape(flair.GetDirection(), (3, 3))).ravel().tolist())
     found = register(dwi, moved, engine=engine)
     back = sitk.CompositeTransform([true.GetInverse(), found.transform])
-    middle = Grid.of(dwi).centre
-    points = [
-        (middle + offset).tolist() for offset in np.indices((3, 3, 3)).reshape(3, -1).T * (60, 70, 45) - (60, 70, 45)
-    ]
-    miss = [np.subtract(back.TransformPoint(p), own.transform.TransformPoint(p)) for p in points]
+    around = np.indices((3, 3, 3)).reshape(3, -1).T * (60, 70, 45) - (60, 70, 45)
+    points = (Grid.of(dwi).centre + around).tolist()
+    miss = [np.subtract(back.TransformPoint(p), unmoved.transform.TransformPoint(p)) for p in points]
     assert np.linalg.norm(miss, axis=1).max() < 1
-    turned = rotation(true).T @ rotation(found.transform) @ rotation(own.transform).T
-    assert np.degrees(np.arccos(np.clip((np.trace(turned) - 1) / 2, -1, 1))) < 0.5
     assert not doubts(found, max_shift=25, max_rotation=20)
-
-
-@pytest.mark.slow
-def test_both_engines_find_the_same_pose_of_a_real_scan(real):
-    first, second = (register(real["dwi"], real["flair"], engine=engine) for engine in ("sitk", "elastix"))
-    middle = Grid.of(real["dwi"]).centre
-    miss = np.subtract(first.transform.TransformPoint(middle), second.transform.TransformPoint(middle))
-    assert np.linalg.norm(miss) < 1
-    assert wrong_turn(first.transform, second.transform) < 0.5
-    assert all(found.after > found.before for found in (first, second))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.scans.reader import read_mask, read_scan, split_source
+from nnunet_mgcl.convert.scans.reader import read_mask, read_scan
 from nnunet_mgcl.system.errors import UserError
 
 OBLIQUE = sitk.VersorRigid3DTransform((0.1, 0.2, 0.05, 0.95)).GetMatrix()
@@ -273,13 +273,6 @@ def test_sheared_axes_are_refused(save_nifti, tmp_path, values, kind):
         header += "space directions: (1,0,0) (0.1,1,0) (0,0,1)\nencoding: ascii\n\n"
         path.write_text(header + " ".join(map(str, range(24))) + "\n")
     assert "not at right angles" in refusal(path)
-
-
-def test_hash_in_a_path(tmp_path):
-    (tmp_path / "a#b").mkdir()
-    assert split_source(f"{tmp_path}/a#b") == (tmp_path / "a#b", None)
-    assert split_source(f"{tmp_path}/a#b#1.2") == (tmp_path / "a#b", "1.2")
-    assert split_source(f"{tmp_path}/c") == (tmp_path / "c", None)
 
 
 class TestMask:

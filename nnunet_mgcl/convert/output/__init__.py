@@ -1,0 +1,1 @@
+"""What a conversion leaves in the folder of a dataset."""
