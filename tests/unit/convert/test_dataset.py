@@ -18,7 +18,9 @@ from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.convert.dataset import convert_dataset
 from nnunet_mgcl.convert.manifest.table import read_manifest
 from nnunet_mgcl.convert.output import case_files
+from nnunet_mgcl.convert.registration import alignment
 from nnunet_mgcl.convert.registration.grid import Grid
+from nnunet_mgcl.convert.registration.rigid import Registration
 from nnunet_mgcl.convert.scans.reader import read_scan
 from nnunet_mgcl.convert.settings import Options, Settings
 from nnunet_mgcl.data.tss_table import read_tss_table
@@ -317,56 +319,49 @@ def test_no_output_names_a_source_or_holds_a_headers_text(run, raw_scans, tmp_pa
 @pytest.fixture
 def doubtful(monkeypatch):
     """Every registration turns out to move the head by 40 mm."""
-    from nnunet_mgcl.convert.registration import alignment
-    from nnunet_mgcl.convert.registration.rigid import Registration
-
     found = Registration(sitk.Euler3DTransform(), 0.5, 0.6, 40.0, 1.0)
     monkeypatch.setattr(alignment, "register", lambda fixed, moving, *, engine: found)
 
 
+def held_back(outcome) -> list[str]:
+    return [record.case for record in outcome.held_back]
+
+
 def test_a_doubtful_registration_is_held_back_until_it_is_accepted(run, doubtful):
     outcome = run(reference="DWI")
-    assert [record.case for record in outcome.held_back] == ["a", "b"]
-    assert not outcome.complete
+    assert held_back(outcome) == ["a", "b"] and not outcome.complete
     assert run.names() == ["imagesUn/c_0002.nii.gz"]
     assert (run.dataset / "mgcl_convert" / "cases" / "a.png").exists()
 
     outcome = run(reference="DWI")  # looked at nothing, changed nothing
-    assert outcome.converted == []
-    assert not outcome.complete
+    assert outcome.converted == [] and not outcome.complete
 
     outcome = run(reference="DWI", accept=["a"])
-    assert outcome.converted == ["a"]
-    assert [record.case for record in outcome.held_back] == ["b"]
+    assert outcome.converted == ["a"] and held_back(outcome) == ["b"]
     assert run.json()["numTraining"] == 1
 
     assert run(reference="DWI", accept=["a"], max_shift=50.0).complete
 
 
 def test_only_what_was_looked_at_can_be_accepted(run, raw_scans, doubtful):
-    outcome = run(reference="DWI", accept=["a", "b"])  # never converted before: there is no picture yet
-    assert [record.case for record in outcome.held_back] == ["a", "b"]
+    accepted = {"reference": "DWI", "accept": ["a", "b"]}
+    assert held_back(run(**accepted)) == ["a", "b"]  # never converted before: there is no picture yet
     assert any(line.startswith("a: --accept does not count yet") for line in run.lines)
-    assert run(reference="DWI", accept=["a", "b"]).complete
+    assert run(**accepted).complete
 
     os.utime(raw_scans / "b_flair.nii.gz", (0, 0))  # another scan than the one that was looked at
-    outcome = run(reference="DWI", accept=["a", "b"])
-    assert [record.case for record in outcome.held_back] == ["b"]
+    assert held_back(run(**accepted)) == ["b"]
     assert run.json()["numTraining"] == 1
-    assert run(reference="DWI", accept=["a", "b"]).complete
+    assert run(**accepted).complete
 
     (run.dataset / "labelsTr" / "a.nii.gz").unlink()  # its scans are the same
-    outcome = run(reference="DWI", accept=["a", "b"])
-    assert outcome.converted == ["a"]
-    assert outcome.complete
+    outcome = run(**accepted)
+    assert outcome.converted == ["a"] and outcome.complete
 
 
 @pytest.fixture
 def fits(raw_scans, monkeypatch) -> dict[str, float]:
     """How well the FLAIR of each of four labelled cases fits its DWI."""
-    from nnunet_mgcl.convert.registration import alignment
-    from nnunet_mgcl.convert.registration.rigid import Registration
-
     fits = {"a": 0.9, "b": 0.88, "c": 0.92, "t": 0.59}
     paths = {case: str(raw_scans / f"{case}_flair.nii.gz") for case in fits}
     sums = {sitk.GetArrayFromImage(sitk.ReadImage(path)).sum(): case for case, path in paths.items()}
@@ -383,56 +378,44 @@ def fits(raw_scans, monkeypatch) -> dict[str, float]:
 
 def test_a_case_that_fits_much_worse_than_the_others_is_held_back_until_it_is_accepted(run, fits):
     outcome = run(reference="DWI")
-    assert [record.case for record in outcome.held_back] == ["t"]
+    assert held_back(outcome) == ["t"]
     assert "FLAIR to DWI: fits much worse" in outcome.records["t"].all_doubts[0]
     assert not [name for name in run.names() if "/t" in name]
     assert run.json()["numTraining"] == 3
     assert (run.dataset / "mgcl_convert" / "cases" / "t.png").exists()
-
-    outcome = run(reference="DWI")
-    assert outcome.converted == [] and not outcome.complete
+    assert run(reference="DWI").converted == []
 
     assert run(reference="DWI", accept=["t"]).complete
     assert run.json()["numTraining"] == 4
     assert run(reference="DWI", accept=["t"]).converted == []
-    assert [record.case for record in run(reference="DWI").held_back] == ["t"]
+    assert held_back(run(reference="DWI")) == ["t"]
 
 
 def test_a_case_is_compared_with_those_that_are_there_now(run, fits, raw_scans):
     run(reference="DWI")
-    for case in ("a", "b", "c"):
-        fits[case] = 0.6
-        os.utime(raw_scans / f"{case}_flair.nii.gz", (0, 0))
-    outcome = run(reference="DWI")
-    assert outcome.complete and sorted(outcome.converted) == ["a", "b", "c", "t"]
-    assert len([name for name in run.names() if "/t" in name]) == 4
-    assert run.json()["numTraining"] == 4
-
-    fits["a"] = fits["b"] = fits["c"] = 0.9
-    for case in ("a", "b", "c"):
-        os.utime(raw_scans / f"{case}_flair.nii.gz", (1, 1))
-    outcome = run(reference="DWI")
-    assert outcome.converted == ["a", "b", "c"] and [record.case for record in outcome.held_back] == ["t"]
-    assert not [name for name in run.names() if "/t" in name]
+    for fit, converted, waiting in ((0.6, ["a", "b", "c", "t"], []), (0.9, ["a", "b", "c"], ["t"])):
+        for case in ("a", "b", "c"):
+            fits[case] = fit
+            os.utime(raw_scans / f"{case}_flair.nii.gz", (fit, fit))
+        outcome = run(reference="DWI")
+        assert outcome.converted == converted and held_back(outcome) == waiting
+        assert run.json()["numTraining"] == 4 - len(waiting)
+        assert bool([name for name in run.names() if "/t" in name]) is not bool(waiting)
 
 
 def test_masks_a_modality_become_a_bit_mask(run, raw_scans):
     text = "case,DWI,ADC,FLAIR,mask_FLAIR,mask_DWI\na,a_dwi.nii.gz,a_adc.nii.gz,a_flair.nii.gz,{},a_mask.nii.gz\n"
     mask = sitk.ReadImage(str(raw_scans / "a_flair.nii.gz")) > 150
     sitk.WriteImage(mask, str(raw_scans / "a_flair_mask.nii.gz"))
-    run.manifest.write_text(text.format("a_flair_mask.nii.gz"))
-    assert run().complete
+    dwi = sitk.GetArrayFromImage(sitk.ReadImage(str(raw_scans / "a_mask.nii.gz")))
+    for cell, values in (("a_flair_mask.nii.gz", {0, 3}), ("empty", {0, 1})):
+        run.manifest.write_text(text.format(cell))
+        assert run().converted == ["a"]
+        labels = sitk.GetArrayFromImage(run.image("labelsTr/a"))
+        assert ((labels & 1) == dwi).all() and set(np.unique(labels)) == values
     content = run.json()
     assert content["labels"] == {"background": 0, "DWI": 1, "FLAIR": 2, "DWI+FLAIR": 3}
     assert content["mgcl"]["lesion_labels"] == {"DWI": [1, 3], "FLAIR": [2, 3]}
-    labels = sitk.GetArrayFromImage(run.image("labelsTr/a"))
-    dwi = sitk.GetArrayFromImage(sitk.ReadImage(str(raw_scans / "a_mask.nii.gz")))
-    assert ((labels & 1) == dwi).all()
-    assert (labels & 2).any()
-
-    run.manifest.write_text(text.format("empty"))
-    assert run().converted == ["a"]
-    assert set(np.unique(sitk.GetArrayFromImage(run.image("labelsTr/a")))) == {0, 1}
 
 
 def test_incomplete_rows_are_refused_or_go_to_the_pool(run):

@@ -13,9 +13,7 @@ UPRIGHT = tuple(np.eye(3).ravel().tolist())
 OBLIQUE = sitk.VersorRigid3DTransform((0.1, 0.2, 0.05, 0.95)).GetMatrix()
 
 
-def image(
-    array: np.ndarray, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0), direction=np.eye(3).ravel()
-) -> sitk.Image:
+def image(array: np.ndarray, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0), direction=UPRIGHT) -> sitk.Image:
     return Grid(array.shape[::-1], spacing, origin, direction).image(array)
 
 
