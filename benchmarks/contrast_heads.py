@@ -21,8 +21,7 @@ from label_efficiency_data import Draw, Study
 from label_efficiency_training import WEIGHT_DECAY, batches, contrast_step
 
 from nnunet_mgcl.losses import contrast_chance
-from nnunet_mgcl.plan.config import CoarseConfig
-from nnunet_mgcl.pretraining.coarse import CoarseModel
+from nnunet_mgcl.pretraining.coarse import CoarseModel, CoarseSettings
 from nnunet_mgcl.pretraining.monitor.neighbours import neighbour_accuracy
 
 SAMPLES, BATCH, STEPS, LOOKED_AT = 3200, 24, 400, 100
@@ -54,7 +53,7 @@ def main() -> None:
 
 def run(draw: Draw, pooling: str, rate: float) -> dict:
     """Trains one encoder; kNN before and after every `LOOKED_AT` steps, with the mean loss less chance in between."""
-    model = CoarseModel(draw.new_network("coarse"), CoarseConfig(pooling=pooling), None)  # type: ignore[arg-type]
+    model = CoarseModel(draw.new_network("coarse"), CoarseSettings(pooling=pooling), None)  # type: ignore[arg-type]
     stream = batches(draw.samples(draw.dataset(draw.study.pool[:60]), SAMPLES, "contrast"), draw.seed, BATCH)
     optimiser = torch.optim.Adam(model.parameters(), rate, weight_decay=WEIGHT_DECAY)
     scores, losses = [judge(model, draw)], []

@@ -60,9 +60,8 @@ from label_efficiency_training import (
 from torch import nn
 
 from nnunet_mgcl.network.branch import UNet, decoder_state, encoder_state, load_decoder, load_encoder
-from nnunet_mgcl.plan.config import CoarseConfig, FineConfig
-from nnunet_mgcl.pretraining.coarse import CoarseModel
-from nnunet_mgcl.pretraining.fine import FineModel
+from nnunet_mgcl.pretraining.coarse import CoarseModel, CoarseSettings
+from nnunet_mgcl.pretraining.fine import FineModel, FineSettings
 
 ARMS = ("random", "mgcl", "mgcl_cold", "mgcl_masks", "mean_teacher", "random_long", "pool_masks")
 CONTRAST = {"self_train": 500, "coarse": 400, "fine": 300}
@@ -180,13 +179,13 @@ def continued(draw: Draw, purpose: str, earlier: UNet | None) -> UNet:
 def contrast(draw: Draw, pool: Samples, start: UNet | None, found: dict) -> UNet:
     """`coarse`, then `fine`; the samples' labels come from the masks."""
     network = continued(draw, "coarse", start)
-    coarse = CoarseConfig()
+    coarse = CoarseSettings()
     rate = LEARNING_RATE if start is None else WARM_CONTRAST_RATE
     model: nn.Module = CoarseModel(network, coarse, None).to(draw.study.device)
     found["coarse"] = minimise(model, batches(pool, draw.seed, 24), CONTRAST["coarse"], rate)
     pretrained = continued(draw, "fine", start)
     load_encoder(pretrained, encoder_state(network))
-    fine = FineConfig(patch_size=4)
+    fine = FineSettings(patch_size=4)
     model = FineModel(pretrained, fine, None).to(draw.study.device)
     found["fine"] = minimise(model, batches(pool, draw.seed, 6), CONTRAST["fine"], rate)
     network = continued(draw, "random", start)

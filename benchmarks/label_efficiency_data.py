@@ -18,8 +18,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor
 
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset, labelled_sources
-from nnunet_mgcl.engine.branches import build_branches
-from nnunet_mgcl.engine.context import Branch
+from nnunet_mgcl.engine.branches import Branch, build_branches
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.network.branch import UNet
 from nnunet_mgcl.plan.plans import resolve_block

@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from nnunet_mgcl.losses import IGNORE_INDEX, supcon_loss
 from nnunet_mgcl.losses.consistency import consistency_loss
 from nnunet_mgcl.network.branch import UNet
-from nnunet_mgcl.plan.config import MeanTeacherConfig
-from nnunet_mgcl.pretraining.mean_teacher import follow, pool_weight
+from nnunet_mgcl.pretraining.mean_teacher import MeanTeacherSettings, follow, pool_weight
 from nnunet_mgcl.pretraining.strong_views import cut_mix, perturb
 
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-5
 SCORED_EVERY, PATIENCE, RISE, LONGEST = 125, 500, 0.005, 2000
-TEACHER, TEACHER_STEPS = MeanTeacherConfig(), 1500
+TEACHER, TEACHER_STEPS = MeanTeacherSettings(), 1500
 """The mean teacher's weights, and the number of steps that its `start` and `ramp` are shares of."""
 WARM_UP = round(TEACHER_STEPS * (TEACHER.start + TEACHER.ramp))
 """Steps until the pool has its whole weight: the plateau rule looks at what comes after."""

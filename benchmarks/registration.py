@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from nnunet_mgcl.convert.registration.rigid import register
-from nnunet_mgcl.phantom.brain.anatomy import Grid, Pose
+from nnunet_mgcl.phantom.brain.scan import Grid, Pose
 from nnunet_mgcl.phantom.cases import training_cases
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.patient import Patient, draw_patient

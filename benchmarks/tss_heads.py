@@ -35,7 +35,7 @@ from nnunet_mgcl.system.files import read_json, write_json, write_text
 from nnunet_mgcl.system.resources import trainers_dir
 from nnunet_mgcl.system.versions import installed_versions
 from nnunet_mgcl.tss.lesion_fit import fit_lesion_head
-from nnunet_mgcl.tss.phase import read_inputs
+from nnunet_mgcl.tss.probability import read_inputs
 from nnunet_mgcl.tss.volumes import load_volume
 
 CASES, TRAINING = 400, 200

@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.config import config_model
 from nnunet_mgcl.plan.presets import load_preset, preset_names
+from nnunet_mgcl.pretraining.lookup import register_methods
 from nnunet_mgcl.system.files import write_text
 
 TARGET = Path(__file__).with_name("configuration.md")
@@ -60,7 +61,8 @@ with the prefix `configuration.` are nnU-Net's own, outside the block.
 
 def configuration_page() -> str:
     """The whole page."""
-    schema, defaults = MGCLConfig.model_json_schema(), MGCLConfig()
+    register_methods()
+    schema, defaults = config_model().model_json_schema(), config_model()()
     properties = schema["properties"]
     sections = [name for name in properties if isinstance(getattr(defaults, name), BaseModel)]
     plain = {name: entry for name, entry in properties.items() if name not in sections}

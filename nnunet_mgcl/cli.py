@@ -10,15 +10,15 @@ from importlib import import_module
 from types import ModuleType
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.system.errors import INTERRUPTED
+from nnunet_mgcl.system.errors import INTERRUPTED, ending_with_one_message
 from nnunet_mgcl.system.files import explaining_writes
 
 # In the order of the help text. Each is a module of `nnunet_mgcl.commands` with `add_parser(subparsers)`,
 # which adds the subcommand of that name, and `run(args) -> int`, which returns the exit status. Heavy imports
 # (torch, nnunetv2) belong into `run`.
 COMMANDS = (
-    "env", "doctor", "phantom", "convert", "plan", "prepare", "schema", "predict", "head", "summary", "evaluate",
-    "compare", "report", "mismatch",
+    "env", "doctor", "phantom", "convert", "plan", "prepare", "schema", "pretrain", "predict", "head", "summary",
+    "evaluate", "compare", "report", "mismatch",
 )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
 
     Raises:
-        UserError: A mistake that the user can mend; Python prints it and exits with status 1.
+        SystemExit: A mistake that the user can mend; Python prints its message and exits with status 1.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal in ASCII or cp1252 lacks letters that names may have
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modules = _modules()
     args = _parser(modules).parse_args(arguments)
     try:
-        with explaining_writes():
+        with ending_with_one_message(), explaining_writes():
             return modules[args.command].run(args)
     except KeyboardInterrupt:
         print(f"\nmgcl {args.command}: interrupted", file=sys.stderr)

@@ -6,8 +6,12 @@ fits them.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import multiprocessing
 import shutil
+import tempfile
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,20 +21,17 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.statistics import bootstrap
+from nnunet_mgcl.evaluation.statistics import intervals
+from nnunet_mgcl.system.errors import UserError
 
+Change = Callable[[np.ndarray], np.ndarray]
 RESAMPLING = {
     "resampling_fn_data": "resample_data_or_seg_to_shape",
     "resampling_fn_data_kwargs": {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None},
     "resampling_fn_seg": "resample_data_or_seg_to_shape",
     "resampling_fn_seg_kwargs": {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None},
     "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-    "resampling_fn_probabilities_kwargs": {
-        "is_seg": False,
-        "order": 1,
-        "order_z": 0,
-        "force_separate_z": None,
-    },
+    "resampling_fn_probabilities_kwargs": {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None},
 }
 
 
@@ -100,12 +101,7 @@ def plans() -> dict[str, Any]:
     Besides `2d` and `3d_fullres` it has a cascade (`3d_cascade_fullres`) and a heir of `2d` (`2d_heir`).
     """
     intensity = {
-        str(channel): {
-            "mean": 10.0 * channel,
-            "std": 1.0 + channel,
-            "percentile_00_5": -50.0,
-            "percentile_99_5": 50.0,
-        }
+        str(channel): {"mean": 10.0 * channel, "std": 1.0 + channel, "percentile_00_5": -50.0, "percentile_99_5": 50.0}
         for channel in range(3)
     }
     fullres = _configuration(
@@ -170,6 +166,24 @@ def _tiny_case(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
+Once = Callable[[str, Path, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, target, build)` copies a folder to `target`; the first caller of the name builds it."""
+    made = tmp_path_factory.mktemp("once")
+
+    def copy(name: str, target: Path, build: Callable[[Path], object]) -> Path:
+        if not (made / name).exists():
+            part = Path(tempfile.mkdtemp(dir=made))  # one each, since a build may copy another folder
+            build(part)
+            part.rename(made / name)
+        return Path(shutil.copytree(made / name, target, dirs_exist_ok=True))
+
+    return copy
+
+
 @pytest.fixture(scope="session")
 def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The raw part of `tiny_dataset`, written once."""
@@ -189,37 +203,58 @@ def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return raw
 
 
+def preprocess(raw: Path, data: Path, plans: dict, dataset_json: dict, configuration: str = "2d") -> None:
+    """Preprocesses the labelled cases of `tiny_dataset` as nnU-Net does, into the folder `data`."""
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    manager = PlansManager(deepcopy(plans))
+    data.mkdir(parents=True, exist_ok=True)
+    for case in TINY_CASES:
+        DefaultPreprocessor(verbose=False).run_case_save(
+            str(data / case),
+            [str(raw / "imagesTr" / f"{case}_{int(channel):04}.nii.gz") for channel in dataset_json["channel_names"]],
+            str(raw / "labelsTr" / f"{case}.nii.gz"),
+            manager,
+            manager.get_configuration(configuration),
+            dataset_json,
+        )
+
+
 @pytest.fixture
 def tiny_dataset(
-    tiny_template: Path, tmp_path: Path, plans: dict[str, Any], masks_json: dict[str, Any]
+    tiny_template: Path, once: Once, tmp_path: Path, plans: dict[str, Any], masks_json: dict[str, Any]
 ) -> DatasetLayout:
     """A dataset of six labelled cases with a mask for each modality, four unlabelled cases and a TSS table.
 
     It is preprocessed by nnU-Net for `2d` (and so for `2d_heir`); the last case has an unknown TSS.
     """
-    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
     name = tiny_template.name
     layout = DatasetLayout(name, tmp_path / "raw" / name, tmp_path / "preprocessed" / name)
     shutil.copytree(tiny_template, layout.raw)
+    kind = hashlib.sha256(json.dumps([plans, masks_json]).encode()).hexdigest()
     data = layout.preprocessed / "nnUNetPlans_2d"
-    data.mkdir(parents=True)
+    once(kind, data, lambda folder: preprocess(tiny_template, folder, plans, masks_json))
     for path in (layout.raw / "dataset.json", layout.dataset_json):
         path.write_text(json.dumps(masks_json))
     layout.plans("nnUNetPlans").write_text(json.dumps(plans))
-
-    manager = PlansManager(plans)
-    for case in TINY_CASES:
-        DefaultPreprocessor(verbose=False).run_case_save(
-            str(data / case),
-            [str(layout.raw / "imagesTr" / f"{case}_{channel:04}.nii.gz") for channel in range(3)],
-            str(layout.raw / "labelsTr" / f"{case}.nii.gz"),
-            manager,
-            manager.get_configuration("2d"),
-            masks_json,
-        )
     return layout
+
+
+def rewrite_case(
+    folder: Path, case: str, image: Change = np.asarray, mask: Change = np.asarray, labels: list[int] | None = None
+) -> None:
+    """Changes the image and the mask `(C, Z, Y, X)` of a preprocessed case, whose labels become `labels`."""
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+    data, seg, _, properties = nnUNetDatasetBlosc2(str(folder), [case]).load_case(case)
+    data, seg = image(data[:]), mask(seg[:])
+    labels = labels or list(properties["class_locations"])
+    properties["class_locations"] = {label: np.argwhere(seg == label) for label in labels}
+    for path in folder.glob(f"{case}*"):
+        path.unlink()
+    parts = {"chunks": (1, *data.shape[1:]), "blocks": (1, 1, *data.shape[2:])}
+    nnUNetDatasetBlosc2.save_case(data, seg, properties, str(folder / case), **parts)
 
 
 @pytest.fixture(scope="session")
@@ -261,7 +296,7 @@ def raw_scans(scan_template: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def few_resamples(monkeypatch) -> None:
     """For tests of what is computed, not of how exactly."""
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+    monkeypatch.setattr(intervals, "RESAMPLES", 60)
 
 
 @pytest.fixture
@@ -270,3 +305,27 @@ def mark(tmp_path):
     path = tmp_path / "run"
     yield path
     assert not path.exists()
+
+
+@pytest.fixture
+def refused_elsewhere() -> Callable[[Callable[[], Any]], str]:
+    """Calls a function in another process, and returns what that found wrong; "" where it went through."""
+
+    def refused(function: Callable[[], Any]) -> str:
+        fork = multiprocessing.get_context("fork")
+        said = fork.SimpleQueue()
+
+        def call() -> None:
+            try:
+                function()
+            except UserError as error:
+                said.put(error.found)
+            else:
+                said.put("")
+
+        process = fork.Process(target=call)
+        process.start()
+        process.join()
+        return said.get()
+
+    return refused

@@ -11,12 +11,8 @@ from nnunet_mgcl.system.numbers import integer
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("compare", help="tests whether evaluated models differ on the same cases")
-    parser.add_argument(
-        "models",
-        nargs="+",
-        metavar="MODEL",
-        help="results folders; with -d their names, <trainer>__<plans>__<configuration>",
-    )
+    help_of_models = "results folders; with -d their names, <trainer>__<plans>__<configuration>"
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=help_of_models)
     parser.add_argument("-d", help="dataset name or number")
     parser.add_argument("-f", nargs="+", type=integer, help="the folds that were evaluated (default: all of the split)")
     parser.add_argument("-o", type=Path, help="the JSON file (default: comparison.json beside the first folder)")
@@ -26,8 +22,9 @@ def run(args: argparse.Namespace) -> int:
     """Compares the first model with each other one, writes the JSON file and prints the tables."""
     from rich.console import Console
 
-    from nnunet_mgcl.evaluation.comparison import comparison
-    from nnunet_mgcl.evaluation.runs.comparable_runs import read_comparable
+    from nnunet_mgcl.commands.predict import model_folder
+    from nnunet_mgcl.evaluation.comparison import compare_evaluations
+    from nnunet_mgcl.evaluation.runs.comparable_evaluations import comparable_evaluations
     from nnunet_mgcl.evaluation.tables.comparison import comparison_tables, reasons
     from nnunet_mgcl.system.errors import UserError
     from nnunet_mgcl.system.files import write_json
@@ -35,12 +32,11 @@ def run(args: argparse.Namespace) -> int:
 
     if len(args.models) < 2:
         raise UserError("models", "one", "two at least", "name another")
-    if args.d:
-        for name in args.models:
-            check_names({"MODEL": name})
-    folder = _dataset_folder(args.d) if args.d else Path()
+    for name in args.models if args.d else ():
+        check_names({"MODEL": name})
+    folder = model_folder(args.d).parent if args.d else Path()
     models = [folder / name for name in args.models]
-    content = comparison(read_comparable(models, sorted(set(args.f)) if args.f else None))
+    content = compare_evaluations(comparable_evaluations(models, sorted(set(args.f)) if args.f else None))
     path = args.o or models[0].resolve().parent / "comparison.json"
     write_json(path, content)
     console = Console()
@@ -50,10 +46,3 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     print(f"all numbers: {path}")
     return 0
-
-
-def _dataset_folder(dataset: str) -> Path:
-    """The dataset's folder in nnUNet_results."""
-    from nnunet_mgcl.commands.predict import model_folder
-
-    return model_folder(dataset).parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from nnunet_mgcl.system.numbers import number
 
@@ -11,32 +12,31 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("evaluate", help="segmentation and TSS metrics of a cross-validation")
     add_validated_model(parser)
-    parser.add_argument(
-        "--tolerance", type=number, default=2.0, help="of the surface Dice, in mm (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--sensitivity", type=number, default=0.9, help="wanted one of an operating point (default: %(default)s)"
-    )
+    default = "(default: %(default)s)"
+    parser.add_argument("--tolerance", type=number, default=2.0, help=f"of the surface Dice, in mm {default}")
+    parser.add_argument("--sensitivity", type=number, default=0.9, help=f"wanted one of an operating point {default}")
 
 
 def add_validated_model(parser: argparse.ArgumentParser) -> None:
     """Adds what names a trained model and its validated folds, as nnU-Net's commands do."""
+    add_model(parser)
+    parser.add_argument("-f", nargs="+", help="folds (default: all of the split)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds what names a trained model."""
     parser.add_argument("-d", required=True, help="dataset name or number")
     parser.add_argument("-c", required=True, help="configuration, e.g. 2d")
     parser.add_argument("-tr", default="MGCLTrainer", help="trainer, also a stock one (default: %(default)s)")
     parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
-    parser.add_argument("-f", nargs="+", help="folds (default: all of the split)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates, writes `evaluation.json`, `evaluation_cases.csv` and the model's calibration and prints the tables."""
-    from rich.console import Console
-
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
-    from nnunet_mgcl.evaluation.runs.evaluated import evaluate, own_path
-    from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
-    from nnunet_mgcl.evaluation.tables.evaluation import reasons, segmentation_table, tss_table
+    from nnunet_mgcl.evaluation.runs.current_evaluation import evaluate
+    from nnunet_mgcl.evaluation.runs.run import ValidatedRun
     from nnunet_mgcl.system.errors import UserError
 
     if not 0 <= args.tolerance < float("inf"):
@@ -45,12 +45,21 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--sensitivity", str(args.sensitivity), "a number above 0 and up to 1", "change it")
     model = model_folder(args.d, args.tr, args.p, args.c)
     validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
-    content, table = evaluate(validated, args.tolerance, args.sensitivity)
+    content, path, table = evaluate(validated, args.tolerance, args.sensitivity)
+    print_evaluation(content)
+    print(f"all numbers: {path}\ncases:       {table}")
+    return 0
+
+
+def print_evaluation(content: dict[str, Any]) -> None:
+    """Prints the content of `evaluation.json` as tables, and why something is missing."""
+    from rich.console import Console
+
+    from nnunet_mgcl.evaluation.tables.evaluation import reasons, segmentation_table, tss_table
+
     console = Console()
     console.print(segmentation_table(content))
     if not content["tss"]["reason"]:
         console.print(tss_table(content))
     for line in reasons(content):
         print(line)
-    print(f"all numbers: {own_path(validated)}\ncases:       {table}")
-    return 0

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from nnunet_mgcl.phantom.options import PAPER_MATRIX, PhantomOptions, check_options
 from nnunet_mgcl.system.errors import INTERRUPTED, UserError
 from nnunet_mgcl.system.numbers import integer
-from nnunet_mgcl.system.workers import default_processes
+from nnunet_mgcl.system.workers import default_processes, require_processes
 
 if TYPE_CHECKING:
-    from nnunet_mgcl.phantom.options import PhantomOptions
     from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
 
 DESCRIBED, DESCRIBED_STROKES = 5000, 200
 """Patients whose clocks `--describe` draws, and of how many of them the strokes, which take longer."""
+
+NUMBERS = {
+    "cases": "labelled training cases",
+    "unlabelled": "cases of the unlabelled, unpaired pool",
+    "test": "labelled test cases",
+    "seed": "equal seeds give equal files",
+    "slices": "voxels along z",
+    "id": "number of the dataset",
+}
+SWITCHES = {
+    "unregistered": "write every scan on a grid of its own, moved, with a manifest for mgcl convert",
+    "preview": "also draw preview.png: an early and a late stroke",
+    "overwrite": "replace an older phantom",
+    "describe": "write nothing; print what 5000 patients are like",
+}
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -30,54 +45,57 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "or the same patients' unregistered scans. The MNI152 template and a model of stroke MRI make it: results on "
         "it say nothing about clinical performance.",
     )
+    usual = {field.name: field.default for field in fields(PhantomOptions)}
+    matrix = f"voxels along x and y ({usual['matrix']}; with --unregistered the paper's, {PAPER_MATRIX})"
+    masks = "lesion masks in MNI space whose shapes the strokes take"
     parser.add_argument("-o", dest="output", type=Path, help="parent folder, usually $nnUNet_raw")
-    parser.add_argument("--cases", type=integer, default=24, help="labelled training cases (24)")
-    parser.add_argument("--unlabelled", type=integer, default=40, help="cases of the unlabelled, unpaired pool (40)")
-    parser.add_argument("--test", type=integer, default=4, help="labelled test cases (4)")
-    parser.add_argument("--seed", type=integer, default=0, help="equal seeds give equal files (0)")
-    parser.add_argument(
-        "--matrix", type=integer, help="voxels along x and y (128; with --unregistered the paper's, 512)"
-    )
-    parser.add_argument("--slices", type=integer, default=18, help="voxels along z (18)")
-    parser.add_argument(
-        "--lesion-masks", type=Path, metavar="DIR", help="lesion masks in MNI space whose shapes the strokes take"
-    )
-    parser.add_argument(
-        "--unregistered",
-        action="store_true",
-        help="write every scan on a grid of its own, moved, with a manifest for mgcl convert",
-    )
-    parser.add_argument("--id", type=integer, default=501, help="number of the dataset (501)")
-    parser.add_argument("--name", default="Phantom", help="name of the dataset (Phantom)")
+    for name, text in NUMBERS.items():
+        parser.add_argument(f"--{name}", type=integer, default=usual[name], help=f"{text} (%(default)s)")
+    parser.add_argument("--matrix", type=integer, help=matrix)
+    parser.add_argument("--name", default=usual["name"], help="name of the dataset (%(default)s)")
+    parser.add_argument("--lesion-masks", type=Path, metavar="DIR", help=masks)
     parser.add_argument("-np", type=integer, default=default_processes(), help="processes (default here: %(default)s)")
-    parser.add_argument("--preview", action="store_true", help="also draw preview.png: an early and a late stroke")
-    parser.add_argument("--overwrite", action="store_true", help="replace an older phantom")
-    parser.add_argument("--describe", action="store_true", help="write nothing; print what 5000 patients are like")
+    for name, text in SWITCHES.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the dataset, or describes it."""
+    from nnunet_mgcl.phantom.stroke.lesion_masks import find_masks
+
+    if args.matrix is None:
+        args.matrix = PAPER_MATRIX if args.unregistered else PhantomOptions.matrix
+    options = PhantomOptions(**{field.name: getattr(args, field.name) for field in fields(PhantomOptions)})
     try:
-        return _run(args)
+        check_options(options)
+        masks = find_masks(options.lesion_masks) if options.lesion_masks else None
+        if args.describe:
+            _describe(options, masks)
+        else:
+            _write(args, options, masks)
     except KeyboardInterrupt:
         print("Interrupted: nothing half-written is left")
         return INTERRUPTED
+    return 0
 
 
-def _run(args: argparse.Namespace) -> int:
-    from nnunet_mgcl.phantom.options import check_options
-    from nnunet_mgcl.phantom.stroke.lesion_masks import find_masks
+def _write(args: argparse.Namespace, options: PhantomOptions, masks: LesionMasks | None) -> None:
+    from rich.progress import track
 
-    options = _options(args)
-    check_options(options)
-    masks = find_masks(options.lesion_masks) if options.lesion_masks else None
-    if args.describe:
-        return _describe(options, masks)
-    if args.np < 1:
-        raise UserError("-np", str(args.np), "at least 1", "choose another number")
+    from nnunet_mgcl.phantom.dataset import DATASET
+    from nnunet_mgcl.phantom.unregistered import SCANS
+    from nnunet_mgcl.phantom.writing import write_phantom
+
+    require_processes(args.np)
     if args.output is None:
         raise UserError("-o", "not given", "the folder to write into", "add -o $nnUNet_raw, or --describe")
-    folder = _write(args, options, masks)
+    form = SCANS if args.unregistered else DATASET
+    folder = args.output / form.folder(options)
+    written = write_phantom(form, args.output, options, masks, overwrite=args.overwrite, processes=args.np)
+    with closing(written):  # Ctrl-C anywhere in the loop tidies up before the message
+        total = options.cases + options.unlabelled + options.test
+        for _ in track(written, description=f"Drawing {folder.name}", total=total):
+            pass
     if args.preview:
         from nnunet_mgcl.phantom.preview import write_preview
 
@@ -85,42 +103,9 @@ def _run(args: argparse.Namespace) -> int:
     print(f"Synthetic, not clinical: {folder}")
     for command in _next_commands(folder, options, args.unregistered):
         print(f"Next: {command}")
-    return 0
 
 
-def _options(args: argparse.Namespace) -> PhantomOptions:
-    from nnunet_mgcl.phantom.options import PAPER_MATRIX, PhantomOptions
-
-    usual = PAPER_MATRIX if args.unregistered else PhantomOptions.matrix
-    return PhantomOptions(
-        cases=args.cases,
-        unlabelled=args.unlabelled,
-        test=args.test,
-        seed=args.seed,
-        matrix=usual if args.matrix is None else args.matrix,
-        slices=args.slices,
-        lesion_masks=args.lesion_masks,
-        id=args.id,
-        name=args.name,
-    )
-
-
-def _write(args: argparse.Namespace, options: PhantomOptions, masks: LesionMasks | None) -> Path:
-    from rich.progress import track
-
-    from nnunet_mgcl.phantom.dataset import write_phantom
-    from nnunet_mgcl.phantom.unregistered import scans_folder, write_unregistered
-
-    write, name = (write_unregistered, scans_folder(options)) if args.unregistered else (write_phantom, options.folder)
-    written = write(args.output, options, masks, overwrite=args.overwrite, processes=args.np)
-    total = options.cases + options.unlabelled + options.test
-    with closing(written):  # Ctrl-C anywhere in the loop tidies up before the message
-        for _ in track(written, description=f"Drawing {name}", total=total):
-            pass
-    return args.output / name
-
-
-def _describe(options: PhantomOptions, masks: LesionMasks | None) -> int:
+def _describe(options: PhantomOptions, masks: LesionMasks | None) -> None:
     from rich.progress import track
 
     from nnunet_mgcl.phantom.cases import training_cases
@@ -132,7 +117,6 @@ def _describe(options: PhantomOptions, masks: LesionMasks | None) -> int:
     some = list(zip(cases, clocks, strict=True))[:DESCRIBED_STROKES]
     strokes = [draw_case_stroke(c, clock, options, masks) for c, clock in track(some, description="Drawing strokes")]
     print(render(describe(clocks, [s.core_ml for s in strokes], [s.deficit_ml for s in strokes])))
-    return 0
 
 
 def _next_commands(folder: Path, options: PhantomOptions, unregistered: bool) -> list[str]:
@@ -140,9 +124,9 @@ def _next_commands(folder: Path, options: PhantomOptions, unregistered: bool) ->
     if not unregistered:
         return [f"nnUNetv2_plan_and_preprocess -d {options.id} -c 2d --verify_dataset_integrity"]
     from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS
+    from nnunet_mgcl.phantom.unregistered import MANIFESTS
 
     groups = " ".join(f"{modality}={','.join(channels)}" for modality, channels in CHANNELS.items())
     choices = f"--id {options.id} --name {options.name} --reference FLAIR --modality {groups}"
-    command = f"mgcl convert -i {quote(str(folder / 'manifest.csv'))} {choices}"
-    test = f"mgcl convert -i {quote(str(folder / 'manifest_test.csv'))} {choices} --test"
-    return [command, test] if options.test else [command]
+    command, test = (f"mgcl convert -i {quote(str(folder / name))} {choices}" for name in MANIFESTS)
+    return [command, f"{test} --test"][: 1 + bool(options.test)]

@@ -42,8 +42,10 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.plan.dataset_json import read_dataset_json
     from nnunet_mgcl.plan.memory_fit import fit_to_memory
     from nnunet_mgcl.plan.presets import apply_preset, load_preset, plain_configurations, requested
+    from nnunet_mgcl.pretraining.lookup import register_methods
     from nnunet_mgcl.system.names import check_new_plans_name
 
+    register_methods()
     name = args.plans_name or (f"MGCLPlans_{Path(args.preset).stem}" if args.preset else "MGCLPlans")
     check_new_plans_name(name)
     layout = DatasetLayout.find(args.d)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,12 +136,12 @@ def require_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> None:
         UserError: One of them is not.
     """
     from nnunet_mgcl.system.errors import UserError
-    from nnunet_mgcl.system.names import check_names
+    from nnunet_mgcl.system.names import check_names, fold_number
 
     check_names({"-chk": checkpoint})
     for fold in folds:
-        if not re.fullmatch("all|[0-9]{1,9}", fold):
-            raise UserError(f"-f {fold}", "no fold", "numbers such as 0 1 2 3 4, or all", "choose folds")
+        if fold != "all":
+            fold_number(fold, "numbers such as 0 1 2 3 4, or all")
         if not (folder / f"fold_{fold}" / checkpoint).is_file():
             there = sorted(path.parent.name for path in folder.glob(f"fold_*/{checkpoint}"))
             raise UserError(
@@ -154,7 +153,9 @@ def require_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> None:
 
 
 def _other_models(folder: Path) -> str:
-    there = sorted(path.name for path in folder.parent.glob("*__*__*") if any(path.glob("fold_*/checkpoint_*.pth")))
+    from nnunet_mgcl.data.layout import models_with
+
+    there = models_with(folder.parent, "fold_*/checkpoint_*.pth")
     return (
         f"train the model, or name with -tr, -p and -c one of {there}" if there else "train the model, or name another"
     )

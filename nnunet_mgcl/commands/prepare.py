@@ -27,10 +27,12 @@ def run(args: argparse.Namespace) -> int:
 
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.data.prepare import load_plans, prepare_dataset
+    from nnunet_mgcl.pretraining.lookup import register_methods
     from nnunet_mgcl.system.errors import counted
     from nnunet_mgcl.system.workers import require_processes
 
     require_processes(args.np)
+    register_methods()
     layout = DatasetLayout.find(args.d)
     plans = load_plans(layout, args.p)
     for configuration in args.c:

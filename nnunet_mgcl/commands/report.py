@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.commands.env import VARIABLE, extended
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
-    from nnunet_mgcl.evaluation.runs.evaluated import current_evaluation
-    from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+    from nnunet_mgcl.evaluation.runs.current_evaluation import current_evaluation
+    from nnunet_mgcl.evaluation.runs.run import ValidatedRun
     from nnunet_mgcl.report.contents import report_sections
-    from nnunet_mgcl.report.page.written_report import report_folder, write_report
+    from nnunet_mgcl.report.page.html import report_folder, write_report
     from nnunet_mgcl.report.patient.files import require_validated
     from nnunet_mgcl.report.patient.page import patient_sections
     from nnunet_mgcl.system.devices import require_device

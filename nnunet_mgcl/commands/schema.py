@@ -27,6 +27,8 @@ def schema_text() -> str:
     """The schema as JSON text, every key with its description and default."""
     import json
 
-    from nnunet_mgcl.plan.config import MGCLConfig
+    from nnunet_mgcl.plan.config import config_model
+    from nnunet_mgcl.pretraining.lookup import register_methods
 
-    return json.dumps(MGCLConfig.model_json_schema(), indent=4) + "\n"
+    register_methods()
+    return json.dumps(config_model().model_json_schema(), indent=4) + "\n"

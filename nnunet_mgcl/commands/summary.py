@@ -1,65 +1,41 @@
-"""`mgcl summary`: Dice, TSS metrics and a picture of a trained fold."""
+"""`mgcl summary`: the numbers of one fold as `mgcl evaluate -f` has them, a picture, and what training warned of."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+
+from nnunet_mgcl.commands.evaluate import add_model, print_evaluation
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
-    parser = subparsers.add_parser("summary", help="Dice, TSS metrics and a picture of a trained fold's validation")
-    parser.add_argument("-d", required=True, help="dataset name or number")
-    parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
-    parser.add_argument("-tr", default="MGCLTrainer", help="trainer (default: %(default)s)")
-    parser.add_argument("-c", required=True, help="configuration, e.g. 2d")
+    parser = subparsers.add_parser("summary", help="the metrics of one fold's validation, with a picture of its cases")
+    add_model(parser)
     parser.add_argument("-f", default="0", help="fold (default: %(default)s)")
     parser.add_argument("-o", type=Path, help="the picture (default: validation/overlay.png of the fold)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the tables and draws the picture."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Evaluates the fold where that is not done yet, prints the tables and draws the picture."""
     from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
-    from nnunet_mgcl.evaluation.runs.fold_summary import draw_fold, summarise_fold
-    from nnunet_mgcl.evaluation.tables.format import number
+    from nnunet_mgcl.engine.training_warnings import read_warnings
+    from nnunet_mgcl.evaluation.runs.current_evaluation import current_evaluation
+    from nnunet_mgcl.evaluation.runs.run import OVERLAY, ValidatedRun
     from nnunet_mgcl.pictures.image_figure import require_format
+    from nnunet_mgcl.report.cross_validation.overlays import draw_overlays
 
     if args.o:
         require_format(args.o)
     model = model_folder(args.d, args.tr, args.p, args.c, [args.f])
-    layout = DatasetLayout.find(args.d)
-    summary = summarise_fold(model, args.f)
-    validation = FoldLayout(model / f"fold_{args.f}").validation
-    picture = args.o or validation / "overlay.png"
-    draw_fold(layout, model, args.f, picture)
-
-    table = Table(title=f"{layout.name}, {args.tr}, {args.p}, {args.c}, fold {args.f}: validation")
-    table.add_column("measure")
-    table.add_column("value", justify="right")
-    for target, dice in summary.dice.items():
-        table.add_row(f"Dice {target}", number(dice))
-    for name, value in _tss_rows(summary.tss or {}).items():
-        table.add_row(f"TSS {name}", value)
-    Console().print(table)
-    print(f"segmentation: {summary.segmentation}")
-    if summary.tss:
-        print(f"TSS:          {validation / 'tss.csv'}")
-    print(f"picture:      {picture}")
-    for warning in summary.warnings:
-        print(f"WARNING       {warning}")
+    validated = ValidatedRun.find(DatasetLayout.find(args.d), model, [args.f])
+    fold = FoldLayout(model / f"fold_{args.f}")
+    picture, warnings = args.o or fold.validation / OVERLAY, read_warnings(fold.warnings)
+    content = current_evaluation(validated)
+    print_evaluation(content)
+    drawn = draw_overlays(validated, content, picture)
+    print(f"picture:     {picture if drawn else 'none, no case has a Dice'}")
+    for warning in warnings:
+        print(f"WARNING      {warning}")
     return 0
-
-
-def _tss_rows(tss: dict[str, Any]) -> dict[str, str]:
-    """The checkpoint's head, then what the heads beside it reach."""
-    from nnunet_mgcl.evaluation.runs.tss_validation import in_words
-    from nnunet_mgcl.evaluation.tables.format import number
-
-    head = {"head": tss["head"]} if "head" in tss else {}
-    others = {kind: own["AUROC"] for kind, own in tss.get("heads", {}).items() if kind != tss["head"]}
-    return in_words(tss) | head | {f"AUROC of the head {kind}": number(auroc) for kind, auroc in others.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from nnunet_mgcl.data.images.voxel_hashes import voxel_hashes
 from nnunet_mgcl.system.errors import UserError, reason
 from nnunet_mgcl.system.workers import submitted
 
-Result = tuple[str, CaseRecord | UserError]
+Result = tuple[str, Future[CaseRecord]]
 """Name of a case, and what came of it."""
 
 
@@ -79,31 +79,38 @@ def convert_cases(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
         left = []
         with submitted(convert_case, waiting, processes) as futures:
             for future in as_completed(futures):
-                try:
-                    yield futures[future].row.case, future.result()
-                except BrokenProcessPool:
+                if isinstance(future.exception(), BrokenProcessPool):
                     left.append(futures[future])
+                else:
+                    yield futures[future].row.case, future
         waiting = [job for job in waiting if job in left]
         if waiting and processes == 1:
-            case, found = waiting.pop(0).row.case, "its process was killed: perhaps the memory was full"
-            yield case, UserError(f"case {case}", found, "memory for it", "free some, or use a larger machine")
+            case, killed = waiting.pop(0).row.case, Future[CaseRecord]()
+            found = "its process was killed: perhaps the memory was full"
+            killed.set_exception(
+                UserError(f"case {case}", found, "memory for it", "free some, or use a larger machine")
+            )
+            yield case, killed
         processes = 1
 
 
-def convert_case(job: Job) -> CaseRecord | UserError:
+def convert_case(job: Job) -> CaseRecord:
     """Converts a case and puts it into the dataset.
 
     Returns:
-        What happened, or why it could not be converted (an older version of the case is the caller's to remove): an
-        error is a value here, since a worker process must not end.
+        What happened.
+
+    Raises:
+        UserError: It could not be converted; an older version of the case is the caller's to remove.
     """
     try:
         return _convert(job)
-    except UserError as error:
-        return error
+    except UserError:
+        raise
     except Exception as error:  # ITK's many kinds: one case must not stop the others
         found = f"cannot be converted ({type(error).__name__}: {reason(error)})"
-        return UserError(f"case {job.row.case}", found, "scans that ITK can work with", "look at the case's files")
+        remedy = "look at the case's files"
+        raise UserError(f"case {job.row.case}", found, "scans that ITK can work with", remedy) from None
 
 
 def _convert(job: Job) -> CaseRecord:

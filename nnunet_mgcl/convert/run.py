@@ -165,9 +165,11 @@ class Run:
     def _convert(self, jobs: list[Job], track: Track) -> None:
         if not jobs:
             return
-        for case, result in track(convert_cases(jobs, min(self.options.processes, len(jobs))), len(jobs)):
-            if isinstance(result, UserError):
-                self._fail(case, result)  # here, since a worker that was killed cannot
+        for case, future in track(convert_cases(jobs, min(self.options.processes, len(jobs))), len(jobs)):
+            try:
+                result = future.result()
+            except UserError as error:
+                self._fail(case, error)  # here, since a worker that was killed cannot
                 continue
             self.outcome.records[case] = result
             self.outcome.converted.append(case)

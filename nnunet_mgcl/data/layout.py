@@ -22,23 +22,14 @@ def dataset_name(name_or_id: str | int) -> str:
     """
     text = str(name_or_id)
     if not re.fullmatch(r"[0-9]{1,9}", text) and not (re.match("Dataset[0-9]{3}", text) and is_name(text)):
-        raise UserError(
-            f"dataset {text}", "neither an integer nor a dataset's name", "a number, or DatasetXXX_Name", "check -d"
-        )
+        found = "neither an integer nor a dataset's name"
+        raise UserError(f"dataset {text}", found, "a number, or DatasetXXX_Name", "check -d")
     try:
         return str(maybe_convert_to_dataset_name(name_or_id))
     except RuntimeError as error:
-        raise UserError(
-            f"dataset {text}",
-            str(error).strip(),
-            "one DatasetXXX_Name folder in nnUNet_raw, nnUNet_preprocessed or nnUNet_results",
-            "check the number and the nnUNet_* variables",
-        ) from None
-
-
-def dataset_number(name: str) -> str:
-    """The number in `DatasetXXX_Name`."""
-    return name.removeprefix("Dataset").split("_")[0]
+        expected = "one DatasetXXX_Name folder in nnUNet_raw, nnUNet_preprocessed or nnUNet_results"
+        remedy = "check the number and the nnUNet_* variables"
+        raise UserError(f"dataset {text}", str(error).strip(), expected, remedy) from None
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,7 @@ class DatasetLayout:
     @property
     def number(self) -> str:
         """The dataset's number, which is all that some of nnU-Net's commands take."""
-        return dataset_number(self.name)
+        return self.name.removeprefix("Dataset").split("_")[0]
 
     @property
     def raw_tss(self) -> Path | None:
@@ -173,3 +164,8 @@ class FoldLayout:
 def folds_of(model: Path) -> list[FoldLayout]:
     """The folds of a results folder that were begun, by name."""
     return [FoldLayout(path) for path in sorted(model.glob("fold_*")) if path.is_dir()]
+
+
+def models_with(dataset: Path, files: str) -> list[str]:
+    """The models in a dataset's results folder that have files of a pattern, by name."""
+    return sorted(path.name for path in dataset.glob("*__*__*") if any(path.glob(files)))

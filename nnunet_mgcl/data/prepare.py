@@ -50,17 +50,9 @@ class Prepared:
 
 
 def prepare_dataset(
-    layout: DatasetLayout,
-    plans: dict[str, Any],
-    configuration: str,
-    num_processes: int,
-    log: Log,
-    *,
-    fold: int | str | None = None,
-    uses_pool: bool = True,
-    refresh: bool = False,
-    progress: bool = True,
-) -> Prepared:
+    layout: DatasetLayout, plans: dict[str, Any], configuration: str, num_processes: int, log: Log, *,
+    fold: int | str | None = None, uses_pool: bool = True, refresh: bool = False, progress: bool = True,
+) -> Prepared:  # fmt: skip
     """Checks the dataset and prepares what is missing. What is ready is left as it is.
 
     Args:
@@ -91,8 +83,8 @@ def prepare_dataset(
         check_stem(case, dataset_json["file_ending"], layout.preprocessed)
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled), fold=fold, twins=twins)
-    if fold not in (None, "all"):
-        fold_cases(splits, int(fold))
+    if isinstance(fold, int):
+        fold_cases(splits, fold)
     take_over(layout, source, log)  # not before the split agrees: what is refused replaces nothing
     if not uses_pool:
         return Prepared(config, table, splits, {})
@@ -109,8 +101,8 @@ def load_plans(layout: DatasetLayout, name: str) -> dict[str, Any]:
     check_names({"-p": name})
     path = layout.plans(name)
     if not is_there(path):
-        there = sorted(file.stem for file in layout.preprocessed.glob("*Plans*.json"))
-        remedy = f"-p one of {there}" if there else f"nnUNetv2_plan_and_preprocess -d {layout.number}"
+        others = sorted(file.stem for file in layout.preprocessed.glob("*Plans*.json"))
+        remedy = f"-p one of {others}" if others else f"nnUNetv2_plan_and_preprocess -d {layout.number}"
         raise UserError(path, "no such file", "a plans file", remedy)
     return read_plans(path)
 
@@ -132,15 +124,15 @@ def table_in_use(layout: DatasetLayout, log: Log, *, refresh: bool) -> Path | No
         UserError: One of the two is there and cannot be read, so that it is not known to be removed.
     """
     raw, copy = layout.raw_tss, layout.tss
-    own = copy if is_there(copy) else None
+    used = copy if is_there(copy) else None
     if raw is None or not raw.parent.is_dir():
-        return own
-    theirs = raw if is_there(raw) else None
-    if own is None or refresh:
-        return theirs
-    if theirs is None or raw.read_bytes() != copy.read_bytes():
+        return used
+    given = raw if is_there(raw) else None
+    if used is None or refresh:
+        return given
+    if given is None or raw.read_bytes() != copy.read_bytes():
         log(f"{raw} has changed; training uses the copy {copy}. `mgcl prepare` takes over the change")
-    return own
+    return used
 
 
 def take_over(layout: DatasetLayout, table: Path | None, log: Log) -> None:
@@ -159,12 +151,8 @@ def _mention_missing_raw(layout: DatasetLayout, log: Log, *, refuse: bool) -> No
     """Says that a pool and a TSS table may exist that nobody sees here; preparing without them is refused."""
     found = f"no {layout.raw}" if layout.raw else "nnUNet_raw is not set"
     if refuse:
-        raise UserError(
-            f"the raw dataset {layout.name}",
-            found,
-            "the folder with imagesUn and tss.csv",
-            "set nnUNet_raw, or check it",
-        )
+        expected = "the folder with imagesUn and tss.csv"
+        raise UserError(f"the raw dataset {layout.name}", found, expected, "set nnUNet_raw, or check it")
     log(f"{found}: what was prepared before is used; imagesUn and tss.csv beside the raw data would go unnoticed")
 
 
@@ -185,10 +173,10 @@ def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log)
     if changes := differences(before, after):
         only_ours = before | {"mgcl": None} == after | {"mgcl": None}
         command = f"cp {raw} {layout.dataset_json}" if only_ours else f"nnUNetv2_plan_and_preprocess -d {layout.number}"
+        expected = f"what training reads from {layout.dataset_json}"
         raise UserError(
-            raw, f"changed since planning ({changes})", f"what training reads from {layout.dataset_json}",
-            f"{command} takes over the change; or undo it",
-        )  # fmt: skip
+            raw, f"changed since planning ({changes})", expected, f"{command} takes over the change; or undo it"
+        )
     if now != copy:
         log(f"{raw} has changed since planning; training uses {layout.dataset_json}, in which nothing it reads differs")
 

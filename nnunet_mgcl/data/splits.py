@@ -26,15 +26,9 @@ Split = dict[str, list[str]]
 
 
 def ensure_splits(
-    layout: DatasetLayout,
-    cases: Collection[str],
-    table: TSSTable | None,
-    log: Callable[[str], None],
-    *,
-    both_classes: bool = True,
-    fold: int | str | None = None,
-    twins: Twins = (),
-) -> list[Split]:
+    layout: DatasetLayout, cases: Collection[str], table: TSSTable | None, log: Callable[[str], None], *,
+    both_classes: bool = True, fold: int | str | None = None, twins: Twins = (),
+) -> list[Split]:  # fmt: skip
     """Reads and checks `splits_final.json`, or writes it where it is absent.
 
     Without a TSS table the written split is the one nnU-Net would write (with fewer folds for fewer than five
@@ -54,27 +48,21 @@ def ensure_splits(
         UserError: The split lacks cases, knows others, divides a patient or a pair of twins, or has a one-class
             training fold.
     """
-    if is_there(layout.splits):
+    new = not is_there(layout.splits)
+    if new:
+        source = f"{layout.name}{', tss.csv' if table else ''}, new split"
+        splits = _new_split(layout.name, sorted(cases), table)
+    else:
+        source = str(layout.splits)
         splits = read_splits(layout)
         _check_cases(layout, splits, cases)
-        _check_patients_and_classes(layout, str(layout.splits), splits, table, both_classes, fold)
-        _check_twins(layout, str(layout.splits), splits, twins, log)
-        return splits
-    patients = {table.patient(case) if table else case for case in cases}
-    folds = min(FOLDS, len(patients))
-    if folds < 2:
-        found = f"{len(patients)} patient(s) with labels"
-        raise UserError(layout.name, found, "two at least: one to validate", "add labelled cases")
-    if table is None:
-        splits = generate_crossval_split(sorted(cases), seed=SEED, n_splits=folds)
-        splits = [{part: [str(case) for case in own] for part, own in split.items()} for split in splits]
-    else:
-        splits = _grouped_split(sorted(cases), table, folds)
-    _check_patients_and_classes(layout, f"{layout.name}, tss.csv, new split", splits, table, both_classes, fold)
-    _check_twins(layout, f"{layout.name}, new split", splits, twins, log)
-    write_json(layout.splits, splits)
-    kind = "grouped by patient, stratified by TSS" if table else "nnU-Net's own"
-    log(f"Wrote {layout.splits} ({counted(folds, 'fold')}, {kind})")
+    _check_patients_and_classes(layout, source, splits, table, both_classes, fold)
+    _check_twins(layout, source, splits, twins, log)
+    if new:
+        write_json(layout.splits, splits)
+        patients = "grouped by patient, " * any(row.patient is not None for row in table.rows.values()) if table else ""
+        kind = f"{patients}stratified by TSS" if table else "nnU-Net's own"
+        log(f"Wrote {layout.splits} ({counted(len(splits), 'fold')}, {kind})")
     return splits
 
 
@@ -114,26 +102,35 @@ def fold_cases(splits: list[Split], fold: int) -> tuple[list[str], list[str]]:
     return splits[fold]["train"], splits[fold]["val"]
 
 
-def _grouped_split(cases: list[str], table: TSSTable, folds: int) -> list[Split]:
+def _new_split(dataset: str, cases: list[str], table: TSSTable | None) -> list[Split]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        groups[table.patient(case) if table else case].append(case)
+    folds = min(FOLDS, len(groups))
+    if folds < 2:
+        found = f"{len(groups)} patient(s) with labels"
+        raise UserError(dataset, found, "two at least: one to validate", "add labelled cases")
+    if table:
+        return _grouped_split(cases, groups, table, folds)
+    splits = generate_crossval_split(cases, seed=SEED, n_splits=folds)
+    return [{part: list(map(str, split[part])) for part in ("train", "val")} for split in splits]
+
+
+def _grouped_split(cases: list[str], groups: dict[str, list[str]], table: TSSTable, folds: int) -> list[Split]:
     """Deals patients out, large ones first, each to the fold with the fewest cases of the same classes.
 
     scikit-learn's StratifiedGroupKFold does much the same, but refuses a dataset where every class has fewer
     cases than there are folds.
     """
-    groups: dict[str, list[str]] = defaultdict(list)
-    for case in cases:
-        groups[table.patient(case)].append(case)
     order = np.random.default_rng(SEED).permutation(sorted(groups))
     validation: list[list[str]] = [[] for _ in range(folds)]
     strata = [Counter[bool | None]() for _ in range(folds)]
     for patient in sorted(order, key=lambda patient: -len(groups[patient])):
-        own = [table.positive(case) for case in groups[patient]]
-        best = min(range(folds), key=lambda fold: (sum(strata[fold][s] for s in own), len(validation[fold])))
+        classes = [table.positive(case) for case in groups[patient]]
+        best = min(range(folds), key=lambda fold: (sum(strata[fold][c] for c in classes), len(validation[fold])))
         validation[best] += groups[patient]
-        strata[best].update(own)
-    return [
-        {"train": [case for case in cases if case not in held_out], "val": sorted(held_out)} for held_out in validation
-    ]
+        strata[best].update(classes)
+    return [{"train": [case for case in cases if case not in val], "val": sorted(val)} for val in validation]
 
 
 def _check_cases(layout: DatasetLayout, splits: list[Split], cases: Collection[str]) -> None:
@@ -144,8 +141,7 @@ def _check_cases(layout: DatasetLayout, splits: list[Split], cases: Collection[s
         for part, name in (("train", "training"), ("val", "validation")):
             if not split[part]:
                 raise UserError(where, f"no {name} case", "one at least", REMEDY)
-            counts: Counter[str] = Counter(split[part])
-            if twice := sorted(case for case, count in counts.items() if count > 1):
+            if twice := sorted(case for case, count in Counter(split[part]).items() if count > 1):
                 raise UserError(where, f"{some(twice)} twice in {part}", "every case once", REMEDY)
     used = {case for split in splits for part in ("train", "val") for case in split[part]}
     if missing := sorted(set(cases) - used):
@@ -153,13 +149,9 @@ def _check_cases(layout: DatasetLayout, splits: list[Split], cases: Collection[s
 
 
 def _check_patients_and_classes(
-    layout: DatasetLayout,
-    source: str,
-    splits: list[Split],
-    table: TSSTable | None,
-    both_classes: bool,
+    layout: DatasetLayout, source: str, splits: list[Split], table: TSSTable | None, both_classes: bool,
     wanted: int | str | None,
-) -> None:
+) -> None:  # fmt: skip
     if table is None:
         return
     if both_classes and wanted == "all":
@@ -167,12 +159,8 @@ def _check_patients_and_classes(
     for fold, split in enumerate(splits):
         where = f"{source}, fold {fold}"
         if divided := divided_patients(split, table):
-            raise UserError(
-                where,
-                f"patients {some(divided)} in train and val",
-                "a patient on one side",
-                f"{REMEDY}, by patient",
-            )
+            found, remedy = f"patients {some(divided)} in train and val", f"{REMEDY}, by patient"
+            raise UserError(where, found, "a patient on one side", remedy)
         if both_classes and wanted != "all":
             _require_both_classes(layout, where, split["train"], table)
 
@@ -181,12 +169,11 @@ def _require_both_classes(layout: DatasetLayout, where: str, cases: Collection[s
     classes = {int(positive) for case in cases if (positive := table.positive(case)) is not None}
     if len(classes) < 2:
         raise UserError(
-            where,
-            f"training cases with TSS classes {sorted(classes)}",
+            where, f"training cases with TSS classes {sorted(classes)}",
             "both classes in every training fold, so two patients of each at least",
             "add rows to tss.csv and run mgcl prepare, mend the split, or train without the head "
             f"(mgcl plan -d {layout.name} --set tss.enabled=false -o NoTSS, then train with -p NoTSS)",
-        )
+        )  # fmt: skip
 
 
 def _check_twins(
@@ -196,13 +183,12 @@ def _check_twins(
     for fold, split in enumerate(splits):
         if divided := divided_twins(split["train"], split["val"], twins):
             raise UserError(
-                f"{source}, fold {fold}",
-                f"the same scan in train and val ({some(divided)})",
+                f"{source}, fold {fold}", f"the same scan in train and val ({some(divided)})",
                 "no scan that the fold trains on and is validated with",
                 "remove one of each pair (its files in imagesTr, labelsTr and the preprocessed folder, its row in "
                 f"tss.csv), or name one patient for both in tss.csv; then remove {layout.splits}, if it is there, "
                 "and run mgcl prepare",
-            )
+            )  # fmt: skip
     for one, other in twins:
         log(f"{one} and {other} hold the same scan; every fold keeps them on one side")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from nnunet_mgcl.system.csv_table import check_identifier, read_csv
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.errors import UserError, suggestion
 from nnunet_mgcl.system.numbers import number
 
 TSS_WINDOW_HOURS = 4.5
@@ -79,8 +78,7 @@ def read_tss_table(path: Path, cases: Collection[str]) -> TSSTable:
     for where, values in lines:
         case = values["case"]
         if case not in cases:
-            close = get_close_matches(case, cases, n=1)
-            remedy = f"did you mean {close[0]!r}?" if close else "name cases as nnU-Net does, or remove the row"
+            remedy = suggestion(case, cases, "name cases as nnU-Net does, or remove the row")
             raise UserError(where, f"unknown case {case!r}", "one of the labelled cases", remedy)
         if case in rows:
             raise UserError(where, f"a second row for {case!r}", "one row a case", "remove one")
@@ -93,8 +91,7 @@ def read_tss_table(path: Path, cases: Collection[str]) -> TSSTable:
 def _check_columns(path: Path, header: list[str]) -> None:
     for column in header:
         if column not in COLUMNS:
-            close = get_close_matches(column.lower(), COLUMNS, n=1)
-            remedy = f"did you mean {close[0]!r}?" if close else "remove the column"
+            remedy = suggestion(column.lower(), COLUMNS, "remove the column")
             raise UserError(f"{path}, line 1", f"column {column!r}", f"columns among {COLUMNS}", remedy)
     if "case" not in header or ("tss_hours" in header) == ("tss_class" in header):
         expected = "case, one of tss_hours and tss_class, and optionally patient"

@@ -64,6 +64,14 @@ class Curves:
             with style.context(STYLE):
                 self._draw()
 
+    def take_over(self, other: Path) -> None:
+        """Adds the panels of another run, by the path of its picture."""
+        for phase, panel in Curves(other)._panels.items():
+            for branch, values in panel["curves"].items():
+                beside, at = (panel.get(key, {}).get(branch) for key in ("beside", "at"))
+                axes = (panel["axes"][0], panel["axes"][1])
+                self.update(phase, branch, values, finished=True, axes=axes, at=at, beside=beside)
+
     def _draw(self) -> None:
         columns = min(3, len(self._panels))
         rows = math.ceil(len(self._panels) / columns)

@@ -2,72 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+import torch
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from torch import Tensor
 
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset
-from nnunet_mgcl.engine.context import Branch, PhaseContext
+from nnunet_mgcl.engine.branches import Branch
+from nnunet_mgcl.engine.context import RunContext
 
 FOREGROUND_SHARE = 0.33
 """nnU-Net's own share of samples that are forced to contain foreground."""
 
 
-def count_samples(context: PhaseContext, dataset: ModalityDataset) -> int:
+def count_samples(context: RunContext, dataset: ModalityDataset) -> int:
     """Slices in 2d, cases in 3d: what one epoch passes over once."""
     if context.is_3d:
         return len(dataset.identifiers)
     return sum(dataset.load_case(identifier)[0].shape[1] for identifier in dataset.identifiers)
 
 
-def iterations_per_epoch(context: PhaseContext, dataset: ModalityDataset, batch_size: int) -> int:
+def iterations_per_epoch(context: RunContext, dataset: ModalityDataset, batch_size: int) -> int:
     """Batches that make one pass over the samples, on this rank."""
     return ceil(count_samples(context, dataset) / (batch_size * context.world_size))
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How batches are made of a branch's cases.
+
+    Attributes:
+        regions: Whether nnU-Net turns the label map into region channels (supervised phases) or leaves the label map
+            (contrastive phases, where any foreground is lesion).
+        labels: Whether labels take part at all: without them no sample is forced to contain foreground.
+        views: Augmentations of each crop, which reach the step as `views`.
+        loader: nnU-Net's loader, or one of its heirs that chooses cases and crops in its own way.
+    """
+
+    regions: bool = False
+    labels: bool = True
+    views: int = 1
+    loader: type[nnUNetDataLoader] = nnUNetDataLoader
+
+
+@dataclass(frozen=True)
+class Views:
+    """Augments a crop several times; the views are stacked on the channel axis, which is all that a loader passes on.
+
+    Attributes:
+        transforms: nnU-Net's.
+        number: Of views.
+    """
+
+    transforms: Callable[..., dict[str, Any]]
+    number: int
+
+    def __call__(self, image: Tensor, segmentation: Tensor) -> dict[str, Any]:
+        """Image `(C, ...)` and label map `(1, ...)` to `(V * C, ...)` and `(V, ...)`."""
+        views = [self.transforms(image=image.clone(), segmentation=segmentation.clone()) for _ in range(self.number)]
+        return {key: torch.cat([view[key] for view in views]) for key in ("image", "segmentation")}
+
+
+def apart(data: Tensor, views: int) -> Tensor:
+    """A batch `(B, V * C, ...)` of `Views` as `(V, B, C, ...)`."""
+    return data.unflatten(1, (views, -1)).transpose(0, 1)
+
+
 @contextmanager
 def open_batches(
-    context: PhaseContext, branch: Branch, dataset: ModalityDataset, batch_size: int, region_targets: bool
+    context: RunContext, branch: Branch, dataset: ModalityDataset, batch_size: int, sampling: Sampling
 ) -> Iterator[Iterator[dict[str, Any]]]:
     """An endless stream of augmented batches with `data`, `target` and `keys`.
 
     Image and mask move together, so every slice, slab or patch label is a reduction of the augmented mask.
-
-    Args:
-        context: The phase's context.
-        branch: The branch whose cases these are.
-        dataset: The cases.
-        batch_size: Samples a batch.
-        region_targets: Whether nnU-Net turns the label map into region channels (supervised phases) or leaves the
-            label map (contrastive phases, where any foreground is lesion).
     """
-    augmentation, labels = context.augmentation, branch.label_manager
-    transforms = augmentation.transforms(
-        branch.configuration.patch_size,
-        augmentation.rotation,
-        None,
-        augmentation.mirror_axes,
-        augmentation.dummy_2d,
-        use_mask_for_norm=branch.configuration.use_mask_for_norm,
-        is_cascaded=False,
-        foreground_labels=labels.foreground_labels,
-        regions=labels.foreground_regions if region_targets and labels.has_regions else None,
-        ignore_label=labels.ignore_label,
-    )
-    loader = nnUNetDataLoader(
+    labels = branch.label_manager if sampling.labels else LabelManager({"background": 0, "lesion": 1}, None)
+    transforms = _transforms(context, branch, labels, sampling)
+    loader = sampling.loader(
         dataset,
         batch_size,
-        augmentation.initial_patch_size,
+        context.augmentation.initial_patch_size,
         branch.configuration.patch_size,
         labels,
-        oversample_foreground_percent=FOREGROUND_SHARE,
-        transforms=transforms,
+        oversample_foreground_percent=FOREGROUND_SHARE if sampling.labels else 0.0,
+        transforms=Views(transforms, sampling.views) if sampling.views > 1 else transforms,
     )
     processes = get_allowed_n_proc_DA()
     if processes == 0:
@@ -85,3 +112,19 @@ def open_batches(
         yield workers
     finally:
         workers._finish()
+
+
+def _transforms(context: RunContext, branch: Branch, labels: LabelManager, sampling: Sampling) -> Callable[..., Any]:
+    augmentation = context.augmentation
+    return augmentation.transforms(
+        branch.configuration.patch_size,
+        augmentation.rotation,
+        None,
+        augmentation.mirror_axes,
+        augmentation.dummy_2d,
+        use_mask_for_norm=branch.configuration.use_mask_for_norm,
+        is_cascaded=False,
+        foreground_labels=labels.foreground_labels,
+        regions=labels.foreground_regions if sampling.regions and labels.has_regions else None,
+        ignore_label=labels.ignore_label,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.config import BLOCKS, MGCLConfig, PhaseSettings
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plan_command import plan_command
 from nnunet_mgcl.system.errors import UserError
@@ -20,7 +20,7 @@ def explaining_out_of_memory(memory: MemoryEstimate, phase: str, part: str, devi
 
     Args:
         memory: The configuration that is trained.
-        phase: Name of the phase.
+        phase: `segment`, `tss` or the block of a method.
         part: The branch or head that it trains.
         device: Where.
 
@@ -39,11 +39,14 @@ def explaining_out_of_memory(memory: MemoryEstimate, phase: str, part: str, devi
 
 
 def smaller_settings(config: MGCLConfig, phase: str, plan_batch: int) -> dict[str, Any]:
-    """The keys that decide on a phase's memory, as `mgcl plan --set` names them, with values that need less."""
-    if phase in ("seed", "seed_length", "self_train"):
-        return {f"{name}.batch_size": _half(getattr(config, name).batch_size) for name in ("seed", "self_train")}
-    if phase in ("coarse", "fine"):
-        return {f"{phase}.batch_size": _half(getattr(config, phase).batch_size)}
+    """The keys that decide on a phase's memory, as `mgcl plan --set` names them, with values that need less.
+
+    Of a method's phase these are its batch size and those of the methods that train the same parts.
+    """
+    blocks = {name: own for name, own in config.blocks().items() if isinstance(own, PhaseSettings)}
+    if phase in blocks:
+        alike = [name for name in blocks if BLOCKS[name].trains == BLOCKS[phase].trains]
+        return {f"{name}.batch_size": _half(blocks[name].batch_size) for name in alike}
     if phase == "tss":
         return {"tss.batch_size": _half(config.tss.batch_size), "configuration.batch_size": _half(plan_batch)}
     helps = len(config.modalities or {}) > 1 and not config.segment.checkpointing
@@ -62,10 +65,10 @@ def _described(device: torch.device) -> str:
 
 
 def _needed(memory: MemoryEstimate, phase: str) -> str:
-    estimates = {"segment": memory.segment, "coarse": memory.coarse, "fine": memory.fine}
-    if phase not in estimates or memory.unknown:
+    if memory.unknown or phase not in ("segment", *memory.phases):
         return "a GPU that no other program uses, or less to compute at a time"
-    return f"about {estimates[phase]():.1f} GB by nnU-Net's estimate, which no other program uses"
+    needed = memory.segment() if phase == "segment" else memory.phase(phase)
+    return f"about {needed:.1f} GB by nnU-Net's estimate, which no other program uses"
 
 
 def _remedy(memory: MemoryEstimate, phase: str) -> str:

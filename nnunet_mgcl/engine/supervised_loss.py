@@ -8,11 +8,12 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor, nn
 
-from nnunet_mgcl.engine.context import Branch, PhaseContext
+from nnunet_mgcl.engine.branches import Branch
+from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.training_loop import Batch
 
 
-def supervised_loss(context: PhaseContext, branch: Branch, over_ranks: bool = True) -> nn.Module:
+def supervised_loss(context: FoldContext, branch: Branch, over_ranks: bool = True) -> nn.Module:
     """nnU-Net's Dice + cross-entropy (Dice + BCE for regions), without deep supervision.
 
     Args:
@@ -34,7 +35,7 @@ def supervised_loss(context: PhaseContext, branch: Branch, over_ranks: bool = Tr
     return DC_and_CE_loss(dice, {}, ignore_label=labels.ignore_label, dice_class=MemoryEfficientSoftDiceLoss)
 
 
-def supervised_step(context: PhaseContext, loss: nn.Module, unet: nn.Module, batch: Batch) -> tuple[Tensor, None]:
+def supervised_step(context: FoldContext, loss: nn.Module, unet: nn.Module, batch: Batch) -> tuple[Tensor, None]:
     """Loss of one batch of nnU-Net's loader."""
     data = batch["data"].to(context.device, non_blocking=True)
     target = batch["target"].to(context.device, non_blocking=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from nnunet_mgcl.engine.context import PhaseContext
+from nnunet_mgcl.engine.context import RunContext
 from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.engine.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.engine.seeding import reseed
@@ -82,6 +82,7 @@ class Job:
         iterations: Batches an epoch.
         batches: Opens the stream of batches and closes it.
         step: Loss of one batch.
+        block: The block of the plan that has its settings, for messages; `phase` where it is not given.
         observer: Looks on.
     """
 
@@ -94,20 +95,21 @@ class Job:
     iterations: int
     batches: Callable[[], AbstractContextManager[Iterator[Batch]]]
     step: Step
+    block: str = ""
     observer: Observer = field(default_factory=Observer)
 
 
-def train(context: PhaseContext, job: Job) -> list[float]:
+def train(context: RunContext, job: Job) -> list[float]:
     """Trains `job.module` in place, from the last finished epoch on where one was saved; returns the mean losses.
 
     Raises:
         UserError: A loss is NaN or infinite, or the GPU's memory does not suffice; names the phase and more.
     """
-    with explaining_out_of_memory(context.memory, job.phase, job.branch, context.device):
+    with explaining_out_of_memory(context.memory, job.block or job.phase, job.branch, context.device):
         return _train(context, job)
 
 
-def _train(context: PhaseContext, job: Job) -> list[float]:
+def _train(context: RunContext, job: Job) -> list[float]:
     trainer = _ModuleTrainer(context, job)
     first = trainer.resume()
     if first == 0:
@@ -137,7 +139,7 @@ def _train(context: PhaseContext, job: Job) -> list[float]:
 
 
 class _ModuleTrainer:
-    def __init__(self, context: PhaseContext, job: Job) -> None:
+    def __init__(self, context: RunContext, job: Job) -> None:
         self.context, self.job = context, job
         self.curve: list[float] = []
         self.module = job.module.to(context.device)
@@ -148,7 +150,7 @@ class _ModuleTrainer:
             self.parameters, settings.lr, betas=(settings.beta1, 0.999), weight_decay=settings.weight_decay
         )
         self.scaler = torch.amp.GradScaler(enabled=context.device.type == "cuda")
-        self.checkpoint: Path = context.fold_layout.phase(job.phase, job.branch) / "checkpoint_latest.pth"
+        self.checkpoint: Path = context.layout.phase(job.phase, job.branch) / "checkpoint_latest.pth"
 
     def resume(self) -> int:
         """Loads the last finished epoch; returns the number of finished epochs."""
@@ -217,8 +219,8 @@ class _ModuleTrainer:
         if not self.context.any_over_ranks(torch.tensor(wrong, device=self.context.device)):
             return
         own = f"loss {value} on the cases {', '.join(dict.fromkeys(map(str, batch['keys'])))}" if wrong else ""
-        phase = self.job.phase.removesuffix("_length")
-        lower = {f"{phase}.lr": f"{getattr(self.context.config, phase).lr / 10:g}"}
+        block = self.job.block or self.job.phase
+        lower = {f"{block}.lr": f"{self.job.optimiser.lr / 10:g}"}
         raise UserError(
             f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}",
             "; ".join(filter(None, self.context.from_all_ranks(own))),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.measures.classification import missing_class
-from nnunet_mgcl.evaluation.measures.probability import auroc
+from nnunet_mgcl.evaluation.measures.classification import auroc, missing_class
 from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
-from nnunet_mgcl.evaluation.statistics.bootstrap import NO_INTERVAL, draws, interval
 from nnunet_mgcl.evaluation.statistics.delong import delong_test
+from nnunet_mgcl.evaluation.statistics.intervals import NO_INTERVAL, draws, interval
 from nnunet_mgcl.evaluation.statistics.paired_tests import holm, paired_tests
 
 Cases = list[dict[str, Any]]
@@ -21,7 +21,7 @@ TESTS = ("t_test", "wilcoxon", "delong")
 """Keys of an entry's p values."""
 
 
-def comparison(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def compare_evaluations(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The content of `comparison.json`.
 
     Args:
@@ -61,11 +61,9 @@ def _without_lesion(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     counts = {}
     for target in evaluations[0]["cases"][0]["targets"]:
-        found = [
-            [own["predicted_lesions"] for case in run["cases"] if not (own := case["targets"][target])["lesions"]]
-            for run in evaluations
-        ]
-        counts[target] = {"cases": len(found[0]), "false_positives": [sum(n > 0 for n in own) for own in found]}
+        by_model = [[case["targets"][target] for case in run["cases"]] for run in evaluations]
+        predicted = [[case["predicted_lesions"] for case in cases if not case["lesions"]] for cases in by_model]
+        counts[target] = {"cases": len(predicted[0]), "false_positives": [sum(n > 0 for n in ns) for ns in predicted]}
     return counts
 
 
@@ -79,10 +77,9 @@ def _no_tss(evaluations: Sequence[dict[str, Any]]) -> str | None:
 def _segmentation(first: Cases, second: Cases) -> list[dict[str, Any]]:
     patients = [case["patient"] for case in first]
     entries = []
-    for target in first[0]["targets"]:
-        for measure in MEASURES:
-            a, b = ([case["targets"][target][measure] for case in run] for run in (first, second))
-            entries.append({"target": target, "measure": measure} | paired_tests(a, b, patients))
+    for target, measure in product(first[0]["targets"], MEASURES):
+        a, b = ([case["targets"][target][measure] for case in run] for run in (first, second))
+        entries.append({"target": target, "measure": measure} | paired_tests(a, b, patients))
     return entries
 
 
@@ -90,23 +87,21 @@ def _tss(first: Cases, second: Cases) -> list[dict[str, Any]]:
     """AUROC, and case by case the hits at 0.5 (of all, positive and negative cases) and the squared error."""
     kept = [i for i, case in enumerate(first) if case["tss_class"] is not None]
     probabilities = [[run[i]["probability"] for i in kept] for run in (first, second)]
-    if not kept or any(p is None for own in probabilities for p in own):
+    if not kept or any(None in values for values in probabilities):
         return []
     patients = [first[i]["patient"] for i in kept]
-    a, b = (np.array(own, dtype=float) for own in probabilities)
+    a, b = (np.array(values, dtype=float) for values in probabilities)
     actual = np.array([first[i]["tss_class"] == 1 for i in kept])
-    entries = [{"target": "TSS", "measure": "AUROC"} | _areas(a, b, actual, patients)]
-    right_a, right_b = ((p >= 0.5) == actual for p in (a, b))
-    for measure, counted in (("ACC", actual | ~actual), ("SEN", actual), ("SPE", ~actual)):
-        tests = paired_tests(_counted(right_a, counted), _counted(right_b, counted), patients)
-        entries.append({"target": "TSS", "measure": measure} | tests)
-    tests = paired_tests(((a - actual) ** 2).tolist(), ((b - actual) ** 2).tolist(), patients)
-    return [*entries, {"target": "TSS", "measure": "Brier"} | tests]
-
-
-def _counted(right: np.ndarray, counted: np.ndarray) -> list[float | None]:
-    """1 where a case is judged right, else 0; None where it does not count."""
-    return [float(r) if c else None for r, c in zip(right, counted, strict=True)]
+    right = [((p >= 0.5) == actual).astype(float) for p in (a, b)]
+    judged = {
+        "ACC": right,
+        "SEN": [np.where(actual, hits, None) for hits in right],
+        "SPE": [np.where(actual, None, hits) for hits in right],
+        "Brier": [(p - actual) ** 2 for p in (a, b)],
+    }
+    tests = {measure: paired_tests(*(v.tolist() for v in pair), patients) for measure, pair in judged.items()}
+    tests = {"AUROC": _areas(a, b, actual, patients)} | tests
+    return [{"target": "TSS", "measure": measure} | test for measure, test in tests.items()]
 
 
 def _areas(a: np.ndarray, b: np.ndarray, actual: np.ndarray, patients: list[str]) -> dict[str, Any]:
@@ -114,16 +109,10 @@ def _areas(a: np.ndarray, b: np.ndarray, actual: np.ndarray, patients: list[str]
     if min(actual.sum(), (~actual).sum()) < 2:
         undefined = dict.fromkeys(("mean_first", "mean_second", "difference")) | NO_INTERVAL
         return result | undefined | {"delong": {"z": None, "p": None, "reason": "fewer than two cases of a class"}}
-    resamples = [d for d in draws(patients) if not missing_class(actual[d])]
-    samples = [auroc(a[d], actual[d]) - auroc(b[d], actual[d]) for d in resamples]
+    samples = [auroc(a[d], actual[d]) - auroc(b[d], actual[d]) for d in draws(patients) if not missing_class(actual[d])]
     test = delong_test(a, b, actual)
-    return result | {
-        "mean_first": auroc(a, actual),
-        "mean_second": auroc(b, actual),
-        "difference": test.pop("difference"),
-        **interval(samples),
-        "delong": test,
-    }
+    result |= {"mean_first": auroc(a, actual), "mean_second": auroc(b, actual), "difference": test.pop("difference")}
+    return result | interval(samples) | {"delong": test}
 
 
 def _adjust(entries: list[dict[str, Any]]) -> None:

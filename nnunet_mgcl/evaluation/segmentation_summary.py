@@ -11,7 +11,9 @@ from nnunet_mgcl.data.images.single_slice import NO_THICKNESS
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
 from nnunet_mgcl.evaluation.statistics.averages import mean_sd
-from nnunet_mgcl.evaluation.statistics.bootstrap import draws, interval
+from nnunet_mgcl.evaluation.statistics.intervals import draws, interval
+
+EMPTY = ("empty_reference", "empty_prediction", "both_empty", "one_empty")
 
 
 def summarise_segmentation(cases: Sequence[CaseScores], folds: Sequence[int]) -> dict[str, Any]:
@@ -28,30 +30,26 @@ def summarise_segmentation(cases: Sequence[CaseScores], folds: Sequence[int]) ->
 
 def _target(target: str, cases: Sequence[CaseScores], folds: Sequence[int]) -> dict[str, Any]:
     scores = [case.targets[target] for case in cases]
-    empty = np.array([[s["lesions"] == 0, s["predicted_lesions"] == 0] for s in scores])
-    counts = {
-        "empty_reference": int(empty[:, 0].sum()),
-        "empty_prediction": int(empty[:, 1].sum()),
-        "both_empty": int(empty.all(axis=1).sum()),
-        "one_empty": int((empty[:, 0] != empty[:, 1]).sum()),
-    }
+    reference, prediction = (np.array([s[key] == 0 for s in scores]) for key in ("lesions", "predicted_lesions"))
+    empty = (reference, prediction, reference & prediction, reference ^ prediction)
     measures = {measure: _measure(target, measure, cases, folds) for measure in MEASURES}
     if all(s["volume_ml"] is None for s in scores):
         volumes = measures["volume_difference_ml"]
         for average in (volumes["cases"], volumes["folds"], *volumes["per_fold"].values()):
             average["reason"] = NO_THICKNESS
-    return counts | measures
+    return {name: int(which.sum()) for name, which in zip(EMPTY, empty, strict=True)} | measures
 
 
 def _measure(target: str, measure: str, cases: Sequence[CaseScores], folds: Sequence[int]) -> dict[str, Any]:
-    values = {case.case: case.targets[target][measure] for case in cases}
-    per_fold = {f: mean_sd([values[case.case] for case in cases if case.fold == f], "case") for f in folds}
-    defined = [case for case in cases if values[case.case] is not None]
-    numbers = np.array([values[case.case] for case in defined], dtype=float)
-    samples = [float(numbers[draw].mean()) for draw in draws([case.patient for case in defined])]
-    median = float(np.median(numbers)) if defined else None
+    defined = [case for case in cases if case.targets[target][measure] is not None]
+    values = np.array([case.targets[target][measure] for case in defined], dtype=float)
+    per_fold = {
+        str(f): mean_sd([v for case, v in zip(defined, values, strict=True) if case.fold == f], "case") for f in folds
+    }
+    samples = [float(values[draw].mean()) for draw in draws([case.patient for case in defined])]
+    median = {"median": float(np.median(values)) if defined else None}
     return {
-        "cases": mean_sd(values.values(), "case") | {"median": median} | interval(samples),
+        "cases": mean_sd(values, "case") | median | interval(samples),
         "folds": mean_sd([fold["mean"] for fold in per_fold.values()], "fold"),
-        "per_fold": {str(fold): value for fold, value in per_fold.items()},
+        "per_fold": per_fold,
     }

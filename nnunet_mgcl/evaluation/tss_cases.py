@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.measures.classification import missing_class
 from nnunet_mgcl.evaluation.measures.probability import Classes, Probabilities, no_skill
 from nnunet_mgcl.evaluation.statistics.averages import mean_sd
-from nnunet_mgcl.evaluation.statistics.bootstrap import NO_INTERVAL, Draw, draws, interval
+from nnunet_mgcl.evaluation.statistics.intervals import NO_INTERVAL, Draw, draws, interval
+
+NO_TRAINING_CASES = "no out-of-fold predictions of its training cases: evaluate more folds"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,19 @@ class TSSCases:
             calibrated=np.array([case.calibrated_probability for case in known], dtype=float),
             actual=np.array([case.tss_class == 1 for case in known], dtype=bool),
         )
+
+    def training(self, split: Split) -> tuple[Probabilities, Classes]:
+        """The out-of-fold predictions of a fold's training cases: of each that of the model that validated on it.
+
+        It is what may be known when something is chosen for the fold's validation cases.
+
+        Args:
+            split: The fold's cases. Those under `val` take no part, nor do other cases of their patients.
+        """
+        training, validation = (np.isin(self.names, split[part]) for part in ("train", "val"))
+        patients = np.array(self.patients)
+        chosen = training & ~np.isin(patients, patients[validation])
+        return self.probabilities[chosen], self.actual[chosen]
 
     def summarise(
         self,

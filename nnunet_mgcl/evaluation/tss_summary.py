@@ -12,9 +12,8 @@ from nnunet_mgcl.evaluation.calibration.summary import FoldMaps, summarise_calib
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.measures.classification import rates
 from nnunet_mgcl.evaluation.measures.probability import MEASURES, Probabilities, probability_metrics
-from nnunet_mgcl.evaluation.measures.thresholds import Rule, out_of_fold_threshold, sensitivity_at_least, youden
-from nnunet_mgcl.evaluation.statistics.bootstrap import ALL_ALIKE
-from nnunet_mgcl.evaluation.statistics.wilson import wilson
+from nnunet_mgcl.evaluation.statistics.intervals import ALL_ALIKE, wilson
+from nnunet_mgcl.evaluation.thresholds import Rule, out_of_fold_threshold, sensitivity_at_least, youden
 from nnunet_mgcl.evaluation.tss_cases import TSSCases
 
 RATES = ("ACC", "SEN", "SPE")

@@ -35,9 +35,8 @@ from nnunet_mgcl.inference.prediction_record import (
     require_same,
 )
 from nnunet_mgcl.inference.tss_report import TSSReport, earlier_tables, merge_parts
-from nnunet_mgcl.mismatch.case_mismatch import MismatchOptions, mismatch_columns
+from nnunet_mgcl.mismatch.case_mismatch import MismatchOptions, measure_cases, mismatch_columns
 from nnunet_mgcl.mismatch.roles import find_roles
-from nnunet_mgcl.mismatch.tables import measure_cases
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.plan.build import resolved_config
 from nnunet_mgcl.plan.dataset_json import label_targets, read_dataset_json
@@ -46,7 +45,7 @@ from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_json
 from nnunet_mgcl.system.safe_loading import loading_safely, require_layers
-from nnunet_mgcl.tss.phase import tss_probability
+from nnunet_mgcl.tss.probability import tss_probability
 
 
 class MGCLPredictor(nnUNetPredictor):
@@ -176,6 +175,8 @@ class MGCLPredictor(nnUNetPredictor):
         """Where a process died over a case, nnU-Net does not say over which."""
         try:
             yield
+        except UserError:
+            raise
         except Exception:
             ahead = self._pending[: 3 * processes or None]  # a process has one handed over, one waiting, one at work
             refuse_unreadable({case: self._images[case] for case in ahead}, self._reader)
@@ -219,11 +220,11 @@ class MGCLPredictor(nnUNetPredictor):
     def _add_mismatch(self, report: TSSReport, images: Path, folder: Path, processes: int) -> None:
         """Adds what `mgcl mismatch` would write about the predicted lesions, if the model has the channels for it."""
         ending, columns = self.dataset_json["file_ending"], mismatch_columns(self.roles)
-        cases = [case for case in report.rows if (folder / f"{case}{ending}").is_file()]
-        if not columns or not cases:
+        files = [path for case in report.rows if (path := folder / f"{case}{ending}").is_file()]
+        if not columns or not files:
             return
-        measured = measure_cases(cases, images, folder, ending, self.roles, MismatchOptions(), processes)
-        for case in track(measured, "Mismatch", len(cases), disable=not self.allow_tqdm):
+        measured = measure_cases(files, images, ending, self.roles, MismatchOptions(), processes)
+        for case in track(measured, "Mismatch", len(files), disable=not self.allow_tqdm):
             report.add_cells(case.row["case"], {column: case.row[column] for column in columns})
 
     # ------------------------------------------------------------------ nnU-Net's hooks

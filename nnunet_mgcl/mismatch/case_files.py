@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +24,18 @@ class CaseFiles:
     """A case's files, read when they are asked for.
 
     Args:
-        images: Files of its channels by role.
+        images: The folder of its channels.
         segmentation: Its label map.
+        ending: What the files' names end with.
         roles: What channels and labels are.
 
     Raises:
         NotThereError: By every method, where what it returns is not there.
     """
 
-    def __init__(self, images: Mapping[str, Path], segmentation: Path, roles: Roles) -> None:
-        self.images, self.roles = images, roles
+    def __init__(self, images: Path, segmentation: Path, ending: str, roles: Roles) -> None:
+        self.images, self.ending, self.roles = images, ending, roles
+        self.case = segmentation.name.removesuffix(ending)
         self.segmentation = read_volume(segmentation, "the segmentation")
         self.labels = sitk.GetArrayFromImage(self.segmentation)
         self.voxel_ml = float(np.prod(self.segmentation.GetSpacing())) / 1000
@@ -49,7 +50,7 @@ class CaseFiles:
         """A channel, on the grid of the segmentation; what is no number, as outside some maps' brain, is 0."""
         if role not in self.roles.channels:
             raise NotThereError(f"no {role} channel")
-        image = read_volume(self.images[role], role)
+        image = read_volume(self.images / f"{self.case}_{self.roles.channels[role]:04d}{self.ending}", role)
         if not _same_grid(image, self.segmentation):
             raise NotThereError(f"{role} and the segmentation have different grids")
         values = sitk.GetArrayViewFromImage(image)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,9 @@ from nnunet_mgcl.mismatch.flair_ratio import (
     flair_mismatch,
     lesions_without_flair,
 )
-from nnunet_mgcl.mismatch.perfusion_rules import (
-    CORE_ADC,
-    TMAX_SECONDS,
-    PerfusionMismatch,
-    defuse3,
-    extend,
-)
+from nnunet_mgcl.mismatch.perfusion_rules import CORE_ADC, TMAX_SECONDS, PerfusionMismatch, defuse3, extend
 from nnunet_mgcl.mismatch.roles import Roles
+from nnunet_mgcl.system.workers import run_jobs
 
 FLAIR_COLUMNS = ("lesions", "flair_ratio", "flair_positive", "flair_lesion_ml")
 PERFUSION_COLUMNS = ("core_ml", "hypoperfused_ml", "mismatch_ml", "mismatch_ratio", "extend", "defuse3")
@@ -58,6 +54,18 @@ class MismatchOptions:
     adc_core: bool = False
     tmax: bool = False
 
+    def in_words(self, roles: Roles) -> str:
+        """What is measured in such a dataset, in one line."""
+        channels = ", ".join(f"{role} (channel {number})" for role, number in roles.channels.items()) or "none"
+        masks = ", ".join(f"{role} (labels {labels})" for role, labels in roles.masks.items()) or "none"
+        core = f"DWI mask with ADC < {CORE_ADC:g}" if self.adc_core else "DWI mask"
+        hypoperfusion = "PWI mask"
+        if self.tmax or "PWI" not in roles.masks:
+            hypoperfusion = f"Tmax > {TMAX_SECONDS:g} s" if "Tmax" in roles.channels else "none (no Tmax channel)"
+        if "DWI" not in roles.masks or (self.adc_core and "ADC" not in roles.channels):
+            core = f"none (no {'ADC channel' if 'DWI' in roles.masks else 'DWI mask'})"
+        return f"channels: {channels}; masks: {masks}; core: {core}; hypoperfusion: {hypoperfusion}"
+
 
 @dataclass(frozen=True)
 class CaseMismatch:
@@ -73,39 +81,43 @@ def mismatch_columns(roles: Roles) -> tuple[str, ...]:
     return (*columns, REASON) if columns else ()
 
 
-def measure_case(
-    case: str, images: Mapping[str, Path], segmentation: Path, roles: Roles, options: MismatchOptions
-) -> CaseMismatch:
+def measure_cases(
+    segmentations: Sequence[Path], images: Path, ending: str, roles: Roles, options: MismatchOptions, processes: int
+) -> Iterator[CaseMismatch]:
+    """Measures several cases, in any order; arguments as for `measure_case`, and the number of processes."""
+    return run_jobs(partial(measure_case, images, ending, roles, options), segmentations, processes)
+
+
+def measure_case(images: Path, ending: str, roles: Roles, options: MismatchOptions, segmentation: Path) -> CaseMismatch:
     """Measures a case.
 
     Args:
-        case: Its name.
-        images: Files of its channels by role.
-        segmentation: Its label map.
+        images: The folder of its channels, named as nnU-Net names them.
+        ending: What the files' names end with.
         roles: What the labels and channels are.
         options: The user's choices.
+        segmentation: Its label map, with the case's name.
     """
+    case = segmentation.name.removesuffix(ending)
     row = {"case": case} | dict.fromkeys((*FLAIR_COLUMNS, *PERFUSION_COLUMNS, REASON), "")
     reasons: list[str] = []
     lesions: list[Row] = []
-    try:
-        files = CaseFiles(images, segmentation, roles)
-        with _noting(reasons, "FLAIR"):
+    with _noting(reasons):
+        files = CaseFiles(images, segmentation, ending, roles)
+        with _noting(reasons, "FLAIR: "):
             _flair(files, options, row, lesions)
-        with _noting(reasons, "perfusion"):
+        with _noting(reasons, "perfusion: "):
             _perfusion(files, options, row)
-    except NotThereError as missing:
-        reasons.append(str(missing))
     row[REASON] = "; ".join(reasons)
     return CaseMismatch(row, [{"case": case} | lesion for lesion in lesions])
 
 
 @contextmanager
-def _noting(reasons: list[str], of: str) -> Iterator[None]:
+def _noting(reasons: list[str], of: str = "") -> Iterator[None]:
     try:
         yield
     except NotThereError as missing:
-        reasons.append(f"{of}: {missing}")
+        reasons.append(f"{of}{missing}")
 
 
 def _flair(files: CaseFiles, options: MismatchOptions, row: Row, lesions: list[Row]) -> None:
@@ -116,16 +128,20 @@ def _flair(files: CaseFiles, options: MismatchOptions, row: Row, lesions: list[R
         row["flair_lesion_ml"] = f"{files.ml(other):.3f}"
     smallest = options.min_lesion_ml
     try:
-        found = flair_mismatch(files.image("FLAIR"), dwi_lesion, other, smallest)
+        measured = flair_mismatch(files.image("FLAIR"), dwi_lesion, other, smallest)
     except NotThereError as missing:
-        found = lesions_without_flair(files.segmentation, dwi_lesion, smallest, str(missing))
-    row["lesions"] = str(len(found.lesions))
-    if found.patient is None:
+        measured = lesions_without_flair(files.segmentation, dwi_lesion, smallest, str(missing))
+    row["lesions"] = str(len(measured.lesions))
+    if measured.patient is None:
         raise NotThereError(f"no DWI lesion of at least {smallest:g} ml")
-    lesions += [_lesion_row(number, lesion, options) for number, lesion in enumerate(found.lesions, start=1)]
-    row |= _ratio_cells(found.patient, options)
-    if found.patient.ratio is None:
-        raise NotThereError(found.patient.reason)
+    for number, lesion in enumerate(measured.lesions, start=1):
+        x, y, z = (f"{mm:.1f}" for mm in lesion.centre)
+        place = {"lesion": str(number), "side": lesion.side, "volume_ml": f"{lesion.volume_ml:.3f}"}
+        place |= {"x_mm": x, "y_mm": y, "z_mm": z, "reason": lesion.reason}
+        lesions.append(place | _ratio_cells(lesion, options))
+    row |= _ratio_cells(measured.patient, options)
+    if measured.patient.ratio is None:
+        raise NotThereError(measured.patient.reason)
 
 
 def _ratio_cells(lesion: LesionRatio, options: MismatchOptions) -> Row:
@@ -133,13 +149,6 @@ def _ratio_cells(lesion: LesionRatio, options: MismatchOptions) -> Row:
         return {"flair_ratio": "", "flair_positive": ""}
     positive = lesion.ratio >= options.flair_positive
     return {"flair_ratio": f"{lesion.ratio:.4f}", "flair_positive": str(int(positive))}
-
-
-def _lesion_row(number: int, lesion: LesionRatio, options: MismatchOptions) -> Row:
-    x, y, z = (f"{mm:.1f}" for mm in lesion.centre)
-    row = {"lesion": str(number), "side": lesion.side, "volume_ml": f"{lesion.volume_ml:.3f}"}
-    row |= {"x_mm": x, "y_mm": y, "z_mm": z, "reason": lesion.reason}
-    return row | _ratio_cells(lesion, options)
 
 
 def _perfusion(files: CaseFiles, options: MismatchOptions, row: Row) -> None:
@@ -154,9 +163,8 @@ def _perfusion(files: CaseFiles, options: MismatchOptions, row: Row) -> None:
     from_mask = "PWI" in files.roles.masks and not options.tmax
     hypoperfused = files.mask("PWI") if from_mask else beyond_tmax(files.array("Tmax"), files.voxel_ml)
     volumes = PerfusionMismatch(files.ml(core), files.ml(hypoperfused))
-    row["hypoperfused_ml"] = f"{volumes.hypoperfused_ml:.3f}"
-    row["mismatch_ml"] = f"{volumes.difference_ml:.3f}"
-    row["extend"], row["defuse3"] = str(int(extend(volumes))), str(int(defuse3(volumes)))
+    row |= {"hypoperfused_ml": f"{volumes.hypoperfused_ml:.3f}", "mismatch_ml": f"{volumes.difference_ml:.3f}"}
+    row |= {"extend": str(int(extend(volumes))), "defuse3": str(int(defuse3(volumes)))}
     if volumes.ratio is None:
         raise NotThereError("no core, so no mismatch ratio")
     row["mismatch_ratio"] = f"{volumes.ratio:.4f}"

@@ -90,12 +90,11 @@ def lesions_without_flair(grid: sitk.Image, dwi_lesion: BoolArray, min_ml: float
 
 
 def _large_lesions(grid: sitk.Image, dwi_lesion: BoolArray, min_ml: float) -> list[BoolArray]:
-    """One mask a lesion, the largest first."""
-    voxel_ml = float(np.prod(grid.GetSpacing())) / 1000
-    parts, count = label(dwi_lesion, np.ones((3, 3, 3)))
-    voxels = np.bincount(parts.ravel(), minlength=count + 1)
-    order = np.argsort(-voxels[1:], kind="stable") + 1
-    return [parts == part for part in order if voxels[part] * voxel_ml >= min_ml]
+    """One mask per lesion, the largest first."""
+    parts, _ = label(dwi_lesion, np.ones((3, 3, 3)))
+    voxels = np.bincount(parts.ravel())[1:]
+    order = np.argsort(-voxels, kind="stable")
+    return [parts == part + 1 for part in order if voxels[part] * _voxel_ml(grid) >= min_ml]
 
 
 def _of_patient(masks: list[BoolArray], measure: Callable[[BoolArray], LesionRatio]) -> FlairMismatch:
@@ -108,7 +107,11 @@ def _place(grid: sitk.Image, indices: npt.NDArray[np.int64]) -> tuple[float, tup
     matrix = np.reshape(grid.GetDirection(), (3, 3)) * np.asarray(grid.GetSpacing())
     points = indices[:, ::-1] @ matrix.T + np.asarray(grid.GetOrigin())
     x, y, z = (points.mean(axis=0) * [-1, -1, 1]).tolist()
-    return len(indices) * float(np.prod(grid.GetSpacing())) / 1000, (x, y, z), points
+    return len(indices) * _voxel_ml(grid), (x, y, z), points
+
+
+def _voxel_ml(grid: sitk.Image) -> float:
+    return float(np.prod(grid.GetSpacing())) / 1000
 
 
 class _Measure:

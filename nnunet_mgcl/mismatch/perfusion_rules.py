@@ -42,16 +42,17 @@ class PerfusionMismatch:
         """How far the hypoperfused volume exceeds so many times the core."""
         return round(self.hypoperfused_ml - factor * self.core_ml, _ROUNDING)
 
+    @property
+    def small_core(self) -> bool:
+        """Less than 70 ml, which both trials demand."""
+        return round(self.core_ml, _ROUNDING) < 70
+
 
 def extend(volumes: PerfusionMismatch) -> bool:
     """EXTEND: ratio > 1.2, difference > 10 ml, core < 70 ml (Ma et al., N Engl J Med 2019;380:1795)."""
-    return (
-        volumes.excess_ml(1.2) > 0 and round(volumes.difference_ml, _ROUNDING) > 10 and round(volumes.core_ml, 6) < 70
-    )
+    return volumes.small_core and volumes.excess_ml(1.2) > 0 and volumes.excess_ml(1) > 10
 
 
 def defuse3(volumes: PerfusionMismatch) -> bool:
     """DEFUSE 3: ratio >= 1.8, penumbra >= 15 ml, core < 70 ml (Albers et al., N Engl J Med 2018;378:708)."""
-    return (
-        volumes.excess_ml(1.8) >= 0 and round(volumes.difference_ml, _ROUNDING) >= 15 and round(volumes.core_ml, 6) < 70
-    )
+    return volumes.small_core and volumes.excess_ml(1.8) >= 0 and volumes.excess_ml(1) >= 15

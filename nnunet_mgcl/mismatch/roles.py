@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from nnunet_mgcl.plan.dataset_json import channel_names, label_targets
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.numbers import integer
+
+Value = TypeVar("Value")
 
 CHANNELS = {"ADC": {"adc"}, "FLAIR": {"flair"}, "Tmax": {"tmax"}}
 """Words in the names of the channels that are measured. "PWI" may be any perfusion map and is never guessed."""
@@ -41,9 +43,7 @@ class Roles:
 
 
 def find_roles(
-    dataset_json: Mapping[str, Any],
-    channels: Mapping[str, str] | None = None,
-    masks: Mapping[str, str] | None = None,
+    dataset_json: Mapping[str, Any], channels: Mapping[str, str] | None = None, masks: Mapping[str, str] | None = None
 ) -> Roles:
     """Finds channels and masks by name.
 
@@ -57,43 +57,36 @@ def find_roles(
     Raises:
         UserError: The user's choice is not in the dataset.
     """
-    named = channel_names(dict(dataset_json))
-    found = {role: number for role, words in CHANNELS.items() if (number := _by_words(named, words)) is not None}
-    for role, choice in (channels or {}).items():
-        found[_known(role, CHANNELS, "--channels")] = _channel(named, choice)
-    targets = label_targets(dict(dataset_json))
-    lesions = {role: labels for role, words in MASKS.items() if (labels := _labels_by_words(targets, words))}
+    names = channel_names(dict(dataset_json))
+    numbers, targets = [(name, number) for number, name in names.items()], label_targets(dict(dataset_json))
+    channel_roles = {role: number for role, words in CHANNELS.items() if (number := _first(numbers, words)) is not None}
+    mask_roles = {role: labels for role, words in MASKS.items() if (labels := _first(targets.items(), words))}
     if not (dataset_json.get("mgcl") or {}).get("lesion_labels"):
         shared = sorted({label for labels in targets.values() for label in labels})
-        lesions = {"DWI": shared} if _by_words(named, {"dwi", "adc", "b1000"}) is not None else {}
+        mask_roles = {"DWI": shared} if _first(numbers, {"dwi", "adc", "b1000"}) is not None else {}
+    for role, choice in (channels or {}).items():
+        channel_roles[_known(role, CHANNELS, "--channels")] = _channel(names, choice)
     for role, choice in (masks or {}).items():
-        lesions[_known(role, MASKS, "--masks")] = _mask(targets, choice)
-    return Roles(found, lesions)
+        mask_roles[_known(role, MASKS, "--masks")] = _mask(targets, choice)
+    return Roles(channel_roles, mask_roles)
 
 
-def _words(name: str) -> set[str]:
-    return set(re.split(r"[^a-z0-9]+", name.lower()))
-
-
-def _by_words(named: Mapping[int, str], words: set[str]) -> int | None:
-    return next((number for number, name in named.items() if _words(name) & words), None)
-
-
-def _labels_by_words(targets: Mapping[str, list[int]], words: set[str]) -> list[int] | None:
-    return next((labels for name, labels in targets.items() if _words(name) & words), None)
+def _first(named: Iterable[tuple[str, Value]], words: set[str]) -> Value | None:
+    """The first whose name has one of the words."""
+    return next((value for name, value in named if words & {*re.split(r"[^a-z0-9]+", name.lower())}), None)
 
 
 def _known(role: str, roles: Mapping[str, Any], option: str) -> str:
     if role not in roles:
-        raise UserError(option, f"{role}=...", f"one of {', '.join(roles)} before the =", "mend the name")
+        raise UserError(option, f"{role}=...", f"one of {', '.join(roles)} before the =", "correct the name")
     return role
 
 
-def _channel(named: Mapping[int, str], choice: str) -> int:
-    for number, name in named.items():
+def _channel(names: Mapping[int, str], choice: str) -> int:
+    for number, name in names.items():
         if choice in (name, str(number)):
             return number
-    raise UserError("--channels", choice, f"a channel: {named}", "mend the name or number")
+    raise UserError("--channels", choice, f"a channel: {names}", "correct the name or number")
 
 
 def _mask(targets: Mapping[str, list[int]], choice: str) -> list[int]:
@@ -102,4 +95,4 @@ def _mask(targets: Mapping[str, list[int]], choice: str) -> list[int]:
     try:
         return [integer(label) for label in choice.split(",")]
     except ValueError:
-        raise UserError("--masks", choice, f"labels such as 1,3, or one of {list(targets)}", "mend it") from None
+        raise UserError("--masks", choice, f"labels such as 1,3, or one of {list(targets)}", "correct it") from None

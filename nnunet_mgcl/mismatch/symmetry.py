@@ -136,12 +136,12 @@ def _resampled(image: sitk.Image) -> tuple[FloatArray, FloatArray]:
         [image.TransformContinuousIndexToPhysicalPoint(c) for c in product(*([-0.5, n - 0.5] for n in size))]
     )
     low, high = corners.min(axis=0), corners.max(axis=0)
-    grid = sitk.ResampleImageFilter()
-    grid.SetOutputSpacing([STEP_MM] * 3)
-    grid.SetSize([int(n) for n in np.ceil((high - low) / STEP_MM)])
-    grid.SetOutputOrigin((low + STEP_MM / 2).tolist())
-    grid.UseNearestNeighborExtrapolatorOn()
     # Where the voxels are finer than the points, noise would be sampled and not averaged.
     fine = [max(0.0, STEP_MM**2 - step**2) ** 0.5 / 2 for step in image.GetSpacing()]
     smooth = sitk.SmoothingRecursiveGaussian(sitk.Cast(image, sitk.sitkFloat32), [max(s, 1e-3) for s in fine])
-    return sitk.GetArrayFromImage(grid.Execute(smooth)).T, low + STEP_MM / 2
+    counts, first = [int(n) for n in np.ceil((high - low) / STEP_MM)], low + STEP_MM / 2
+    grid = (first.tolist(), [STEP_MM] * 3, np.eye(3).ravel().tolist())
+    resampled = sitk.Resample(
+        smooth, counts, sitk.Transform(), sitk.sitkLinear, *grid, useNearestNeighborExtrapolator=True
+    )
+    return sitk.GetArrayFromImage(resampled).T, first

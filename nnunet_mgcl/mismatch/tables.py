@@ -1,14 +1,16 @@
-"""Measures many cases and writes what was found."""
+"""What was measured on many cases, as files and on the screen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.mismatch.baseline import baselines
+from rich.table import Table
+
+from nnunet_mgcl.evaluation.tables.format import number, plain_table
+from nnunet_mgcl.mismatch.baseline import RATIO_RULE, baselines
 from nnunet_mgcl.mismatch.case_mismatch import (
     FLAIR_COLUMNS,
     LESION_COLUMNS,
@@ -16,72 +18,50 @@ from nnunet_mgcl.mismatch.case_mismatch import (
     REASON,
     CaseMismatch,
     MismatchOptions,
-    measure_case,
 )
 from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.csv_table import write_csv
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.errors import some
 from nnunet_mgcl.system.files import write_json
-from nnunet_mgcl.system.workers import run_jobs
-
-
-def find_cases(segmentations: Path, file_ending: str) -> list[str]:
-    """The cases of a folder of label maps, sorted.
-
-    Raises:
-        UserError: There is none.
-    """
-    cases = sorted(path.name.removesuffix(file_ending) for path in segmentations.glob(f"*{file_ending}"))
-    if not cases:
-        raise UserError(segmentations, "no segmentation", f"files CASE{file_ending}", "check -d, -s")
-    return cases
-
-
-def measure_cases(
-    cases: Sequence[str],
-    images: Path,
-    segmentations: Path,
-    file_ending: str,
-    roles: Roles,
-    options: MismatchOptions,
-    processes: int,
-) -> Iterator[CaseMismatch]:
-    """Measures cases of a folder, in any order; arguments as for `mgcl mismatch`."""
-    return run_jobs(partial(_measure, images, segmentations, file_ending, roles, options), cases, processes)
-
-
-def _measure(
-    images: Path, segmentations: Path, ending: str, roles: Roles, options: MismatchOptions, case: str
-) -> CaseMismatch:
-    files = {role: images / f"{case}_{number:04d}{ending}" for role, number in roles.channels.items()}
-    return measure_case(case, files, segmentations / f"{case}{ending}", roles, options)
 
 
 def write_tables(
-    folder: Path, found: Sequence[CaseMismatch], roles: Roles, options: MismatchOptions, positive: dict[str, bool]
+    folder: Path, measured: Sequence[CaseMismatch], roles: Roles, options: MismatchOptions, positive: dict[str, bool]
 ) -> dict[str, Any]:
     """Writes `mismatch.csv`, `mismatch_lesions.csv` and `mismatch_summary.json`; returns the baselines.
 
     Args:
         folder: Where they go.
-        found: The cases.
+        measured: The cases.
         roles: What was measured.
         options: And how.
         positive: Whether TSS < 4.5 h, for the cases where it is known.
     """
-    found = sorted(found, key=lambda case: case.row["case"])
-    rows = [case.row | {"tss_class": _class(positive, case.row["case"])} for case in found]
-    columns = ("case", "tss_class", *FLAIR_COLUMNS, *PERFUSION_COLUMNS, REASON)
-    write_csv(folder / "mismatch.csv", columns, rows)
-    lesions = [lesion for case in found for lesion in case.lesions]
-    write_csv(folder / "mismatch_lesions.csv", LESION_COLUMNS, lesions)
+    measured = sorted(measured, key=lambda case: case.row["case"])
+    classes = {case: str(int(early)) for case, early in positive.items()}
+    rows = [case.row | {"tss_class": classes.get(case.row["case"], "")} for case in measured]
+    write_csv(folder / "mismatch.csv", ("case", "tss_class", *FLAIR_COLUMNS, *PERFUSION_COLUMNS, REASON), rows)
+    write_csv(folder / "mismatch_lesions.csv", LESION_COLUMNS, [row for case in measured for row in case.lesions])
     metrics = baselines(rows, positive, options.flair_positive)
-    write_json(
-        folder / "mismatch_summary.json",
-        {"options": asdict(options), "channels": roles.channels, "masks": roles.masks, "baselines": metrics},
-    )
+    summary = {"options": asdict(options), "channels": roles.channels, "masks": roles.masks, "baselines": metrics}
+    write_json(folder / "mismatch_summary.json", summary)
     return metrics
 
 
-def _class(positive: dict[str, bool], case: str) -> str:
-    return str(int(positive[case])) if case in positive else ""
+def baseline_table(summary: dict[str, dict[str, Any]], threshold: float) -> Table:
+    """The metrics of each rule, of which that of the FLAIR ratio has a threshold."""
+    title, measures = '"DWI lesion without FLAIR lesion: TSS < 4.5 h"', ("ACC", "SEN", "SPE", "AUROC")
+    table = plain_table(title, ("rule", "cases", *measures), names=1)
+    for rule, metrics in summary.items():
+        name = f"{rule} below {threshold:g}" if rule == RATIO_RULE else f"{rule} empty"
+        table.add_row(name, str(metrics["cases"]), *(number(metrics[measure]) for measure in measures))
+    return table
+
+
+def baseline_reasons(summary: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Why something is missing in it, a line each."""
+    for rule, metrics in summary.items():
+        if metrics["auroc_reason"]:
+            yield f"{rule}: what is undefined has {metrics['auroc_reason']}"
+        if metrics["left_out"]:
+            yield f"{rule}: left out without an answer: {some(metrics['left_out'])} (see {REASON})"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
-
-from nnunet_mgcl.plan.config import MGCLConfig
 
 
 class SharedFusion(nn.Module):
@@ -50,12 +50,11 @@ class CombinationFusion(nn.Module):
         return torch.einsum("lm,bm...->bl...", self.membership.to(stacked.dtype), stacked)
 
 
-def label_membership(config: MGCLConfig, num_labels: int) -> Tensor:
-    """Which label is a lesion of which modality, `(L, M)` bool, from a resolved configuration."""
-    assert config.modalities is not None and config.lesion_labels is not None
-    table = torch.zeros(num_labels, len(config.modalities), dtype=torch.bool)
-    for column, modality in enumerate(config.modalities):
-        table[config.lesion_labels[modality], column] = True
+def label_membership(lesion_labels: Sequence[Sequence[int]], num_labels: int) -> Tensor:
+    """Which label is a lesion of which modality, `(L, M)` bool, from the labels that are lesion for each branch."""
+    table = torch.zeros(num_labels, len(lesion_labels), dtype=torch.bool)
+    for column, labels in enumerate(lesion_labels):
+        table[list(labels), column] = True
     return table
 
 

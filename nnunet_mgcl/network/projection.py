@@ -42,9 +42,12 @@ class SliceProjection(nn.Module):
 
     def pooled(self, maps: Sequence[Tensor]) -> Tensor:
         """What the layers see, and what is left when they are thrown away: `(B, C)`, or `(B * Z, C)`."""
-        if self.pooling == "mean":
-            return _rows(maps[-1].mean(dim=(-2, -1)))
-        return torch.cat([_rows(_to_positions(_plane_maximum(own), maps[-1])) for own in maps], dim=1)
+        return _rows(maps[-1].mean(dim=(-2, -1))) if self.pooling == "mean" else plane_maxima(maps)
+
+
+def plane_maxima(maps: Sequence[Tensor]) -> Tensor:
+    """The in-plane maximum of every level, side by side: `(B, C)`, or `(B * Z, C)` at the deepest one's z-positions."""
+    return torch.cat([_rows(_to_positions(_plane_maximum(own), maps[-1])) for own in maps], dim=1)
 
 
 def _plane_maximum(own: Tensor) -> Tensor:
@@ -89,16 +92,22 @@ class PatchProjection(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Projects `(B, C, [Z,] X, Y)` to `(B * P, D)`, sample by sample, P the patches of a sample."""
-        return _samples(_in_full_precision(self.out, F.relu(self.hidden(self._grid(features)))))
+        return _samples(_in_full_precision(self.out, F.relu(self.hidden(_grid(features, self.patch_size)))))
 
     def pooled(self, features: Tensor) -> Tensor:
         """What the layers see, and what is left when they are thrown away: `(B * P, C)`."""
-        return _samples(self._grid(features))
+        return average_patches(features, self.patch_size)
 
-    def _grid(self, features: Tensor) -> Tensor:
-        planes = features.flatten(1, -3)
-        pooled = F.avg_pool2d(planes, self.patch_size, ceil_mode=True, count_include_pad=False)
-        return pooled.unflatten(1, features.shape[1:-2])
+
+def average_patches(features: Tensor, patch_size: int) -> Tensor:
+    """`(B, C, [Z,] X, Y)` to the means of its patches, `(B * P, C)`."""
+    return _samples(_grid(features, patch_size))
+
+
+def _grid(features: Tensor, patch_size: int) -> Tensor:
+    planes = features.flatten(1, -3)
+    pooled = F.avg_pool2d(planes, patch_size, ceil_mode=True, count_include_pad=False)
+    return pooled.unflatten(1, features.shape[1:-2])
 
 
 def _samples(grid: Tensor) -> Tensor:

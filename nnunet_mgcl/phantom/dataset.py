@@ -2,69 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.data.dataset_name import check_number_is_free
 from nnunet_mgcl.data.images.bit_mask import encode, label_names, lesion_labels
-from nnunet_mgcl.phantom.brain.anatomy import Grid
-from nnunet_mgcl.phantom.cases import CHANNEL_NUMBERS, Case, all_cases, test_cases, training_cases
+from nnunet_mgcl.phantom.brain.scan import Grid
+from nnunet_mgcl.phantom.cases import CHANNEL_NUMBERS, Case, test_cases, training_cases
 from nnunet_mgcl.phantom.image_file import write_array
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_patient
 from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, MODALITIES, draw_images
 from nnunet_mgcl.phantom.scanner.scene import draw_masks
-from nnunet_mgcl.phantom.staging import check_overwrite, staged
 from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
-from nnunet_mgcl.system.files import write_json, write_text
-from nnunet_mgcl.system.workers import run_jobs
+from nnunet_mgcl.phantom.writing import Form
+from nnunet_mgcl.system.csv_table import write_csv
+from nnunet_mgcl.system.files import write_json
 
 FILE_ENDING = ".nii.gz"
-OWN_FILES = r"(images(Tr|Ts|Un)|labels(Tr|Ts))/phantom_\w+\.nii\.gz|tss(Ts)?\.csv|dataset\.json|preview\.png"
-"""What `--overwrite` may remove."""
-
 DESCRIPTION = (
     "SYNTHETIC. Drawn by `mgcl phantom` from the MNI152 template and a model of stroke MRI to develop and teach with; "
     "no patient, no scanner. Results on it say nothing about clinical performance."
 )
-
-
-def write_phantom(
-    parent: Path,
-    options: PhantomOptions,
-    masks: LesionMasks | None = None,
-    *,
-    overwrite: bool = False,
-    processes: int = 1,
-) -> Generator[str, None, None]:
-    """Checks the request, then returns a generator that writes one case a step and yields the case's name.
-
-    The dataset appears in `parent` under its own name when the iterator ends, all of it at once.
-
-    Raises:
-        UserError: The dataset exists already, or another run writes it.
-    """
-    target = parent / options.folder
-    check = partial(_check, target, overwrite)
-    check()
-    return _write(target, check, options, masks, processes)
-
-
-def _write(
-    target: Path, check: Callable[[], None], options: PhantomOptions, masks: LesionMasks | None, processes: int
-) -> Generator[str, None, None]:
-    with staged(target, check) as staging:
-        jobs = [(suffix, case) for suffix, cases in all_cases(options).items() for case in cases]
-        yield from run_jobs(partial(_write_case, staging, options, masks), jobs, processes)
-        _write_tables(staging, options)
-
-
-def _check(target: Path, overwrite: bool) -> None:
-    check_overwrite(target, marker="dataset.json", own=OWN_FILES, overwrite=overwrite)
-    check_number_is_free(target)
 
 
 def dataset_json(options: PhantomOptions) -> dict[str, Any]:
@@ -80,7 +39,7 @@ def dataset_json(options: PhantomOptions) -> dict[str, Any]:
             "modalities": {m: [CHANNEL_NUMBERS[channel] for channel in CHANNELS[m]] for m in MODALITIES},
             "lesion_labels": lesion_labels(MODALITIES),
         },
-        "phantom": asdict(options) | {"lesion_masks": options.lesion_masks is not None},
+        "phantom": options.noted(),
     }
 
 
@@ -99,12 +58,20 @@ def _write_case(root: Path, options: PhantomOptions, masks: LesionMasks | None, 
 
 
 def _write_tables(root: Path, options: PhantomOptions) -> None:
-    write_text(root / "tss.csv", _tss_table(training_cases(options)))
-    if options.test:
-        # Not in tss.csv, whose cases are the training cases: nobody trains on the test cases' times.
-        write_text(root / "tssTs.csv", _tss_table(test_cases(options)))
+    # The test cases are not in tss.csv, whose cases are the training cases: nobody trains on their times.
+    for name, cases in (("tss.csv", training_cases(options)), ("tssTs.csv", test_cases(options))):
+        if cases:
+            rows = [{"case": case.name, "tss_hours": f"{case.hours:.2f}"} for case in cases]
+            write_csv(root / name, ("case", "tss_hours"), rows)
     write_json(root / "dataset.json", dataset_json(options))
 
 
-def _tss_table(cases: list[Case]) -> str:
-    return "\n".join(["case,tss_hours", *(f"{case.name},{case.hours:.2f}" for case in cases)]) + "\n"
+DATASET = Form(
+    folder=lambda options: options.folder,
+    marker="dataset.json",
+    files=r"(images(Tr|Ts|Un)|labels(Tr|Ts))/phantom_\w+\.nii\.gz|tss(Ts)?\.csv|dataset\.json|preview\.png",
+    write_case=_write_case,
+    write_tables=_write_tables,
+    check=check_number_is_free,
+)
+"""A raw nnU-Net dataset with `imagesUn` and `tss.csv`."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from nnunet_mgcl.data.images.files import write_image
-from nnunet_mgcl.phantom.brain.anatomy import Grid
+from nnunet_mgcl.phantom.brain.scan import Grid
 
 
 def write_array(path: Path, array: npt.NDArray[Any], grid: Grid, centre: Sequence[float] = (0.0, 0.0, 0.0)) -> None:

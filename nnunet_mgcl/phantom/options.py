@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from nnunet_mgcl.data.dataset_name import check_number_and_name, dataset_folder
 from nnunet_mgcl.system.errors import UserError
@@ -11,8 +12,8 @@ from nnunet_mgcl.system.errors import UserError
 PAPER_MATRIX = 512
 """Voxels along x and y in section 4.1 of the paper."""
 
-MIN_MATRIX, MAX_MATRIX = 16, 1024
-MIN_SLICES, MAX_SLICES = 4, 128
+LIMITS = {"cases": (1, 10**4), "unlabelled": (0, 10**5), "test": (0, 10**4), "seed": (0, 2**31), "matrix": (16, 1024),
+          "slices": (4, 128)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class PhantomOptions:
         """The dataset's folder, `DatasetXXX_Name`."""
         return dataset_folder(self.id, self.name)
 
+    def noted(self) -> dict[str, Any]:
+        """What a phantom's own files say about them; of the masks, whether there were any."""
+        return asdict(self) | {"lesion_masks": self.lesion_masks is not None}
+
 
 def check_options(options: PhantomOptions) -> None:
     """Refuses what cannot be drawn.
@@ -53,15 +58,7 @@ def check_options(options: PhantomOptions) -> None:
     Raises:
         UserError: A number is out of range, or the name is none.
     """
-    wanted = {
-        "cases": (1, 10**4),
-        "unlabelled": (0, 10**5),
-        "test": (0, 10**4),
-        "seed": (0, 2**31),
-        "matrix": (MIN_MATRIX, MAX_MATRIX),
-        "slices": (MIN_SLICES, MAX_SLICES),
-    }
-    for option, (low, high) in wanted.items():
+    for option, (low, high) in LIMITS.items():
         value = getattr(options, option)
         if not low <= value <= high:
             raise UserError(f"--{option}", str(value), f"{low} to {high}", "choose another number")

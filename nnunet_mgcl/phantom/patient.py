@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_mgcl.phantom.brain.anatomy import Grid, Head, Pose, draw_head
+from nnunet_mgcl.phantom.brain.anatomy import Head, draw_head
+from nnunet_mgcl.phantom.brain.scan import Grid, Pose
 from nnunet_mgcl.phantom.cases import Case
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.scanner.scene import Scene, set_scene
@@ -40,13 +41,13 @@ class Patient:
         """Another pose, after the patient has moved."""
         degrees, mm = MOVING
         rotation = np.add(self.pose.rotation, rng.normal(0.0, degrees, size=3))
-        return _pose(rotation, np.add(self.pose.shift, rng.normal(0.0, mm, size=3)))
+        return Pose(rotation, np.add(self.pose.shift, rng.normal(0.0, mm, size=3)))
 
 
 def draw_patient(case: Case, options: PhantomOptions, masks: LesionMasks | None = None) -> Patient:
     """Draws the patient of a case; the shape of the stroke comes from `masks` where they are given."""
     rng = case.rng(options, "head")
-    head, pose = draw_head(rng), _pose(rng.normal(0.0, LYING[0], size=3), rng.normal(0.0, LYING[1], size=3))
+    head, pose = draw_head(rng), Pose(rng.normal(0.0, LYING[0], size=3), rng.normal(0.0, LYING[1], size=3))
     clock = draw_case_clock(case, options)
     stroke = draw_case_stroke(case, clock, options, masks) if case.stroke else None
     distractors = draw_distractors(head.widening, case.rng(options, "distractors"), stroke)
@@ -63,8 +64,3 @@ def draw_case_stroke(
 ) -> Stroke:
     """Draws the same patient's stroke alone."""
     return draw_stroke(clock.core_fraction, case.rng(options, "stroke"), masks)
-
-
-def _pose(rotation: np.ndarray, shift: np.ndarray) -> Pose:
-    (a, b, c), (x, y, z) = rotation.tolist(), shift.tolist()
-    return Pose((a, b, c), (x, y, z))

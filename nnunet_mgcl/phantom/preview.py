@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from nnunet_mgcl.data.tss_table import binarise
-from nnunet_mgcl.phantom.brain.anatomy import Grid
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.cases import Case, training_cases
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_case_clock, draw_patient
 from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, MODALITIES, draw_images
 from nnunet_mgcl.phantom.scanner.scene import draw_masks
 from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
+from nnunet_mgcl.pictures.slices import draw_outline, draw_slice, fullest_slice, name_sides
 from nnunet_mgcl.system.files import replacing
 
 COLOURS = {"DWI": "#d62728", "FLAIR": "#9467bd", "PWI": "white"}
@@ -38,16 +39,16 @@ def write_preview(path: Path, options: PhantomOptions, masks: LesionMasks | None
     for row, case in zip(axes, chosen, strict=True):
         scene = draw_patient(case, options, masks).scene(Grid.covering(options.matrix, options.slices))
         outlines = draw_masks(scene)
-        z = int(outlines["DWI"].sum(axis=(1, 2)).argmax())
+        z = fullest_slice([outlines["DWI"]]) or 0
         for ax, modality in zip(row, MODALITIES, strict=True):
             channel = CHANNELS[modality][0]
             image = draw_images(modality, scene, case.rng(options, modality))[channel][z]
             _show(ax, channel, image)
             if modality != "DWI":
-                _outline(ax, outlines["DWI"][z], DWI_OUTLINE, "dotted")
-            _outline(ax, outlines[modality][z], COLOURS[modality], "solid")
+                draw_outline(ax, outlines["DWI"][z], (1, 1), DWI_OUTLINE, linestyles="dotted", linewidths=1.8)
+            draw_outline(ax, outlines[modality][z], (1, 1), COLOURS[modality], linewidths=1.3)
             ax.set_title(f"{channel}, {case.hours:.1f} h after onset", fontsize=10)
-            _mark_sides(ax)
+            name_sides(ax, ("R", "L"))  # voxels run from the patient's right to the left, as radiologists look
             ax.set_axis_off()
     legend = "Solid: the modality's own mask (PWI's: white); dotted, cyan: DWI's"
     figure.suptitle(f"Synthetic phantom, not clinical data. {legend}", fontsize=10)
@@ -69,10 +70,9 @@ def typical_cases(options: PhantomOptions) -> list[Case]:
 
 def _show(ax: Axes, channel: str, image: np.ndarray) -> None:
     if channel == "Tmax":
-        shown = ax.imshow(image, cmap="inferno", vmin=0, vmax=TMAX_SECONDS, interpolation="nearest")
-        _colour_bar(ax, shown)
+        _colour_bar(ax, draw_slice(ax, image, (1, 1), vmin=0, vmax=TMAX_SECONDS, cmap="inferno"))
     else:
-        ax.imshow(image, cmap="gray", vmin=0, vmax=np.percentile(image, 99.7), interpolation="nearest")
+        draw_slice(ax, image, (1, 1), vmin=0, vmax=np.percentile(image, 99.7))
 
 
 def _colour_bar(ax: Axes, shown: AxesImage) -> None:
@@ -82,15 +82,3 @@ def _colour_bar(ax: Axes, shown: AxesImage) -> None:
     bar.ax.tick_params(colors="white", labelsize=7, length=0, pad=1)
     bar.outline.set_edgecolor("white")
     beside.set_ylabel("Tmax (s)", color="white", fontsize=7, rotation=0, ha="right", va="center", labelpad=5)
-
-
-def _mark_sides(ax: Axes) -> None:
-    """Voxels run from the patient's right to the left, so the right is on the picture's left, as radiologists look."""
-    for x, side in ((0.03, "R"), (0.97, "L")):
-        ax.text(x, 0.5, side, color="white", fontsize=9, ha="center", va="center", transform=ax.transAxes)
-
-
-def _outline(ax: Axes, mask: np.ndarray, colour: str, style: str) -> None:
-    if mask.any():
-        width = 1.3 if style == "solid" else 1.8
-        ax.contour(mask, levels=[0.5], colors=colour, linewidths=width, linestyles=style)

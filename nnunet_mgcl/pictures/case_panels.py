@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_mgcl.pictures.grey_window import tissue
+from nnunet_mgcl.pictures.slices import profile
 
 MARGIN_MM = 8.0
 """Around the head; what is beyond is not shown."""
@@ -53,16 +54,15 @@ class CasePanels:
         """How many there are."""
         return len(self.panels[0].image)
 
-    def lesion(self, *, predicted: bool) -> np.ndarray:
-        """Lesion voxels of each slice, of all panels together."""
-        masks = [m for panel in self.panels for m in (panel.predictions if predicted else panel.references)]
-        return np.sum([mask.sum(axis=(1, 2)) for mask in masks], axis=0) if masks else np.zeros(self.slices, int)
+    def masks(self, *, predicted: bool) -> list[np.ndarray]:
+        """The references, or the predictions, of all panels."""
+        return [mask for panel in self.panels for mask in (panel.predictions if predicted else panel.references)]
 
     def lesion_share(self, *, predicted: bool) -> np.ndarray:
         """The share of each panel's lesion that lies in each slice, summed over the panels: small lesions count too."""
         shares = np.zeros(self.slices)
         for panel in self.panels:
-            voxels = sum(m.sum(axis=(1, 2)) for m in (panel.predictions if predicted else panel.references))
+            voxels = sum(profile(mask, 0) for mask in (panel.predictions if predicted else panel.references))
             shares += voxels / max(np.sum(voxels), 1)
         return shares
 
@@ -77,12 +77,11 @@ class CasePanels:
         size, voxels = self.spacing[axis], self.panels[0].image.shape[axis]
         if self.sides is None:
             return 0.0, voxels * size
-        others = tuple({0, 1, 2} - {axis})
         shown = np.zeros(voxels, bool)
         for panel in self.panels:
-            profile = tissue(panel.image).sum(axis=others)
-            shown |= profile > 0.1 * profile.max()
+            head = profile(tissue(panel.image), axis)
+            shown |= head > 0.1 * head.max()
             for mask in (*panel.references, *panel.predictions):
-                shown |= mask.any(axis=others)
+                shown |= profile(mask, axis) > 0
         where = np.flatnonzero(shown) if shown.any() else np.arange(voxels)
         return max(where[0] * size - MARGIN_MM, 0.0), min((where[-1] + 1) * size + MARGIN_MM, voxels * size)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,6 +22,7 @@ from nnunet_mgcl.pictures.case_panels import CasePanels, Panel
 from nnunet_mgcl.pictures.grey_window import grey_window
 from nnunet_mgcl.pictures.image_figure import image_figure
 from nnunet_mgcl.pictures.slice_choice import largest_slice, name_slice
+from nnunet_mgcl.pictures.slices import draw_outline, draw_slice, name_sides
 from nnunet_mgcl.system.files import replacing
 
 REFERENCE_COLOUR, PREDICTION_COLOUR = "#00a8ff", "#ff8c00"  # blue and orange: told apart by colour-blind people
@@ -77,7 +77,7 @@ def overlay_figure(cases: Sequence[CasePanels], width: float) -> Figure:
         above.axis("off")
         for number, (panel, title) in enumerate(zip(case.panels, own, strict=True)):
             axis = figure.add_subplot(grid[row + 1 + number // columns, number % columns])
-            draw_slice(axis, case, panel, largest_slice(case)[0])
+            _draw_panel(axis, case, panel, largest_slice(case)[0])
             axis.set_title(title, fontsize="small")
         row += 1 + math.ceil(len(case.panels) / columns)
     add_legend(figure, cases)
@@ -102,11 +102,11 @@ def add_legend(figure: Figure, cases: Sequence[CasePanels]) -> None:
     """Says what the outlines are."""
     panels = [panel for case in cases for panel in case.panels]
     several = next((panel.targets for panel in panels if len(panel.targets) > 1), ())
-    colours = ("#808080", "#808080") if several else (REFERENCE_COLOUR, PREDICTION_COLOUR)
+    colours = {"reference": REFERENCE_COLOUR, "prediction": PREDICTION_COLOUR}
     handles = [
-        Line2D([], [], color=colour, linestyle=line, label=name)
-        for colour, (name, line) in zip(colours, LINES.items(), strict=True)
-    ][0 if any(panel.references for panel in panels) else 1 :]
+        Line2D([], [], color="#808080" if several else colours[name], linestyle=LINES[name], label=name)
+        for name in _outlined(panels)
+    ]
     handles += [
         Line2D([], [], color=_target_colour(n), linewidth=4, label=_wrapped(name, figure.get_figwidth() / 2))
         for n, name in enumerate(several)
@@ -116,12 +116,14 @@ def add_legend(figure: Figure, cases: Sequence[CasePanels]) -> None:
 
 def outlines_in_words(panels: Sequence[Panel]) -> str:
     """The legend, for a caption."""
-    several = any(len(panel.targets) > 1 for panel in panels)
-    names = ("solid", "dashed") if several else ("solid blue", "dashed orange")
-    parts = [f"{name}: {what}" for name, what in zip(names, LINES, strict=True)]
-    return "; ".join(parts[0 if any(panel.references for panel in panels) else 1 :]) + (
-        "; a colour for each target" if several else ""
-    )
+    if any(len(panel.targets) > 1 for panel in panels):
+        return "; ".join([*(f"{LINES[name]}: {name}" for name in _outlined(panels)), "a colour for each target"])
+    looks = {"reference": "solid blue", "prediction": "dashed orange"}
+    return "; ".join(f"{looks[name]}: {name}" for name in _outlined(panels))
+
+
+def _outlined(panels: Sequence[Panel]) -> list[str]:
+    return ["reference", "prediction"] if any(panel.references for panel in panels) else ["prediction"]
 
 
 def montage_figure(case: CasePanels, slices: Sequence[int], width: float) -> Figure:
@@ -131,7 +133,7 @@ def montage_figure(case: CasePanels, slices: Sequence[int], width: float) -> Fig
     axes = figure.subplots(len(case.panels), len(slices), squeeze=False)
     for row, panel in zip(axes, case.panels, strict=True):
         for axis, at in zip(row, slices, strict=True):
-            draw_slice(axis, case, panel, at)
+            _draw_panel(axis, case, panel, at)
         row[0].set_ylabel(_wrapped(panel.title, side * _aspect(case)))
     for axis, at in zip(axes[0], slices, strict=True):
         axis.set_title(name_slice(case, at), fontsize="small")
@@ -139,36 +141,26 @@ def montage_figure(case: CasePanels, slices: Sequence[int], width: float) -> Fig
     return figure
 
 
-def draw_slice(axis: Axes, case: CasePanels, panel: Panel, at: int) -> None:
-    """Draws a slice of a panel with its outlines, and the letters of the sides where they are known."""
-    image, (height, width) = panel.image[at], case.spacing[1:]
+def _draw_panel(axis: Axes, case: CasePanels, panel: Panel, at: int) -> None:
+    """A slice of a panel with its outlines, and the letters of the sides where they are known."""
+    size, several = case.spacing[1:], len(panel.targets) > 1
     low, high = grey_window(panel.image)
     high += HEADROOM * (high - low)
-    extent = (0, image.shape[1] * width, image.shape[0] * height, 0)
-    axis.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
-    several = len(panel.targets) > 1
-    for masks, colour, style in (
-        (panel.references, REFERENCE_COLOUR, LINES["reference"]),
-        (panel.predictions, PREDICTION_COLOUR, LINES["prediction"]),
+    draw_slice(axis, panel.image[at], size, vmin=low, vmax=high, interpolation="bilinear")
+    for name, masks, colour in (
+        ("reference", panel.references, REFERENCE_COLOUR),
+        ("prediction", panel.predictions, PREDICTION_COLOUR),
     ):
         for number, mask in enumerate(masks):
-            _outline(axis, mask[at], (height, width), _target_colour(number) if several else colour, style)
-    for side, place, align in zip(case.sides or (), (0.02, 0.98), ("left", "right"), strict=False):
-        axis.text(place, 0.5, side, transform=axis.transAxes, ha=align, va="center", color="white", fontsize="small")
+            own = _target_colour(number) if several else colour
+            draw_outline(axis, mask[at], size, own, linestyles=LINES[name])
+    name_sides(axis, case.sides)
     rows, columns = case.frame()
-    axis.set(xlim=columns, ylim=rows[::-1], xticks=[], yticks=[], facecolor="black")
+    axis.set(xlim=columns, ylim=rows[::-1], facecolor="black")
 
 
 def _target_colour(number: int) -> str:
     return TARGET_COLOURS[number % len(TARGET_COLOURS)]
-
-
-def _outline(axis: Axes, mask: np.ndarray, size: tuple[float, float], colour: str, style: str) -> None:
-    if not mask.any():
-        return
-    padded = np.pad(mask, 1)  # closes what ends at the image's edge
-    y, x = ((np.arange(n) - 0.5) * mm for n, mm in zip(padded.shape, size, strict=True))
-    axis.contour(x, y, padded, levels=[0.5], colors=colour, linestyles=style, linewidths=1.1)
 
 
 def _aspect(case: CasePanels) -> float:

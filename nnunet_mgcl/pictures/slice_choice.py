@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from nnunet_mgcl.pictures.case_panels import CasePanels
+from nnunet_mgcl.pictures.slices import fullest_slice
 
 
 def largest_slice(case: CasePanels) -> tuple[int, str]:
     """The slice with most reference voxels, else with most predicted ones, else the middle; and which it is."""
     for predicted, reason in ((False, "largest reference"), (True, "no reference, largest prediction")):
-        if (voxels := case.lesion(predicted=predicted)).any():
-            return int(voxels.argmax()), reason
+        if (at := fullest_slice(case.masks(predicted=predicted))) is not None:
+            return at, reason
     return case.slices // 2, "no lesion, middle"
 
 

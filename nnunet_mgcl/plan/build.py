@@ -13,7 +13,7 @@ from nnunet_mgcl.network.fusion import CombinationFusion, SharedFusion, label_me
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
 from nnunet_mgcl.network.tss_heads import LESIONS, MEASURES, READS
-from nnunet_mgcl.plan.config import MGCLConfig, TSSConfig
+from nnunet_mgcl.plan.config import BLOCKS, MGCLConfig, TSSConfig, config_model
 from nnunet_mgcl.plan.older import filled
 from nnunet_mgcl.plan.plans_file import check_complete
 from nnunet_mgcl.system.errors import UserError
@@ -30,9 +30,11 @@ def resolved_config(configuration: ConfigurationManager) -> MGCLConfig:
     if not isinstance(block := configuration.configuration.get("mgcl"), dict):
         raise UserError(where, "no mgcl block", "a model of MGCLTrainer", f"check -tr, or {restore}")
     check_complete(configuration.configuration, f"{where}: its configuration")
-    config = checked(MGCLConfig, filled(block), f"{where}: mgcl", restore, ".")
-    unresolved = [name for name in ("coarse", "fine") if getattr(config, name).batch_size is None]
-    if not config.modalities or unresolved or config.tss.enabled is None or not (config.tss.modalities):
+    known = [name for name in BLOCKS if name in block]  # others are of methods that only their trainer knows
+    foreign = {name for name, own in block.items() if isinstance(own, dict)} - {*MGCLConfig.model_fields, *known}
+    own = {name: value for name, value in block.items() if name not in foreign}
+    config = checked(config_model(known), filled(own, config_model(known)), f"{where}: mgcl", restore, ".")
+    if not config.modalities or config.tss.enabled is None or not config.tss.modalities:
         raise UserError(where, "an mgcl block that no training has completed", "that of a trained model", restore)
     return config
 
@@ -43,7 +45,7 @@ def build_network(configuration: ConfigurationManager, num_outputs: int, deep_su
     assert config.modalities is not None
     channels = list(config.modalities.values())
     if config.lesion_labels:
-        fusion: nn.Module = CombinationFusion(label_membership(config, num_outputs))
+        fusion: nn.Module = CombinationFusion(label_membership(config.labels_by_branch, num_outputs))
         branch_outputs = 1
     else:
         fusion = SharedFusion(len(channels), num_outputs)

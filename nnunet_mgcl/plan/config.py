@@ -1,15 +1,19 @@
-"""The `mgcl` block of a plan's configuration, as typed and validated models with the paper's defaults.
+"""The `mgcl` block of a plan's configuration: what all trainings share, and a block for each method that is registered.
 
 Sources: section 4.2 of Sun et al., Medical Image Analysis 97 (2024) 103250; what the paper does not give is our
-choice and is listed in docs/method.md.
+choice and is listed in docs/method.md. The methods' own blocks stand in their files (`nnunet_mgcl/pretraining`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+
+from nnunet_mgcl.system.errors import UserError
 
 
 def _countable(number: int) -> int:
@@ -49,68 +53,36 @@ class Optimiser(_Block):
     weight_decay: NonNegative = Field(1e-5, description="Adam's weight decay")
 
 
-class SupervisedConfig(Optimiser):
-    """What `seed` and `self_train` share."""
+class MethodSettings(_Block):
+    """The block of a method. Its docstring's first line is what docs/configuration.md says of it."""
 
-    epochs: Epochs = Field(80, description="passes over the phase's samples")
+    def resolved(self, batch_size: int, patch_size: list[int], where: str) -> Self:
+        """Fills in what is left to the plan; resolving again changes nothing.
+
+        Args:
+            batch_size: The plan's.
+            patch_size: The plan's, of two or three axes.
+            where: The block, as a message names it.
+
+        Raises:
+            UserError: The settings do not fit the plan.
+        """
+        return self
+
+
+class PhaseSettings(Optimiser, MethodSettings):
+    """What every phase that trains something has."""
+
+    batch_2d: ClassVar[int | None] = None
+    """Batch size in 2d that is taken for null; None: the plan's, as in 3d, where a sample is a case."""
+
+    epochs: Epochs = Field(100, description="passes over the phase's samples")
     batch_size: BatchSize | None = Field(None, description="null: the plan's batch size")
 
-
-class SeedConfig(SupervisedConfig):
-    """Phase `seed`: each branch by itself, Dice + cross-entropy."""
-
-    stretch: Annotated[Annotated[float, Field(ge=1, le=100)], Older(1.0)] = Field(
-        4.0,
-        description="`epochs` is the shortest length; up to so many times as long while the loss on left-out training "
-        "cases falls; 1: never",
-    )
-
-
-class SelfTrainConfig(SupervisedConfig):
-    """Phase `self_train`: each branch by itself, Dice + cross-entropy."""
-
-    epochs: Epochs = Field(120, description="passes over the phase's samples")
-
-
-class PseudoLabelConfig(_Block):
-    """Phase `pseudo_label`."""
-
-    confidence: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.7, description="a pool case joins self_train when its mean predicted lesion probability reaches this"
-    )
-    mirroring: bool = Field(True, description="nnU-Net's mirroring at prediction time")
-
-
-class ContrastConfig(Optimiser):
-    """What the two contrastive phases share."""
-
-    temperature: Positive = Field(0.1, description="tau of Eq. 4 and 8")
-    embedding_dim: Annotated[int, Field(ge=2)] = Field(128, description="length of an embedding")
-
-
-class CoarseConfig(ContrastConfig):
-    """Phase `coarse`: slices (2d) or slabs (3d) train the encoder, Eq. 1-4."""
-
-    epochs: Epochs = Field(120, description="passes over the phase's slices (2d) or cases (3d)")
-    batch_size: BatchSize | None = Field(None, description="null: 70 in 2d (4.2), the plan's batch size in 3d")
-    pooling: Annotated[Literal["max", "mean"], Older("mean")] = Field(
-        "max", description="what H_s sees: the in-plane maximum of every encoder level, or the mean of the deepest one"
-    )
-
-
-class FineConfig(ContrastConfig):
-    """Phase `fine`: patches train the decoder, Eq. 5-8."""
-
-    epochs: Epochs = Field(200, description="passes over the phase's slices (2d) or cases (3d)")
-    batch_size: BatchSize | None = Field(None, description="null: 6 in 2d (4.2), the plan's batch size in 3d")
-    patch_size: Count | None = Field(
-        None,
-        description="side of a patch in plane, in voxels; null: a 32nd of the plan's patch (4.2: 16 of 512), 4 to 16",
-    )
-    negatives: Annotated[Positive | None, Older(None)] = Field(
-        3.0, description="negative patches of a batch a positive one, drawn at random; null: all"
-    )
-    area_threshold: Share = Field(0.1, description="t: a patch is positive from this lesion share on")
+    def resolved(self, batch_size: int, patch_size: list[int], where: str) -> Self:
+        """Takes the phase's own batch size in 2d, or the plan's."""
+        default = (self.batch_2d if len(patch_size) == 2 else None) or batch_size
+        return self.model_copy(update={"batch_size": self.batch_size or default})
 
 
 class SegmentConfig(Optimiser):
@@ -123,16 +95,6 @@ class SegmentConfig(Optimiser):
     checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: the memory of one branch only"
     )
-
-
-class MeanTeacherConfig(_Block):
-    """What `MGCLTrainerMeanTeacher` adds to `segment`: the pool, labelled by an average of the network's weights."""
-
-    weight: NonNegative = Field(1.0, description="weight of the pool's loss beside the labelled samples'")
-    batch_size: BatchSize | None = Field(None, description="unlabelled samples a step and GPU; null: as labelled ones")
-    momentum: Momentum = Field(0.99, description="share of its weights that the teacher keeps at a step")
-    start: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of segment before the pool takes part")
-    ramp: Share = Field(0.2, description="share of segment over which its weight then rises")
 
 
 TSSHead = Literal["lesion", "mrff", "mrff_lesion", "mlp", "transformer"]
@@ -181,11 +143,57 @@ class MGCLConfig(_Block):
         description="self_train goes on with seed's network, and coarse, fine and segment with self_train's; false: "
         "each from He initialisation, as the paper is read",
     )
-    seed: SeedConfig = SeedConfig()
-    pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
-    self_train: SelfTrainConfig = SelfTrainConfig()
-    coarse: CoarseConfig = CoarseConfig()
-    fine: FineConfig = FineConfig()
     segment: SegmentConfig = SegmentConfig()
-    mean_teacher: MeanTeacherConfig = MeanTeacherConfig()
     tss: TSSConfig = TSSConfig()
+
+    def block(self, name: str) -> Any:
+        """The block of a method, as its `Settings`."""
+        return getattr(self, name)
+
+    @property
+    def labels_by_branch(self) -> list[list[int]]:
+        """The labels that are lesion for each branch, in their order; of a resolved block with a mask per modality."""
+        assert self.modalities is not None and self.lesion_labels is not None
+        return [self.lesion_labels[name] for name in self.modalities]
+
+    def blocks(self) -> dict[str, MethodSettings]:
+        """The methods' blocks, by name."""
+        return {name: own for name, own in self if isinstance(own, MethodSettings)}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A method's block as the plan knows it: its settings, and the parts of a U-Net that the method trains."""
+
+    settings: type[MethodSettings]
+    trains: tuple[str, ...] = ()
+
+
+BLOCKS: dict[str, Block] = {}
+"""By their names in the plan. A method that is imported registers its own."""
+
+
+def register(name: str, block: Block) -> None:
+    """Lets plans have a block; nnU-Net imports the files of nnUNet_extTrainer again and again, so the last one counts.
+
+    Raises:
+        UserError: The name is taken by other settings, or by a key of the block itself.
+    """
+    taken = BLOCKS[name].settings if name in BLOCKS else None
+    if name in MGCLConfig.model_fields or (taken and taken.__qualname__ != block.settings.__qualname__):
+        raise UserError(
+            f"method {block.settings.__qualname__}", f"the block {name!r}, which is taken", "a name of its own",
+            "give the method another name",
+        )  # fmt: skip
+    BLOCKS[name] = block
+
+
+def config_model(names: Iterable[str] | None = None) -> type[MGCLConfig]:
+    """The whole block's model with the blocks of some methods; None: of all that are registered."""
+    return _config_model(tuple((name, BLOCKS[name].settings) for name in (BLOCKS if names is None else names)))
+
+
+@lru_cache
+def _config_model(blocks: tuple[tuple[str, type[MethodSettings]], ...]) -> type[MGCLConfig]:
+    fields: dict[str, Any] = {name: (settings, settings()) for name, settings in blocks}
+    return create_model("MGCLConfig", __base__=MGCLConfig, __doc__=MGCLConfig.__doc__, **fields)

@@ -14,7 +14,7 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_mgcl.network.branch import build_branch
-from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.config import BLOCKS, MGCLConfig, PhaseSettings
 from nnunet_mgcl.plan.dataset_json import channel_names
 
 
@@ -107,13 +107,17 @@ class MemoryEstimate:
         branches = [voxels.both for voxels in self._branches]
         return self._gigabytes(max(branches) if checkpointing else sum(branches), batch_size or self.batch_size)
 
-    def coarse(self, batch_size: int | None = None) -> float:
-        """One encoder."""
-        return self._gigabytes(max(v.encoder for v in self._branches), batch_size or self.config.coarse.batch_size)
+    def phase(self, block: str, batch_size: int | None = None) -> float:
+        """A phase of one branch: the parts of a U-Net that its method trains; others are frozen, and losses small."""
+        trains, settings = BLOCKS[block].trains, self.config.blocks()[block]
+        assert isinstance(settings, PhaseSettings)
+        counted = [("encoder" in trains) * v.encoder + ("decoder" in trains) * v.decoder for v in self._branches]
+        return self._gigabytes(max(counted), batch_size or settings.batch_size)
 
-    def fine(self, batch_size: int | None = None) -> float:
-        """One decoder, the encoder being frozen. The loss takes little: its memory is linear in the patches."""
-        return self._gigabytes(max(v.decoder for v in self._branches), batch_size or self.config.fine.batch_size)
+    @property
+    def phases(self) -> list[str]:
+        """The blocks of the phases that train parts of a U-Net."""
+        return [name for name in self.config.blocks() if BLOCKS[name].trains]
 
     def warning(self, batch_size: int) -> str | None:
         """One line where the branches need more than was planned for.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nnunet_mgcl.plan.memory import MemoryEstimate
@@ -39,7 +40,7 @@ def fit_to_memory(
         return plans, [f"{configuration}: GPU memory not estimated, {fit.estimate.unknown}"]
     fit.budget = MemoryEstimate(planned, configuration, dataset_json, fit.estimate.config).budget
     lines = [fit.segment(batch_was_chosen)] if len(fit.estimate.config.modalities or {}) > 1 else []
-    lines += filter(None, [fit.contrast("coarse"), fit.contrast("fine")])
+    lines += filter(None, map(fit.phase, fit.estimate.phases))
     return fit.plans, [f"{configuration}: {line}" for line in lines]
 
 
@@ -76,9 +77,9 @@ class _Fit:
             return found
         return f"{found}; it does not fit, {self._advice('configuration.batch_size', self.estimate.segment, batch)}"
 
-    def contrast(self, phase: str) -> str | None:
+    def phase(self, phase: str) -> str | None:
         """A smaller batch where nobody chose it."""
-        needs: Callable[[int], float] = getattr(self.estimate, phase)
+        needs = partial(self.estimate.phase, phase)
         batch: int = getattr(self.estimate.config, phase).batch_size
         needed = needs(batch)
         if needed <= self.budget:

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nnunet_mgcl.plan.config import MGCLConfig, Older
+from nnunet_mgcl.plan.config import Older
 
 Block = dict[str, Any]
 
 
-def filled(block: Block, model: type[BaseModel] = MGCLConfig) -> Block:
+def filled(block: Block, model: type[BaseModel]) -> Block:
     """A resolved `mgcl` block of any version, with what that version did where it lacks a key.
 
     Args:
@@ -32,7 +32,7 @@ def filled(block: Block, model: type[BaseModel] = MGCLConfig) -> Block:
     return result
 
 
-def followed(block: Block, earlier: Block, model: type[BaseModel] = MGCLConfig) -> Block:
+def followed(block: Block, earlier: Block, model: type[BaseModel]) -> Block:
     """A plan's block in which the marked keys that it leaves open are those of the folds trained before.
 
     So neither a new key nor the new default of an old one keeps `--c` or a further fold out of a results folder.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from nnunet_mgcl.plan.config import MGCLConfig, TSSConfig
+from nnunet_mgcl.plan.config import MGCLConfig, TSSConfig, config_model
 from nnunet_mgcl.plan.dataset_json import BOTH_COPIES, Grouping, channel_names, check_dataset_json
 from nnunet_mgcl.plan.grouping import check_masks, check_modalities, one_branch_a_channel
 from nnunet_mgcl.plan.older import filled, followed
@@ -20,13 +21,6 @@ if TYPE_CHECKING:  # it brings torch
 
 GROUPING = f"{BOTH_COPIES}: mgcl"
 """What a message calls the groups."""
-
-PAPER_BATCH_2D = {"coarse": 70, "fine": 6}
-"""Section 4.2. The paper trains in 2d; in 3d a sample is a case and the plan's batch size applies."""
-
-
-PATCHES_A_SIDE = 32
-"""Section 4.2: patches of 16 x 16 in slices of 512 x 512."""
 
 
 def deep_merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +101,7 @@ def resolve_block(
     dataset_json: dict[str, Any],
     tss_known: bool,
     earlier: dict[str, Any] | None = None,
+    blocks: Collection[str] | None = None,
 ) -> MGCLConfig:
     """Validates the `mgcl` block and fills in what it leaves to the dataset and the plan.
 
@@ -119,6 +114,7 @@ def resolve_block(
         dataset_json: Content of `dataset.json`.
         tss_known: Whether the dataset has a TSS table.
         earlier: The block of the folds that were trained before (`older.filled`), if there are any.
+        blocks: The methods whose blocks are wanted, those of the trainer; None: all that are registered.
 
     Raises:
         UserError: The block is wrong, or does not fit the dataset or the plan.
@@ -129,7 +125,7 @@ def resolve_block(
             f"configuration {configuration}", f"a cascade after {resolved['previous_stage']}",
             "a configuration without previous_stage", "train 2d, 3d_fullres or 3d_lowres",
         )  # fmt: skip
-    config = _validated(plans, configuration, followed(resolved.get("mgcl", {}), earlier or {}))
+    config = _validated(plans, configuration, followed(resolved.get("mgcl", {}), earlier or {}, config_model()))
     where = f"configurations.{configuration}.mgcl"
     given = described.mgcl or Grouping()
 
@@ -141,29 +137,31 @@ def resolve_block(
         check_masks(masks, list(modalities), dataset_json, source)
     check_channels(plans, resolved, configuration, len(channel_names(dataset_json)))
 
-    plan_batch, dimensions = resolved["batch_size"], len(resolved["patch_size"])
-    batches = {"seed": plan_batch, "self_train": plan_batch, "coarse": plan_batch, "fine": plan_batch}
-    if dimensions == 2:
-        batches |= PAPER_BATCH_2D
-    phases = {
-        phase: getattr(config, phase).model_copy(update={"batch_size": getattr(config, phase).batch_size or batch})
-        for phase, batch in batches.items()
+    methods = {
+        name: own.resolved(resolved["batch_size"], resolved["patch_size"], f"{where}.{name}")
+        for name, own in config.blocks().items()
+        if blocks is None or name in blocks
     }
-    patch = min(16, max(4, round(min(resolved["patch_size"][-2:]) / PATCHES_A_SIDE)))
-    phases["fine"] = phases["fine"].model_copy(update={"patch_size": config.fine.patch_size or patch})
-    _check_contrast(phases, resolved["patch_size"], where)
     tss = _resolved_tss(config.tss, plans, resolved["patch_size"], list(modalities), tss_known, f"{where}.tss")
-    return config.model_copy(update={"modalities": modalities, "lesion_labels": masks, "tss": tss, **phases})
+    known = {"modalities": modalities, "lesion_labels": masks, "tss": tss, **methods}
+    plain = {name: getattr(config, name) for name in MGCLConfig.model_fields}
+    return config_model(methods).model_construct(**plain | known)
 
 
-def comparable(configuration: dict[str, Any]) -> dict[str, Any]:
+def comparable(configuration: dict[str, Any], blocks: Collection[str]) -> dict[str, Any]:
     """A resolved configuration of any version, to be compared with another.
 
-    It has no `checkpointing`, which changes no result, and so may change in a running fold.
+    It has no `checkpointing`, which changes no result, and so may change in a running fold; and of the methods' blocks
+    only those that are named: older versions wrote all of them.
+
+    Args:
+        configuration: The configuration.
+        blocks: Those that the trainer reads.
     """
     others = deepcopy(configuration)
     if isinstance(others.get("mgcl"), dict):
-        others["mgcl"] = filled(others["mgcl"])
+        kept = {name: own for name, own in others["mgcl"].items() if name in {*MGCLConfig.model_fields, *blocks}}
+        others["mgcl"] = filled(kept, config_model(blocks))
     others.get("mgcl", {}).get("segment", {}).pop("checkpointing", None)
     return others
 
@@ -210,11 +208,11 @@ def modality_view(
 
 def _validated(plans: dict[str, Any], configuration: str, block: dict[str, Any]) -> MGCLConfig:
     try:
-        return MGCLConfig.model_validate(block)
+        return config_model().model_validate(block)
     except ValidationError as error:
         owner = _defining_configuration(plans, configuration, key_path(error, block))
         remedy = "mend the value (`mgcl schema` lists them all)"
-        raise first_mistake(error, MGCLConfig, block, f"configurations.{owner}.mgcl", remedy, ".") from None
+        raise first_mistake(error, config_model(), block, f"configurations.{owner}.mgcl", remedy, ".") from None
 
 
 def _defining_configuration(plans: dict[str, Any], configuration: str, path: list[str]) -> str:
@@ -235,17 +233,6 @@ def _defining_configuration(plans: dict[str, Any], configuration: str, path: lis
 def _first_given(*pairs: tuple[dict[str, list[int]] | None, str]) -> tuple[dict[str, list[int]] | None, str]:
     """The first pair whose value is not null, or the last pair."""
     return next((pair for pair in pairs if pair[0] is not None), pairs[-1])
-
-
-def _check_contrast(phases: dict[str, Any], patch_size: list[int], where: str) -> None:
-    """Refuses what would leave a contrastive phase with nothing to compare."""
-    batch, side, plane = phases["coarse"].batch_size, phases["fine"].patch_size, patch_size[-2:]
-    if len(patch_size) == 2 and batch < 2:
-        raise UserError(f"{where}.coarse.batch_size", str(batch), "two slices at least: one has no pair", "raise it")
-    if side > min(plane):
-        raise UserError(
-            f"{where}.fine.patch_size", str(side), f"at most the smaller side of the plan's patch {plane}", "lower it"
-        )
 
 
 def _resolved_tss(

@@ -2,59 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Annotated
+
 import numpy as np
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from pydantic import Field
 from torch import nn
 from tqdm import tqdm
 
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset, sample_class_locations, save_pseudo_label
-from nnunet_mgcl.engine.context import Branch, PhaseContext
-from nnunet_mgcl.engine.datasets import pool_dataset, pseudo_label_notes, training_lesions
+from nnunet_mgcl.engine.branches import Branch
+from nnunet_mgcl.engine.context import FoldContext
+from nnunet_mgcl.engine.datasets import pool_dataset
 from nnunet_mgcl.engine.seeding import reseed
+from nnunet_mgcl.plan.config import MethodSettings
+from nnunet_mgcl.pretraining.handover import handed_on
+from nnunet_mgcl.pretraining.monitor.lesion_counts import pseudo_label_notes, training_lesions
 from nnunet_mgcl.pretraining.monitor.warning_signs import LesionCounts, pseudo_label_warning
-from nnunet_mgcl.pretraining.supervised import branches_with_pool
-from nnunet_mgcl.pretraining.warm_start import handed_on
+from nnunet_mgcl.pretraining.protocol import Pretext
 from nnunet_mgcl.system.files import write_json
 
 
-class PseudoLabel:
+class PseudoLabelSettings(MethodSettings):
+    """Phase `pseudo_label`."""
+
+    confidence: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.7, description="a pool case joins self_train when its mean predicted lesion probability reaches this"
+    )
+    mirroring: bool = Field(True, description="nnU-Net's mirroring at prediction time")
+
+
+class PseudoLabel(Pretext):
     """Writes one mask a pool case and its confidence, for round 1 (networks of `seed`) or 2 (`self_train`).
 
     Confidence is a case's mean predicted lesion probability over the voxels predicted as lesion; cases without
     such voxels have none (docs/method.md).
     """
 
+    block, unit, Settings = "pseudo_label", None, PseudoLabelSettings
+    title = "confidence in the pool's masks"
+
     def __init__(self, round_: int, source: str) -> None:
         self.round, self.source = round_, source
-        self.name = f"pseudo_label_{round_}"
+        self.name, self.reads = f"pseudo_label_{round_}", (source,)
 
-    def run(self, context: PhaseContext) -> None:
-        """Predicts every branch's pool; ranks share the cases."""
-        for branch in branches_with_pool(context, self.name):
-            reseed(context.config.random_seed, context.fold, self.name, branch.name)
-            predictor = _predictor(context, branch, self._network(context, branch))
-            dataset = pool_dataset(context, branch)
-            own = dataset.identifiers[context.rank :: context.world_size]
-            for identifier in tqdm(own, desc=f"{self.name} {branch.name}", disable=not context.is_first_rank):
-                self._label_case(context, branch, predictor, dataset, identifier)
-            context.wait_for_all()
-            self._summarise(context, branch)
+    def train_branch(self, run: FoldContext, branch: Branch, earlier: Sequence[Pretext]) -> None:
+        """Predicts a branch's pool; ranks share the cases."""
+        if not run.pool.get(branch.name):
+            return
+        reseed(run.config.random_seed, run.fold, self.name, branch.name)
+        predictor = _predictor(run, branch, self._network(run, branch), self.settings(run.config).mirroring)
+        dataset = pool_dataset(run, branch)
+        own = dataset.identifiers[run.rank :: run.world_size]
+        for identifier in tqdm(own, desc=f"{self.name} {branch.name}", disable=not run.is_first_rank):
+            self._label_case(run, branch, predictor, dataset, identifier)
+        run.wait_for_all()
+        self._summarise(run, branch)
 
-    def _network(self, context: PhaseContext, branch: Branch) -> nn.Module:
+    def _network(self, context: FoldContext, branch: Branch) -> nn.Module:
         unet = branch.build_unet()
-        unet.load_state_dict(handed_on(self.source, branch.name, context.fold_layout))
+        unet.load_state_dict(handed_on(self.source, branch.name, context.layout))
         return unet.to(context.device)
 
     def _label_case(
         self,
-        context: PhaseContext,
+        context: FoldContext,
         branch: Branch,
         predictor: nnUNetPredictor,
         dataset: ModalityDataset,
         identifier: str,
     ) -> None:
-        folder = context.fold_layout.pseudo_labels(self.round, branch.name)
+        folder = context.layout.pseudo_labels(self.round, branch.name)
         case = dataset.sources[identifier].case
         if (folder / f"{case}.json").is_file():  # written last: this case was finished before an interruption
             return
@@ -67,7 +87,7 @@ class PseudoLabel:
         save_pseudo_label(folder, case, segmentation, locations, branch.configuration.patch_size)
         write_json(folder / f"{case}.json", {"confidence": confidence, "voxels": int((segmentation > 0).sum())})
 
-    def _summarise(self, context: PhaseContext, branch: Branch) -> None:
+    def _summarise(self, context: FoldContext, branch: Branch) -> None:
         cases = pseudo_label_notes(context, branch, self.round)
         confident = [c["confidence"] for c in cases.values() if c["confidence"] is not None]
         context.log(
@@ -96,9 +116,9 @@ def label_from_logits(branch: Branch, logits: torch.Tensor) -> tuple[np.ndarray,
     return segmentation, confidence
 
 
-def _predictor(context: PhaseContext, branch: Branch, unet: nn.Module) -> nnUNetPredictor:
+def _predictor(context: FoldContext, branch: Branch, unet: nn.Module, mirroring: bool) -> nnUNetPredictor:
     predictor = nnUNetPredictor(
-        use_mirroring=context.config.pseudo_label.mirroring,
+        use_mirroring=mirroring,
         perform_everything_on_device=context.device.type == "cuda",
         device=context.device,
         allow_tqdm=False,

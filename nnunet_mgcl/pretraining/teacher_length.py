@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset
-from nnunet_mgcl.engine.context import Branch, PhaseContext
+from nnunet_mgcl.engine.branches import Branch
+from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.engine.datasets import labelled_dataset
-from nnunet_mgcl.engine.loading import iterations_per_epoch, open_batches
+from nnunet_mgcl.engine.loading import Sampling, iterations_per_epoch, open_batches
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.engine.supervised_loss import as_target, supervised_loss, supervised_step
 from nnunet_mgcl.engine.training_loop import Job, Observer, train
-from nnunet_mgcl.plan.config import Optimiser
 from nnunet_mgcl.pretraining.monitor.left_out import cases_left_out
 from nnunet_mgcl.pretraining.monitor.samples import MOST_SLICES, MOST_VOLUMES, centre_samples, spread_slices
 from nnunet_mgcl.system.files import read_json, write_json
@@ -36,22 +36,22 @@ IMPROVEMENT = 0.005
 SHORTEST_PATIENCE = 5
 
 
-def teacher_length(context: PhaseContext, branch: Branch) -> int:
+def teacher_length(context: FoldContext, branch: Branch, seed: Any) -> int:
     """Epochs that `seed` trains a branch for: found once, then noted.
 
     Args:
         context: The phase's context.
         branch: The branch.
+        seed: The phase's settings.
     """
-    seed = context.config.seed
     left_out = cases_left_out(context, branch, FEWEST_CASES, fewest_patients=1) if seed.stretch > 1 else []
     if not left_out:
         if seed.stretch > 1:
             context.log(f"seed {branch.name}: too few cases to leave one out, so it trains for {seed.epochs} epochs")
         return seed.epochs
-    note = context.fold_layout.phase(PHASE, branch.name) / "length.json"
+    note = context.layout.phase(PHASE, branch.name) / "length.json"
     if not context.state.is_done(PHASE, branch.name):
-        best, loss = _search(context, branch, left_out)
+        best, loss = _search(context, branch, seed, left_out)
         if context.is_first_rank:
             found = {"epochs": max(best, seed.epochs), "best": best, "loss": loss if isfinite(loss) else None}
             write_json(note, found | {"left_out": left_out})
@@ -64,13 +64,11 @@ def teacher_length(context: PhaseContext, branch: Branch) -> int:
     return length
 
 
-def _search(context: PhaseContext, branch: Branch, left_out: list[str]) -> tuple[int, float]:
+def _search(context: FoldContext, branch: Branch, seed: Any, left_out: list[str]) -> tuple[int, float]:
     """The best epoch and its loss on the cases left out."""
-    seed = context.config.seed
     reseed(context.config.random_seed, context.fold, PHASE, branch.name, "initialisation")
     unet = branch.build_unet()
     dataset = labelled_dataset(context, branch, [case for case in context.train_cases if case not in left_out])
-    batch_size = seed.batch_size or branch.configuration.batch_size
     watch = LengthWatch(context, branch, seed.epochs, labelled_dataset(context, branch, left_out))
     train(
         context,
@@ -78,13 +76,14 @@ def _search(context: PhaseContext, branch: Branch, left_out: list[str]) -> tuple
             PHASE,
             branch.name,
             unet,
-            Optimiser(lr=seed.lr, beta1=seed.beta1, weight_decay=seed.weight_decay),
+            seed,
             cosine=False,
             epochs=round(seed.stretch * seed.epochs),
-            iterations=iterations_per_epoch(context, dataset, batch_size),
-            batches=partial(open_batches, context, branch, dataset, batch_size, region_targets=True),
+            iterations=iterations_per_epoch(context, dataset, seed.batch_size),
+            batches=partial(open_batches, context, branch, dataset, seed.batch_size, Sampling(regions=True)),
             step=partial(supervised_step, context, supervised_loss(context, branch)),
             observer=watch,
+            block="seed",
         ),
     )
     return context.from_first_rank(watch.best), watch.lowest
@@ -100,7 +99,7 @@ class LengthWatch(Observer):
         left_out: The cases.
     """
 
-    def __init__(self, context: PhaseContext, branch: Branch, epochs: int, left_out: ModalityDataset) -> None:
+    def __init__(self, context: FoldContext, branch: Branch, epochs: int, left_out: ModalityDataset) -> None:
         super().__init__()
         self.context, self.branch, self.left_out = context, branch, left_out
         self.interval, self.patience = max(1, epochs // LOOKS), max(SHORTEST_PATIENCE, epochs // 2)

@@ -11,7 +11,7 @@ import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunet_mgcl.evaluation.runs.label_map import read_label_map
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.pictures.anatomical_view import AnatomicalView, same_place
 from nnunet_mgcl.pictures.case_panels import Panel
 from nnunet_mgcl.plan.dataset_json import channel_names
@@ -60,11 +60,10 @@ class CaseImages:
             channels, properties = reader.read_images([str(path) for path in images])
         except Exception as error:  # the readers' libraries have errors of their own
             raise UserError(images[0], f"cannot be read ({reason(error)})", "an image", "check the file") from None
-        if len(channels) != len(channel_names(run.dataset_json)):
-            found = f"{len(channels)} channels"
-            raise UserError(images[0], found, f"{channel_names(run.dataset_json)}", "check the folder")
-        predicted, own = _read_map(reader, prediction, channels[0])
-        if not same_place(properties, own):
+        if len(channels) != len(names := channel_names(run.dataset_json)):
+            raise UserError(images[0], f"{len(channels)} channels", f"{names}", "check the folder")
+        predicted, its_properties = _read_map(reader, prediction, channels[0])
+        if not same_place(properties, its_properties):
             raise UserError(
                 prediction, f"another direction, origin or spacing than {images[0].name}", "those of the images",
                 "name the images that were predicted, or predict them again",
@@ -72,23 +71,15 @@ class CaseImages:
         true = _read_map(reader, reference, channels[0])[0] if reference else None
         view = AnatomicalView.of(properties)
         channels = np.stack([view.turn(np.nan_to_num(c, nan=0.0, posinf=0.0, neginf=0.0)) for c in channels])
-        return cls(
-            run,
-            channels,
-            None if true is None else view.turn(true),
-            view.turn(predicted),
-            view.turn_spacing(properties["spacing"]),
-            view.sides,
-        )
+        turned = (None if true is None else view.turn(true), view.turn(predicted))
+        return cls(run, channels, *turned, view.turn_spacing(properties["spacing"]), view.sides)
 
     def panel(self, title: str, channel: int, targets: Mapping[str, list[int]]) -> Panel:
         """One channel with the outlines of some targets; voxels of nnU-Net's ignore label do not count."""
-        ignore = self.run.dataset_json["labels"].get("ignore")
-        counted = np.ones(self.prediction.shape, bool)
-        references = []
+        counted, references = np.ones(self.prediction.shape, bool), []
         if self.reference is not None:
             references = [np.isin(self.reference, labels) for labels in targets.values()]
-            counted = self.reference != ignore if ignore is not None else counted
+            counted = self.reference != self.run.dataset_json["labels"].get("ignore", -1)
         predictions = [np.isin(self.prediction, labels) & counted for labels in targets.values()]
         return Panel(title, self.channels[channel], references, predictions, list(targets))
 

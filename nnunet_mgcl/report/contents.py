@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.report.analysis import attention_section as attention
 from nnunet_mgcl.report.analysis import embeddings_section as embeddings
 from nnunet_mgcl.report.analysis import perception_section as perception
@@ -23,11 +22,11 @@ from nnunet_mgcl.report.cross_validation.volume import volume_section
 from nnunet_mgcl.report.page.section import Section
 from nnunet_mgcl.system.errors import UserError, reason
 
-ANALYSES: tuple[tuple[str, Callable[[TrainedFold], Section]], ...] = (
-    (embeddings.TITLE, embeddings.embeddings_section),
-    (perception.TITLE, perception.perception_section),
-    (attention.TITLE, attention.attention_section),
-)
+ANALYSES: dict[str, Callable[[TrainedFold], Section]] = {
+    embeddings.TITLE: embeddings.embeddings_section,
+    perception.TITLE: perception.perception_section,
+    attention.TITLE: attention.attention_section,
+}
 """Titles and makers of the paper's analysis figures, of the first chosen fold."""
 
 
@@ -58,7 +57,7 @@ def _analyses(run: ValidatedRun, device: torch.device) -> list[Section]:
     if why := _why_not(run, fold):
         return [Section("Inside the network", (f"There are no analysis figures: {why}.",))]
     trained = TrainedFold(run, fold, device)
-    return [_analysis(title, make, trained) for title, make in ANALYSES]
+    return [_analysis(title, make, trained) for title, make in ANALYSES.items()]
 
 
 def _analysis(title: str, make: Callable[[TrainedFold], Section], fold: TrainedFold) -> Section:
@@ -76,12 +75,11 @@ def _analysis(title: str, make: Callable[[TrainedFold], Section], fold: TrainedF
 
 
 def _why_not(run: ValidatedRun, fold: int) -> str | None:
-    layout = FoldLayout(run.model / f"fold_{fold}")
-    identifier = run.plan.data_identifier
+    preprocessed = run.layout.preprocessed / run.plan.data_identifier
     if run.is_stock:
         return f"fold {fold} was not trained by a trainer of this plugin, so it has no phases and no head"
-    if not (layout.root / "checkpoint_final.pth").is_file():
+    if not (run.model / f"fold_{fold}" / "checkpoint_final.pth").is_file():
         return f"fold {fold} has no checkpoint_final.pth"
-    if not (run.layout.preprocessed / identifier).is_dir():
-        return f"{identifier}, nnU-Net's folder of the preprocessed cases, is not there"
+    if not preprocessed.is_dir():
+        return f"{preprocessed.name}, nnU-Net's folder of the preprocessed cases, is not there"
     return None

@@ -1,9 +1,10 @@
-"""The one exception for mistakes that a user can mend."""
+"""The one exception for mistakes that a user can mend, and the words that its messages share."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -19,18 +20,14 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """A remedy for a misspelt word."""
+def suggestion(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A remedy for a misspelt word; `otherwise` (or all known ones) where none is like it."""
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"use one of {list(known)}"
+    return f"did you mean {close[0]!r}?" if close else otherwise or f"use one of {list(known)}"
 
 
-class UserError(SystemExit):
-    """Ends the program with one clear message and exit status 1.
-
-    It derives from `SystemExit` so that nnU-Net's own commands, which know nothing of this plugin, print the
-    message instead of a traceback. Worker processes must return it as a value: `multiprocessing.Pool` does not
-    hand a `SystemExit` back to its parent.
+class UserError(Exception):
+    """A mistake that the user can mend: of four parts, which a message shows.
 
     Args:
         where: The file, key or case that is wrong.
@@ -40,13 +37,27 @@ class UserError(SystemExit):
     """
 
     def __init__(self, where: object, found: str, expected: str, remedy: str) -> None:
+        super().__init__(str(where), found, expected, remedy)  # what it is made from again in another process
         self.where, self.found, self.expected, self.remedy = str(where), found, expected, remedy
-        super().__init__(
-            f"\nnnunet_mgcl: {self.where}\n  found:    {found}\n  expected: {expected}\n  remedy:   {remedy}"
+
+    def __str__(self) -> str:
+        return (
+            f"\nnnunet_mgcl: {self.where}\n  found:    {self.found}\n  expected: {self.expected}\n"
+            f"  remedy:   {self.remedy}"
         )
 
-    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str, str]]:
-        return UserError, (self.where, self.found, self.expected, self.remedy)
+
+@contextmanager
+def ending_with_one_message() -> Iterator[None]:
+    """Ends the program with a `UserError`'s message on stderr and exit status 1: around a command and nnU-Net's hooks.
+
+    Raises:
+        SystemExit: In place of a `UserError`.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(str(error)) from error
 
 
 def reason(error: Exception) -> str:

@@ -34,6 +34,10 @@ _PATHS = {
 """The same for a path that cannot be one; without a path, the error may be of a file that is read."""
 
 
+class WriteError(UserError):
+    """There is no room or no permission to write: neither is there for the next file."""
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path` that takes its place when the block ends without an error.
@@ -82,7 +86,7 @@ def explaining_writes(path: Path | None = None, folder: Path | None = None) -> I
             the message lists the folders that may be meant.
 
     Raises:
-        UserError: In place of such an `OSError`; other errors pass.
+        WriteError: In place of such an `OSError`; other errors pass.
     """
     try:
         yield
@@ -92,7 +96,7 @@ def explaining_writes(path: Path | None = None, folder: Path | None = None) -> I
             raise
         found = f"cannot be written ({error.strerror})"
         where = path or error.filename or f"a file in {folder or _folders_in_use()}"
-        raise UserError(where, found, "room and permission to write", remedies[error.errno]) from None
+        raise WriteError(where, found, "room and permission to write", remedies[error.errno]) from None
 
 
 def require_writable(folder: Path) -> None:

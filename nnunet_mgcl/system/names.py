@@ -32,6 +32,18 @@ def check_names(names: dict[str, str]) -> None:
             )
 
 
+def fold_number(text: str, expected: str = "numbers such as 0 1 2 3 4") -> int:
+    """The number of a fold that a user names with -f.
+
+    Raises:
+        UserError: It is none, but something else than `expected`; also for `all`.
+    """
+    if not re.fullmatch("[0-9]{1,9}", text):
+        found = "no fold of the cross-validation: it trains on its cases" if text == "all" else "no fold"
+        raise UserError(f"-f {text}", found, expected, "choose folds")
+    return int(text)
+
+
 def check_new_plans_name(name: str) -> None:
     """Refuses what a new plans file may not be called: nnU-Net joins names by `__` and has files of its own.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -46,28 +46,54 @@ def require_processes(number: int | None) -> None:
         raise UserError("-np", str(number), "at least 1", "choose another number")
 
 
-def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:
-    """Yields the results as they come, in any order.
+_REMEDY = "choose fewer processes (-np), close other programs, and run it again"
+
+
+def run_jobs(
+    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int, remedy: str = _REMEDY
+) -> Iterator[Result]:
+    """Yields the results as they come, in any order; arguments as of `run_each`.
+
+    Raises:
+        UserError: A process was killed; also what `function` raises.
+    """
+    for _, future in run_each(function, jobs, processes, remedy):
+        yield future.result()
+
+
+def run_each(
+    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int, remedy: str = _REMEDY
+) -> Generator[tuple[Job, Future[Result]], None, None]:
+    """Yields each job with what came of it, a result or an error, in any order.
 
     Args:
         function: A function of a module, since it travels to the processes.
         jobs: What it is called with.
         processes: 1 runs all in this process.
+        remedy: What the user can do where one of them was killed.
 
     Raises:
-        UserError: A process was killed; also what `function` raises.
+        UserError: A process was killed.
     """
-    if processes == 1 or len(jobs) < 2:
-        yield from map(function, jobs)
+    if processes <= 1 or len(jobs) < 2:
+        yield from ((job, run_here(function, job)) for job in jobs)
         return
     with submitted(function, jobs, processes) as futures:
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool:
-            found = "a process was killed, perhaps for lack of memory"
-            remedy = "choose fewer processes (-np), close other programs, and run it again"
-            raise UserError("-np", found, "enough memory", remedy) from None
+        for future in as_completed(futures):
+            if isinstance(future.exception(), BrokenProcessPool):
+                found = "a process was killed, perhaps for lack of memory"
+                raise UserError("-np", found, "enough memory", remedy) from None
+            yield futures[future], future
+
+
+def run_here(function: Callable[[Job], Result], job: Job) -> Future[Result]:
+    """The same in this process: what came of one job."""
+    future: Future[Result] = Future()
+    try:
+        future.set_result(function(job))
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 @contextmanager

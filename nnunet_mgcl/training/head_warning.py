@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING
 
-from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnings
 from nnunet_mgcl.evaluation.measures.classification import classification_metrics
 from nnunet_mgcl.evaluation.runs.tss_validation import read_tss_summary
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plan_command import plan_command
-from nnunet_mgcl.tss.phase import tss_probability
-from nnunet_mgcl.tss.volumes import load_volume
-
-if TYPE_CHECKING:
-    from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+from nnunet_mgcl.training.validation import ValidatedFold
 
 FITTED = 0.9
 """AUROC of the training cases from which on a head has learned them."""
 NORMAL_95 = 1.96
 
 
-def warn_of_head(trainer: MGCLTrainer) -> None:
+def warn_of_head(fold: ValidatedFold, memory: MemoryEstimate) -> None:
     """Replaces the fold's warning of its TSS head, after the validation; costs a pass over its training cases at most.
 
     Args:
-        trainer: With the network that was validated.
+        fold: With the network that was validated.
+        memory: The configuration that is trained.
     """
-    layout, head = trainer.fold_layout, trainer.config.tss.head
+    layout, head = fold.layout, fold.config.tss.head
     if not (layout.validation / "tss_summary.json").is_file():
         return
     summary = read_tss_summary(layout.validation / "tss_summary.json")
     auroc, positive = summary["AUROC"], summary["positive"]
     negative, found = summary["cases"] - positive, None
     if auroc is not None and reaches_chance(auroc, positive, negative):
-        found = head_warning(trainer.memory, _training_auroc(trainer), auroc, positive, negative)
-    TrainingWarnings(layout.warnings, trainer.log).replace("tss", head, [found] if found else [])
+        found = head_warning(memory, _training_auroc(fold), auroc, positive, negative)
+    TrainingWarnings(layout.warnings, fold.log).replace("tss", head, [found] if found else [])
 
 
 def head_warning(
@@ -73,14 +68,11 @@ def reaches_chance(auroc: float, positive: int, negative: int) -> bool:
     return auroc - NORMAL_95 * sqrt(max(variance, 0) / (positive * negative)) <= 0.5
 
 
-def _training_auroc(trainer: MGCLTrainer) -> float | None:
+def _training_auroc(fold: ValidatedFold) -> float | None:
     """Of the training cases with a known TSS, as they are and not augmented."""
-    cases, _ = trainer.do_split()
-    images = trainer.dataset_class(trainer.preprocessed_dataset_folder, list(cases))
-    table = read_tss_table(trainer.dataset_layout.tss, images.get_identifiers(trainer.preprocessed_dataset_folder))
-    known = {case: table.positive(case) for case in cases if table.positive(case) is not None}
-    probabilities = [
-        tss_probability(trainer.mgcl_network, load_volume(images, case), trainer.config, trainer.configuration_manager)
-        for case in known
-    ]
-    return classification_metrics(probabilities, [int(bool(own)) for own in known.values()])["AUROC"]  # type: ignore[return-value, arg-type]
+    assert fold.network.tss is not None
+    table = fold.table()
+    known = [case for case in fold.train_cases if table.positive(case) is not None]
+    probabilities = fold.probabilities(known, {"head": fold.network.tss})["head"]
+    metrics = classification_metrics([*probabilities.values()], [int(bool(table.positive(case))) for case in known])
+    return metrics["AUROC"]  # type: ignore[return-value]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
 from time import strftime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.evaluation.calibration.stored import KEY
+from nnunet_mgcl.plan.config import config_model
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.plan.older import filled
 from nnunet_mgcl.plan.plans import comparable
@@ -23,23 +23,26 @@ from nnunet_mgcl.system.differences import differences
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, require_writable, write_json
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-if TYPE_CHECKING:
-    from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+Log = Callable[[str], Any]
 
 
-def earlier_block(trainer: str, plans: dict[str, Any], configuration: str) -> dict[str, Any] | None:
-    """The resolved `mgcl` block of the folds that were trained before, completed; None where there are none."""
+def earlier_block(
+    trainer: str, plans: dict[str, Any], configuration: str, blocks: Collection[str]
+) -> dict[str, Any] | None:
+    """The resolved `mgcl` block of the folds that were trained before, completed; None where there are none.
+
+    Args:
+        trainer: Name of the trainer's class.
+        plans: Content of the plans file.
+        configuration: Name of the configuration.
+        blocks: The methods' blocks that the trainer reads.
+    """
     if not nnUNet_results.is_set():
         return None
     fold = get_output_folder(plans["dataset_name"], trainer, plans["plans_name"], configuration, 0)
     shared = _unless_half(Path(fold).parent / "plans.json", read_plans)
     block = shared.get("configurations", {}).get(configuration, {}).get("mgcl")
-    return filled(block) if isinstance(block, dict) else None
+    return filled(block, config_model(blocks)) if isinstance(block, dict) else None
 
 
 def require_results_folder(trainer: str, plans: dict[str, Any], configuration: str, fold: int | str) -> None:
@@ -53,45 +56,28 @@ def require_results_folder(trainer: str, plans: dict[str, Any], configuration: s
     require_writable(Path(get_output_folder(plans["dataset_name"], trainer, plans["plans_name"], configuration, fold)))
 
 
-@contextmanager
-def only_run(fold: Path) -> Iterator[None]:
-    """Keeps a second process out of a fold that is trained; the operating system frees it when the process dies.
-
-    The lock is one of `lockf`: a lock of `flock` would be inherited by nnU-Net's forked augmentation workers, which
-    outlive a killed training and would keep `--c` out. Without `lockf` (Windows, some network drives) nothing is kept.
-
-    Raises:
-        UserError: Another process trains the fold.
-    """
-    fold.mkdir(parents=True, exist_ok=True)
-    with (fold / ".lock").open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.EAGAIN):
-                    raise UserError(
-                        fold, "another process that trains this fold",
-                        "one at a time: two would overwrite each other's files", "let it finish, or end it",
-                    ) from None  # fmt: skip
-        yield
-
-
-def refuse_other_plans(trainer: MGCLTrainer) -> None:
+def refuse_other_plans(
+    base: Path, now: dict[str, Any], configuration: str, dataset_json: dict[str, Any], blocks: Collection[str], log: Log
+) -> None:
     """All folds of a results folder share plans.json and dataset.json, so another plan may not move in.
 
     A fold is predicted with what is written there, intensities and labels included.
 
+    Args:
+        base: The results folder.
+        now: From `described_plan`, of this training.
+        configuration: Name of the configuration.
+        dataset_json: Of this training.
+        blocks: The methods' blocks that the trainer reads.
+        log: Takes one line for the user.
+
     Raises:
         UserError: Folds were trained with another plan or other labels.
     """
-    base = Path(trainer.output_folder_base)
-    shared = _unless_half(base / "plans.json", read_plans, trainer.log)
-    dataset_json = _unless_half(base / "dataset.json", read_dataset_json, trainer.log)
+    shared = _unless_half(base / "plans.json", read_plans, log)
+    labels = _unless_half(base / "dataset.json", read_dataset_json, log)
     if shared:
-        earlier = PlansManager(shared).get_configuration(trainer.configuration_name).configuration
-        before = general_plan(shared) | comparable(earlier)
-        now = general_plan(trainer.plans_manager.plans) | comparable(trainer.configuration_manager.configuration)
+        before = described_plan(shared, configuration, blocks)
         if differing := differences(before, json.loads(json.dumps(now))):
             raise UserError(
                 base / "plans.json",
@@ -99,7 +85,7 @@ def refuse_other_plans(trainer: MGCLTrainer) -> None:
                 "the plan that is trained now",
                 f"give the plan another name (mgcl plan --plans-name), or move {base} away",
             )
-    if dataset_json and (differing := differences(labels_of(dataset_json), labels_of(trainer.dataset_json))):
+    if labels and (differing := differences(labels_of(labels), labels_of(dataset_json))):
         raise UserError(
             base / "dataset.json",
             f"folds trained with other labels ({differing})",
@@ -108,9 +94,11 @@ def refuse_other_plans(trainer: MGCLTrainer) -> None:
         )
 
 
-def general_plan(plans: dict[str, Any]) -> dict[str, Any]:
-    """What the configurations of a plan share: reader, axis order, intensities."""
-    return {key: value for key, value in plans.items() if key not in ("configurations", KEY)}
+def described_plan(plans: dict[str, Any], configuration: str, blocks: Collection[str]) -> dict[str, Any]:
+    """A configuration of a plan, and what the configurations share: reader, axis order, intensities."""
+    general = {key: value for key, value in plans.items() if key not in ("configurations", KEY)}
+    resolved = PlansManager(plans).get_configuration(configuration).configuration
+    return general | comparable(resolved, blocks)
 
 
 def labels_of(dataset_json: dict[str, Any]) -> dict[str, Any]:
@@ -118,9 +106,7 @@ def labels_of(dataset_json: dict[str, Any]) -> dict[str, Any]:
     return {key: dataset_json[key] for key in ("labels", "regions_class_order") if key in dataset_json}
 
 
-def _unless_half(
-    path: Path, read: Callable[[Path], dict[str, Any]], log: Callable[[str], Any] | None = None
-) -> dict[str, Any]:
+def _unless_half(path: Path, read: Callable[[Path], dict[str, Any]], log: Log | None = None) -> dict[str, Any]:
     """A file's content; nothing where there is none, or nnU-Net was killed while it wrote it."""
     if not is_there(path):
         return {}
@@ -135,32 +121,28 @@ def _unless_half(
     return read(path)
 
 
-def write_shared_plans(trainer: MGCLTrainer) -> None:
+def write_shared_plans(base: Path, plans: dict[str, Any], dataset_json: dict[str, Any], log: Log) -> None:
     """Writes plans.json and dataset.json before the first phase; nnU-Net does hours later, and not atomically.
 
     A calibration in plans.json goes: it was fitted on predictions that this training may replace.
     """
-    base = Path(trainer.output_folder_base)
     path = base / "plans.json"
     if is_there(path) and KEY.encode() in path.read_bytes():
-        trainer.log("the TSS calibration in plans.json is removed; run mgcl evaluate once the folds are trained")
-    write_json(path, trainer.plans_manager.plans)
-    write_json(base / "dataset.json", trainer.dataset_json)
+        log("the TSS calibration in plans.json is removed; run mgcl evaluate once the folds are trained")
+    write_json(path, plans)
+    write_json(base / "dataset.json", dataset_json)
 
 
-def set_old_run_aside(trainer: MGCLTrainer) -> None:
+def set_old_run_aside(fold: FoldLayout, log: Log) -> None:
     """Without --c, what an earlier run left is kept but never mixed in: with --c nnU-Net takes any checkpoint."""
-    if trainer.continue_training or trainer.checkpoint_loaded:
-        return
-    root, phases = trainer.fold_layout.root, trainer.fold_layout.phases
     # Phases last: killed in between, what is left is still an earlier run that --c can go on with.
     # The validation goes with them: where the split has changed, nnU-Net would count old cases into the new summary.
-    folders = [folder for folder in (trainer.fold_layout.validation, phases) if folder.exists()]
-    old = [*sorted(root.glob("checkpoint_*.pth")), *folders]
+    folders = [folder for folder in (fold.validation, fold.phases) if folder.exists()]
+    old = [*sorted(fold.root.glob("checkpoint_*.pth")), *folders]
     if not old:
         return
-    aside = root / f"before_{strftime('%Y%m%d_%H%M%S')}"
+    aside = fold.root / f"before_{strftime('%Y%m%d_%H%M%S')}"
     aside.mkdir()
     for path in old:
         path.rename(aside / path.name)
-    trainer.log(f"training starts anew (no --c); moved the earlier phases, checkpoints and validation to {aside}")
+    log(f"training starts anew (no --c); moved the earlier phases, checkpoints and validation to {aside}")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nnunet_mgcl.data.pool.manifest import Manifest
+from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.plan.plans import comparable
 from nnunet_mgcl.system.differences import differences
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, read_json, write_json
 from nnunet_mgcl.system.safe_loading import load_case
-from nnunet_mgcl.training.results_folder import general_plan, labels_of
-
-if TYPE_CHECKING:
-    from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+from nnunet_mgcl.training.results_folder import labels_of
 
 BEFORE_SEGMENT = ("unlabelled pool", "pretrained weights")
 """Inputs that only the start and the phases before `segment` read: later they may change."""
@@ -29,63 +27,73 @@ _REMEDIES = {
 }
 
 
-def check_run_inputs(trainer: MGCLTrainer, pretrained: bool) -> None:
+def check_run_inputs(
+    context: FoldContext,
+    plan: dict[str, Any],
+    dataset_json: dict[str, Any],
+    pretrained: bool,
+    *,
+    reads_pool: bool,
+    going_on: bool,
+    pool_to_the_end: bool,
+) -> None:
     """Notes the inputs where the fold begins, and compares them where it goes on.
 
     Args:
-        trainer: The initialised trainer of a prepared dataset.
+        context: The fold's.
+        plan: From `described_plan`.
+        dataset_json: Content of `dataset.json`.
         pretrained: Whether it starts with -pretrained_weights.
+        reads_pool: Whether anything of the training reads the pool.
+        going_on: Whether `segment` goes on from a checkpoint.
+        pool_to_the_end: Whether `segment` itself reads the pool.
 
     Raises:
         UserError: The fold was begun with other inputs; names what differs.
     """
-    path = trainer.fold_layout.inputs
-    inputs = json.loads(json.dumps(_inputs(trainer, pretrained)))
+    path = context.layout.inputs
+    now = {
+        "plan": plan,
+        "labels": labels_of(dataset_json),
+        "training cases": {str(case): "training" for case in context.train_cases},
+        "training images and masks": {str(case): _fingerprint(context, case) for case in context.train_cases},
+        "unlabelled pool": _pool(context) if reads_pool else {},
+        "pretrained weights": pretrained,
+    }
+    now = json.loads(json.dumps(now))
     if not is_there(path):
-        if trainer.local_rank == 0:
-            write_json(path, inputs)
+        if context.is_first_rank:
+            write_json(path, now)
         return
     earlier = read_json(path)
-    for name, value in inputs.items():
+    blocks = [*context.config.blocks()]
+    for name, value in now.items():
         if name not in earlier:  # noted by a version that did not know it
             continue
-        still_read = name == "unlabelled pool" and trainer.pool_in_segment
-        if trainer.checkpoint_loaded and name in BEFORE_SEGMENT and not still_read:
+        if going_on and name in BEFORE_SEGMENT and not (name == "unlabelled pool" and pool_to_the_end):
             continue
-        before = comparable(earlier[name]) if name == "plan" else earlier[name]
+        before = comparable(earlier[name], blocks) if name == "plan" else earlier[name]
         if differing := differences(before, value):
             found = f"a fold begun with other inputs ({name}: {differing})"
             raise UserError(path, found, "the inputs of this run", _REMEDIES.get(name, _RESTORE))
 
 
-def _inputs(trainer: MGCLTrainer, pretrained: bool) -> dict[str, Any]:
-    train_cases, _ = trainer.do_split()
-    return {
-        "plan": general_plan(trainer.plans_manager.plans) | comparable(trainer.configuration_manager.configuration),
-        "labels": labels_of(trainer.dataset_json),
-        "training cases": {str(case): "training" for case in train_cases},
-        "training images and masks": {str(case): _fingerprint(trainer, case) for case in train_cases},
-        "unlabelled pool": _pool(trainer) if trainer.uses_pool else {},
-        "pretrained weights": pretrained,
-    }
-
-
-def _fingerprint(trainer: MGCLTrainer, case: str) -> str:
+def _fingerprint(context: FoldContext, case: str) -> str:
     """A hash of a preprocessed case: its mask, and the middle slice of its images.
 
     All of the images would take minutes, and their files differ each time: blosc2 writes in any order. A slice tells
     as much, since intensities are normalised over the whole image.
     """
-    images = trainer.dataset_class(trainer.preprocessed_dataset_folder, [case])
+    images = context.dataset_class(context.labelled_folder, [case])
     data, mask, _, _ = load_case(images, case)
     middle = np.ascontiguousarray(data[:, data.shape[1] // 2])
     return hashlib.sha256(f"{data.shape}".encode() + middle.tobytes() + np.asarray(mask[:]).tobytes()).hexdigest()
 
 
-def _pool(trainer: MGCLTrainer) -> dict[str, dict[str, list[str]]]:
+def _pool(context: FoldContext) -> dict[str, dict[str, list[str]]]:
     """Modality -> case -> hashes of its raw files."""
-    manifest = Manifest(trainer.dataset_layout.unlabelled(trainer.configuration_manager.data_identifier))
+    manifest = Manifest(context.dataset_layout.unlabelled(context.configuration.data_identifier))
     return {
         modality: {case: [entry["sha256"] for entry in entries] for case, entries in manifest.cases(modality).items()}
-        for modality in trainer.config.modalities or {}
+        for modality in context.config.modalities or {}
     }

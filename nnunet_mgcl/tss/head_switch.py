@@ -18,7 +18,7 @@ from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError, suggestion
 from nnunet_mgcl.system.files import read_json, replacing, write_json
 from nnunet_mgcl.system.safe_loading import load_checkpoint, load_weights
-from nnunet_mgcl.tss.phase import trained_heads
+from nnunet_mgcl.tss.probability import trained_heads
 
 PREFIX = "tss."
 """Of the head's keys in a checkpoint."""

@@ -10,7 +10,7 @@ from nnunet_mgcl.data.layout import folds_of
 from nnunet_mgcl.evaluation.runs.tss_validation import SUMMARY, read_tss_summary
 from nnunet_mgcl.network.tss_heads import KINDS
 from nnunet_mgcl.system.files import is_there
-from nnunet_mgcl.tss.phase import trained_heads
+from nnunet_mgcl.tss.probability import trained_heads
 
 
 def head_table(model: Path) -> Table:

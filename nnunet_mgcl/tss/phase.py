@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 from typing import Any
@@ -12,25 +13,23 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.engine.context import PhaseContext
+from nnunet_mgcl.engine.context import FoldContext
+from nnunet_mgcl.engine.results import mark_finished, save_result
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.engine.training_loop import Batch, Job, train
 from nnunet_mgcl.losses import tss_focal_loss
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.lesion_head import LesionHead
-from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
-from nnunet_mgcl.network.tss_heads import FEATURES, KINDS
+from nnunet_mgcl.network.tss_heads import FEATURES
 from nnunet_mgcl.plan.build import build_classifier
-from nnunet_mgcl.plan.config import MGCLConfig, Optimiser
-from nnunet_mgcl.pretraining.supervised import mark_finished, save_result
+from nnunet_mgcl.plan.config import Optimiser
 from nnunet_mgcl.system.differences import differences
 from nnunet_mgcl.system.errors import UserError, counted
 from nnunet_mgcl.system.files import is_there, read_json, write_json
-from nnunet_mgcl.system.safe_loading import load_weights
 from nnunet_mgcl.tss.lesion_fit import fit_lesion_head
-from nnunet_mgcl.tss.volumes import VolumeGeometry, augment_volume, fit_volume, load_volume
+from nnunet_mgcl.tss.probability import PHASE, encoder_chunk, load_head, read_inputs, volume_geometry
+from nnunet_mgcl.tss.volumes import augment_volume, fit_volume, load_volume
 
 COMPARED = "compared"
 """The part of the phase in which heads that read volumes of every epoch anew are trained beside the chosen one."""
@@ -42,9 +41,9 @@ class TSS:
     The head of the checkpoint is trained by itself: what it is compared with changes no bit of it.
     """
 
-    name = "tss"
+    name = PHASE
 
-    def run(self, context: PhaseContext) -> None:
+    def run(self, context: FoldContext) -> None:
         """Trains the heads, or loads the one of the checkpoint where an earlier run finished it."""
         head = context.network.tss
         if head is None:
@@ -58,11 +57,11 @@ class TSS:
         if slow := [kind for kind in others if kind != "lesion"]:
             self._run_part(context, COMPARED, {kind: self._new_head(context, kind) for kind in slow})
 
-    def _new_head(self, context: PhaseContext, kind: str) -> TSSClassifier:
+    def _new_head(self, context: FoldContext, kind: str) -> TSSClassifier:
         reseed(context.config.random_seed, context.fold, self.name, kind, "initialisation")
         return build_classifier(context.configuration, kind).to(context.device)
 
-    def _run_part(self, context: PhaseContext, part: str, heads: dict[str, TSSClassifier]) -> None:
+    def _run_part(self, context: FoldContext, part: str, heads: dict[str, TSSClassifier]) -> None:
         """Trains heads together; each leaves its `network.pth` under its own name."""
         if not context.state.is_done(self.name, part):
             self._train(context, part, heads)
@@ -71,12 +70,12 @@ class TSS:
                 save_result(context, self.name, kind, head)
             mark_finished(context, self.name, part)
         for kind, head in heads.items():  # on every rank the first one's
-            load_head(head, context.fold_layout, kind)
+            load_head(head, context.layout, kind)
 
-    def _refuse_another_table(self, context: PhaseContext) -> None:
+    def _refuse_another_table(self, context: FoldContext) -> None:
         """A head that was trained on some classes, in part or in whole, does not go on with others."""
         assert context.table is not None
-        path = context.fold_layout.phase(self.name) / "classes.json"
+        path = context.layout.phase(self.name) / "classes.json"
         classes = {case: context.table.positive(case) for case in context.train_cases}
         if not is_there(path):
             if context.is_first_rank:
@@ -88,7 +87,7 @@ class TSS:
                 "restore tss.csv and run mgcl prepare, or train without --c",
             )  # fmt: skip
 
-    def _train(self, context: PhaseContext, part: str, heads: dict[str, TSSClassifier]) -> None:
+    def _train(self, context: FoldContext, part: str, heads: dict[str, TSSClassifier]) -> None:
         table = context.table
         assert table is not None
         cases = [case for case in context.train_cases if table.positive(case) is not None]
@@ -104,7 +103,7 @@ class TSS:
         else:
             self._descend(context, part, heads, cases)
 
-    def _fit(self, context: PhaseContext, head: TSSClassifier, cases: list[str], positive: list[bool]) -> None:
+    def _fit(self, context: FoldContext, head: TSSClassifier, cases: list[str], positive: list[bool]) -> None:
         """The convex fit on the network's own segmentation of the training cases, not augmented."""
         images = context.dataset_class(context.labelled_folder, list(cases))
         rows = []
@@ -122,7 +121,7 @@ class TSS:
         told = "not known (too few cases)" if auroc is None else f"{auroc:.3f}"
         context.log(f"{self.name} lesion: AUROC cross-validated inside the training cases {told}")
 
-    def _descend(self, context: PhaseContext, part: str, heads: dict[str, TSSClassifier], cases: list[str]) -> None:
+    def _descend(self, context: FoldContext, part: str, heads: dict[str, TSSClassifier], cases: list[str]) -> None:
         """Focal loss and Adam; heads that are trained together meet the same batches."""
         tss = context.config.tss
         module = _Together(heads) if part == COMPARED else heads[part]
@@ -145,7 +144,7 @@ class TSS:
         module.requires_grad_(False)
         context.network.branches.requires_grad_(True)
 
-    def _loss(self, context: PhaseContext, heads: dict[str, TSSClassifier], module: nn.Module, batch: Batch) -> Tensor:
+    def _loss(self, context: FoldContext, heads: dict[str, TSSClassifier], module: nn.Module, batch: Batch) -> Tensor:
         """The sum of the heads' losses, none of which has a parameter of another's."""
         volumes, valid, target = (batch[key].to(context.device) for key in ("volumes", "valid", "target"))
         chunk, tss = encoder_chunk(context.configuration), context.config.tss
@@ -166,7 +165,7 @@ class _Together(nn.ModuleDict):
 class TSSVolumes(Dataset[dict[str, Any]]):
     """Whole volumes of labelled cases, fitted to the head's geometry and augmented."""
 
-    def __init__(self, context: PhaseContext, cases: list[str]) -> None:
+    def __init__(self, context: FoldContext, cases: list[str]) -> None:
         assert context.table is not None
         self.images = context.dataset_class(context.labelled_folder, list(cases))
         self.cases, self.table = cases, context.table
@@ -183,65 +182,8 @@ class TSSVolumes(Dataset[dict[str, Any]]):
         return {"volumes": augment_volume(volume, generator), "valid": valid, "target": target, "keys": case}
 
 
-def volume_geometry(config: MGCLConfig, is_3d: bool) -> VolumeGeometry:
-    """The size of the volumes that the head of a resolved configuration reads."""
-    assert config.tss.slices and config.tss.size
-    height, width = config.tss.size
-    return VolumeGeometry(config.tss.slices, (height, width), 3 if is_3d else 2)
-
-
-def encoder_chunk(configuration: Any) -> int:
-    """Samples that pass a frozen encoder together: the plan's batch, for which it budgeted the memory."""
-    return configuration.batch_size
-
-
-def tss_probability(network: MGCLNetwork, image: Tensor, config: MGCLConfig, configuration: Any) -> float | None:
-    """The probability of TSS < 4.5 h (rho of Eq. 16) of one preprocessed case `(C, Z, Y, X)`.
-
-    Returns:
-        None where the network has no head or an untrained one (nnU-Net's `checkpoint_best`).
-    """
-    if network.tss is None or not bool(network.tss.trained):
-        return None
-    return tss_probabilities(network, {"tss": network.tss}, image, config, configuration)["tss"]
-
-
-def tss_probabilities(
-    network: MGCLNetwork, heads: Mapping[str, TSSClassifier], image: Tensor, config: MGCLConfig, configuration: Any
-) -> dict[str, float]:
-    """What each of some trained heads says of one preprocessed case `(C, Z, Y, X)`."""
-    network.eval()
-    with torch.inference_mode():
-        inputs, valid = read_inputs(network, heads.values(), image, config, configuration)
-        return {name: float(torch.sigmoid(head.eval()(inputs[head.reads], valid))[0]) for name, head in heads.items()}
-
-
-def read_inputs(
-    network: MGCLNetwork, heads: Iterable[TSSClassifier], image: Tensor, config: MGCLConfig, configuration: Any
-) -> tuple[dict[str, Tensor], Tensor]:
-    """What heads read of one preprocessed case `(C, Z, Y, X)`, by `TSSClassifier.reads`, and its real slices `(1, b)`.
-
-    This is the one way to it for training the lesion head, for validation and for prediction.
-    """
-    device = next(network.parameters()).device
-    volume, valid = fit_volume(image.float(), volume_geometry(config, len(configuration.patch_size) == 3))
-    volume, valid = volume[None].to(device), valid[None].to(device)
-    return network.tss_inputs(volume, valid, encoder_chunk(configuration), heads), valid
-
-
-def load_head(head: TSSClassifier, fold: FoldLayout, kind: str) -> None:
-    """Loads what the phase left of a head."""
-    weights = fold.phase(TSS.name, kind) / "network.pth"
-    head.load_state_dict(load_weights(weights, head.trained.device))
-
-
-def trained_heads(fold: FoldLayout) -> list[str]:
-    """The heads that the phase left, by name."""
-    return [kind for kind in KINDS if (fold.phase(TSS.name, kind) / "network.pth").is_file()]
-
-
 @contextmanager
-def _open_volumes(context: PhaseContext, cases: list[str]) -> Iterator[Iterator[Batch]]:
+def _open_volumes(context: FoldContext, cases: list[str]) -> Iterator[Iterator[Batch]]:
     dataset = TSSVolumes(context, cases)
     sampler: DistributedSampler[Any] | None = DistributedSampler(dataset) if context.world_size > 1 else None
     loader = DataLoader(
@@ -255,11 +197,18 @@ def _open_volumes(context: PhaseContext, cases: list[str]) -> Iterator[Iterator[
     yield _endless(context, loader, sampler)
 
 
-def _endless(
-    context: PhaseContext, loader: DataLoader[Any], sampler: DistributedSampler[Any] | None
-) -> Iterator[Batch]:
+def _endless(context: FoldContext, loader: DataLoader[Any], sampler: DistributedSampler[Any] | None) -> Iterator[Batch]:
     """Epoch after epoch; the first batch of an epoch is drawn after the training loop has reseeded."""
     while True:
         if sampler is not None:  # the processes share one order, and a resumed run has that of its epoch
             sampler.set_epoch(context.from_first_rank(int(torch.randint(2**31, ()))))
         yield from loader
+
+
+def forget_head(context: FoldContext) -> None:
+    """Where `segment` trains (on), a head of an earlier run knows encoders that are lost with their checkpoint."""
+    context.state.forget(PHASE)
+    folder = context.layout.phase(PHASE)
+    if context.is_first_rank and folder.exists():
+        shutil.rmtree(folder)
+        context.log("tss: removed the head of an earlier run, whose encoders are lost")

@@ -15,28 +15,18 @@ from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.plan.plans import deep_merge
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.variants import MGCLTrainerRandomInit
+from tests.contract.models import predictor, save_fold
 
 
 def trained(make_trainer, *, name="checkpoint_final.pth", head_is_trained=True, **arguments):
     """A fold as training leaves it, with random weights."""
     trainer = make_trainer(**arguments)
-    trainer.initialize()
-    if trainer.mgcl_network.tss is not None:
-        trainer.mgcl_network.tss.trained.fill_(head_is_trained)
-    trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()  # sets the mirror axes
-    trainer.save_checkpoint(str(Path(trainer.output_folder) / name))
-    for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
-        (Path(trainer.output_folder_base) / f"{file}.json").write_text(json.dumps(content))
+    save_fold(trainer, name, head_is_trained)
     return trainer
 
 
-def load(predictor, trainer, folds=(0,), name="checkpoint_final.pth"):
-    predictor.initialize_from_trained_model_folder(trainer.output_folder_base, folds, name)
-    return predictor
-
-
-def on_cpu(predictor_class=MGCLPredictor):
-    return predictor_class(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
+def load(trainer, folds=(0,), name="checkpoint_final.pth", predictor_class=MGCLPredictor):
+    return predictor(trainer.output_folder_base, predictor_class, folds, name)
 
 
 class TestStockPredictor:
@@ -47,7 +37,7 @@ class TestStockPredictor:
         self, make_trainer, configuration, labels, predictor_class
     ) -> None:
         trainer = trained(make_trainer, configuration=configuration, labels=labels)
-        predictor = load(on_cpu(predictor_class), trainer)
+        predictor = load(trainer, predictor_class=predictor_class)
         predictor.use_gaussian = False  # its weights at the border of a patch are lost in float16
         image = torch.randn(3, 6, 32, 32)
         logits = predictor.predict_logits_from_preprocessed_data(image)
@@ -60,51 +50,32 @@ class TestStockPredictor:
                 expected = network(image[None])[0]
         torch.testing.assert_close(logits.float(), expected, atol=2e-3, rtol=2e-3)  # nnU-Net adds up in float16
 
-    def test_ablations_are_found_by_their_own_name(self, make_trainer) -> None:
+    def test_ablations_are_found_by_their_own_name_with_their_head(self, make_trainer) -> None:
         trainer = trained(make_trainer, trainer=MGCLTrainerRandomInit)
-        assert load(on_cpu(nnUNetPredictor), trainer).trainer_name == "MGCLTrainerRandomInit"
-
-    def test_the_network_is_complete_with_its_head(self, make_trainer) -> None:
-        trainer = trained(make_trainer)
-        predictor = load(on_cpu(nnUNetPredictor), trainer)
+        predictor = load(trainer, predictor_class=nnUNetPredictor)
+        assert predictor.trainer_name == "MGCLTrainerRandomInit"
         expected = trainer.mgcl_network.state_dict()
         assert any(name.startswith("tss.") for name in expected)
         assert all(torch.equal(value, expected[name]) for name, value in predictor.network.state_dict().items())
 
 
 class TestMGCLPredictor:
-    def test_a_trained_head_answers(self, make_trainer) -> None:
-        assert load(on_cpu(), trained(make_trainer)).no_tss_reason is None
-
-    def test_checkpoint_best_holds_an_untrained_head_and_says_so(self, make_trainer) -> None:
-        trainer = trained(make_trainer, name="checkpoint_best.pth", head_is_trained=False)
-        reason = load(on_cpu(), trainer, name="checkpoint_best.pth").no_tss_reason
+    def test_a_head_that_is_missing_or_untrained_is_named(self, make_trainer) -> None:
+        best = {"name": "checkpoint_best.pth", "head_is_trained": False}
+        reason = load(trained(make_trainer, **best), name="checkpoint_best.pth").no_tss_reason
         assert "checkpoint_best.pth of fold 0 is untrained" in reason
-
-    def test_model_without_a_head_says_so(self, make_trainer) -> None:
-        assert "no TSS head" in load(on_cpu(), trained(make_trainer, tss=False)).no_tss_reason
-
-    def test_one_fold_with_an_untrained_head_is_named(self, make_trainer) -> None:
-        trained(make_trainer, fold=0)
-        trainer = trained(make_trainer, fold=1, head_is_trained=False)
-        assert "of fold 1 is untrained" in load(on_cpu(), trainer, folds=(0, 1)).no_tss_reason
+        trained(make_trainer)
+        second = trained(make_trainer, fold=1, head_is_trained=False)
+        assert "of fold 1 is untrained" in load(second, folds=(0, 1)).no_tss_reason
+        assert "no TSS head" in load(trained(make_trainer, tss=False)).no_tss_reason
 
     @pytest.mark.parametrize(
         ("fold", "asked", "expected"), [("all", "all", ["all"]), (0, None, ["0"]), (0, "0", ["0"]), (1, [1], ["1"])]
     )
     def test_folds_may_be_given_as_nnunet_allows(self, make_trainer, fold, asked, expected) -> None:
-        predictor = load(on_cpu(), trained(make_trainer, fold=fold), asked)
+        predictor = load(trained(make_trainer, fold=fold), asked)
         assert predictor.folds == expected
         assert predictor.no_tss_reason is None
-
-    def test_stock_model_is_refused(self, make_trainer) -> None:
-        trainer = trained(make_trainer, tss=False)
-        plans = Path(trainer.output_folder_base) / "plans.json"
-        content = json.loads(plans.read_text())
-        del content["configurations"]["2d"]["mgcl"]
-        plans.write_text(json.dumps(content))
-        with pytest.raises(UserError, match="no mgcl block"):
-            load(on_cpu(), trainer)
 
     @pytest.mark.parametrize(
         ("change", "place"),
@@ -121,10 +92,15 @@ class TestMGCLPredictor:
         trainer = trained(make_trainer)
         path = Path(trainer.output_folder_base) / "plans.json"
         plans = json.loads(path.read_text())
-        plans["configurations"]["2d"]["mgcl"] = deep_merge(plans["configurations"]["2d"]["mgcl"], change)
+        configuration = plans["configurations"]["2d"]
+        block = configuration.pop("mgcl")
+        path.write_text(json.dumps(plans))
+        with pytest.raises(UserError, match="no mgcl block"):
+            load(trainer)
+        configuration["mgcl"] = deep_merge(block, change)
         path.write_text(json.dumps(plans))
         with pytest.raises(UserError, match="restore") as error:
-            load(on_cpu(), trainer)
+            load(trainer)
         assert place in error.value.where
 
 
@@ -152,10 +128,6 @@ class TestTrainer:
 class TestAtomicity:
     def files(self, trainer):
         return {path.name for path in Path(trainer.output_folder).iterdir() if not path.name.startswith("training_log")}
-
-    def test_no_part_file_stays(self, make_trainer) -> None:
-        trainer = trained(make_trainer)
-        assert self.files(trainer) == {"checkpoint_final.pth"}
 
     def test_killed_write_keeps_the_earlier_checkpoint(self, make_trainer, monkeypatch) -> None:
         trainer = trained(make_trainer)

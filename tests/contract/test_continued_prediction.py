@@ -54,7 +54,7 @@ def content(folder) -> dict[str, bytes]:
 
 
 def refused(predict, found, *args, **options) -> None:
-    with pytest.raises(UserError, match=rf"{found}[\s\S]*another -o, or leave --continue_prediction out"):
+    with pytest.raises(SystemExit, match=rf"{found}[\s\S]*another -o, or leave --continue_prediction out"):
         predict(*args, goes_on=True, **options)
 
 
@@ -134,38 +134,23 @@ def test_note_that_is_none_is_refused(predict, model) -> None:
     note = predict(model) / "mgcl_prediction.json"
     assert json.loads(note.read_text())["images"].keys() == {"case_0", "case_1"}
     note.write_text("[]")
-    with pytest.raises(UserError, match="not what mgcl predict writes"):
+    with pytest.raises(SystemExit, match="not what mgcl predict writes"):
         predict(model, goes_on=True)
 
 
-class TestImages:
-    """Of a spoilt image nnU-Net says that a background worker died, or nothing at all."""
+def test_channel_of_another_spacing_is_named_before_anything_is_predicted(predict, model, images, tmp_path) -> None:
+    image = sitk.ReadImage(str(images / "case_1_0001.nii.gz"))
+    image.SetSpacing((3, 3, 5))
+    sitk.WriteImage(image, str(images / "case_1_0001.nii.gz"))
+    with pytest.raises(UserError, match=r"case_1_0001\.nii\.gz\n.*spacing"):
+        predict(model)
+    assert not (tmp_path / "out").exists()
 
-    def test_truncated_image_is_refused_before_anything_is_predicted(self, predict, model, images, tmp_path) -> None:
-        path = images / "case_1_0002.nii.gz"
-        path.write_bytes(path.read_bytes()[:-2000])
-        with pytest.raises(UserError, match=r"case_1_0002\.nii\.gz\n.*truncated"):
-            predict(model)
-        assert not (tmp_path / "out").exists()
 
-    @pytest.mark.parametrize("what", ["size", "spacing"])
-    def test_channel_on_another_grid_is_named_before_anything_is_predicted(
-        self, predict, model, images, tmp_path, what
-    ) -> None:
-        image = sitk.ReadImage(str(images / "case_1_0001.nii.gz"))
-        if what == "size":
-            image = image[:, :, :-1]
-        else:
-            image.SetSpacing((3, 3, 5))
-        sitk.WriteImage(image, str(images / "case_1_0001.nii.gz"))
-        with pytest.raises(UserError, match=r"case_1_0001\.nii\.gz\n.*size, spacing \(\(32, 32, [\s\S]*case case_1"):
-            predict(model)
-        assert not (tmp_path / "out").exists()
-
-    @pytest.mark.parametrize("processes", ["0", "1"])
-    def test_image_that_only_the_reader_dislikes_is_named_too(self, predict, model, images, processes) -> None:
-        image = sitk.ReadImage(str(images / "case_1_0001.nii.gz"))
-        image.SetSpacing((3, 3, 6.0005))  # which nnU-Net does not round
-        sitk.WriteImage(image, str(images / "case_1_0001.nii.gz"))
-        with pytest.raises(UserError, match=r"images, case case_1\n.*cannot be read"):
-            predict(model, "-npp", processes, "-nps", processes)
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_image_that_only_the_reader_dislikes_is_named_too(predict, model, images, processes) -> None:
+    image = sitk.ReadImage(str(images / "case_1_0001.nii.gz"))
+    image.SetSpacing((3, 3, 6.0005))  # which nnU-Net does not round
+    sitk.WriteImage(image, str(images / "case_1_0001.nii.gz"))
+    with pytest.raises(UserError, match=r"images, case case_1\n.*cannot be read"):
+        predict(model, "-npp", processes, "-nps", processes)

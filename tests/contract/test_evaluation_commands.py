@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from copy import deepcopy
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,13 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from scipy.special import expit, logit
 
 from nnunet_mgcl import cli
+from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.tss_table import read_tss_table
+from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnings
 from nnunet_mgcl.evaluation.calibration import maps as calibration
 from nnunet_mgcl.evaluation.calibration.maps import Calibration, Platt
 from nnunet_mgcl.evaluation.calibration.stored import KEY
-from nnunet_mgcl.evaluation.measures.modalities import summarise_modalities
+from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
 from nnunet_mgcl.system.errors import UserError
 
@@ -142,6 +146,16 @@ class TestEvaluate:
         (dataset / "tss.csv").unlink()
         evaluate()
         assert "no tss.csv" in read(model / "evaluation.json")["tss"]["reason"]
+
+    @pytest.mark.parametrize("command", ["evaluate", "report"])
+    def test_a_tss_table_that_is_lost_does_not_cost_the_evaluation_its_tss(self, make_run, dataset, command) -> None:
+        model = make_run()
+        evaluate()
+        before = (model / "evaluation.json").read_bytes()
+        (dataset / "tss.csv").unlink()
+        with pytest.raises(UserError, match=r"tss.csv[\s\S]*remove evaluation.json"):
+            cli.main([command, "-d", "901", "-c", "2d"])
+        assert (model / "evaluation.json").read_bytes() == before
 
     def test_tables_name_every_target_and_operating_point(self, make_run, capsys) -> None:
         make_run(labels=MASKS, highest=3)
@@ -310,7 +324,7 @@ class TestCalibration:
 
 class TestEvaluateRefuses:
     def refusal(self, *arguments: str) -> str:
-        with pytest.raises(UserError) as error:
+        with pytest.raises(SystemExit) as error:
             evaluate(*arguments)
         return str(error.value)
 
@@ -340,8 +354,11 @@ class TestEvaluateRefuses:
         path.write_text(path.read_text() + "case_05,nan\n")
         assert str(path) in self.refusal()
 
-    def test_a_model_that_is_not_there(self, make_run) -> None:
-        assert "no validation/summary.json" in self.refusal("-p", "Other")
+    def test_a_model_that_is_not_there_names_those_that_are(self, make_run) -> None:
+        model = make_run()
+        message = self.refusal("-p", "Other")
+        assert "no validation/summary.json" in message and model.name in message
+        assert "-f" in self.refusal("-p", "Other", "-f", "x")
 
     def test_a_missing_case(self, make_run) -> None:
         (make_run() / "fold_1" / "validation" / "case_06.nii.gz").unlink()
@@ -392,6 +409,58 @@ class TestEvaluateRefuses:
         assert arguments[1] in self.refusal(*arguments)
 
 
+class TestSummary:
+    @pytest.fixture
+    def model(self, make_run, workspace, write_mask) -> Path:
+        model = make_run()
+        (model / "fold_0" / "checkpoint_final.pth").touch()
+        for case, channel in product(CASES[:5], range(3)):
+            image = np.random.default_rng(channel).normal(size=SHAPE) * 100
+            write_mask(workspace / "raw" / NAME / "imagesTr" / f"{case}_{channel:04}.nii.gz", image.clip(0, 255))
+        return model
+
+    def summary(self, *arguments: str) -> int:
+        return cli.main(["summary", "-d", "901", "-c", "2d", *arguments])
+
+    def test_its_numbers_are_those_of_the_evaluation(self, model, capsys) -> None:
+        evaluate("-f", "0")
+        printed = capsys.readouterr().out
+        assert self.summary() == 0
+        assert capsys.readouterr().out.partition("picture:")[0] in printed, "read, not computed again"
+        before = (model / "evaluation_folds_0.json").read_bytes()
+        (model / "evaluation_folds_0.json").unlink()
+        self.summary()
+        assert (model / "evaluation_folds_0.json").read_bytes() == before
+
+    def test_it_draws_a_picture_that_makes_no_evaluation_old(self, model, capsys, tmp_path) -> None:
+        self.summary()
+        picture = model / "fold_0" / "validation" / "overlay.png"
+        assert picture.read_bytes().startswith(b"\x89PNG") and str(picture) in capsys.readouterr().out
+        later = picture.stat().st_mtime + 3600
+        os.utime(picture, (later, later))
+        self.summary("-o", str(tmp_path / "x.png"))
+        assert "evaluating" not in capsys.readouterr().out and (tmp_path / "x.png").is_file()
+
+    def test_cases_without_a_dice_have_no_picture(self, model, dataset, write_mask, capsys) -> None:
+        for case in CASES[:5]:
+            for folder in (dataset / "gt_segmentations", model / "fold_0" / "validation"):
+                write_mask(folder / f"{case}.nii.gz", np.zeros(SHAPE))
+        assert self.summary() == 0 and "no case has a Dice" in capsys.readouterr().out
+
+    def test_it_says_what_the_training_warned_of(self, model, capsys) -> None:
+        warning = TrainingWarning("coarse", "DWI", "at chance", "train it longer")
+        TrainingWarnings(FoldLayout(model / "fold_0").warnings, lambda _: None).replace("coarse", "DWI", [warning])
+        self.summary()
+        assert str(warning) in capsys.readouterr().out
+
+    def test_it_needs_the_images_and_a_validated_fold(self, model, monkeypatch) -> None:
+        monkeypatch.delenv("nnUNet_raw")
+        with pytest.raises(UserError, match="nnUNet_raw"):
+            self.summary()
+        with pytest.raises(UserError, match=r"fold_1[\s\S]*-f among \['fold_0'\]"):
+            self.summary("-f", "1")
+
+
 class TestCompare:
     @pytest.fixture
     def models(self, make_run) -> list[str]:
@@ -424,12 +493,13 @@ class TestCompare:
         assert "TSS: not evaluated in nnUNetTrainer__nnUNetPlans__2d" in capsys.readouterr().out
 
     def refusal(self, *arguments: str) -> str:
-        with pytest.raises(UserError) as error:
+        with pytest.raises(SystemExit) as error:
             cli.main(["compare", "-d", "901", *arguments])
         return str(error.value)
 
     def test_a_model_that_is_not_evaluated(self, models) -> None:
-        assert "mgcl evaluate" in self.refusal(models[0], "Other__nnUNetPlans__2d")
+        message = self.refusal(models[0], "Other__nnUNetPlans__2d")
+        assert "mgcl evaluate" in message and models[1] in message
         assert "evaluation_folds_0.json" in self.refusal(*models, "-f", "0")
 
     def test_fewer_than_two_models(self, models) -> None:

@@ -13,11 +13,10 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.evaluation.runs.tss_validation import write_tss
-from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.plan.build import build_classifier
-from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_json
 from nnunet_mgcl.tss.phase import tss_probability
+from tests.contract.models import predictor, save_fold
 
 TABLE = TSSTable({"a": TSSRow(True, 2.0, None), "b": TSSRow(False, 9.0, None)})
 SAID = {"lesion": {"a": 0.9, "b": 0.2}, "mrff": {"a": 0.3, "b": 0.7}}
@@ -26,10 +25,8 @@ ARGUMENTS = ["head", "-d", "901", "-c", "2d"]
 
 def finish(trainer) -> Path:
     """Leaves a fold with checkpoints and two trained heads, and its validation; returns its folder."""
-    trainer.initialize()
-    trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    save_fold(trainer, "checkpoint_best.pth", head_is_trained=False)
     fold = trainer.fold_layout
-    trainer.save_checkpoint(str(fold.root / "checkpoint_best.pth"))
     heads = {"lesion": trainer.mgcl_network.tss, "mrff": build_classifier(trainer.configuration_manager, "mrff")}
     for kind, head in heads.items():
         head.trained.fill_(True)
@@ -39,7 +36,6 @@ def finish(trainer) -> Path:
     plans = trainer.plans_manager.plans
     write_json(fold.inputs, {"plan": plans["configurations"]["2d"]})
     write_json(Path(trainer.output_folder_base) / "plans.json", plans | {"mgcl_calibration": {"method": "platt"}})
-    write_json(Path(trainer.output_folder_base) / "dataset.json", trainer.dataset_json)
     fold.validation.mkdir()
     write_tss(fold.validation, "lesion", SAID, TABLE)
     return fold.root
@@ -54,27 +50,21 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def loaded(model: Path, checkpoint: str, predictor_class=MGCLPredictor):
-    predictor = predictor_class(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(model), [0, 1], checkpoint)
-    return predictor
-
-
 def test_all_folds_answer_with_the_other_head_and_the_rest_is_as_it_was(folds) -> None:
     model = folds[0].parent
-    before = loaded(model, "checkpoint_final.pth", nnUNetPredictor).list_of_parameters
+    before = predictor(model, nnUNetPredictor).list_of_parameters
     assert main([*ARGUMENTS, "--use", "mrff"]) == 0
-    predictor = loaded(model, "checkpoint_final.pth")
-    assert predictor.no_tss_reason is None and predictor.calibration is None
-    assert predictor.config.tss.head == "mrff" and "lesion" in predictor.config.tss.compared
-    for fold, old, new in zip(folds, before, predictor.list_of_parameters, strict=True):
-        predictor.network.load_state_dict(new, strict=True)
+    used = predictor(model)
+    assert used.no_tss_reason is None and used.calibration is None
+    assert used.config.tss.head == "mrff" and "lesion" in used.config.tss.compared
+    for fold, old, new in zip(folds, before, used.list_of_parameters, strict=True):
+        used.network.load_state_dict(new, strict=True)
         left = torch.load(fold / "phases" / "tss" / "mrff" / "network.pth", weights_only=True)
         assert all(torch.equal(new[f"tss.{key}"], value) for key, value in left.items())
         assert all(torch.equal(new[key], value) for key, value in old.items() if not key.startswith("tss."))
         tss = json.loads((fold / "phases" / "inputs.json").read_text())["plan"]["mgcl"]["tss"]
         assert (tss["head"], tss["grid"]) == ("mrff", 2)
-    assert "untrained" in loaded(model, "checkpoint_best.pth").no_tss_reason
+    assert "untrained" in predictor(model, checkpoint="checkpoint_best.pth").no_tss_reason
 
 
 def test_validation_is_that_of_the_other_head_and_the_way_back_is_exact(folds, capsys) -> None:
@@ -106,7 +96,7 @@ def test_killed_switch_is_finished_by_the_same_command(folds, monkeypatch) -> No
         with pytest.raises(KeyboardInterrupt):
             head_switch.switch_model(folds[0].parent, "2d", "mrff")
     main([*ARGUMENTS, "--use", "mrff"])
-    assert loaded(folds[0].parent, "checkpoint_final.pth").no_tss_reason is None
+    assert predictor(folds[0].parent).no_tss_reason is None
     assert all(json.loads((f / "validation" / "tss_summary.json").read_text())["head"] == "mrff" for f in folds)
 
 
@@ -125,7 +115,7 @@ def test_what_cannot_be_done_in_all_folds_is_done_in_none(folds, missing, use, s
     elif missing:
         (folds[1] / missing).unlink()
     before = files(folds[0].parent)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(SystemExit, match=said):
         main([*ARGUMENTS, "--use", use])
     assert files(folds[0].parent) == before
 
@@ -133,20 +123,13 @@ def test_what_cannot_be_done_in_all_folds_is_done_in_none(folds, missing, use, s
 def test_model_of_an_older_version_loads_strictly_and_predicts_the_same(make_trainer) -> None:
     """Its block knows no other head than mrff, and none of the keys that came since."""
     trainer = make_trainer(mgcl={"tss": {"head": "mrff", "compared": [], "grid": 2}})
-    trainer.initialize()
-    trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-    trainer.mgcl_network.tss.trained.fill_(True)
-    plans, image = trainer.plans_manager.plans, torch.randn(3, 6, 32, 32)
+    model, image = Path(save_fold(trainer)), torch.randn(3, 6, 32, 32)
     expected = tss_probability(trainer.mgcl_network, image, trainer.config, trainer.configuration_manager)
-    trainer.save_checkpoint(str(trainer.fold_layout.root / "checkpoint_final.pth"))
+    plans = json.loads((model / "plans.json").read_text())
     for key in ("compared", "lesion_grid"):
         del plans["configurations"]["2d"]["mgcl"]["tss"][key]
-    model = Path(trainer.output_folder_base)
     write_json(model / "plans.json", plans)
-    write_json(model / "dataset.json", trainer.dataset_json)
-    predictor = MGCLPredictor(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(model), [0])
-    predictor.network.load_state_dict(predictor.list_of_parameters[0], strict=True)
-    asked = (image, predictor.config, predictor.configuration_manager)
-    assert tss_probability(predictor.network, *asked) == expected
+    used = predictor(model, folds=[0])
+    used.network.load_state_dict(used.list_of_parameters[0], strict=True)
+    assert tss_probability(used.network, image, used.config, used.configuration_manager) == expected
     assert make_trainer(fold=1, mgcl={"tss": {"grid": 2}}).config.tss.head == "mrff"  # and so does a further fold

@@ -28,7 +28,6 @@ from nnunetv2.run.run_training import maybe_load_checkpoint
 
 from nnunet_mgcl.data.cases import modality_dataset
 from nnunet_mgcl.data.cases.modality_dataset import read_pseudo_label
-from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.engine.state import PhaseState
 from nnunet_mgcl.engine.training_loop import _ModuleTrainer
 from nnunet_mgcl.plan.plans import deep_merge
@@ -92,31 +91,36 @@ def of_phase(phase: str, epoch: int) -> Callable[..., bool]:
     return lambda trainer, at, *_: trainer.job.phase == phase and at == epoch
 
 
+def second_epoch(phase: str) -> Callable[[], None]:
+    return lambda: on_call(_ModuleTrainer, "_iterate", of_phase(phase, 1))
+
+
 POINTS: dict[str, Callable[[], None]] = {
-    **{
-        f"second epoch of {phase}": lambda phase=phase: on_call(_ModuleTrainer, "_iterate", of_phase(phase, 1))
-        for phase in PHASES
-    },
-    "checkpoint of seed, half written": lambda: on_write("/seed/", "checkpoint_latest.pth", 2),
-    "result of coarse, half written": lambda: on_write("/coarse/others/", "network.pth"),
+    "second epoch of seed": second_epoch("seed"),
+    "checkpoint of seed, half written": lambda: on_write("/seed/", "checkpoint_latest.pth"),
     "pseudo-label, half written": lambda: on_call(modality_dataset.blosc2, "asarray", always, 2, after=True),
     "pseudo-label written, its confidence not": lambda: on_call(pseudo_label, "write_json", always, 2),
+    "second epoch of self_train": second_epoch("self_train"),
     "between two phases, before the first is marked": lambda: on_call(
         PhaseState, "mark_done", lambda _, phase, *__: phase == "pseudo_label_2"
     ),
+    "second epoch of coarse": second_epoch("coarse"),
+    "result of coarse, half written": lambda: on_write("/coarse/others/", "network.pth"),
+    "second epoch of fine": second_epoch("fine"),
     "between two phases, after the first is marked": lambda: on_call(
         PhaseState, "mark_done", lambda _, phase, *__: phase == "fine", 2, after=True
     ),
     "first epoch of segment": lambda: on_call(MGCLTrainer, "train_step", always),
-    "last epoch of segment": lambda: on_call(MGCLTrainer, "train_step", always, 6),
-    "checkpoint of segment, half written": lambda: on_write("fold_0", "checkpoint_latest.pth", 9),
+    "checkpoint of segment, half written": lambda: on_write("fold_0", "checkpoint_latest.pth", 2),
+    "last epoch of segment": lambda: on_call(MGCLTrainer, "train_step", always, 4),
+    "second epoch of tss": second_epoch("tss"),
     "in on_train_end, head trained": lambda: on_call(TSS, "run", always, after=True),
     "in on_train_end, final checkpoint half written": lambda: on_write("fold_0", "checkpoint_final.pth"),
     "in on_train_end, latest not yet removed": lambda: on_call(
         os, "remove", lambda path: str(path).endswith("fold_0/checkpoint_latest.pth")
     ),
 }
-"""Where a run is killed, and how that is brought about in its process."""
+"""Where one run is killed, again and again in this order, and how that is brought about in its process."""
 
 
 @dataclass
@@ -158,7 +162,6 @@ class Run:
         plans = deepcopy(self.plans) | {"continue_training": go_on}
         trainer = MGCLTrainer(plans, "2d", 0, deepcopy(self.dataset_json), torch.device("cpu"))
         trainer.save_every = 1
-        trainer.logger.plot_progress_png = Curves._draw = lambda *_: None  # half a second each
         maybe_load_checkpoint(trainer, go_on, False)
         trainer.run_training()
 
@@ -195,19 +198,13 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def make_run(tiny_dataset, plans, masks_json, monkeypatch, tmp_path) -> Callable[..., Run]:
-    monkeypatch.setenv("nnUNet_raw", str(tiny_dataset.raw.parent))
-    monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
-    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-    splits = [{"train": [f"case_{n}" for n in (0, 1, 3, 4)], "val": ["case_2", "case_5"]}]
-    tiny_dataset.splits.write_text(json.dumps(splits))
-    (tiny_dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
+def make_run(real_dataset, no_pictures, plans, masks_json, tmp_path) -> Callable[..., Run]:
     for channel in (1, 2):  # no pool: these contrast the labelled cases, whose true masks hold both classes
-        for path in (tiny_dataset.raw / "imagesUn").glob(f"*_{channel:04}.nii.gz"):
+        for path in (real_dataset.raw / "imagesUn").glob(f"*_{channel:04}.nii.gz"):
             path.unlink()
     del masks_json["mgcl"]
-    tiny_dataset.dataset_json.write_text(json.dumps(masks_json))
-    (tiny_dataset.raw / "dataset.json").write_text(json.dumps(masks_json))
+    real_dataset.dataset_json.write_text(json.dumps(masks_json))
+    (real_dataset.raw / "dataset.json").write_text(json.dumps(masks_json))
     plans["configurations"]["2d"]["batch_size"] = 3
 
     def make(name: str, block: dict[str, Any] | None = None) -> Run:
@@ -243,15 +240,16 @@ def trained_parts(log: str) -> set[str]:
     return {f"{phase}/{branch}" for phase, branch in parts}
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_killed_run_goes_on_where_it_was_and_ends_with_the_same_model(make_run, expected, point) -> None:
-    run = make_run("killed")
-    status, log = run.finish(POINTS[point])
-    assert status == -signal.SIGKILL, log[-3000:]
-    done = run.done()
+def test_run_killed_at_every_point_goes_on_where_it_was_and_ends_with_the_same_model(make_run, expected) -> None:
+    run, done = make_run("killed"), []
+    for number, (point, hook) in enumerate(POINTS.items()):
+        status, log = run.finish(hook, go_on=number > 0)
+        assert status == -signal.SIGKILL, (point, log[-3000:])
+        assert not trained_parts(log) & set(done), point
+        done = run.done()
     status, log = run.finish(go_on=True)
     assert status == 0, log[-3000:]
-    assert not trained_parts(log) & set(done)
+    assert not trained_parts(log)
     assert_same(run.content(), expected)
     assert not (run.fold / "checkpoint_latest.pth").exists()
     assert not list(run.fold.rglob(".*.part.*"))
@@ -275,18 +273,18 @@ FULL = {
 }
 
 
-@pytest.mark.parametrize("phase", FULL)
-def test_full_disk_ends_in_one_message_with_the_last_checkpoint_intact(make_run, expected, phase) -> None:
-    run = make_run("full")
-    status, log = run.finish(FULL[phase])
-    assert status == 1
-    assert "Traceback" not in log
-    assert log.count("nnunet_mgcl: ") == 1 and "cannot be written (File too large)" in log
-    assert "checkpoint_" in log.split("nnunet_mgcl: ")[1].splitlines()[0]
-    assert not list(run.fold.rglob(".*.part.*"))
+def test_full_disk_ends_in_one_message_with_the_last_checkpoint_intact(make_run, expected) -> None:
+    run, begins_with = make_run("full"), {"seed": "MGCL: seed", "segment": r"seed \w+: epochs 2-\d+"}
+    for phase, hook in FULL.items():
+        status, log = run.finish(hook, go_on=phase != "seed")
+        assert status == 1 and "Traceback" not in log
+        assert re.search(begins_with[phase], log)
+        assert log.count("nnunet_mgcl: ") == 1 and "cannot be written (File too large)" in log
+        assert "checkpoint_" in log.split("nnunet_mgcl: ")[1].splitlines()[0]
+        assert not list(run.fold.rglob(".*.part.*"))
     status, log = run.finish(go_on=True)
     assert status == 0, log[-3000:]
-    assert re.search(r"seed \w+: epochs 2-\d+" if phase == "seed" else "goes on from a checkpoint", log)
+    assert "goes on from a checkpoint" in log
     assert_same(run.content(), expected)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import sys
-from operator import attrgetter
 
 import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -25,12 +23,6 @@ def test_trainer_is_found_and_can_be_pickled_afterwards(name) -> None:
     assert issubclass(found, nnUNetTrainer)
     assert "mgcl_trainers" not in sys.modules
     assert pickle.loads(pickle.dumps(found)) is found
-
-
-def test_spawned_process_gets_the_found_class() -> None:
-    found = recursive_find_trainer_class_by_name("MGCLTrainerCoarse")
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(attrgetter("__qualname__"), (found,)) == "MGCLTrainerCoarse"
 
 
 def test_folder_may_stand_among_others(tmp_path, monkeypatch) -> None:

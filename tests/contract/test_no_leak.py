@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import blosc2
 import numpy as np
 import pytest
 import torch
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.data.cases.modality_dataset import sample_class_locations
-from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+from tests.conftest import rewrite_case
 
 BLOCK = {
     "seed": {"epochs": 2, "batch_size": 3, "lr": 0.01},
@@ -52,59 +50,32 @@ def plans(plans):
 
 
 @pytest.fixture
-def rewrite(tiny_dataset, plans, masks_json):
+def rewrite(real_dataset):
     """`rewrite(case, image=function, mask=function)` changes the preprocessed case that training reads."""
-    folder = tiny_dataset.preprocessed / "nnUNetPlans_2d"
-
-    def rewrite(case, image=np.asarray, mask=np.asarray):
-        data, seg, _, properties = nnUNetDatasetBlosc2(str(folder)).load_case(case)
-        data, seg = image(data[:]), mask(seg[:])
-        properties["class_locations"] = sample_class_locations(seg, PlansManager(plans).get_label_manager(masks_json))
-        for path in folder.glob(f"{case}*"):
-            path.unlink()
-        parts = {"chunks": (1, *data.shape[1:]), "blocks": (1, 1, *data.shape[2:])}
-        nnUNetDatasetBlosc2.save_case(data, seg, properties, str(folder / case), **parts)
-
-    return rewrite
+    return partial(rewrite_case, real_dataset.preprocessed / "nnUNetPlans_2d")
 
 
 @pytest.fixture(params=["masks", "shared"])
-def train(request, tiny_dataset, plans, masks_json, rewrite, monkeypatch, tmp_path):
+def train(request, real_dataset, no_pictures, plans, masks_json, rewrite, monkeypatch, tmp_path):
     """Runs a whole training, with a mask for each modality or one for all; returns what it left, by name."""
     if request.param == "shared":
         del masks_json["mgcl"]["lesion_labels"]
         masks_json["labels"] = {"background": 0, "lesion": 1}
         for case in SPLIT["train"] + SPLIT["val"]:
-            rewrite(case, mask=lambda mask: np.minimum(mask, 1))
-    monkeypatch.setenv("nnUNet_raw", str(tiny_dataset.raw.parent))
-    monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
-    monkeypatch.setattr(Curves, "_draw", lambda _: None)  # pictures would take longer than the training
-    for path in (tiny_dataset.raw_dataset_json, tiny_dataset.dataset_json):
+            rewrite(case, mask=lambda mask: np.minimum(mask, 1), labels=[1])
+    for path in (real_dataset.raw_dataset_json, real_dataset.dataset_json):
         path.write_text(json.dumps(masks_json))
-    tiny_dataset.splits.write_text(json.dumps([SPLIT]))
-    (tiny_dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
+    real_dataset.splits.write_text(json.dumps([SPLIT]))
 
     def train(results):
         monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
         content = deepcopy(plans) | {"continue_training": False}
         content["configurations"]["2d"]["mgcl"] = BLOCK
         trainer = MGCLTrainer(content, "2d", 0, deepcopy(masks_json), torch.device("cpu"))
-        trainer.logger.plot_progress_png = lambda _: None
         trainer.run_training()
         return outcome(Path(trainer.output_folder))
 
     return train
-
-
-@pytest.fixture
-def spoil_tss(tiny_dataset):
-    """`spoil_tss(case=hours, ...)` replaces or adds rows of the table that training reads."""
-
-    def spoil_tss(**rows):
-        lines = dict(line.split(",") for line in tiny_dataset.tss.read_text().split()) | rows
-        tiny_dataset.tss.write_text("".join(f"{case},{hours}\n" for case, hours in lines.items()))
-
-    return spoil_tss
 
 
 def outcome(folder):
@@ -125,21 +96,21 @@ def outcome(folder):
     return found | {part: final[part] for part in ("network_weights", "optimizer_state")}
 
 
-def bits(value):
-    """A nested value with its arrays as bytes."""
-    if isinstance(value, dict):
-        return {key: bits(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [bits(item) for item in value]
-    if isinstance(value, np.ndarray | torch.Tensor):
-        array = np.asarray(value)
-        return array.dtype.str, array.shape, array.tobytes()
-    return value
-
-
 def differing(one, other):
+    """The names of what is not the same bit by bit."""
+
+    def same(a, b):
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        if isinstance(a, list | tuple):
+            return len(a) == len(b) and all(map(same, a, b))
+        if isinstance(a, np.ndarray | torch.Tensor):
+            a, b = np.asarray(a), np.asarray(b)
+            return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+        return a == b
+
     assert one.keys() == other.keys()
-    return {name for name in one if bits(one[name]) != bits(other[name])}
+    return {name for name in one if not same(one[name], other[name])}
 
 
 def noisy(array):
@@ -150,22 +121,18 @@ def noisy(array):
     return random.integers(0, array.max() + 1, size=array.shape).astype(array.dtype)
 
 
-def test_validation_cases_change_no_bit_and_a_training_case_changes_every_phase(train, rewrite, spoil_tss):
+def test_validation_cases_change_no_bit_and_a_training_case_changes_every_phase(train, rewrite, real_dataset):
     expected = train("expected")
     pseudo_labels = {name for name in expected if name.startswith("pseudo_label_") and name.endswith(".b2nd")}
     assert expected.keys() >= NETWORKS and len(pseudo_labels) == 2 * 8
     assert not json.loads(expected["state.json"]).get("skipped")
 
-    rewrite("case_0", mask=noisy)
-    rewrite("case_5", mask=np.zeros_like)  # no voxel to oversample: other random draws
-    spoil_tss(case_0=100, case_5=1)
-    changed = differing(train("other labels and TSS"), expected)
-    assert not changed
-
-    for case in SPLIT["val"]:
-        rewrite(case, image=noisy)
-    changed = differing(train("other images"), expected)
-    assert not changed
+    rewrite("case_0", image=noisy, mask=noisy)
+    rewrite("case_5", image=noisy, mask=np.zeros_like)  # no voxel to oversample: other random draws
+    hours = real_dataset.tss.read_text()
+    assert "\ncase_0,1\n" in hours
+    real_dataset.tss.write_text(hours.replace("\ncase_0,1\n", "\ncase_0,100\n") + "case_5,1\n")
+    assert not differing(train("other validation cases"), expected)
 
     rewrite("case_1", mask=noisy)
     changed = differing(train("another training case"), expected)

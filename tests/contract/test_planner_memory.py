@@ -64,10 +64,7 @@ def test_constants_are_the_planner_s(make_planner, planner_class):
     assert reference.voxels_2d == planner.UNet_reference_val_2d
     assert reference.voxels_3d == planner.UNet_reference_val_3d
     assert reference.gigabytes == planner.UNet_reference_val_corresp_GB == planner.UNet_vram_target_GB
-    assert {
-        2: planner.UNet_reference_val_corresp_bs_2d,
-        3: planner.UNet_reference_val_corresp_bs_3d,
-    } == REFERENCE_BATCH
+    assert {2: planner.UNet_reference_val_corresp_bs_2d, 3: planner.UNet_reference_val_corresp_bs_3d} == REFERENCE_BATCH
     assert planner.UNet_min_batch_size == SMALLEST_BATCH
 
 

@@ -12,11 +12,8 @@ import SimpleITK as sitk
 from matplotlib.figure import Figure
 
 from nnunet_mgcl import cli
-from nnunet_mgcl.evaluation.calibration import maps as calibration
-from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.patient import page as patient_page
-from nnunet_mgcl.system.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -55,11 +52,6 @@ class TestCommand:
         assert (model / "report_folds_0_2" / "index.html").is_file()
         assert (model / "evaluation_folds_0_2.json").is_file()
 
-    def test_another_folder(self, make_run, tmp_path) -> None:
-        make_run()
-        report("-o", str(tmp_path / "elsewhere"))
-        assert (tmp_path / "elsewhere" / "index.html").is_file()
-
     def test_a_current_evaluation_is_taken_as_it_is(self, make_run, capsys) -> None:
         model = make_run()
         report()
@@ -91,56 +83,31 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("change", "why"),
         [
-            (lambda c: [], "not the content that this version writes"),
-            (lambda c: "half", "not valid JSON"),
-            (lambda c: c | {"nnunet_mgcl": "0.0.1"}, "of nnunet_mgcl 0.0.1"),
-            (lambda c: c | {"folds": [0, 1]}, "of folds [0, 1], not [0, 1, 2]"),
-            (lambda c: c | {"model": "Other__p__2d"}, "of model Other__p__2d"),
-            (lambda c: c | {"dataset": "Dataset999_Other"}, "of dataset Dataset999_Other"),
-            (lambda c: c | {"tss": {"reason": None}}, "not the content that this version writes"),
-            (lambda c: c | {"settings": 7}, "not the content that this version writes"),
+            ({"nnunet_mgcl": "0.0.1"}, "of nnunet_mgcl 0.0.1"),
+            ({"folds": [0, 1]}, "of folds [0, 1], not [0, 1, 2]"),
+            ({"model": "Other__p__2d"}, "of model Other__p__2d"),
+            ({"dataset": "Dataset999_Other"}, "of dataset Dataset999_Other"),
+            ({"tss": {"reason": None}}, "not the content that this version writes"),
+            (None, "not valid JSON"),
         ],
     )
     def test_an_evaluation_that_is_of_no_use_is_done_again(self, make_run, change, why, capsys) -> None:
-        model = make_run()
+        path = make_run() / "evaluation.json"
         report()
-        path = model / "evaluation.json"
         good = path.read_text()
-        text = json.dumps(change(json.loads(good)))
-        path.write_text(good[:100] if text == '"half"' else text)
+        path.write_text(json.dumps(json.loads(good) | change) if change else good[:100])
         capsys.readouterr()
         report()
         assert f"evaluation.json: {why}" in capsys.readouterr().out
         assert path.read_text() == good
 
-    @pytest.mark.parametrize("gone", ["table", "head"])
-    def test_a_tss_that_is_gone_is_not_reported(self, make_run, dataset, gone) -> None:
+    def test_a_tss_that_is_gone_is_not_reported(self, make_run) -> None:
         model = make_run()
         report()
-        for path in [dataset / "tss.csv"] if gone == "table" else model.glob("fold_*/validation/tss.csv"):
+        for path in model.glob("fold_*/validation/tss.csv"):
             path.unlink()
         report()
-        reason = json.loads((model / "evaluation.json").read_text())["tss"]["reason"]
-        assert {"table": "no tss.csv in", "head": "no trained TSS head"}[gone] in reason
-
-    def test_calibration_that_a_training_removed_is_stored_again(self, make_run, monkeypatch, capsys) -> None:
-        monkeypatch.setattr(calibration, "CASES_OF_A_CLASS", 3)
-        model = make_run()
-        for path in model.glob("fold_*/validation/tss.csv"):  # better than chance
-            header, *rows = [line.split(",") for line in path.read_text().splitlines()]
-            at = header.index("probability")
-            rows = [[*row[:at], f"0.{3 + 2 * (int(row[0][-2:]) % 2)}{n}", *row[at + 1 :]] for n, row in enumerate(rows)]
-            path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
-        report()
-        before = (model / "plans.json").read_bytes()
-        plans = json.loads(before)
-        assert plans.pop(KEY)
-        (model / "plans.json").write_text(json.dumps(plans))
-        capsys.readouterr()
-        report()
-        assert "calibration: platt" in capsys.readouterr().out and (model / "plans.json").read_bytes() == before
-        report()
-        assert "calibration: " not in capsys.readouterr().out
+        assert "no trained TSS head" in json.loads((model / "evaluation.json").read_text())["tss"]["reason"]
 
     def test_a_phantom_is_called_synthetic(self, make_run) -> None:
         model = make_run(labels={"phantom": {"cases": 15}})
@@ -193,40 +160,20 @@ class TestRefuses:
     @pytest.mark.parametrize("arguments", ["-i a -s b", "--case x -i a", "--case x -s b"])
     def test_a_new_patient_that_is_half_named(self, make_run, arguments) -> None:
         make_run()
-        with pytest.raises(UserError, match="--case, -i and -s"):
+        with pytest.raises(SystemExit, match="--case, -i and -s"):
             report(*arguments.split())
 
     @pytest.mark.parametrize(("case", "remedy"), [("case_03", "-f 0"), ("nosuch", "use one of case_05, case_06")])
     def test_a_case_that_these_folds_do_not_validate_before_they_are_evaluated(self, make_run, case, remedy) -> None:
         model = make_run()
-        with pytest.raises(UserError, match=remedy):
+        with pytest.raises(SystemExit, match=remedy):
             report("-f", "1", "--case", case)
         assert not list(model.glob("evaluation*"))
 
-    @pytest.mark.parametrize("folder", ["{file}", "{file}/x", "/dev/null/x", "/proc/x/y", "x" * 300])
-    def test_a_folder_that_cannot_be_one(self, make_run, folder) -> None:
-        model = make_run()
-        with pytest.raises(UserError, match=r"cannot be (written|made)"):
-            report("-o", folder.format(file=model / "plans.json"))
-
-    @pytest.mark.parametrize("case", ["", "../other/evil", "/tmp/x", "."])
-    def test_a_case_that_is_no_file_s_name(self, make_run, case) -> None:
-        make_run()
-        with pytest.raises(UserError, match="no name of a case"):
-            report("--case", case)
-
     def test_a_model_that_is_not_validated(self, make_run) -> None:
         make_run(folds=(0,))
-        with pytest.raises(UserError, match="-f 0"):
+        with pytest.raises(SystemExit, match="-f 0"):
             report()
-
-
-def test_case_pages_are_made_of_the_case_s_sections(make_run, monkeypatch) -> None:
-    model, seen = make_run(), []
-    monkeypatch.setattr(patient_page, "patient_sections", lambda *given: seen.append(given) or [Section("Mine")])
-    report("--case", "case_03")
-    assert seen[0][0].folds == [0, 1, 2] and seen[0][2:] == ("case_03", None, None)
-    assert "case_03: Dataset901_Tiny" in (model / "report" / "case_case_03.html").read_text()
 
 
 def test_a_new_patient_needs_the_model_and_no_validation(make_run, dataset, monkeypatch) -> None:
@@ -236,5 +183,5 @@ def test_a_new_patient_needs_the_model_and_no_validation(make_run, dataset, monk
     assert seen[0][1:] == ({}, "new", Path("images"), Path("predictions"))
     assert "new: Dataset901_Tiny" in (model / "report" / "case_new.html").read_text()
     assert not (model / "evaluation.json").exists()
-    with pytest.raises(UserError, match="leave -f out"):
+    with pytest.raises(SystemExit, match="leave -f out"):
         report("--case", "new", "-i", "images", "-s", "predictions", "-f", "0")

@@ -20,13 +20,8 @@ BLOCK = {
 
 
 @pytest.fixture
-def start(tiny_dataset, plans, masks_json, monkeypatch, tmp_path):
+def start(real_dataset, no_pictures, plans, masks_json, monkeypatch, tmp_path):
     """Runs a training of three epochs, or kills it after one."""
-    monkeypatch.setenv("nnUNet_raw", str(tiny_dataset.raw.parent))
-    monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
-    splits = [{"train": [f"case_{n}" for n in (0, 1, 3, 4)], "val": ["case_2", "case_5"]}]
-    tiny_dataset.splits.write_text(json.dumps(splits))
-    (tiny_dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
 
     def start(results, trainer_class=MGCLTrainerRandomInit, killed_after=None, continue_training=False):
         monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
@@ -34,7 +29,6 @@ def start(tiny_dataset, plans, masks_json, monkeypatch, tmp_path):
         content["configurations"]["2d"] |= {"mgcl": BLOCK, "batch_size": 3}
         trainer = trainer_class(content, "2d", 0, deepcopy(masks_json), torch.device("cpu"))
         trainer.save_every = 1
-        trainer.logger.plot_progress_png = lambda _: None  # half a second each
         maybe_load_checkpoint(trainer, continue_training, False)
         if killed_after is not None:
             epoch_end = trainer.on_epoch_end
@@ -72,11 +66,11 @@ def test_resumed_training_is_bit_identical_with_its_head(start, trainer) -> None
     assert not list((folder / "phases").rglob("teacher.pth"))
 
 
-def test_the_pool_changes_what_is_learned_and_is_needed(start, tiny_dataset) -> None:
+def test_the_pool_changes_what_is_learned_and_is_needed(start, real_dataset) -> None:
     alone, together = (start(trainer.__name__, trainer) for trainer in (MGCLTrainerRandomInit, MGCLTrainerMeanTeacher))
     first, *later = zip(*(own.logger.get_value("train_losses", step=None) for own in (alone, together)), strict=True)
     assert all(abs(a - b) > 1e-3 for a, b in later), (first, later)
-    for image in (tiny_dataset.raw / "imagesUn").glob("*_0002.nii.gz"):
+    for image in (real_dataset.raw / "imagesUn").glob("*_0002.nii.gz"):
         image.unlink()
     with pytest.raises(SystemExit, match=r"no unlabelled case of PWI"):
         start("without PWI", MGCLTrainerMeanTeacher)

@@ -9,8 +9,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from nnunet_mgcl.engine.curves import Curves
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.network.branch import decoder_state, encoder_state
 from nnunet_mgcl.pretraining.contrast import phase as contrast
 from nnunet_mgcl.report.analysis import embeddings_section as embeddings
@@ -49,52 +48,49 @@ def weights(model, phase="fine"):
     return deepcopy(state)
 
 
+SEEN: dict[tuple[str, str, str], dict[str, torch.Tensor]] = {}
+"""The weights that each contrastive phase of the one training had before its first step and after its last."""
+
+
 @pytest.fixture
-def trained(tiny_dataset, plans, masks_json, workspace, monkeypatch):
-    """A fold trained in all phases, and the weights that each contrastive phase had before its first step and after."""
-    shutil.rmtree(tiny_dataset.raw / "imagesUn")  # the labelled cases, which hold both classes, are contrasted
+def fold(real_dataset, no_pictures, plans, masks_json, workspace, monkeypatch, once) -> TrainedFold:
+    """A fold trained in all phases, of which each test has a copy."""
+    shutil.rmtree(real_dataset.raw / "imagesUn")  # the labelled cases, which hold both classes, are contrasted
     del masks_json["mgcl"]
-    tiny_dataset.splits.write_text(json.dumps(SPLITS))
-    (tiny_dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
-    for path in (tiny_dataset.dataset_json, tiny_dataset.raw / "dataset.json"):
+    real_dataset.splits.write_text(json.dumps(SPLITS))
+    for path in (real_dataset.dataset_json, real_dataset.raw / "dataset.json"):
         path.write_text(json.dumps(masks_json))
-    monkeypatch.setenv("nnUNet_raw", str(tiny_dataset.raw.parent))
-    monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
-    seen = {}
 
     def spy(context, phase, branch, cases, module, config, untrained):
-        seen["before", phase, branch.name] = weights(module)
+        SEEN["before", phase, branch.name] = weights(module)
         warnings = train(context, phase, branch, cases, module, config, untrained)
-        seen["after", phase, branch.name] = weights(module)
+        SEEN["after", phase, branch.name] = weights(module)
         return warnings
+
+    def build(folder) -> None:
+        monkeypatch.setenv("nnUNet_results", str(folder))
+        content = deepcopy(plans) | {"continue_training": False}
+        content["configurations"]["2d"] |= {"mgcl": BLOCK, "batch_size": 3}
+        MGCLTrainer(content, "2d", FOLD, masks_json, torch.device("cpu")).run_training()
 
     train = contrast.contrast
     monkeypatch.setattr(contrast, "contrast", spy)
-    monkeypatch.setattr(Curves, "_draw", lambda *_: None)  # half a second each
-    own = deepcopy(plans) | {"continue_training": False}
-    own["configurations"]["2d"] |= {"mgcl": BLOCK, "batch_size": 3}
-    trainer = MGCLTrainer(own, "2d", FOLD, masks_json, torch.device("cpu"))
-    trainer.logger.plot_progress_png = lambda *_: None
-    trainer.run_training()
-    model = workspace / "results" / tiny_dataset.name / "MGCLTrainer__nnUNetPlans__2d"
-    run = ValidatedRun(tiny_dataset, model, SPLITS, [FOLD])
-    return TrainedFold(run, FOLD, torch.device("cpu")), seen
+    model = once("trained fold", workspace / "results", build) / real_dataset.name / "MGCLTrainer__nnUNetPlans__2d"
+    return TrainedFold(ValidatedRun(real_dataset, model, SPLITS, [FOLD]), FOLD, torch.device("cpu"))
 
 
-def test_networks_before_and_after_each_phase_are_those_of_the_training(trained) -> None:
-    fold, seen = trained
-    assert len(seen) == 8
+def test_networks_before_and_after_each_phase_are_those_of_the_training(fold) -> None:
+    assert len(SEEN) == 8
     for branch in fold.branches:
         for phase in ("coarse", "fine"):
             assert fold.why_not(branch, phase) is None
             for moment, unet in (("before", fold.initial(branch, phase)), ("after", fold.pretrained(branch, phase))):
-                assert_same(weights(unet, phase), seen[moment, phase, branch.name])
+                assert_same(weights(unet, phase), SEEN[moment, phase, branch.name])
             name = f"{'encoder' if phase == 'coarse' else 'decoder'}.stages.0.{KERNEL[phase]}"
-            assert not torch.equal(*(seen[moment, phase, branch.name][name] for moment in ("before", "after")))
+            assert not torch.equal(*(SEEN[moment, phase, branch.name][name] for moment in ("before", "after")))
 
 
-def test_final_network_may_be_changed_at_will(trained) -> None:
-    fold, _ = trained
+def test_final_network_may_be_changed_at_will(fold) -> None:
     for index, branch in enumerate(fold.branches):
         kept = fold.network.branches[index].state_dict()
         final = fold.final(branch)
@@ -103,8 +99,8 @@ def test_final_network_may_be_changed_at_will(trained) -> None:
         assert kept["decoder.seg_layers.1.weight"].any()
 
 
-def test_its_representations_are_shown_before_and_after_each_phase(trained) -> None:
-    fold, _ = trained
+def test_its_representations_are_shown_before_and_after_each_phase(fold, monkeypatch) -> None:
+    monkeypatch.setattr(embeddings, "draw_clouds", lambda *_: None)  # a minute of t-SNE
     section = embeddings_section(fold)
     for phase, table, samples in (("coarse", section.tables[0], 12), ("fine", section.tables[1], 600)):  # at most
         stages = ["before", f"after {phase}", "after segment"]
@@ -112,17 +108,14 @@ def test_its_representations_are_shown_before_and_after_each_phase(trained) -> N
         assert {row[7] for row in table.rows} == {str(samples)} and {row[9] for row in table.rows} == {"2"}
 
 
-def test_a_phase_without_its_weights_is_told_by_its_reason(trained) -> None:
-    fold, _ = trained
+def test_a_phase_without_its_weights_is_told_by_its_reason(fold) -> None:
     branch = fold.branches[0]
     (fold.fold_layout.phase("coarse", branch.name) / "network.pth").unlink()
     assert "the weights of coarse are no longer" in fold.why_not(branch, "coarse")
     assert "the weights of coarse and fine are no longer" in fold.why_not(branch, "fine")
-    assert len(embeddings_section(fold).tables) == 2  # of the other branch
 
 
-def test_weights_that_are_no_numbers_are_not_looked_into(trained) -> None:
-    fold, _ = trained
+def test_weights_that_are_no_numbers_are_not_looked_into(fold) -> None:
     branch = fold.branches[0]
     files = [
         fold.fold_layout.phase("coarse", branch.name) / "network.pth",
@@ -139,8 +132,7 @@ def test_weights_that_are_no_numbers_are_not_looked_into(trained) -> None:
         assert str(path) in str(error.value)
 
 
-def test_half_a_file_costs_the_sections_that_read_it_alone(trained, capsys) -> None:
-    fold, _ = trained
+def test_half_a_file_costs_the_sections_that_read_it_alone(fold, capsys) -> None:
     path = fold.fold_layout.phase("coarse", "DWI") / "network.pth"
     path.write_bytes(path.read_bytes()[:100])
     sections = {section.title: section for section in _analyses(fold.run, fold.device)}
@@ -150,8 +142,7 @@ def test_half_a_file_costs_the_sections_that_read_it_alone(trained, capsys) -> N
     assert capsys.readouterr().out.count("is left out") == 2
 
 
-def test_a_final_network_needs_no_phases(trained) -> None:
-    fold, _ = trained
+def test_a_final_network_needs_no_phases(fold) -> None:
     shutil.rmtree(fold.fold_layout.phases)
     sections = {section.title: section for section in _analyses(fold.run, fold.device)}
     assert sections[perception.TITLE].tables and "phases/coarse was removed" in str(sections[embeddings.TITLE].text)

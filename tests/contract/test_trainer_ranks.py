@@ -26,19 +26,16 @@ BLOCK = {
 
 
 @pytest.mark.slow
-def test_two_ranks_train_the_whole_cascade_in_step(tiny_dataset, plans, masks_json, tmp_path) -> None:
+def test_two_ranks_train_the_whole_cascade_in_step(real_dataset, plans, masks_json, tmp_path) -> None:
     splits = [{"train": [f"case_{n}" for n in (0, 1, 2, 3, 4)], "val": ["case_5"]}]
-    tiny_dataset.splits.write_text(json.dumps(splits))
-    (tiny_dataset.preprocessed / "dataset_fingerprint.json").write_text("{}")
-    shutil.copytree(tiny_dataset.raw / "labelsTr", tiny_dataset.preprocessed / "gt_segmentations")
+    real_dataset.splits.write_text(json.dumps(splits))
+    shutil.copytree(real_dataset.raw / "labelsTr", real_dataset.preprocessed / "gt_segmentations")
     plans["configurations"]["2d"] |= {"mgcl": BLOCK, "batch_size": 4}
     (tmp_path / "content.json").write_text(json.dumps({"plans": plans, "dataset_json": masks_json}))
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(nnunet_mgcl.__file__).parents[1]),
-        "nnUNet_raw": str(tiny_dataset.raw.parent),
-        "nnUNet_preprocessed": str(tiny_dataset.preprocessed.parent),
         "nnUNet_results": str(tmp_path / "results"),
         "nnUNet_n_proc_DA": "0",
         "nnUNet_def_n_proc": "1",
@@ -55,7 +52,7 @@ def test_two_ranks_train_the_whole_cascade_in_step(tiny_dataset, plans, masks_js
     assert first == second
     assert first["batch"] == 2 and first["epoch"] == 2
     assert "batch_size 3, of which the GPUs get unequal shares" in first["refused"]
-    fold = tmp_path / "results" / tiny_dataset.name / "MGCLTrainer__nnUNetPlans__2d" / "fold_0"
+    fold = tmp_path / "results" / real_dataset.name / "MGCLTrainer__nnUNetPlans__2d" / "fold_0"
     weights = torch.load(fold / "checkpoint_final.pth", weights_only=False)["network_weights"]
     assert bool(weights["tss.trained"])
     assert (fold / "validation" / "summary_modalities.json").is_file()

@@ -44,15 +44,3 @@ def test_last_epoch_is_saved_before_the_head_is_trained_and_the_head_travels_in_
     assert bool(final["network_weights"]["tss.trained"])
     assert not (Path(trainer.output_folder) / "checkpoint_latest.pth").exists()
     assert trainer.current_epoch == 7
-
-
-def test_run_killed_while_the_head_is_trained_goes_on_there(trainer, make_trainer, monkeypatch) -> None:
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(TSS, "run", killed)
-    with pytest.raises(KeyboardInterrupt):
-        trainer.on_train_end()
-    second = make_trainer(mgcl={"segment": {"epochs": 7}}, continue_training=True)
-    second.load_checkpoint(str(Path(trainer.output_folder) / "checkpoint_latest.pth"))
-    assert list(range(second.current_epoch, second.num_epochs)) == []

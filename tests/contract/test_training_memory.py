@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.variants import MGCLTrainerRandomInit
 
 
@@ -24,13 +23,6 @@ def test_full_gpu_ends_the_training_with_the_keys_to_change(make_trainer, withou
 
     monkeypatch.setattr(MGCLTrainerRandomInit, "on_epoch_start", full)
     trainer = make_trainer(MGCLTrainerRandomInit)
-    with pytest.raises(UserError, match=r"phase segment \(all branches\)") as raised:
+    with pytest.raises(SystemExit, match=r"phase segment \(all branches\)") as raised:
         trainer.run_training()
     assert "--set segment.checkpointing=true configuration.batch_size=6 -o nnUNetPlans_small" in raised.value.remedy
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_network_is_built_as_the_plan_says(make_trainer, checkpointing) -> None:
-    trainer = make_trainer(mgcl={"segment": {"checkpointing": checkpointing}})
-    trainer.initialize()
-    assert trainer.mgcl_network.checkpointing == checkpointing

@@ -14,19 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
-from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_mgcl.engine.context import Branch
-from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.plan.plans import deep_merge
 from nnunet_mgcl.pretraining import pseudo_label
 from nnunet_mgcl.pretraining.pseudo_label import label_from_logits
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+from tests.conftest import preprocess, write_image
+from tests.contract.models import predictor, voxels
 
 NAME = "Dataset901_Tiny"
 CASES = [f"case_{number}" for number in range(6)]
@@ -41,7 +39,6 @@ BUDGET = {
     "segment": {"epochs": 1, "iterations": 1, "val_iterations": 1},
     "tss": {"epochs": 1, "batch_size": 4, "grid": 2, "heads": 2},
 }
-LESION = {"background": 0, "lesion": 1}
 
 
 @dataclass
@@ -54,20 +51,20 @@ class Variant:
         channels: How many of the template's channels there are.
         modalities: Groups of channels.
         pool: Channels of the unlabelled cases, for each case.
-        hours: The TSS table; None leaves it out.
+        hours: The TSS table; empty: there is none.
         configuration: What is trained.
-        plan: Overlay of the plans file.
+        plan: Overlay of the configurations of the plans file.
         edit: Changes image and mask `(Z, Y, X)` of a case, if anything.
         spacing: (z, y, x) in mm.
     """
 
-    labels: dict[str, Any] = field(default_factory=lambda: dict(LESION))
+    labels: dict[str, Any] = field(default_factory=lambda: {"background": 0, "lesion": 1})
     regions_class_order: list[int] | None = None
     relabel: list[int] = field(default_factory=lambda: [0] + 7 * [1])
     channels: int = 2
     modalities: dict[str, list[int]] | None = None
     pool: dict[str, list[int]] = field(default_factory=lambda: {"pool_0": [0, 1], "pool_1": [0]})
-    hours: dict[str, float] | None = field(default_factory=lambda: dict(HOURS))
+    hours: dict[str, float] = field(default_factory=lambda: dict(HOURS))
     configuration: str = "2d"
     plan: dict[str, Any] = field(default_factory=dict)
     edit: Callable[[str, np.ndarray], np.ndarray] = lambda _, volume: volume
@@ -75,22 +72,20 @@ class Variant:
 
     def plans(self, plans: dict[str, Any]) -> dict[str, Any]:
         """The plans file."""
-        plans = deep_merge(plans, self.plan)
+        plans = deep_merge(plans, {"configurations": self.plan, "continue_training": False})
         for configuration in plans["configurations"].values():
-            for key in ("normalization_schemes", "use_mask_for_norm"):
-                if key in configuration:
-                    configuration[key] = configuration[key][: self.channels]
-        own = plans["configurations"][self.configuration]
-        own["mgcl"] = deep_merge(BUDGET, own.get("mgcl", {}))
+            for key in {"normalization_schemes", "use_mask_for_norm"} & configuration.keys():
+                configuration[key] = configuration[key][: self.channels]
+        trained = plans["configurations"][self.configuration]
+        trained["mgcl"] = deep_merge(BUDGET, trained.get("mgcl", {}))
         return plans
 
     def dataset_json(self, dataset_json: dict[str, Any]) -> dict[str, Any]:
         """dataset.json."""
         names = dict(list(dataset_json["channel_names"].items())[: self.channels])
-        own = dataset_json | {"channel_names": names, "labels": self.labels}
-        if self.regions_class_order:
-            own["regions_class_order"] = self.regions_class_order
-        return own | ({"mgcl": {"modalities": self.modalities}} if self.modalities else {})
+        keys = {"channel_names": names, "labels": self.labels, "regions_class_order": self.regions_class_order}
+        keys |= {"mgcl": {"modalities": self.modalities} if self.modalities else None}
+        return dataset_json | {key: value for key, value in keys.items() if value}
 
 
 @dataclass
@@ -111,10 +106,8 @@ class Trained:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pictures; validation exports and evaluates in threads, since nnU-Net's processes take seconds to start."""
-    monkeypatch.setattr(Curves, "_draw", lambda _: None)
-    monkeypatch.setattr(MetaLogger, "plot_progress_png", lambda *_: None)
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation exports and evaluates in threads, since nnU-Net's processes take seconds to start."""
     pools = SimpleNamespace(get_context=lambda _: SimpleNamespace(Pool=lambda _: ThreadPool(1)))
     for module in ("training.nnUNetTrainer.nnUNetTrainer", "evaluation.evaluate_predictions"):
         monkeypatch.setattr(f"nnunetv2.{module}.multiprocessing", pools)
@@ -139,75 +132,52 @@ def train(
     workspace: Path,
     plans: dict[str, Any],
     dataset_json: dict[str, Any],
-    quick: None,
+    no_pictures: None,
+    threads: None,
     visible_lesions: None,
 ) -> Callable[[Variant], Trained]:
     def train(variant: Variant) -> Trained:
         raw, preprocessed = workspace / "raw" / NAME, workspace / "preprocessed" / NAME
+        content, json_content = variant.plans(plans), variant.dataset_json(dataset_json)
         shutil.rmtree(preprocessed)
-        own_plans, own_json = variant.plans(plans), variant.dataset_json(dataset_json)
         _write_raw(tiny_template, raw, variant)
-        _preprocess(raw, preprocessed, variant, own_plans, own_json)
-        own_plans["continue_training"] = False
-        trainer = MGCLTrainer(own_plans, variant.configuration, 0, deepcopy(own_json), torch.device("cpu"))
+        data = preprocessed / PlansManager(deepcopy(content)).get_configuration(variant.configuration).data_identifier
+        preprocess(raw, data, content, json_content, variant.configuration)
+        shutil.copytree(raw / "labelsTr", preprocessed / "gt_segmentations")
+        for folder in (raw, preprocessed):
+            (folder / "dataset.json").write_text(json.dumps(json_content))
+        (preprocessed / "splits_final.json").write_text(json.dumps(SPLITS))
+        (preprocessed / "dataset_fingerprint.json").write_text("{}")
+        trainer = MGCLTrainer(content, variant.configuration, 0, deepcopy(json_content), torch.device("cpu"))
         trainer.run_training()
         trainer.perform_actual_validation()
-        predicted = _predict_as_nnunet_does(trainer, raw / "imagesTr", variant.channels)
-        return Trained(trainer, Path(trainer.log_file).read_text(), predicted)
+        # A validation case, by the stock predictor from nothing but the results folder.
+        files = [[str(raw / "imagesTr" / f"case_2_{channel:04}.nii.gz") for channel in range(variant.channels)]]
+        output = trainer.output_folder_base + "/predicted"
+        stock = predictor(trainer.output_folder_base, nnUNetPredictor, (0,))
+        stock.predict_from_files_sequential(files, [output], overwrite=True)
+        return Trained(trainer, Path(trainer.log_file).read_text(), voxels(Path(output + ".nii.gz")))
 
     return train
 
 
 def _write_raw(template: Path, raw: Path, variant: Variant) -> None:
-    def copy(source: Path, target: Path, relabel: np.ndarray | None = None) -> None:
-        volume = sitk.GetArrayFromImage(sitk.ReadImage(str(source)))
-        volume = variant.edit(target.name[:6], volume if relabel is None else relabel[volume])
-        image = sitk.GetImageFromArray(volume)
-        image.SetSpacing(variant.spacing[::-1])
-        target.parent.mkdir(parents=True, exist_ok=True)
-        sitk.WriteImage(image, str(target))
+    def copy(source: str, target: str, relabel: list[int] | None = None) -> None:
+        volume = voxels(template / source)
+        volume = variant.edit(Path(target).name[:6], np.array(relabel, np.uint8)[volume] if relabel else volume)
+        write_image(raw / target, volume, variant.spacing[::-1])
 
     for case in CASES:
-        name = f"{case}.nii.gz"
-        copy(template / "labelsTr" / name, raw / "labelsTr" / name, np.array(variant.relabel, np.uint8))
+        copy(f"labelsTr/{case}.nii.gz", f"labelsTr/{case}.nii.gz", variant.relabel)
         for channel in range(variant.channels):
-            name = f"{case}_{channel:04}.nii.gz"
-            copy(template / "imagesTr" / name, raw / "imagesTr" / name)
+            name = f"imagesTr/{case}_{channel:04}.nii.gz"
+            copy(name, name)
     for case, channels in variant.pool.items():
         for channel in channels:
-            name = f"{channel:04}.nii.gz"
-            copy(template / "imagesUn" / f"pool_0_{name}", raw / "imagesUn" / f"{case}_{name}")
-    if variant.hours is not None:
+            copy(f"imagesUn/pool_0_{channel:04}.nii.gz", f"imagesUn/{case}_{channel:04}.nii.gz")
+    if variant.hours:
         rows = [f"{case},{hours}" for case, hours in variant.hours.items()]
         (raw / "tss.csv").write_text("\n".join(["case,tss_hours", *rows, ""]))
-
-
-def _preprocess(raw: Path, preprocessed: Path, variant: Variant, plans: dict, dataset_json: dict) -> None:
-    manager = PlansManager(plans)
-    configuration = manager.get_configuration(variant.configuration)
-    data = preprocessed / configuration.data_identifier
-    data.mkdir(parents=True)
-    for case in CASES:
-        images = [str(raw / "imagesTr" / f"{case}_{channel:04}.nii.gz") for channel in range(variant.channels)]
-        mask = str(raw / "labelsTr" / f"{case}.nii.gz")
-        DefaultPreprocessor(verbose=False).run_case_save(
-            str(data / case), images, mask, manager, configuration, dataset_json
-        )
-    shutil.copytree(raw / "labelsTr", preprocessed / "gt_segmentations")
-    for folder in (raw, preprocessed):
-        (folder / "dataset.json").write_text(json.dumps(dataset_json))
-    (preprocessed / "splits_final.json").write_text(json.dumps(SPLITS))
-    (preprocessed / "dataset_fingerprint.json").write_text("{}")
-
-
-def _predict_as_nnunet_does(trainer: MGCLTrainer, images: Path, channels: int) -> np.ndarray:
-    """A validation case, by the stock predictor from nothing but the results folder."""
-    predictor = nnUNetPredictor(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(trainer.output_folder_base, (0,), "checkpoint_final.pth")
-    output = trainer.output_folder_base + "/predicted"
-    files = [[str(images / f"case_2_{channel:04}.nii.gz") for channel in range(channels)]]
-    predictor.predict_from_files_sequential(files, [output], overwrite=True)
-    return sitk.GetArrayFromImage(sitk.ReadImage(output + ".nii.gz"))
 
 
 def _with_slices(case: str, volume: np.ndarray) -> np.ndarray:
@@ -239,7 +209,7 @@ def assert_finished(trained: Trained, labels: set[int], branches: list[str], poo
 
 
 def test_one_channel_without_tss_and_pool(train) -> None:
-    trained = train(Variant(channels=1, pool={}, hours=None))
+    trained = train(Variant(channels=1, pool={}, hours={}))
     assert_finished(trained, {0, 1}, ["DWI"], [], 0)
     assert trained.trainer.mgcl_network.fusion.weight is None
 
@@ -276,7 +246,7 @@ def test_volumes_with_one_slice_fewer_and_more_than_b(train) -> None:
 
 
 def test_hand_edited_configuration_that_inherits(train) -> None:
-    inherited = {"configurations": {"2d": {"mgcl": {"coarse": {"temperature": 0.2}}}}}
+    inherited = {"2d": {"mgcl": {"coarse": {"temperature": 0.2}}}}
     trained = train(Variant(configuration="2d_heir", plan=inherited))
     assert_finished(trained, {0, 1}, ["DWI", "FLAIR"], ["DWI", "FLAIR"], 4)
     assert trained.trainer.config.coarse.temperature == 0.2 and trained.trainer.batch_size == 3
@@ -284,43 +254,35 @@ def test_hand_edited_configuration_that_inherits(train) -> None:
 
 
 ISOTROPIC = {
-    "spacing": [3.0, 3.0, 3.0],
-    "patch_size": [16, 16, 16],
-    "median_image_size_in_voxels": [18, 18, 18],
-    "architecture": {"arch_kwargs": {"strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]]}},
+    "3d_fullres": {
+        "spacing": [3.0, 3.0, 3.0],
+        "patch_size": [16, 16, 16],
+        "median_image_size_in_voxels": [18, 18, 18],
+        "architecture": {"arch_kwargs": {"strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]]}},
+    }
 }
 LOWRES = {
-    "inherits_from": "3d_fullres",
-    "data_identifier": "nnUNetPlans_3d_lowres",
-    "spacing": [6.0, 6.0, 6.0],
-    "patch_size": [6, 16, 16],
-    "median_image_size_in_voxels": [6, 16, 16],
+    "3d_lowres": {
+        "inherits_from": "3d_fullres",
+        "data_identifier": "nnUNetPlans_3d_lowres",
+        "spacing": [6.0, 6.0, 6.0],
+        "patch_size": [6, 16, 16],
+        "median_image_size_in_voxels": [6, 16, 16],
+    }
 }
 
 
 @pytest.mark.parametrize(
-    ("variant", "shape"),
+    ("options", "shape"),
     [
-        pytest.param(Variant(configuration="3d_fullres"), (6, 32, 32), id="anisotropic"),
-        pytest.param(
-            Variant(
-                configuration="3d_fullres",
-                plan={"configurations": {"3d_fullres": ISOTROPIC}},
-                edit=_isotropic,
-                spacing=(3.0, 3.0, 3.0),
-            ),
-            (18, 18, 18),
-            id="isotropic",
-        ),
-        pytest.param(
-            Variant(configuration="3d_lowres", plan={"configurations": {"3d_lowres": LOWRES}}),
-            (6, 32, 32),
-            id="lowres",
-        ),
+        ({"configuration": "3d_fullres"}, (6, 32, 32)),
+        ({"configuration": "3d_fullres", "plan": ISOTROPIC, "edit": _isotropic, "spacing": (3.0,) * 3}, (18, 18, 18)),
+        ({"configuration": "3d_lowres", "plan": LOWRES}, (6, 32, 32)),
     ],
+    ids=["anisotropic", "isotropic", "lowres"],
 )
-def test_3d(train, variant, shape) -> None:
-    trained = train(variant)
+def test_3d(train, options, shape) -> None:
+    trained = train(Variant(**options))
     assert_finished(trained, {0, 1}, ["DWI", "FLAIR"], ["DWI", "FLAIR"], 4)
     assert trained.predicted.shape == shape
     assert trained.trainer.config.tss.slices == trained.trainer.configuration_manager.patch_size[0]

@@ -19,7 +19,6 @@ from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 RANK, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
@@ -43,7 +42,7 @@ def refused_batch(content: dict) -> str:
     content["plans"]["configurations"]["2d"]["batch_size"] = 3
     try:
         build(content, False).initialize()
-    except UserError as error:
+    except SystemExit as error:
         return str(error)
     return "accepted"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,44 +10,37 @@ import pytest
 
 from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.statistics import bootstrap
+from nnunet_mgcl.evaluation.statistics import intervals
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.resources import trainers_dir
+from nnunet_mgcl.system.workers import run_here
+from tests.conftest import Once
 from tests.contract.conftest import dataset, make_run, make_trainer, workspace  # noqa: F401
+from tests.contract.models import save_fold
 
 Build = Callable[[Path], object]
 Copy = Callable[[str, Build], Path]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """All rows are slow tests; the quick ones are run by `make test` too."""
+    """A row that is not quick is a slow test, but in a module that says that all of its rows are quick."""
     if "row" in metafunc.fixturenames:
-        rows = metafunc.module.ROWS
+        rows, all_quick = metafunc.module.ROWS, getattr(metafunc.module, "ALL_QUICK", False)
         assert len({row.name for row in rows}) == len(rows)
-        slow = [pytest.param(row, id=row.name, marks=pytest.mark.slow) for row in rows]
-        metafunc.parametrize("row", slow + [pytest.param(row, id=f"{row.name} (quick)") for row in rows if row.quick])
-
-
-@pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The good trees by name, as far as they were made."""
-    return tmp_path_factory.mktemp("trees")
+        marks = [[] if all_quick or row.quick else [pytest.mark.slow] for row in rows]
+        metafunc.parametrize("row", [pytest.param(r, id=r.name, marks=m) for r, m in zip(rows, marks, strict=True)])
 
 
 @pytest.fixture
-def copy(templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
+def copy(once: Once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
     """Copies a tree, which the first caller builds, to a working folder of its own, where nnU-Net looks too."""
 
     def make(name: str, build: Build) -> Path:
-        if not (templates / name).exists():
-            (templates / "new").mkdir()
-            build(templates / "new")
-            (templates / "new").rename(templates / name)
-        tree = Path(shutil.copytree(templates / name, tmp_path / "outside" / "tree"))
+        tree = once(f"tree {name}", tmp_path / "outside" / "tree", build)
         for variable in ("raw", "preprocessed", "results"):
             monkeypatch.setenv(f"nnUNet_{variable}", str(tree / variable))
         monkeypatch.setenv("nnUNet_extTrainer", str(trainers_dir()))
-        monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
+        monkeypatch.setattr(intervals, "RESAMPLES", 60)
         monkeypatch.chdir(tree)
         return tree
 
@@ -60,7 +52,7 @@ def scans(copy: Copy, scan_template: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """`scans`, raw scans with a manifest. They are converted in this process, without pictures."""
 
     def convert_cases(jobs, processes):
-        return ((job.row.case, convert_case(job)) for job in jobs)
+        return ((job.row.case, run_here(convert_case, job)) for job in jobs)
 
     monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", convert_cases)
     monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
@@ -84,13 +76,7 @@ def model(copy: Copy, tiny_template: Path, request: pytest.FixtureRequest) -> Pa
     """`model` with one fold of random weights that count as trained, and `images` of two cases for it."""
 
     def build(tree: Path) -> None:
-        trainer = request.getfixturevalue("make_trainer")(labels="masks")
-        trainer.initialize()
-        trainer.mgcl_network.tss.trained.fill_(True)
-        trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
-        shutil.copytree(trainer.output_folder_base, tree / "model")
-        for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
-            (tree / "model" / f"{file}.json").write_text(json.dumps(content))
+        shutil.copytree(save_fold(request.getfixturevalue("make_trainer")(labels="masks")), tree / "model")
         (tree / "images").mkdir()
         for path in tiny_template.glob("imagesTr/case_[01]_*"):
             shutil.copy(path, tree / "images")

@@ -12,6 +12,7 @@ import fnmatch
 import hashlib
 import io
 import os
+import re
 import resource
 import shlex
 import signal
@@ -22,7 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+from nnunetv2.run import run_training
+
 from nnunet_mgcl.cli import main
+from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+
+TRAIN = "nnUNetv2_train 901 2d 0"
 
 SECONDS = 60
 Spoil = Callable[[Path], object]
@@ -36,7 +44,7 @@ class Row:
     Attributes:
         name: What is odd about it.
         spoil: What it makes of the good tree.
-        words: What follows `mgcl` on the command line.
+        words: What follows `mgcl` on the command line, or `nnUNetv2_train` and what follows it.
         says: Parts of what is printed, or of the message.
         check: Asserts the right values, of the tree and of what was printed; None: the command must refuse.
         refusal: Parts of the message where a refusal is as right as the right value; None: it is not.
@@ -94,11 +102,33 @@ def meet(row: Row, tree: Path, outputs: tuple[str, ...]) -> None:
     else:
         assert status == 1, f"exit status {status}:\n{printed}"
         assert row.check is None or row.refusal is not None, f"refused:\n{printed}"
-        messages, cases = printed.count("\n  remedy:"), printed.count("\nNot converted: ")
-        assert messages == (cases or 1) or "\nHeld back: " in printed, f"{messages} messages:\n{printed}"
+        parts = [len(re.findall(rf"\n  {part}: +\S", printed)) for part in ("found", "expected", "remedy")]
+        cases = printed.count("\nNot converted: ") or 1
+        assert parts == [cases] * 3 or "\nHeld back: " in printed, f"{parts} parts:\n{printed}"
         says = row.refusal or row.says
     for part in says:
         assert part in printed, f"{part!r} is not in:\n{printed}"
+
+
+class Begun:
+    """A phase before the first."""
+
+    name = "begun"
+
+    def run(self, context: Any) -> None:
+        raise SystemExit(0)
+
+
+def train(configuration: str, fold: str) -> None:
+    """As `nnUNetv2_train 901 CONFIGURATION FOLD -tr MGCLTrainer`, up to the first phase."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MGCLTrainer, "pretraining", (Begun(),))
+        patch.setattr(run_training, "recursive_find_trainer_class_by_name", lambda _: MGCLTrainer)  # 0.2 s each
+        run_training.run_training("901", configuration, fold, device=torch.device("cpu"))
+
+
+def began(tree: Path, printed: str) -> None:
+    assert "branches: DWI (channels [0])" in printed
 
 
 def listing(tree: Path) -> dict[str, str]:
@@ -124,7 +154,8 @@ def _run(row: Row, tree: Path) -> tuple[int, str]:
     out, err = (_terminal(raw, row.encoding, errors) for errors in ("strict", "backslashreplace"))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _limits(row.file_size, tree):
         try:
-            status: Any = main(shlex.split(row.words))
+            words = shlex.split(row.words)
+            status: Any = train(*words[2:]) if words[0] == "nnUNetv2_train" else main(words)
         except SystemExit as error:
             status = error.code
     printed = raw.getvalue().decode(row.encoding)

@@ -133,6 +133,11 @@ def edited(path: str, change: Callable[[Any], Any]) -> Spoil:
     return edit
 
 
+def updated(path: str, **keys: Any) -> Spoil:
+    """Sets keys of a JSON file."""
+    return edited(path, lambda content: content.update(keys))
+
+
 def header(path: str, field: tuple[int, str], **values: float) -> Spoil:
     """Changes numbers of a field of a `.nii.gz` header, `_1=3` the one at index 1."""
 

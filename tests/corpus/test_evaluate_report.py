@@ -78,10 +78,9 @@ def done(words: str = EVALUATE) -> Spoil:
 def splits() -> list[Row]:
     cases = [f"case_{number:02}" for number in range(15)]
     bad = {
-        "null": "null", "a number": "3", "a list of text": '["a"]', "folds of null": "[null]", "deep": DEEP,
-        "val of numbers": '[{"train": [], "val": [1]}]', "digits": f"[{DIGITS}]", "val as text":
-        '[{"train": ["a"], "val": "case_00"}]', "a case of a path":
-        json.dumps([{"train": cases[1:], "val": ["../../../tree/x"]}]),
+        "null": "null", "folds of null": "[null]", "deep": DEEP, "digits": f"[{DIGITS}]",
+        "val as text": '[{"train": ["a"], "val": "case_00"}]',
+        "a case of a path": json.dumps([{"train": cases[1:], "val": ["../../../tree/x"]}]),
     }  # fmt: skip
     return [
         *(refused(f"splits: {name}", text(SPLITS, content), EVALUATE,
@@ -153,28 +152,19 @@ def tables() -> list[Row]:
 
 
 def structures() -> list[Row]:
-    plans = {
-        "a list": (text(PLANS, "[1]"), "plans.json"), "deep": (text(PLANS, DEEP), "plans.json"),
-        "half": (cut(PLANS, 200), "plans.json"), "a pipe": (fifo(PLANS), "plans.json"),
-        "configurations as a list": (edited(PLANS, lambda p: p.update(configurations=[1])), "configurations"),
-        "no such configuration": (edited(PLANS, lambda p: p["configurations"].pop("2d")), "2d"),
-        "an unknown reader": (edited(PLANS, lambda p: p.update(image_reader_writer="Nope")), "Nope"),
-        "a block of text": (edited(PLANS, lambda p: p["configurations"]["2d"].update(mgcl="x")), "mgcl"),
+    """Plans and dataset.json; `tests/unit/system/test_spoilt_json.py` has more of their content."""
+    files = {
+        "plans: a list": (text(PLANS, "[1]"), "plans.json"), "plans: deep": (text(PLANS, DEEP), "plans.json"),
+        "plans: half": (cut(PLANS, 200), "plans.json"), "plans: a pipe": (fifo(PLANS), "plans.json"),
+        "plans: no such configuration": (edited(PLANS, lambda p: p["configurations"].pop("2d")), "2d"),
+        "plans: an unknown reader": (edited(PLANS, lambda p: p.update(image_reader_writer="Nope")), "Nope"),
+        "dataset.json: a list": (text(DATASET, "[1]"), "dataset.json"),
+        "dataset.json: no file_ending": (edited(DATASET, lambda d: d.pop("file_ending")), "file_ending"),
+        "dataset.json: mgcl as a list": (edited(DATASET, lambda d: d.update(mgcl=[1])), "mgcl"),
     }  # fmt: skip
-    datasets = {
-        "labels as a list": (lambda d: d.update(labels=[1]), "labels"),
-        "no labels": (lambda d: d.pop("labels"), "labels"), "no file_ending": (lambda d: d.pop("file_ending"),
-        "file_ending"), "a label of text": (lambda d: d["labels"].update(lesion="one"), "lesion"),
-        "no background": (lambda d: d["labels"].pop("background"), "background"),
-        "mgcl as a list": (lambda d: d.update(mgcl=[1]), "mgcl"),
-    }  # fmt: skip
-    quick = {"a list", "no file_ending", "an unknown reader"}
+    quick = {"plans: a list", "dataset.json: no file_ending", "plans: an unknown reader"}
     return [
-        *(refused(f"plans: {name}", spoil, EVALUATE, part, quick=name in quick)
-          for name, (spoil, part) in plans.items()),
-        *(refused(f"dataset.json: {name}", edited(DATASET, change), EVALUATE, part, quick=name in quick)
-          for name, (change, part) in datasets.items()),
-        refused("dataset.json: a list", text(DATASET, "[1]"), EVALUATE, "dataset.json"),
+        *(refused(name, spoil, EVALUATE, part, quick=name in quick) for name, (spoil, part) in files.items()),
         works("unknown keys", both(edited(PLANS, lambda p: p.update(theirs=[1])),
               edited(DATASET, lambda d: d.update(theirs={}))), EVALUATE, evaluated()),
     ]  # fmt: skip
@@ -214,7 +204,10 @@ def reports() -> list[Row]:
         '{"seed": {"axes": ["epoch", "training loss"], "curves": {"DWI": ["x"]}}}', "NaN":
         '{"seed": {"axes": ["epoch", "training loss"], "curves": {"DWI": [NaN, 1e999]}}}', "null": "null",
     }  # fmt: skip
+    others = {f"{FOLD}/phases/state.json": '"x"', f"{FOLD}/debug.json": "[1]", f"{FOLD}/phases/warnings.json": '"x"'}
     return [
+        *(either(f"report: {Path(path).name} of {content}", text(path, content), REPORT, reported, Path(path).name)
+          for path, content in others.items()),
         *(either(f"report: an evaluation.json of {name}", both(done(), text(evaluation, content)), PATIENT, of_case,
                  "evaluation.json", quick=name == "deep") for name, content in shapes.items()),
         *(either(f"report: curves of {name}", text(curves, content), REPORT, reported, "curves.json")
@@ -222,10 +215,6 @@ def reports() -> list[Row]:
         works("report: a curve of one point", text(curves, '{"seed": {"axes": ["epoch", "training loss"], '
               '"curves": {"DWI": [0.5]}}}'), REPORT, reported),
         either("report: no phase's files", removed(f"{FOLD}/phases"), REPORT, reported, "fold_1"),
-        either("report: a state of text", text(f"{FOLD}/phases/state.json", '"x"'), REPORT, reported, "state.json"),
-        either("report: a list for debug.json", text(f"{FOLD}/debug.json", "[1]"), REPORT, reported, "debug.json"),
-        either("report: warnings of text", text(f"{FOLD}/phases/warnings.json", '"x"'), REPORT, reported,
-               "warnings.json"),
         works("report: ASCII only", nothing, PATIENT, of_case, encoding="ascii", quick=True),
         refused("report: no room", nothing, PATIENT, "MGCLTrainer__nnUNetPlans__2d", file_size=500),
         refused("report: no room for pictures", done(), f"{PATIENT}", "report", file_size=15_000),

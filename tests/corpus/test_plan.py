@@ -49,7 +49,9 @@ def values() -> list[Row]:
     """Single values."""
     bad = {
         "coarse.epochs=1e999": "coarse.epochs", "coarse.epochs=-1": "coarse.epochs", "coarse.epochs=": "coarse.epochs",
-        f"coarse.epochs={DIGITS}": "coarse.epochs", "=1": "--set", "coarse=1": "coarse", "coarse.=1": "coarse.",
+        f"coarse.epochs={DIGITS}": "coarse.epochs", "coarse.lr=NaN": "coarse.lr", "coarse.epoch=1": "did you mean",
+        "configuration.batchsize=1": "'batch_size'?", "coarse.epochs": "--set coarse.epochs", "=1": "--set",
+        "coarse=1": "coarse", "coarse.=1": "coarse.",
         "configuration.=1": "configuration", "configuration.batch_size=0": "batch_size",
         "configuration.batch_size=-3": "batch_size", "configuration.batch_size=two": "batch_size",
         "configuration.batch_size=2.5": "batch_size", "configuration.batch_size=true": "batch_size",
@@ -76,74 +78,46 @@ def values() -> list[Row]:
 
 
 def presets() -> list[Row]:
-    """A preset of one's own."""
-    bad = {
-        "a list": "[1]", "null": "null", "a number": "3", "deep": DEEP, "digits": f'{{"configurations": {DIGITS}}}',
-        "configurations as a list": '{"configurations": [1]}', "a configuration as a list":
-        '{"configurations": {"2d": [1]}}', "empty": "", "half": '{"configurations"', "NaN":
-        '{"configurations": {"2d": {"mgcl": {"coarse": {"lr": NaN}}}}}',
-    }  # fmt: skip
-    where = {"a configuration as a list": "2d", "NaN": "coarse.lr"}
+    """A preset of one's own; `tests/unit/system/test_typed_json.py` has its content."""
+    files = {
+        "a list": text("own.json", "[1]"),
+        "deep": text("own.json", DEEP),
+        "empty": text("own.json", ""),
+        "a folder": folder("own.json"),
+        "a pipe": fifo("own.json"),
+        "a link to itself": link("own.json", "own.json"),
+    }
+    nan = text("own.json", '{"configurations": {"2d": {"mgcl": {"coarse": {"lr": NaN}}}}}')
     return [
-        refused(f"preset: {name}", text("own.json", content), f"{PLAN} --preset own.json", where.get(name, "own.json"),
-                quick=name in ("a list", "deep"))
-        for name, content in bad.items()
-    ] + [
-        refused("preset: a folder", folder("own.json"), f"{PLAN} --preset own.json", "own.json"),
-        refused("preset: a pipe", fifo("own.json"), f"{PLAN} --preset own.json", "own.json"),
-        refused("preset: a link to itself", link("own.json", "own.json"), f"{PLAN} --preset own.json", "own.json"),
+        *(refused(f"preset: {name}", spoil, f"{PLAN} --preset own.json", "own.json", quick=name in ("a list", "deep"))
+          for name, spoil in files.items()),
+        refused("preset: NaN", nan, f"{PLAN} --preset own.json", "coarse.lr"),
     ]  # fmt: skip
 
 
 def structures() -> list[Row]:
-    """Plans and dataset.json that are JSON and nothing else."""
-    plans = {
-        "configurations as a list":
-        lambda p: p.update(configurations=[1]), "a configuration as a list":
-        lambda p: p["configurations"].update({"2d": [1]}), "a configuration of null":
-        lambda p: p["configurations"].update({"2d": None}), "inherits from a list":
-        lambda p: p["configurations"]["2d"].update(inherits_from=[1]), "no patch size":
-        lambda p: p["configurations"]["2d"].pop("patch_size"), "no architecture":
-        lambda p: p["configurations"]["2d"].pop("architecture"), "an architecture of text":
-        lambda p: p["configurations"]["2d"].update(architecture="UNet"), "a batch of text":
-        lambda p: p["configurations"]["2d"].update(batch_size="two"),
-    }  # fmt: skip
-    datasets = {
-        "labels as a list": lambda d: d.update(labels=["background"]),
-        "no background": lambda d: d["labels"].pop("background"), "no labels": lambda d: d.pop("labels"),
-        "no channel_names": lambda d: d.pop("channel_names"), "channel_names as text":
-        lambda d: d.update(channel_names="DWI"), "channels by name": lambda d: d.update(channel_names={"DWI": 0}),
-        "a label of text": lambda d: d["labels"].update(DWI="one"),
-        "an empty dataset": lambda d: d.clear(),
-    }  # fmt: skip
-    quick = {"a list", "configurations as a list", "labels as a list", "no channel_names", "no background"}
-    of_plans = {"a configuration as a list": "2d", "a configuration of null": "2d", "no patch size": "patch_size",
-                "inherits from a list": "inherits_from", "no architecture": "architecture",
-                "an architecture of text": "architecture", "a batch of text": "batch_size"}  # fmt: skip
-    of_dataset = {"labels as a list": "labels", "no background": "background", "no labels": "labels",
-                  "a label of text": "DWI"}  # fmt: skip
+    """Plans and dataset.json that cannot be read; `tests/unit/system/test_spoilt_json.py` has their content."""
+    files = {"a list": "[1]", "deep": DEEP, "digits": f'{{"plans_name": {DIGITS}}}', "NUL": "\0" * 10}
+    others = {"a folder": folder, "a pipe": fifo, "a link to itself": lambda path: link(path, Path(path).name)}
+    changed = {
+        "configurations as a list": (PLANS, lambda p: p.update(configurations=[1]), "nnUNetPlans"),
+        "a configuration of null": (PLANS, lambda p: p["configurations"].update({"2d": None}), "2d"),
+        "labels as a list": (DATASET, lambda d: d.update(labels=["background"]), "labels"),
+        "no channel_names": (DATASET, lambda d: d.pop("channel_names"), "dataset.json"),
+    }
     return [
-        refused(f"plans: {name}", edited(PLANS, change), PLAN, of_plans.get(name, "nnUNetPlans"), quick=name in quick)
-        for name, change in plans.items()
-    ] + [
-        refused(f"dataset.json: {name}", edited(DATASET, change), PLAN, of_dataset.get(name, "dataset.json"),
-                quick=name in quick)
-        for name, change in datasets.items()
-    ] + [
-        *(refused(f"{name}: {what}", text(path, content), PLAN, name, quick=what == "a list")
-          for name, path in (("nnUNetPlans", PLANS), ("dataset.json", DATASET))
-          for what, content in {"a list": "[1]", "a number": "3", "a text": '"x"', "null": "null"}.items()),
-        refused("plans: deep", text(PLANS, DEEP), PLAN, "nnUNetPlans.json"),
-        refused("plans: digits", text(PLANS, f'{{"plans_name": {DIGITS}}}'), PLAN, "nnUNetPlans.json"),
-        refused("plans: NUL", text(PLANS, "\0" * 10), PLAN, "nnUNetPlans.json"),
+        *(refused(f"{path}: {name}", text(path, content), PLAN, Path(path).name, quick=name in ("a list", "deep"))
+          for path in (PLANS, DATASET) for name, content in files.items()),
+        *(refused(f"{path}: {name}", spoil(path), PLAN, Path(path).name) for path in (PLANS, DATASET)
+          for name, spoil in others.items()),
+        *(refused(name, edited(path, change), PLAN, part, quick=True) for name, (path, change, part) in
+          changed.items()),
         refused("plans: UTF-16", text(PLANS, "{}", "utf-16"), PLAN, "nnUNetPlans.json"),
-        refused("plans: a folder", folder(PLANS), PLAN, "nnUNetPlans.json"),
-        refused("plans: a pipe", fifo(PLANS), PLAN, "nnUNetPlans.json"),
-        refused("dataset.json: deep", text(DATASET, DEEP), PLAN, "dataset.json", quick=True),
-        refused("dataset.json: a link to itself", link(DATASET, "dataset.json"), PLAN, "dataset.json"),
         refused("dataset.json: gone", removed(DATASET), PLAN, "dataset.json"),
         works("unknown keys of others", both(edited(PLANS, lambda p: p["configurations"]["2d"].update(theirs=1)),
               edited(DATASET, lambda d: d.update(theirs={"a": [1]}))), PLAN, written(theirs=1), quick=True),
+        refused("-p of plans that are not there", nothing, f"{PLAN} -p Plans", "Plans.json", "['nnUNetPlans']"),
+        refused("an unknown preset", nothing, f"{PLAN} --preset papers", "'paper'?"),
         refused("-d of a path", nothing, "plan -d ../x -c 2d", "../x"),
         refused("-d of nothing", nothing, "plan -d '' -c 2d", "dataset"),
         refused("-p of a path", nothing, f"{PLAN} -p ../Dataset901_Tiny/nnUNetPlans", "../Dataset901_Tiny/nnUNetPlans"),

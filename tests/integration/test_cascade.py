@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 
 from nnunet_mgcl import cli
-from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
-from nnunet_mgcl.report.analysis.attention_section import attention_section
-from nnunet_mgcl.report.analysis.embeddings_section import embeddings_section
-from nnunet_mgcl.report.analysis.perception_section import perception_section
-from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
-from nnunet_mgcl.system.resources import trainers_dir
+from tests.integration import phantom
+from tests.integration.phantom import MODEL, assert_same_segmentations, images, make_phantom, model, plan, rows, voxels
 
-MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
 PREDICTION = ("-f", 0, "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
-TRAINING = ("nnUNetv2_train", 501, "2d", 0, "-tr", "MGCLTrainer", "-p", "MGCLPlans_demo", "-device", "cpu")
+TRAINING = phantom.train(0)
 TINY = [
     *(f"{phase}.epochs=1" for phase in ("seed", "self_train", "fine")), "coarse.epochs=2", "coarse.batch_size=8",
     "segment.epochs=2", "segment.iterations=4", "segment.val_iterations=1", "tss.epochs=2",
@@ -33,17 +25,14 @@ TINY = [
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, call) -> Path:
     root = tmp_path_factory.mktemp("cascade")
-    numbers = ("--cases", 6, "--unlabelled", 6, "--test", 2, "--matrix", 32, "--slices", 6)
-    call(root, "mgcl", "phantom", "-o", root / "raw", *numbers)
-    call(root, "nnUNetv2_plan_and_preprocess", "-d", 501, "-c", "2d", "-np", 1, "-npfp", 1)
-    call(root, "mgcl", "plan", "-d", 501, "-c", "2d", "--preset", "demo", "--set", *TINY)
-    log = call(root, *TRAINING)
-    (root / "log.txt").write_text(log)
+    make_phantom(root, call, cases=6, unlabelled=6, test=2)
+    plan(root, call, *TINY)
+    (root / "log.txt").write_text(call(root, *TRAINING))
     return root
 
 
 def fold(root: Path) -> Path:
-    return root / "res" / "Dataset501_Phantom" / "MGCLTrainer__MGCLPlans_demo__2d" / "fold_0"
+    return model(root) / "fold_0"
 
 
 def test_every_phase_ran_in_every_branch(trained):
@@ -68,33 +57,24 @@ def test_results_folder_holds_what_the_design_names(trained):
 
 
 def test_stock_and_mgcl_prediction_are_voxel_identical(trained, call):
-    images = trained / "raw" / "Dataset501_Phantom" / "imagesTs"
-    call(trained, "nnUNetv2_predict", "-i", images, "-o", trained / "stock", "-tr", "MGCLTrainer", *MODEL, *PREDICTION)
-    call(trained, "mgcl", "predict", "-i", images, "-o", trained / "mgcl", *MODEL, *PREDICTION)
-    segmentations = sorted(path.name for path in (trained / "stock").glob("*.nii.gz"))
-    assert len(segmentations) == 2
-    for name in segmentations:
-        stock, mgcl = (sitk.ReadImage(str(trained / folder / name)) for folder in ("stock", "mgcl"))
-        np.testing.assert_array_equal(sitk.GetArrayFromImage(stock), sitk.GetArrayFromImage(mgcl))
-        assert mgcl.GetOrigin() == stock.GetOrigin() and mgcl.GetDirection() == stock.GetDirection()
-
-    with (trained / "mgcl" / "tss.csv").open() as file:
-        rows = {row["case"]: row for row in csv.DictReader(file)}
-    assert set(rows) == {name.removesuffix(".nii.gz") for name in segmentations}
-    for case, row in rows.items():
-        probability = float(row["probability"])
+    stock, mgcl = trained / "stock", trained / "mgcl"
+    call(trained, "nnUNetv2_predict", "-i", images(trained), "-o", stock, "-tr", "MGCLTrainer", *MODEL, *PREDICTION)
+    call(trained, "mgcl", "predict", "-i", images(trained), "-o", mgcl, *MODEL, *PREDICTION)
+    assert_same_segmentations(stock, mgcl, count=2)
+    assert {row["case"] for row in rows(mgcl)} == {path.name[:-7] for path in mgcl.glob("*.nii.gz")}
+    for row in rows(mgcl):
+        probability, path = float(row["probability"]), mgcl / f"{row['case']}.nii.gz"
         assert 0 < probability < 1 and float(row["probability_fold_0"]) == probability
         assert int(row["predicted_class"]) == (probability >= 0.5)
-        image = sitk.ReadImage(str(trained / "mgcl" / f"{case}.nii.gz"))
-        voxels = np.isin(sitk.GetArrayFromImage(image), [1, 3, 5, 7]).sum()
-        assert float(row["volume_ml_DWI"]) == pytest.approx(voxels * np.prod(image.GetSpacing()) / 1000, abs=1e-3)
+        volume = np.isin(voxels(path), [1, 3, 5, 7]).sum() * np.prod(sitk.ReadImage(str(path)).GetSpacing()) / 1000
+        assert float(row["volume_ml_DWI"]) == pytest.approx(volume, abs=1e-3)
         assert (row["core_ml"], row["hypoperfused_ml"]) == (row["volume_ml_DWI"], row["volume_ml_PWI"])
         assert row["extend"] in ("0", "1") and (row["flair_ratio"] or "FLAIR: " in row["mismatch_reason"])
 
 
-def test_summary_prints_dice_and_draws_a_picture(trained, call):
+def test_summary_prints_the_evaluation_and_draws_a_picture(trained, call):
     printed = call(trained, "mgcl", "summary", *MODEL, "-f", 0, COLUMNS="120")
-    for word in ("Dice DWI", "Dice FLAIR", "Dice PWI", "TSS ACC", "overlay.png"):
+    for word in ("DWI", "FLAIR", "PWI", "Dice", "ACC", "overlay.png"):
         assert word in printed
     assert (fold(trained) / "validation" / "overlay.png").stat().st_size > 10_000
 
@@ -111,45 +91,6 @@ def test_evaluation_agrees_with_the_summaries_of_training(trained, monkeypatch):
     assert content["tss"]["cases"] == tss["cases"] and content["tss"]["positive"] == tss["positive"]
     assert content["tss"]["operating_points"]["0.5"]["pooled"]["ACC"]["value"] == tss["ACC"]
     assert content["tss"]["measures"]["pooled"]["AUROC"]["value"] == tss["AUROC"]
-
-
-@pytest.fixture
-def taken_apart(trained, monkeypatch) -> TrainedFold:
-    for name, folder in {"raw": "raw", "preprocessed": "pre", "results": "res"}.items():
-        monkeypatch.setenv(f"nnUNet_{name}", str(trained / folder))
-    monkeypatch.setenv("nnUNet_extTrainer", str(trainers_dir()))
-    run = ValidatedRun.find(DatasetLayout.find(501), fold(trained).parent, ["0"])
-    return TrainedFold(run, 0, torch.device("cpu"))
-
-
-def test_contrast_s_representations_are_shown_before_and_after_it(trained, taken_apart):
-    section = embeddings_section(taken_apart)
-    shown = {(table.caption.split(":")[0].lower(), row[0]): row for table in section.tables for row in table.rows}
-    log = (trained / "log.txt").read_text()
-    for phase in ("coarse", "fine"):
-        for modality in ("DWI", "FLAIR", "PWI"):
-            skipped = f"{phase} {modality}: skipped" in log
-            assert ((phase, modality) in shown) != skipped
-            assert any(text.startswith(f"{modality}: {phase} was skipped") for text in section.text) == skipped
-    assert all(row[1] == "after segment" and row[-1] == "2" for row in shown.values())
-
-
-def test_trained_fold_shows_what_it_perceives_and_attends_to(taken_apart):
-    (table,) = perception_section(taken_apart).tables
-    rows = {row[0]: row[1:] for row in table.rows}
-    for branch in taken_apart.branches:
-        assert rows[f"{branch.name}, randomly initialised"] != rows[f"{branch.name}, trained"]
-        assert (f"{branch.name}, after coarse" in rows) == (taken_apart.why_not(branch, "coarse") is None)
-    (shares,) = attention_section(taken_apart).tables
-    for row in shares.rows:
-        assert sum(float(cell.split(" ± ")[0]) for cell in row[1:]) == pytest.approx(1, abs=2e-3)
-
-
-def test_validation_with_the_best_checkpoint_has_no_tss(trained, call):
-    log = call(trained, *TRAINING, "--val", "--val_best", "--npz")
-    assert "MGCL: no TSS written, the head of this checkpoint is untrained (checkpoint_best)" in log
-    validation = fold(trained) / "validation"
-    assert not list(validation.glob("tss*")) and len(list(validation.glob("*.npz"))) == 2
 
 
 def test_continuing_a_finished_training_trains_nothing_again(trained, call):

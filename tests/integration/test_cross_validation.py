@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import json
 import re
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-NAME = "Dataset501_Phantom"
+from tests.integration.phantom import MODEL, NAME, images, make_phantom, model, plan, rows, train
+
 FOLDS = ("0", "1", "2", "3", "4")
-MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
 TRAINERS = ("MGCLTrainer", "MGCLTrainerRandomInit")
 TINY = [
     *(f"{phase}.epochs=1" for phase in ("seed", "self_train", "fine")), "coarse.epochs=2", "coarse.batch_size=16",
@@ -27,31 +26,19 @@ pytestmark = pytest.mark.slow
 def validated(tmp_path_factory, call) -> Path:
     """30 patients, each validated by one of five folds, of the method and of its baseline."""
     root = tmp_path_factory.mktemp("cross_validation")
-    numbers = ("--cases", 30, "--unlabelled", 8, "--test", 2, "--matrix", 32, "--slices", 6)
-    call(root, "mgcl", "phantom", "-o", root / "raw", *numbers)
-    call(root, "nnUNetv2_plan_and_preprocess", "-d", 501, "-c", "2d", "-np", 1, "-npfp", 1)
-    call(root, "mgcl", "plan", "-d", 501, "-c", "2d", "--preset", "demo", "--set", *TINY)
+    make_phantom(root, call, cases=30, unlabelled=8, test=2)
+    plan(root, call, *TINY)
     for trainer in TRAINERS:
         for fold in FOLDS:
-            call(root, "nnUNetv2_train", 501, "2d", fold, "-tr", trainer, "-p", "MGCLPlans_demo", "-device", "cpu",
-                 nnUNet_n_proc_DA="0")  # fmt: skip
+            call(root, *train(fold, trainer), nnUNet_n_proc_DA="0")
         call(root, "mgcl", "evaluate", *MODEL, "-tr", trainer)
     return root
 
 
-def model(root: Path, trainer: str = "MGCLTrainer") -> Path:
-    return root / "res" / NAME / f"{trainer}__MGCLPlans_demo__2d"
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
 def test_every_case_is_evaluated_once(validated):
     content = json.loads((model(validated) / "evaluation.json").read_text())
-    raw = validated / "raw" / NAME
-    assert sorted(case["case"] for case in content["cases"]) == sorted(row["case"] for row in rows(raw / "tss.csv"))
+    known = rows(validated / "raw" / NAME)
+    assert sorted(case["case"] for case in content["cases"]) == sorted(row["case"] for row in known)
     assert content["folds"] == [0, 1, 2, 3, 4] and content["tss"]["cases"] == 30
 
 
@@ -63,13 +50,12 @@ def test_trainers_are_compared(validated, call):
 
 
 def test_prediction_uses_the_calibration_that_evaluation_stored(validated, call):
-    images = validated / "raw" / NAME / "imagesTs"
-    call(validated, "mgcl", "predict", "-i", images, "-o", validated / "predicted", *MODEL, "-device", "cpu",
+    call(validated, "mgcl", "predict", "-i", images(validated), "-o", validated / "predicted", *MODEL, "-device", "cpu",
          "-npp", 0, "-nps", 0, "--disable_progress_bar")  # fmt: skip
     stored = json.loads((model(validated) / "plans.json").read_text()).get("mgcl_calibration")
     content = json.loads((model(validated) / "evaluation.json").read_text())
     assert (stored is None) == (content["tss"]["calibration"]["reason"] is not None)
-    for row in rows(validated / "predicted" / "tss.csv"):
+    for row in rows(validated / "predicted"):
         raw = [float(row[f"probability_fold_{fold}"]) for fold in FOLDS]
         assert float(row["probability_raw"]) == pytest.approx(sum(raw) / 5, abs=1e-5)
         assert row["calibration"] == (stored["method"] if stored else "none")
@@ -94,9 +80,9 @@ def test_pages_of_a_validated_and_of_a_new_patient(validated, call):
     case = json.loads((model(validated) / "evaluation.json").read_text())["cases"][0]["case"]
     call(validated, "mgcl", "report", *MODEL, "--case", case)
     assert case in visible((model(validated) / "report" / f"case_{case}.html").read_text())
-    images, predicted = validated / "raw" / NAME / "imagesTs", validated / "predicted"
-    new = rows(predicted / "tss.csv")[0]["case"]
-    call(validated, "mgcl", "report", *MODEL, "--case", new, "-i", images, "-s", predicted)
+    predicted = validated / "predicted"
+    new = rows(predicted)[0]["case"]
+    call(validated, "mgcl", "report", *MODEL, "--case", new, "-i", images(validated), "-s", predicted)
     page = visible((model(validated) / "report" / f"case_{new}.html").read_text())
     assert new in page and not re.search(r"\b(nan|None|inf)\b", page)
 

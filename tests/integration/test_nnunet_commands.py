@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,31 +12,36 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-NAME = "Dataset501_Phantom"
-MODEL = ("-d", 501, "-c", "2d", "-p", "MGCLPlans_demo")
+from tests.integration.phantom import (
+    MODEL,
+    NAME,
+    assert_same_segmentations,
+    images,
+    make_phantom,
+    model,
+    plan,
+    rows,
+    train,
+    voxels,
+)
+
 CPU = ("-device", "cpu", "--disable_progress_bar", "--disable_tta")
 SEQUENTIAL = ("-npp", 0, "-nps", 0)
-DEMO = [
-    "--preset", "demo", "--set",
+TINY = [
     *(f"{phase}.epochs=1" for phase in ("seed", "self_train", "fine", "coarse")), "coarse.batch_size=8",
     "segment.epochs=2", "segment.iterations=2", "segment.val_iterations=1", "tss.epochs=2",
     "configuration.batch_size=4",
 ]  # fmt: skip
+DEMO = ("--preset", "demo", "--set", *TINY)
 
 pytestmark = pytest.mark.slow
-
-
-def train(fold: object, trainer: str = "MGCLTrainer", *words: object) -> tuple[object, ...]:
-    return ("nnUNetv2_train", 501, "2d", fold, "-tr", trainer, "-p", "MGCLPlans_demo", "-device", "cpu", *words)
 
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory, call) -> Path:
     """A phantom whose channels share one label `lesion`."""
     root = tmp_path_factory.mktemp("commands")
-    numbers = ("--cases", 8, "--unlabelled", 4, "--test", 3, "--matrix", 32, "--slices", 6)
-    call(root, "mgcl", "phantom", "-o", root / "raw", *numbers)
-    raw = root / "raw" / NAME
+    raw = make_phantom(root, call, cases=8, unlabelled=4, test=3)
     for number in (1, 3):  # ADC and Tmax
         for path in raw.rglob(f"*_{number:04d}.nii.gz"):
             path.unlink()
@@ -50,11 +53,10 @@ def planned(tmp_path_factory, call) -> Path:
     dataset |= {"channel_names": {"0": "DWI", "1": "FLAIR"}, "labels": {"background": 0, "lesion": 1}}
     del dataset["mgcl"]
     (raw / "dataset.json").write_text(json.dumps(dataset))
-    call(root, "nnUNetv2_plan_and_preprocess", "-d", 501, "-c", "2d", "-np", 1, "-npfp", 1)
+    plan(root, call, *TINY)
     cases = sorted(path.name.removesuffix(".nii.gz") for path in (raw / "labelsTr").iterdir())
     splits = [{"train": cases[0::2], "val": cases[1::2]}, {"train": cases[1::2], "val": cases[0::2]}]
     (root / "pre" / NAME / "splits_final.json").write_text(json.dumps(splits))
-    call(root, "mgcl", "plan", "-d", 501, "-c", "2d", *DEMO)
     return root
 
 
@@ -72,14 +74,6 @@ def whole(trained, call) -> Path:
     call(trained, "mgcl", "predict", "-i", images(trained), "-o", trained / "whole", *MODEL, "-f", 0, 1, *CPU,
          *SEQUENTIAL)  # fmt: skip
     return trained / "whole"
-
-
-def images(root: Path) -> Path:
-    return root / "raw" / NAME / "imagesTs"
-
-
-def model(root: Path, trainer: str = "MGCLTrainer", results: str = "res") -> Path:
-    return root / results / NAME / f"{trainer}__MGCLPlans_demo__2d"
 
 
 def write_plans(root: Path, name: str, configurations: dict[str, dict[str, object]]) -> None:
@@ -100,19 +94,6 @@ def train_and_predict(root: Path, call, configuration: str, plans: str) -> None:
     assert len(rows(root / f"{plans}_mgcl")) == 3
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "tss.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def assert_same_segmentations(folder: Path, other: Path, count: int = 3) -> None:
-    names = sorted(path.name for path in folder.glob("*.nii.gz"))
-    assert names == sorted(path.name for path in other.glob("*.nii.gz")) and len(names) == count
-    for name in names:
-        one, two = (sitk.ReadImage(str(each / name)) for each in (folder, other))
-        np.testing.assert_array_equal(sitk.GetArrayFromImage(one), sitk.GetArrayFromImage(two))
-
-
 def test_best_configuration_ensemble_and_postprocessing(trained, call):
     trainers = ("MGCLTrainer", "MGCLTrainerRandomInit")
     log = call(trained, "nnUNetv2_find_best_configuration", 501, "-c", "2d", "-p", "MGCLPlans_demo", "-tr", *trainers,
@@ -128,12 +109,9 @@ def test_best_configuration_ensemble_and_postprocessing(trained, call):
     call(trained, "nnUNetv2_apply_postprocessing", "-i", trained / "ensemble", "-o", trained / "final", "-np", 1,
          "-pp_pkl_file", best["postprocessing_file"], "-plans_json", best["some_plans_file"],
          "-dataset_json", trained / "ensemble" / "dataset.json")  # fmt: skip
-    members = [np.load(folder / f"{rows(folder)[0]['case']}.npz")["probabilities"] for folder in folders]
-    expected = np.mean(members, axis=0).argmax(0)
     case = rows(folders[0])[0]["case"]
-    np.testing.assert_array_equal(
-        sitk.GetArrayFromImage(sitk.ReadImage(str(trained / "ensemble" / f"{case}.nii.gz"))), expected
-    )
+    members = [np.load(folder / f"{case}.npz")["probabilities"] for folder in folders]
+    np.testing.assert_array_equal(voxels(trained / "ensemble" / f"{case}.nii.gz"), np.mean(members, axis=0).argmax(0))
     assert len(list((trained / "final").glob("*.nii.gz"))) == 3
 
 
@@ -248,17 +226,6 @@ def test_prediction_that_was_killed_goes_on_to_the_same_result(trained, whole, c
     assert "1 of 3 cases are predicted already" in log  # the second has a row and no segmentation
     assert_same_segmentations(tmp_path / "out", whole)
     assert (tmp_path / "out" / "tss.csv").read_text() == (whole / "tss.csv").read_text()
-
-
-def test_best_checkpoint_is_predicted_without_a_table_and_says_why(trained, whole, call, tmp_path):
-    output = tmp_path / "best"
-    shutil.copytree(whole, output)
-    predict = ("-i", images(trained), *MODEL, "-f", 0, 1, *CPU, *SEQUENTIAL, "-chk", "checkpoint_best.pth")
-    log = call(trained, "mgcl", "predict", "-o", output, *predict)
-    assert "No tss.csv: the TSS head in checkpoint_best.pth of fold 0, 1 is untrained" in log
-    assert not list(output.glob("tss*"))
-    call(trained, "nnUNetv2_predict", "-o", tmp_path / "stock", *predict, "-tr", "MGCLTrainer")
-    assert_same_segmentations(tmp_path / "stock", output)
 
 
 def test_residual_encoders_of_nnunet_s_own_planner(planned, call):

@@ -9,6 +9,7 @@ import pytest
 from nnunet_mgcl.system.resources import plans_dir
 
 pytestmark = pytest.mark.slow
+PACKAGE = Path(__file__).parents[2] / "nnunet_mgcl"
 
 
 def run(command, folder, **environment):
@@ -24,10 +25,12 @@ def test_a_wheel_has_only_the_package_at_its_top_level(wheel):
     top = {name.split("/")[0] for name in names}
     assert top == {"nnunet_mgcl", next(name for name in top if name.endswith(".dist-info"))}
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    templates = {path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*.html")}
+    assert templates and templates <= set(names)
 
 
 def test_a_wheel_carries_the_presets_and_the_trainers(environment):
-    code = "from nnunet_mgcl import resources as r; print(r.trainers_dir(), r.plans_dir(), sep='\\n')"
+    code = "from nnunet_mgcl.system import resources as r; print(r.trainers_dir(), r.plans_dir(), sep='\\n')"
     output = run([environment / "bin" / "python", "-c", code], environment)
     trainers, plans = map(Path, output.splitlines())
     assert trainers.is_relative_to(environment)

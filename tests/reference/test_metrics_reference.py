@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunet_mgcl.evaluation.measures.classification import classification_metrics, dice
+from nnunet_mgcl.evaluation.measures.classification import classification_metrics, dice, rates
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -34,7 +34,7 @@ def test_classification_is_eq_18_to_20(seed: int, threshold: float) -> None:
         fn += p < threshold and y
     assert min(tp, tn, fp + fn) > 0
     pairs = [(p, q) for p in probabilities[targets] for q in probabilities[~targets]]
-    metrics = classification_metrics(probabilities, targets, threshold)
+    metrics = classification_metrics(probabilities, targets) | rates(probabilities >= threshold, targets)
     assert [metrics[name] for name in ("cases", "TP", "TN", "FP", "FN")] == [23, tp, tn, fp, fn]
     assert metrics["ACC"] == pytest.approx((tp + tn) / (tp + fn + fp + tn), rel=1e-15)
     assert metrics["SEN"] == pytest.approx(tp / (tp + fn), rel=1e-15)

@@ -156,8 +156,7 @@ def bins(size: int, count: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(
-    ("size", "d_k", "n"),
-    [((8, 8), 4, 4), ((14, 14), 6, 9), ((8, 16), 5, 8), ((20, 24), 11, 30), ((2, 2), 2, 1)],
+    ("size", "d_k", "n"), [((8, 8), 4, 4), ((14, 14), 6, 9), ((8, 16), 5, 8), ((20, 24), 11, 30), ((2, 2), 2, 1)]
 )
 def test_width_of_the_projections_is_half_the_side(size: tuple[int, int], d_k: int, n: int) -> None:
     head = MRFF(6, *size, grid=4, heads=3)

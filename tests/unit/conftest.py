@@ -1,4 +1,4 @@
-"""A small `PhaseContext` on a preprocessed dataset, without a trainer.
+"""A small `FoldContext` on a preprocessed dataset, without a trainer.
 
 Two modalities (A: two channels, B: one), four labelled cases of 4 x 32 x 32 voxels, two pool cases of A and none
 of B. The last labelled case has an unknown TSS.
@@ -20,11 +20,12 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+import nnunet_mgcl.training.variants  # noqa: F401 (the methods register their blocks)
 from nnunet_mgcl.data.cases.modality_dataset import sample_class_locations, save_pseudo_label
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
-from nnunet_mgcl.engine.context import Augmentation, Branch, PhaseContext
-from nnunet_mgcl.engine.state import PhaseState
+from nnunet_mgcl.engine.branches import Branch
+from nnunet_mgcl.engine.context import Augmentation, FoldContext
 from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plans import deep_merge, modality_view, resolve_block
@@ -74,7 +75,7 @@ def lines() -> list[str]:
 @pytest.fixture
 def make_context(
     plans: dict[str, Any], dataset_json: dict[str, Any], tmp_path: Path, lines: list[str]
-) -> Callable[..., PhaseContext]:
+) -> Callable[..., FoldContext]:
     """Builds a context; again with the same arguments, it is what a restarted process would see."""
     return partial(build_context, tmp_path, plans, dataset_json, lines)
 
@@ -91,7 +92,7 @@ def build_context(
     mgcl: dict[str, Any] | None = None,
     rank: int = 0,
     world_size: int = 1,
-) -> PhaseContext:
+) -> FoldContext:
     """What `make_context` calls; `phases_rank.py`, which is no test, calls it for one of two ranks."""
     own, json = deepcopy(plans), {**deepcopy(dataset_json), **LABELS[labels]}
     name = "2d" if dimensions == 2 else "3d_fullres"
@@ -113,10 +114,10 @@ def build_context(
     fold = FoldLayout(folder / "fold_0")
     torch.manual_seed(0)
     heads = manager.get_label_manager(json).num_segmentation_heads
-    return PhaseContext(
+    return FoldContext(
         config=config,
         fold=0,
-        fold_layout=fold,
+        layout=fold,
         dataset_layout=layout,
         branches=[_branch(own, name, json, modality, config.lesion_labels) for modality in MODALITIES],
         configuration=manager.get_configuration(name),
@@ -132,7 +133,6 @@ def build_context(
         device=torch.device("cpu"),
         compiles=False,
         log=lambda line, to_console=True: lines.append(line),
-        state=PhaseState(fold.state, writes=rank == 0),
         rank=rank,
         world_size=world_size,
     )
@@ -142,14 +142,8 @@ def build_context(
 def write_pseudo_labels() -> Callable[..., None]:
     """Writes a round's masks of a branch's pool; `lesion` is the part of each mask that is 1."""
 
-    def write(
-        context: PhaseContext,
-        branch: Branch,
-        round_: int,
-        lesion: Any = LESION,
-        confidence: float = 0.9,
-    ) -> None:
-        folder = context.fold_layout.pseudo_labels(round_, branch.name)
+    def write(context: FoldContext, branch: Branch, round_: int, lesion: Any = LESION, confidence: float = 0.9) -> None:
+        folder = context.layout.pseudo_labels(round_, branch.name)
         for case in context.pool[branch.name]:
             mask = np.zeros((1, *SHAPE), np.int16)
             if lesion is not None:

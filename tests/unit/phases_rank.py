@@ -24,19 +24,18 @@ from conftest import build_context
 from torch import nn
 
 from nnunet_mgcl.engine import training_loop
-from nnunet_mgcl.engine.context import PhaseContext
+from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.plan.plans import deep_merge
 from nnunet_mgcl.pretraining import pseudo_label
 from nnunet_mgcl.pretraining.contrast import phase as contrast
-from nnunet_mgcl.pretraining.segment import Segment
+from nnunet_mgcl.pretraining.course import hand_over, pretrain
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
-from nnunet_mgcl.tss.phase import TSS
+from nnunet_mgcl.tss.phase import TSS, forget_head
 
 RANK, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
-PRETRAINING = {phase.name: phase for phase in MGCLTrainer.pretraining}
 
 
 class Killed(BaseException):
@@ -90,7 +89,7 @@ def watch(record: Record) -> None:
         record.now["labelled"].append(f"{folder.parent.name}/{folder.name}/{case}")
         save(folder, case, *arguments)
 
-    def volumes(phase: TSS, context: PhaseContext, heads: Any, module: nn.Module, batch: Any) -> torch.Tensor:
+    def volumes(phase: TSS, context: FoldContext, heads: Any, module: nn.Module, batch: Any) -> torch.Tensor:
         if "mrff" in heads:  # the one of the checkpoint
             record.now["volumes"].append(list(batch["keys"]))
         return loss(phase, context, heads, module, batch)
@@ -106,11 +105,11 @@ def watch(record: Record) -> None:
     sys.addaudithook(record.audit)
 
 
-def context_maker(record: Record, folder: Path, **arguments: Any) -> Callable[[], PhaseContext]:
+def context_maker(record: Record, folder: Path, **arguments: Any) -> Callable[[], FoldContext]:
     content = json.loads((FOLDER / "dataset.json").read_text())
     make = partial(build_context, folder, content["plans"], content["dataset_json"], rank=RANK, world_size=2)
 
-    def make_context() -> PhaseContext:
+    def make_context() -> FoldContext:
         """The first rank writes the cases; the others find them."""
         if RANK == 1:
             dist.barrier()
@@ -122,13 +121,14 @@ def context_maker(record: Record, folder: Path, **arguments: Any) -> Callable[[]
     return make_context
 
 
-def run_until_done(make_context: Callable[[], PhaseContext], record: Record) -> PhaseContext:
+def run_until_done(make_context: Callable[[], FoldContext], record: Record) -> FoldContext:
     """The whole cascade; after a kill it starts again as a new process would."""
     while True:
         context = make_context()
         try:
-            for phase in (*PRETRAINING.values(), Segment()):
-                phase.run(context)
+            pretrain(MGCLTrainer.pretraining, context)
+            forget_head(context)
+            hand_over(MGCLTrainer.pretraining, context)
             segment(context, record)
             TSS().run(context)
             return context
@@ -136,7 +136,7 @@ def run_until_done(make_context: Callable[[], PhaseContext], record: Record) -> 
             continue
 
 
-def segment(context: PhaseContext, record: Record) -> None:
+def segment(context: FoldContext, record: Record) -> None:
     """Three steps of the whole network, and of its twin that recomputes its activations."""
     twin = deepcopy(context.network)
     twin.checkpointing = True
@@ -144,7 +144,7 @@ def segment(context: PhaseContext, record: Record) -> None:
     record.now["trained"] += three_steps(context, context.network)
 
 
-def three_steps(context: PhaseContext, network: MGCLNetwork) -> list[list[str]]:
+def three_steps(context: FoldContext, network: MGCLNetwork) -> list[list[str]]:
     """Deep supervision and the trainer's own loss; returns what a phase records of its epochs."""
     trainer = trainer_without_cuda(context)
     loss, patch, digests = trainer._build_loss(), context.configuration.patch_size, []
@@ -163,7 +163,7 @@ def three_steps(context: PhaseContext, network: MGCLNetwork) -> list[list[str]]:
     return digests
 
 
-def trainer_without_cuda(context: PhaseContext) -> MGCLTrainer:
+def trainer_without_cuda(context: FoldContext) -> MGCLTrainer:
     """nnU-Net's `__init__` is left out: wherever there are ranks, it wants CUDA."""
     trainer = MGCLTrainer.__new__(MGCLTrainer)
     trainer.config, trainer.device, trainer.is_ddp = context.config, context.device, True
@@ -172,12 +172,12 @@ def trainer_without_cuda(context: PhaseContext) -> MGCLTrainer:
     return trainer
 
 
-def results(context: PhaseContext) -> dict[str, str]:
+def results(context: FoldContext) -> dict[str, str]:
     """Digests of all networks that lie on the disk and of the one in memory."""
     found = {"network": digest(context.network.parameters())}
-    for path in sorted(context.fold_layout.phases.rglob("network.pth")):
+    for path in sorted(context.layout.phases.rglob("network.pth")):
         weights = torch.load(path, weights_only=True)
-        found[str(path.relative_to(context.fold_layout.phases))] = digest(weights.values())
+        found[str(path.relative_to(context.layout.phases))] = digest(weights.values())
     return found
 
 
@@ -187,12 +187,10 @@ def cascade(record: Record, scenario: str, folder: str, kills: bool = False, **a
     context = run_until_done(context_maker(record, FOLDER / folder, **arguments), record)
     dist.barrier()
     entry["results"] = results(context)
-    entry["files"] = sorted(
-        str(p.relative_to(context.fold_layout.phases)) for p in context.fold_layout.phases.rglob("*")
-    )
+    entry["files"] = sorted(str(p.relative_to(context.layout.phases)) for p in context.layout.phases.rglob("*"))
 
 
-def train_toy(context: PhaseContext, module: nn.Module, step: Any, **batch: Any) -> None:
+def train_toy(context: FoldContext, module: nn.Module, step: Any, **batch: Any) -> None:
     """Four epochs of two batches, which are all the same."""
     stream = partial(nullcontext, repeat(batch | {"keys": [f"case_of_rank_{RANK}"]}))
     training_loop.train(context, training_loop.Job("fine", "A", module, context.config.fine, True, 4, 2, stream, step))

@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from nnunet_mgcl import __version__, cli
-from nnunet_mgcl.system.errors import UserError
 
 
 def test_version_is_the_packages(capsys):
@@ -91,9 +90,9 @@ def test_values_outside_their_range_are_refused_before_any_work(words, where, tm
     (tmp_path / "raw" / "Dataset901_Tiny" / "imagesTr").mkdir()
     content = {"channel_names": {"0": "DWI"}, "labels": {"background": 0, "lesion": 1}, "file_ending": ".nii.gz"}
     (tmp_path / "raw" / "Dataset901_Tiny" / "dataset.json").write_text(json.dumps(content))
-    with pytest.raises(UserError) as error:
+    with pytest.raises(SystemExit) as error:
         cli.main(words.split())
-    assert error.value.where == where
+    assert error.value.__cause__.where == where
     assert not (tmp_path / "out").exists()
 
 
@@ -104,6 +103,6 @@ def test_numbers_that_nnunet_cannot_predict_with_are_refused(words, tmp_path):
     model = tmp_path / "fold_0"
     model.mkdir()
     (model / "checkpoint_final.pth").touch()
-    with pytest.raises(UserError) as error:
+    with pytest.raises(SystemExit) as error:
         cli.main(["predict", "-i", ".", "-o", str(tmp_path / "out"), "-m", str(tmp_path), "-f", "0", *words.split()])
-    assert error.value.where == words.split()[0]
+    assert error.value.__cause__.where == words.split()[0]

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from nnunet_mgcl.convert.registration.grid import same_grid
 from nnunet_mgcl.pictures.grey_window import grey_window, tissue
+from nnunet_mgcl.pictures.slices import draw_outline, draw_slice, fullest_slice, name_sides, profile
 from nnunet_mgcl.system.files import replacing
 
 if TYPE_CHECKING:
@@ -27,46 +28,15 @@ EDGE_LEVEL = 0.65
 MARGIN_MM = 15
 """Around the reference's head; what is beyond is not shown."""
 PANEL_INCHES, DPI = 2.7, 110
-LEVELS = (0.3, 0.65)
-"""Heights in the head (0 = lowest slice) at which an axial slice is shown besides that of the lesion."""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One way to cut a volume whose axes go to the patient's left, back and top.
-
-    Attributes:
-        name: What a radiologist calls it.
-        axis: Of the array `(Z, Y, X)`; cut through.
-        sides: What is left and right in the picture.
-    """
-
-    name: str
-    axis: int
-    sides: tuple[str, str]
-
-    def cut(self, volume: np.ndarray, at: int) -> np.ndarray:
-        """The slice, its first row on top: the patient's front or top; their right side is left."""
-        plane = volume.take(at, self.axis)
-        return plane if self.axis == 0 else plane[::-1]
-
-    @property
-    def others(self) -> tuple[int, int]:
-        """The axes of the array down and across the picture."""
-        down, across = (axis for axis in range(3) if axis != self.axis)
-        return down, across
-
-
-AXIAL, CORONAL, SAGITTAL = (
-    Plane("axial", 0, ("R", "L")),
-    Plane("coronal", 1, ("R", "L")),
-    Plane("sagittal", 2, ("A", "P")),
-)
+LEVELS = (0.7, 0.35)
+"""Depths in the head (0 = highest slice) at which an axial slice is shown besides that of the lesion."""
+PLANES = (("axial", ("R", "L")), ("coronal", ("R", "L")), ("sagittal", ("A", "P")))
+"""What cuts through each axis of an array is called, and what is left and right in it."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A channel as it is drawn: axes x, y, z to the patient's left, back and top.
+    """A channel as it is drawn: axes x, y, z to the patient's left, back and feet, so that slices lie as they are seen.
 
     Attributes:
         values: `(Z, Y, X)`.
@@ -82,12 +52,12 @@ class View:
     edges: np.ndarray | None
     head: np.ndarray
 
-    def cuts(self) -> tuple[tuple[Plane, int], ...]:
-        """The slices with most lesion or, without one, through the middle; and another axial one."""
-        lesion = np.sum(self.masks, axis=0) if any(mask.any() for mask in self.masks) else None
-        at = [_fullest(lesion, axis) if lesion is not None else _level(self.head, axis, 0.5) for axis in range(3)]
+    def cuts(self) -> list[tuple[int, int]]:
+        """Axis and place of the slices with most lesion or, without one, through the middle; another axial one."""
+        fullest = [fullest_slice(self.masks, axis) for axis in range(3)]
+        at = [_level(self.head, axis, 0.5) if place is None else place for axis, place in enumerate(fullest)]
         other = max((_level(self.head, 0, level) for level in LEVELS), key=lambda z: abs(z - at[0]))
-        return (AXIAL, at[0]), (AXIAL, other), (CORONAL, at[1]), (SAGITTAL, at[2])
+        return [(0, at[0]), (0, other), (1, at[1]), (2, at[2])]
 
     def frame(self, axis: int) -> tuple[float, float]:
         """The part of an axis (mm from the volume's edge) that the head takes up, with the margin."""
@@ -123,8 +93,8 @@ def draw_case(
         axes = figure.subplots(len(heights), len(views), squeeze=False, gridspec_kw={"height_ratios": heights})
         for column, (channel, view) in zip(axes.T, views.items(), strict=True):
             window = grey_window(view.values)
-            for axis, (plane, at) in zip(column, view.cuts(), strict=True):
-                _draw_panel(axis, view, plane, at, window)
+            for axis, (through, at) in zip(column, view.cuts(), strict=True):
+                _draw_panel(axis, view, through, at, window)
             column[0].set_title(channel, fontsize=10, fontweight="bold")
         figure.suptitle(title, fontsize=11)
         if handles := list(_legend(list(views.values()), masks, reference)):
@@ -134,9 +104,9 @@ def draw_case(
 
 
 def _views(images: dict[str, sitk.Image], masks: dict[str, sitk.Image], reference: str) -> dict[str, View]:
-    # Voxels are reordered, not interpolated: x, y, z become those axes closest to the patient's left, back and top.
-    upright = {channel: sitk.DICOMOrient(image, "LPS") for channel, image in images.items()}
-    outlined = [sitk.DICOMOrient(mask, "LPS") for mask in masks.values()]
+    # Voxels are reordered, not interpolated: x, y, z become those axes closest to the patient's left, back and feet.
+    upright = {channel: sitk.DICOMOrient(image, "LPI") for channel, image in images.items()}
+    outlined = [sitk.DICOMOrient(mask, "LPI") for mask in masks.values()]
     values = {channel: sitk.GetArrayFromImage(image).astype(np.float32) for channel, image in upright.items()}
     views = {}
     for channel, image in upright.items():
@@ -157,58 +127,38 @@ def _mask(mask: sitk.Image, image: sitk.Image) -> np.ndarray:
     return sitk.GetArrayFromImage(mask if same_grid(mask, image) else sitk.Image(image.GetSize(), sitk.sitkUInt8)) > 0
 
 
-def _profile(volume: np.ndarray, axis: int) -> np.ndarray:
-    return volume.sum(axis=tuple({0, 1, 2} - {axis}))
-
-
-def _fullest(volume: np.ndarray, axis: int) -> int:
-    return int(_profile(volume, axis).argmax())
-
-
 def _level(head: np.ndarray, axis: int, level: float) -> int:
     """The slice at a share of the head's extent, slices with little of it not counted."""
-    profile = _profile(head, axis)
-    where = np.flatnonzero(profile > 0.05 * profile.max())
-    return int(where[round(level * (len(where) - 1))]) if len(where) else round(level * (len(profile) - 1))
+    voxels = profile(head, axis)
+    where = np.flatnonzero(voxels > 0.05 * voxels.max())
+    return int(where[round(level * (len(where) - 1))]) if len(where) else round(level * (len(voxels) - 1))
+
+
+def _others(through: int) -> list[int]:
+    """The axes down and across a slice through an axis."""
+    return [axis for axis in range(3) if axis != through]
 
 
 def _heights(views: list[View]) -> list[float]:
     """Of the rows, as shares of a panel's width."""
-    heights = []
-    for row in range(len(views[0].cuts())):
-        sides = [[np.ptp(view.frame(axis)) for axis in view.cuts()[row][0].others] for view in views]
-        heights.append(float(max(rows / columns for rows, columns in sides)))
-    return heights
+    shapes = [[[np.ptp(view.frame(axis)) for axis in _others(through)] for through, _ in view.cuts()] for view in views]
+    return [float(max(rows / columns for rows, columns in row)) for row in zip(*shapes, strict=True)]
 
 
-def _draw_panel(axis: Axes, view: View, plane: Plane, at: int, window: tuple[float, float]) -> None:
-    rows, columns = (view.spacing[other] for other in plane.others)
-    picture = plane.cut(view.values, at)
-    y, x = (np.arange(picture.shape[0]) + 0.5) * rows, (np.arange(picture.shape[1]) + 0.5) * columns
-    extent = (0, picture.shape[1] * columns, picture.shape[0] * rows, 0)
-    axis.imshow(picture, cmap="gray", vmin=window[0], vmax=window[1], extent=extent, interpolation="bilinear")
+def _draw_panel(axis: Axes, view: View, through: int, at: int, window: tuple[float, float]) -> None:
+    size, (name, sides) = [view.spacing[other] for other in _others(through)], PLANES[through]
+    picture = view.values.take(at, through)
+    draw_slice(axis, picture, size, vmin=window[0], vmax=window[1], interpolation="bilinear")
     if view.edges is not None and view.head.any():
-        values = gaussian_filter(plane.cut(view.edges, at), (EDGE_BLUR_MM / rows, EDGE_BLUR_MM / columns))
-        _outline(axis, x, y, values, EDGE_LEVEL * float(np.median(view.edges[view.head])), EDGE_COLOUR, 0.6)
+        values = gaussian_filter(view.edges.take(at, through), EDGE_BLUR_MM / np.array(size))
+        level = EDGE_LEVEL * float(np.median(view.edges[view.head]))
+        draw_outline(axis, values, size, EDGE_COLOUR, level=level, linewidths=0.6)
     for mask, colour in zip(view.masks, MASK_COLOURS, strict=False):
-        _outline(axis, x, y, plane.cut(mask, at), 0.5, colour, 1.3)
-    for side, place, align in zip(plane.sides, (0.02, 0.98), ("left", "right"), strict=True):
-        axis.text(place, 0.5, side, transform=axis.transAxes, ha=align, va="center", color="white", fontsize=9)
-    axis.text(0.02, 0.02, plane.name, transform=axis.transAxes, color="white", fontsize=7, va="bottom")
-    _frame(axis, view, plane, extent[2])
-
-
-def _frame(axis: Axes, view: View, plane: Plane, height: float) -> None:
-    vertical, horizontal = (view.frame(other) for other in plane.others)
-    low, high = vertical if plane is AXIAL else (height - vertical[1], height - vertical[0])
-    axis.set(xlim=horizontal, ylim=(high, low), xticks=[], yticks=[], facecolor="black")
-
-
-def _outline(
-    axis: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, level: float, colour: str, width: float
-) -> None:
-    if min(values.shape) > 1 and values.min() < level < values.max():
-        axis.contour(x, y, values, levels=[level], colors=colour, linewidths=width)
+        draw_outline(axis, mask.take(at, through), size, colour, linewidths=1.3)
+    name_sides(axis, sides, fontsize=9)
+    axis.text(0.02, 0.02, name, transform=axis.transAxes, color="white", fontsize=7, va="bottom")
+    rows, columns = (view.frame(other) for other in _others(through))
+    axis.set(xlim=columns, ylim=rows[::-1], facecolor="black")
 
 
 def _legend(views: list[View], masks: dict[str, sitk.Image], reference: str) -> Iterator[object]:

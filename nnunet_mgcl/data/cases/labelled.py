@@ -16,7 +16,7 @@ from nnunet_mgcl.data.cases.same_scan import SameScans, Twins
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.plan.dataset_json import channel_names
 from nnunet_mgcl.plan.plans import merged_configuration
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.errors import UserError, reason
 
 CASE_SUFFIXES = (".b2nd", ".npz")
 """One of them ends the images in a folder that nnU-Net has preprocessed."""
@@ -32,15 +32,11 @@ def preprocessed_cases(layout: DatasetLayout, plans: dict[str, Any], configurati
     files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     kinds = Counter(path.suffix for path in files if path.suffix in CASE_SUFFIXES)
     if not kinds:
-        raise UserError(
-            folder,
-            "no preprocessed case",
-            f"the training cases, preprocessed for {configuration}",
-            _command(layout, plans, configuration),
-        )
-    own = kinds.most_common(1)[0][0]
-    if strays := [path for path in files if path.suffix not in (own, ".pkl", ".npy")]:
-        raise UserError(strays[0], "a file that is none of nnU-Net's", f"*{own} and *.pkl only", "move it elsewhere")
+        expected = f"the training cases, preprocessed for {configuration}"
+        raise UserError(folder, "no preprocessed case", expected, _command(layout, plans, configuration))
+    kind = kinds.most_common(1)[0][0]
+    if strays := [path for path in files if path.suffix not in (kind, ".pkl", ".npy")]:
+        raise UserError(strays[0], "a file that is none of nnU-Net's", f"*{kind} and *.pkl only", "move it elsewhere")
     return sorted(infer_dataset_class(str(folder)).get_identifiers(str(folder)))
 
 
@@ -68,16 +64,18 @@ def check_cases(
         where = folder / case
         try:
             data, properties = open_case(images, case)
-            found, located = data.shape[0], set(properties["class_locations"])
+            number, located = data.shape[0], set(properties["class_locations"])
             scans.add(case, data)
+        except UserError:
+            raise
         except Exception as error:  # a damaged case; where it is whole from outside, its properties or its voxels
-            reason = str(error) or type(error).__name__
-            raise UserError(where, f"cannot be read ({reason})", "a whole preprocessed case", remedy) from None
-        if found != channels:
-            raise UserError(where, f"{found} channels", f"{channels} channels, as in {layout.dataset_json}", remedy)
+            raise UserError(where, f"cannot be read ({reason(error)})", "a whole preprocessed case", remedy) from None
+        if number != channels:
+            raise UserError(where, f"{number} channels", f"{channels} channels, as in {layout.dataset_json}", remedy)
         if located != classes:
-            expected = f"labels {_sorted(classes)}, as in {layout.dataset_json}"
-            raise UserError(where, f"preprocessed with labels {_sorted(located)}", expected, remedy)
+            found, wanted = (sorted(labels, key=str) for labels in (located, classes))
+            expected = f"labels {wanted}, as in {layout.dataset_json}"
+            raise UserError(where, f"preprocessed with labels {found}", expected, remedy)
     return scans.twins()
 
 
@@ -87,7 +85,3 @@ def _folder(layout: DatasetLayout, plans: dict[str, Any], configuration: str) ->
 
 def _command(layout: DatasetLayout, plans: dict[str, Any], configuration: str) -> str:
     return f"nnUNetv2_preprocess -d {layout.number} -plans_name {plans['plans_name']} -c {configuration}"
-
-
-def _sorted(classes: Collection[Any]) -> list[Any]:
-    return sorted(classes, key=str)

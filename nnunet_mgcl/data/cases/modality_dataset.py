@@ -77,7 +77,7 @@ class LabelledCase:
         folder: nnU-Net's folder of the data identifier.
         dataset_class: nnU-Net's class that reads this folder.
         channels: Channels of the branch.
-        lesion_labels: Labels that become 1; None keeps the dataset's labels.
+        lesion_labels: Labels that become 1, none with (), which leaves no trace of a label; None keeps the dataset's.
         ignore_label: The dataset's ignore label; it becomes 2 where `lesion_labels` is given.
     """
 
@@ -101,6 +101,8 @@ class LabelledCase:
         if self.lesion_labels is not None:
             seg = LesionView(seg, self.lesion_labels, self.ignore_label)
             properties["class_locations"] = _lesion_locations(properties["class_locations"], self.lesion_labels)
+        if self.lesion_labels == ():
+            properties["class_locations"] = defaultdict(list)
         return data, seg, properties
 
 
@@ -174,6 +176,11 @@ def labelled_sources(
     dataset_class = infer_dataset_class(str(folder))
     masks = None if lesion_labels is None else tuple(lesion_labels)
     return [LabelledCase(case, folder, dataset_class, tuple(channels), masks, ignore_label) for case in cases]
+
+
+def blank_sources(folder: str, cases: Iterable[str], channels: Sequence[int]) -> list[LabelledCase]:
+    """The images of labelled cases without any of their labels."""
+    return labelled_sources(Path(folder), cases, channels, (), None)
 
 
 def pool_sources(images: Path, cases: Iterable[str], pseudo_labels: Path | None) -> list[PoolCase]:

@@ -13,17 +13,10 @@ def open_case(images: nnUNetBaseDataset, case: str) -> tuple[Any, dict[str, Any]
     """The image `(C, Z, Y, X)`, of which no voxel is read, and the properties of a case.
 
     Raises:
-        DamagedError: A file is missing or truncated, or the image and its mask differ in shape.
+        Exception: A file is missing or truncated, or the image and its mask differ in shape; of blosc2, NumPy, pickle
+            or the operating system.
     """
-    try:
-        data, seg, _, properties = load_case(images, case)
-        shapes = tuple(data.shape), tuple(seg.shape)
-    except Exception as error:  # blosc2's, NumPy's, pickle's and the operating system's
-        raise DamagedError(str(error) or type(error).__name__) from None
-    if shapes[0][1:] != shapes[1][1:]:
-        raise DamagedError(f"an image of shape {shapes[0]} and a mask of shape {shapes[1]}")
+    data, seg, _, properties = load_case(images, case)
+    if data.shape[1:] != seg.shape[1:]:
+        raise ValueError(f"an image of shape {tuple(data.shape)} and a mask of shape {tuple(seg.shape)}")
     return data, properties
-
-
-class DamagedError(Exception):
-    """A preprocessed case that cannot be read; its text says why."""

@@ -48,9 +48,5 @@ class SameScans:
 
 def divided_twins(train: Sequence[str], val: Sequence[str], twins: Twins) -> list[str]:
     """The pairs, in words, of which one case is trained on and the other validated with."""
-    sides = set(train), set(val)
-    return [
-        f"{one} and {other}"
-        for one, other in twins
-        if (one in sides[0] and other in sides[1]) or (other in sides[0] and one in sides[1])
-    ]
+    sides = set(train), set(val)  # no case is on both
+    return [f"{one} and {other}" for one, other in twins if all(side & {one, other} for side in sides)]

@@ -6,7 +6,8 @@ they are after normalisation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ NIFTI = (".nii", ".nii.gz")
 _WITH_GEOMETRY = (*NIFTI, ".mha", ".mhd", ".nrrd", ".nhdr")
 """Endings of the formats whose headers give millimetres; pictures have none."""
 _PIXEL_SPACING = "0028|0030"
-_SIZE, _EDGE = "one voxel or more along each axis", f"voxels of {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
+_EDGE = f"voxels of {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
 
 
 def image_mistake(path: Path) -> Mistake | None:
@@ -78,11 +79,13 @@ def dicom_mistake(path: Path) -> Mistake | None:
     return f"a spacing of {text} mm", _EDGE
 
 
-def geometry_mistake(size: Sequence[int], spacing: Sequence[float]) -> Mistake | None:
+def geometry_mistake(
+    size: Sequence[int], spacing: Sequence[float], limits: tuple[float, float] = VOXEL_MM
+) -> Mistake | None:
     """What is wrong with numbers of voxels and their edges (mm) along up to three axes; None: nothing."""
     if any(length < 1 for length in size[:3]):
-        return f"a size of {_listed(size)} voxels", _SIZE
-    if not all(VOXEL_MM[0] <= edge <= VOXEL_MM[1] for edge in spacing[:3]):  # NaN is not either
+        return f"a size of {_listed(size)} voxels", "one voxel or more along each axis"
+    if not all(limits[0] <= edge <= limits[1] for edge in spacing[:3]):  # NaN is not either
         return f"a spacing of {_listed(spacing)} mm", _EDGE
     return None
 
@@ -101,16 +104,19 @@ def value_mistake(data: npt.NDArray[np.floating[Any]]) -> Mistake | None:
     return None
 
 
-def truncation(path: Path) -> Mistake | None:
-    """What is wrong with a NIfTI file that has not all of its voxels; SimpleITK takes zeros for them. None: nothing."""
+def truncation(path: Path, look: Callable[[npt.NDArray[Any]], Mistake | None] = lambda values: None) -> Mistake | None:
+    """What is wrong with a NIfTI file that has not all of its voxels; None: nothing.
+
+    SimpleITK takes zeros for what is not there, and for NaN too: `look` sees the values as they are.
+    """
     if not path.name.lower().endswith(NIFTI):
         return None
     try:
         image: Any = nibabel.load(path)
-        image.dataobj.get_unscaled()
+        values = np.asanyarray(image.dataobj)
     except Exception as error:  # gzip's, zlib's, the system's and nibabel's own
         return f"cannot be read ({reason(error)}): damaged or truncated", "an intact image"
-    return None
+    return look(values)
 
 
 def z_scored(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -128,11 +134,8 @@ def _nifti_mistake(path: Path) -> Mistake | None:
         header: Any = (nibabel.Nifti2Header if two else nibabel.Nifti1Header).from_fileobj(file, check=False)
     axes = min(3, max(2, int(header["dim"][0])))
     size, edges = header["dim"][1 : 1 + axes].tolist(), header["pixdim"][1 : 1 + axes].tolist()
-    if any(length < 1 for length in size):
-        return f"a size of {_listed(size)} voxels", _SIZE
-    if not all(0 < edge < np.inf for edge in edges):  # in which unit, the header says elsewhere
-        return f"a spacing of {_listed(edges)} mm", _EDGE
-    return None
+    # Any edge that is a number: in which unit, the header says elsewhere.
+    return geometry_mistake(size, edges, (sys.float_info.min, sys.float_info.max))
 
 
 def _place_mistake(numbers: Sequence[float]) -> Mistake | None:

@@ -1,17 +1,38 @@
-"""Writes images so that what is there is whole."""
+"""Reads images with nnU-Net's readers, and writes them so that what is there is whole."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import SimpleITK as sitk
 
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.errors import UserError, reason
 from nnunet_mgcl.system.files import replacing
+
+if TYPE_CHECKING:
+    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 _NIFTI = re.compile(r"((^|\.)(nii|hdr|img|nia)(\.gz)?)+$", re.IGNORECASE)
 """At the end of a name; `nii` alone too, since a dot precedes it in the name of the temporary file."""
+
+
+def read_images(
+    reader: type[BaseReaderWriter], files: Sequence[Path], remedy: str
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The image `(C, Z, Y, X)` and its properties, as a reader of nnU-Net reads one file per channel.
+
+    Raises:
+        UserError: It cannot, with this remedy.
+    """
+    try:
+        return reader().read_images([str(path) for path in files])
+    except Exception as error:  # every reader raises exceptions of its own
+        where, found = ", ".join(map(str, files)), f"cannot be read ({reason(error)})"
+        raise UserError(where, found, "an intact image", remedy) from None
 
 
 def write_image(path: Path, image: sitk.Image) -> None:

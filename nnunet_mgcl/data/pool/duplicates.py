@@ -7,6 +7,7 @@ are shape and float32 voxels, as the plan's reader gives them: byte-identical fi
 from __future__ import annotations
 
 import glob
+import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,39 +21,34 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from rich.progress import track
 
+from nnunet_mgcl.data.images.files import read_images
 from nnunet_mgcl.data.images.voxel_hashes import voxel_hashes
 from nnunet_mgcl.data.pool.manifest import SAVE_EVERY, FileEntry, Manifest
 from nnunet_mgcl.data.splits import Split
-from nnunet_mgcl.system.errors import UserError, reason
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there
 
 HeldOut = dict[str, str]
 """Hash of the voxels of a validation image -> the image and its folds, in words."""
 
 
-def find_duplicate(files: Sequence[Path], voxels: Sequence[str], held_out: HeldOut) -> UserError | None:
-    """The mistake that one of a pool case's files is a validation image; None: none is."""
-    for path, own in zip(files, voxels, strict=True):
-        if own in held_out:
-            return UserError(
-                path,
-                f"the same image as {held_out[own]}",
-                "no image of a validation case: the fold would train on what it is validated with",
-                "remove this pool case from imagesUn",
-            )
-    return None
+def refuse_duplicate(files: Sequence[Path], voxels: Sequence[str], held_out: HeldOut) -> None:
+    """Refuses a pool case of which one file is a validation image.
+
+    Raises:
+        UserError: One is.
+    """
+    for path, digest in zip(files, voxels, strict=True):
+        if digest in held_out:
+            expected = "no image of a validation case: the fold would train on what it is validated with"
+            remedy = "remove this pool case from imagesUn"
+            raise UserError(path, f"the same image as {held_out[digest]}", expected, remedy)
 
 
 def held_out_voxels(
-    raw: Path,
-    plans: dict[str, Any],
-    dataset_json: dict[str, Any],
-    splits: list[Split],
-    manifest: Manifest,
-    num_threads: int,
-    log: Callable[[str], None],
-    progress: bool,
-) -> HeldOut:
+    raw: Path, plans: dict[str, Any], dataset_json: dict[str, Any], splits: list[Split], manifest: Manifest,
+    num_threads: int, log: Callable[[str], None], progress: bool,
+) -> HeldOut:  # fmt: skip
     """The voxels of every raw image of every validation case; only files that the manifest does not know are read.
 
     Args:
@@ -70,35 +66,26 @@ def held_out_voxels(
     """
     reader = PlansManager(plans).image_reader_writer_class
     images = _held_out_images(raw, dataset_json, splits, log)
-    keys = {path: _key(path, raw) for path in images}
-    entries = {path: _describe(path, reader) for path in images}
-    known = {_key(Path(path), raw): entry for path, entry in manifest.labelled.items()}
-    fresh = {keys[path] for path, entry in entries.items() if entry.items() <= known.get(keys[path], {}).items()}
-    stale = [path for path in images if keys[path] not in fresh]
-    manifest.labelled = {key: entry for key, entry in known.items() if key in fresh}
+    keys = {path: Path(os.path.relpath(path, raw)).as_posix() for path in images}  # the raw dataset may move
+    known = manifest.labelled
+    fresh = {path for path, key in keys.items() if _described(path, reader).items() <= known.get(key, {}).items()}
+    stale = [path for path in images if path not in fresh]
+    manifest.labelled = {keys[path]: known[keys[path]] for path in fresh}
     if stale:
         log(f"Unlabelled pool: compared with {len(images)} images of validation cases, {len(stale)} to read")
         # Readers and hashes leave Python's lock: threads do, and start at once.
         threads = ThreadPoolExecutor(max(1, num_threads))
         try:
-            read = threads.map(partial(_read_hashes, reader), stale)
-            for number, hashes in enumerate(track(read, "Reading", len(stale), disable=not progress)):
-                manifest.labelled[keys[stale[number]]] = entries[stale[number]] | {"voxels": hashes}
+            read = track(threads.map(partial(_read, reader), stale), "Reading", len(stale), disable=not progress)
+            for number, (path, entry) in enumerate(zip(stale, read, strict=True)):
+                manifest.labelled[keys[path]] = entry
                 if number % SAVE_EVERY == 0:
                     manifest.save()
         finally:
             threads.shutdown(cancel_futures=True)
             manifest.save()
     voxels = {path: manifest.labelled[key]["voxels"] for path, key in keys.items()}
-    return {own: f"{path}, {owner}" for path, owner in images.items() for own in voxels[path]}
-
-
-def _key(path: Path, raw: Path) -> str:
-    """An image's path below the raw dataset, which may move; earlier versions noted where the dataset then was."""
-    parts = path.parts
-    if path.is_absolute() and raw.name in parts:
-        return Path(*parts[len(parts) - parts[::-1].index(raw.name) :]).as_posix()
-    return path.as_posix()
+    return {digest: f"{path}, {owner}" for path, owner in images.items() for digest in voxels[path]}
 
 
 def _held_out_images(
@@ -110,12 +97,12 @@ def _held_out_images(
         for case in split["val"]:
             folds[case].append(str(fold))
     listed = _raw_images(raw, dataset_json, sorted(folds))
-    there = {case: [path for path in paths if is_there(path)] for case, paths in listed.items()}
-    if missing := [case for case in sorted(folds) if not there.get(case)]:
+    present = {case: [path for path in paths if is_there(path)] for case, paths in listed.items()}
+    if missing := [case for case in sorted(folds) if not present.get(case)]:
         log(f"Unlabelled pool: not compared with {len(missing)} validation cases without raw images, e.g. {missing[0]}")
     return {
         path: f"case {case}, validated in fold {', '.join(folds[case])}"
-        for case, paths in there.items()
+        for case, paths in present.items()
         for path in paths
     }
 
@@ -130,14 +117,11 @@ def _raw_images(raw: Path, dataset_json: dict[str, Any], cases: list[str]) -> di
     return {case: sorted((raw / "imagesTr").glob(glob.escape(case) + pattern)) for case in cases}
 
 
-def _describe(path: Path, reader: type[BaseReaderWriter]) -> FileEntry:
+def _described(path: Path, reader: type[BaseReaderWriter]) -> FileEntry:
     status = path.stat()
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "reader": reader.__name__}
 
 
-def _read_hashes(reader: type[BaseReaderWriter], path: Path) -> list[str]:
-    try:
-        data, _ = reader().read_images([str(path)])
-    except Exception as error:  # every reader raises exceptions of its own
-        raise UserError(path, f"cannot be read ({reason(error)})", "an intact image", "restore the file") from None
-    return voxel_hashes(data)
+def _read(reader: type[BaseReaderWriter], path: Path) -> FileEntry:
+    entry = _described(path, reader)
+    return entry | {"voxels": voxel_hashes(read_images(reader, [path], "restore the file")[0])}

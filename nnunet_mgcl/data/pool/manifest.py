@@ -5,20 +5,17 @@ A case that the manifest does not list does not exist, whatever files a killed r
 
 from __future__ import annotations
 
-import errno
 import hashlib
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Container
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from pydantic import Field
 
-from nnunet_mgcl.data.cases.preprocessed import DamagedError, open_case
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.data.cases.preprocessed import open_case
+from nnunet_mgcl.system.errors import UserError, reason
 from nnunet_mgcl.system.files import is_there, make_folder, read_json, write_json
 from nnunet_mgcl.system.typed_json import MISSING, OpenModel, checked
 
@@ -106,8 +103,8 @@ class Manifest:
         folder, channels = str(self.pool / modality), len(self.modalities[modality]["plan"]["channels"])
         try:
             data, _ = open_case(nnUNetDatasetBlosc2(folder, [case]), case)
-        except DamagedError as error:
-            return f"cannot be read ({error})"
+        except Exception as error:  # blosc2's, NumPy's, pickle's and the operating system's
+            return f"cannot be read ({reason(error)})"
         return None if data.shape[0] == channels else f"{data.shape[0]} channels instead of {channels}"
 
     def refresh(
@@ -128,10 +125,10 @@ class Manifest:
         entries = self.cases(modality) if self.fits(modality, plan) else {}
         described = {case: _describe(paths, entries.get(case, [])) for case, paths in files.items()}
         kept = {
-            case: _with_voxels(entry, [known["voxels"] for known in entries[case]])
-            for case, entry in described.items()
-            if _hashes(entry) == _hashes(entries.get(case, []))
-            and all("voxels" in known and known["voxels"] not in held_out for known in entries[case])
+            case: files
+            for case, files in described.items()
+            if _hashes(files) == _hashes(entries.get(case, []))
+            and all("voxels" in file and file["voxels"] not in held_out for file in files)
             and self.damage(modality, case) is None
         }
         self.modalities[modality] = {"plan": plan, "cases": kept}
@@ -146,45 +143,23 @@ class Manifest:
 
     def add(self, modality: str, case: str, described: list[FileEntry], voxels: list[str]) -> None:
         """Lists a case whose files are written."""
-        self.modalities[modality]["cases"][case] = _with_voxels(described, voxels)
-
-
-@contextmanager
-def locked(pool: Path, log: Callable[[str], None]) -> Iterator[None]:
-    """Holds the pool's lock; the operating system frees it when the process dies.
-
-    A pool that is there but cannot be written to needs none: nobody prepares it here.
-    """
-    make_folder(pool)
-    lock = FileLock(pool / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log(f"Waiting for another process that prepares {pool}")
-        lock.acquire()
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        log(f"{pool} cannot be written to: used as it is")
-    try:
-        yield
-    finally:
-        lock.release()
+        entries = [entry | {"voxels": digest} for entry, digest in zip(described, voxels, strict=True)]
+        self.modalities[modality]["cases"][case] = entries
 
 
 def _describe(paths: list[Path], known: list[FileEntry]) -> list[FileEntry]:
-    """Describes raw files; a hash is taken over where name, size and time are as known."""
+    """Describes raw files; hashes are taken over where name, size and time are as known, or the file's hash is."""
     before = {entry["name"]: entry for entry in known}
     described = []
     for path in paths:
-        status = path.stat()
+        status, earlier = path.stat(), before.get(path.name, {})
         entry: FileEntry = {"name": path.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-        if entry.items() <= before.get(path.name, {}).items():
-            entry["sha256"] = before[path.name]["sha256"]
-        else:
+        if not entry.items() <= earlier.items():
             with path.open("rb") as stream:
                 entry["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
-        described.append(entry)
+            if entry["sha256"] != earlier.get("sha256"):
+                earlier = {}
+        described.append(earlier | entry)
     return described
 
 
@@ -194,10 +169,6 @@ def _listed(content: dict[str, Any]) -> dict[str, Any]:
         modality: (entry["plan"], {case: _hashes(entries) for case, entries in entry["cases"].items()})
         for modality, entry in content.get("modalities", {}).items()
     }
-
-
-def _with_voxels(entries: list[FileEntry], voxels: list[str]) -> list[FileEntry]:
-    return [entry | {"voxels": own} for entry, own in zip(entries, voxels, strict=True)]
 
 
 def _hashes(entries: list[FileEntry]) -> list[tuple[str, str]]:

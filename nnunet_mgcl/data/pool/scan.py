@@ -45,27 +45,22 @@ def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, 
             raise UserError(path, f"channel {int(match[2])}", f"one of {known}", "remove it: no such channel here")
         cases[match[1]][int(match[2])] = path
     if not cases:  # rather a drive that is not mounted than a wish to forget the preprocessed pool
-        raise UserError(
-            folder, "no image", f"files CASE_CCCC{dataset_json['file_ending']}",
-            "put the unlabelled images there, or remove the folder to train without them",
-        )  # fmt: skip
+        remedy = "put the unlabelled images there, or remove the folder to train without them"
+        raise UserError(folder, "no image", f"files CASE_CCCC{dataset_json['file_ending']}", remedy)
 
-    found: PoolFiles = {modality: {} for modality in modalities}
+    pool: PoolFiles = {modality: {} for modality in modalities}
     for case, files in sorted(cases.items()):
         for modality, channels in modalities.items():
             missing = [channel for channel in channels if channel not in files]
             if len(missing) == len(channels):
                 continue
             if missing:
-                raise UserError(
-                    f"{folder}, case {case}",
-                    f"{modality} without channel {missing[0]} ({known[missing[0]]})",
-                    f"all of its channels {channels}, or none",
-                    "add the missing file or remove the others",
-                )
-            found[modality][case] = [files[channel] for channel in channels]
-            check_grids(found[modality][case], modality)
-    return found
+                found = f"{modality} without channel {missing[0]} ({known[missing[0]]})"
+                expected = f"all of its channels {channels}, or none"
+                raise UserError(f"{folder}, case {case}", found, expected, "add the missing file or remove the others")
+            pool[modality][case] = [files[channel] for channel in channels]
+            check_grids(pool[modality][case], modality)
+    return pool
 
 
 def check_grids(files: list[Path], of: str, *, place: bool = True) -> None:
@@ -83,10 +78,11 @@ def check_grids(files: list[Path], of: str, *, place: bool = True) -> None:
     for path, grid in zip(files[1:], grids[1:], strict=False):
         same_shape = [len(part) for part in grid] == [len(part) for part in grids[0]]
         if not same_shape or not all(np.allclose(*pair, atol=1e-3) for pair in zip(grid, grids[0], strict=True)):
-            raise UserError(
-                path, f"size, spacing{', origin and direction' * place} {grid}",
-                f"those of {files[0].name}: {grids[0]}", f"resample the channels of {of} to one grid",
-            )  # fmt: skip
+            found, expected = (
+                f"size, spacing{', origin and direction' * place} {grid}",
+                f"those of {files[0].name}: {grids[0]}",
+            )
+            raise UserError(path, found, expected, f"resample the channels of {of} to one grid")
 
 
 def _grid(path: Path) -> tuple[tuple[float, ...], ...]:

@@ -1,4 +1,4 @@
-"""The map from a predicted probability to a calibrated one, and the rule that chooses it."""
+"""The map from a predicted probability to a calibrated one, and how it is fitted."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.optimize import minimize
 from scipy.special import expit, logit
-from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 
 from nnunet_mgcl.evaluation.measures.probability import SMALLEST, Classes, Probabilities
 
 CASES_OF_A_CLASS = 10
 """Fewer are not enough to fit the slope of a map."""
-ISOTONIC_FROM = 1000
-"""Known cases from which on isotonic regression is taken, as it is the better map there."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -39,7 +36,10 @@ class Platt(Block):
 
 
 class Isotonic(Block):
-    """Straight lines between knots; beyond them the value of the first and the last one."""
+    """Straight lines between knots; beyond them the value of the first and the last one.
+
+    Earlier versions fitted it to many cases, and their models have it still.
+    """
 
     probability: Annotated[list[Probability], Field(min_length=2)]
     calibrated: list[Probability]
@@ -80,16 +80,16 @@ class Calibration(Block):
 
     def apply(self, probability: float) -> float:
         """The calibrated probability, never 0 or 1."""
-        return _inside(self.parameters.value(_inside(probability)))
+        inside = min(max(probability, SMALLEST), 1 - SMALLEST)
+        return min(max(self.parameters.value(inside), SMALLEST), 1 - SMALLEST)
 
 
-def fit_calibration(probabilities: Probabilities, actual: Classes, known: int) -> Calibration | str:
-    """Fits Platt's map, or isotonic regression where many cases are known.
+def fit_calibration(probabilities: Probabilities, actual: Classes) -> Calibration | str:
+    """Fits Platt's map.
 
     Args:
         probabilities: `(N,)` of the positive class, of cases that the model did not train on.
         actual: `(N,)`, whether they are positive.
-        known: How many cases the model has in all, so that the maps of its folds are of the same kind.
 
     Returns:
         The map, or why there is none.
@@ -103,36 +103,16 @@ def fit_calibration(probabilities: Probabilities, actual: Classes, known: int) -
     slope, intercept = _fit_platt(clipped, actual)
     if slope <= 0:
         return "positive cases do not have the higher probabilities: the model ranks no better than chance"
-    if known < ISOTONIC_FROM:
-        return Calibration(
-            method="platt", parameters=Platt(slope=slope, intercept=intercept), cases=cases, positive=positive
-        )
-    return Calibration(method="isotonic", parameters=_fit_isotonic(clipped, actual), cases=cases, positive=positive)
-
-
-def _inside(probability: float) -> float:
-    return min(max(probability, SMALLEST), 1 - SMALLEST)
+    platt = Platt(slope=slope, intercept=intercept)
+    return Calibration(method="platt", parameters=platt, cases=cases, positive=positive)
 
 
 def _fit_platt(probabilities: Probabilities, actual: Classes) -> tuple[float, float]:
     """Slope and intercept of a logistic regression on the logits, with Platt's targets, which are not quite 0 and 1."""
     positive, negative = int(actual.sum()), int((~actual).sum())
     target = np.where(actual, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    logits = logit(probabilities)
-    centre, scale = logits.mean(), logits.std()
-    x = (logits - centre) / scale
-
-    def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
-        z = line[0] * x + line[1]
-        excess = expit(z) - target
-        return float(np.mean(np.logaddexp(0, z) - target * z)), np.array([np.mean(excess * x), np.mean(excess)])
-
-    slope, intercept = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-10}).x
-    return float(slope / scale), float(intercept - slope / scale * centre)
-
-
-def _fit_isotonic(probabilities: Probabilities, actual: Classes) -> Isotonic:
-    """Values stay as far from 0 and 1 as Laplace's rule of succession allows after that many cases."""
-    margin = 1 / (len(actual) + 2)
-    model = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(probabilities, actual)
-    return Isotonic(probability=model.X_thresholds_.tolist(), calibrated=model.y_thresholds_.tolist())
+    # A case whose target is 0.9 is 0.9 positive cases and 0.1 negative ones.
+    logits, classes = np.tile(logit(probabilities), 2)[:, None], np.repeat([1, 0], len(actual))
+    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+    model.fit(logits, classes, np.concatenate([target, 1 - target]))
+    return float(model.coef_[0, 0]), float(model.intercept_[0])

@@ -48,22 +48,27 @@ def store_calibration(model: Path, tss: dict[str, Any], folds: list[int], all_fo
     if not all_folds:
         return None if tss["reason"] else f"calibration: {path} is left as it is, all folds are needed to change it"
     plans = read_plans(path)
-    earlier = plans.pop(KEY, None)
-    reason = tss["reason"] or tss["calibration"]["reason"]
-    if reason:
+    earlier, fitted = plans.pop(KEY, None), fitted_calibration(tss)
+    if fitted is None:
+        removed = ""
         if earlier is not None:
             write_json(path, plans)
+            removed = f"; removed the earlier one from {path}"
         elif tss["reason"]:
             return None
-        removed = "" if earlier is None else f"; removed the earlier one from {path}"
+        reason = tss["reason"] or tss["calibration"]["reason"]
         return f"calibration: none, so that mgcl predict writes raw probabilities ({reason}){removed}"
-    own = tss["calibration"]
-    block = StoredCalibration.model_validate(
-        {key: own[key] for key in (*Calibration.model_fields, "reliability")}
-        | {"folds": folds, "validation_sha256": {str(fold): _digest(model, fold) for fold in folds}}
-    )
+    digests = {str(fold): _digest(model, fold) for fold in folds}
+    block = StoredCalibration.model_validate(fitted | {"folds": folds, "validation_sha256": digests})
     write_json(path, plans | {KEY: block.model_dump()})
     return f"calibration: {block.method}, from {block.cases} cases, is in {path} for mgcl predict"
+
+
+def fitted_calibration(tss: dict[str, Any]) -> dict[str, Any] | None:
+    """What is stored of the calibration in `evaluation.json`; None where there is no map."""
+    if tss["reason"] or tss["calibration"]["reason"]:
+        return None
+    return {key: tss["calibration"][key] for key in (*Calibration.model_fields, "reliability")}
 
 
 def stored_calibration(plans: dict[str, Any], path: Path) -> StoredCalibration | None:

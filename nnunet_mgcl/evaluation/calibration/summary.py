@@ -10,22 +10,15 @@ import numpy as np
 
 from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.evaluation.calibration.maps import Calibration, fit_calibration
-from nnunet_mgcl.evaluation.calibration.out_of_fold import NOTHING, training_predictions
 from nnunet_mgcl.evaluation.case_scores import CaseScores
-from nnunet_mgcl.evaluation.measures.probability import probability_metrics
-from nnunet_mgcl.evaluation.measures.reliability import reliability
-from nnunet_mgcl.evaluation.tss_cases import TSSCases
-
-MEASURES = ("Brier", "ECE", "log_loss")
-"""What a map changes: it keeps the order of the cases, and with it AUROC and AP."""
+from nnunet_mgcl.evaluation.measures.probability import CALIBRATION_MEASURES, calibration_metrics, reliability
+from nnunet_mgcl.evaluation.tss_cases import NO_TRAINING_CASES, TSSCases
 
 FoldMaps = Mapping[int, Calibration | str]
 """The map for each fold's validation cases, or why there is none."""
 
 
-def cross_fit(
-    cases: Sequence[CaseScores], splits: Sequence[Split], folds: Sequence[int]
-) -> dict[int, Calibration | str]:
+def cross_fit(cases: Sequence[CaseScores], splits: Sequence[Split], folds: Sequence[int]) -> FoldMaps:
     """Fits a map for each fold on the out-of-fold predictions of the fold's training cases.
 
     Args:
@@ -33,24 +26,19 @@ def cross_fit(
         splits: Training and validation cases of every fold of the dataset.
         folds: The evaluated folds.
     """
-    data = TSSCases.of(cases)
-    maps: dict[int, Calibration | str] = {}
-    for fold in folds:
-        p, y = training_predictions(data, splits[fold])
-        maps[fold] = fit_calibration(p, y, len(data.names)) if len(y) else NOTHING
-    return maps
+    training = {fold: TSSCases.of(cases).training(splits[fold]) for fold in folds}
+    return {fold: fit_calibration(p, y) if len(y) else NO_TRAINING_CASES for fold, (p, y) in training.items()}
 
 
 def calibrated_cases(cases: Sequence[CaseScores], maps: FoldMaps) -> list[CaseScores]:
     """The cases with their cross-fitted probabilities, which stay None where their fold has no map."""
-
-    def calibrated(case: CaseScores) -> CaseScores:
-        own = maps[case.fold]
-        if case.probability is None or isinstance(own, str):
-            return case
-        return replace(case, calibrated_probability=own.apply(case.probability))
-
-    return [calibrated(case) for case in cases]
+    calibrated = []
+    for case in cases:
+        calibration = maps[case.fold]
+        if case.probability is not None and not isinstance(calibration, str):
+            case = replace(case, calibrated_probability=calibration.apply(case.probability))
+        calibrated.append(case)
+    return calibrated
 
 
 def summarise_calibration(data: TSSCases, maps: FoldMaps) -> dict[str, Any]:
@@ -68,10 +56,10 @@ def summarise_calibration(data: TSSCases, maps: FoldMaps) -> dict[str, Any]:
     """
     is_calibrated = ~np.isnan(data.calibrated)
     compared = is_calibrated if is_calibrated.any() else np.ones_like(is_calibrated)
-    own = fit_calibration(data.probabilities, data.actual, len(data.names))
+    own = fit_calibration(data.probabilities, data.actual)
     kinds = {"raw": (data.probabilities, compared), "calibrated": (data.calibrated, is_calibrated)}
     measures = {
-        kind: data.summarise(list(maps), MEASURES, probability_metrics, p, judged)
+        kind: data.summarise(list(maps), CALIBRATION_MEASURES, calibration_metrics, p, judged)
         for kind, (p, judged) in kinds.items()
     }
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 
 
-def dice(prediction: ArrayLike, reference: ArrayLike) -> float:
+def dice(prediction: ArrayLike, reference: ArrayLike) -> float | None:
     """Dice similarity coefficient of two masks, Eq. 17: 2 |P and G| / (|P| + |G|).
 
     Args:
@@ -18,7 +18,7 @@ def dice(prediction: ArrayLike, reference: ArrayLike) -> float:
         reference: Mask of the same shape.
 
     Returns:
-        0 to 1; NaN where both masks are empty, as in nnU-Net's summary.json: leave it out of means.
+        0 to 1; None where both masks are empty (NaN in nnU-Net's summary.json): leave it out of means.
 
     Raises:
         ValueError: The shapes differ.
@@ -27,39 +27,30 @@ def dice(prediction: ArrayLike, reference: ArrayLike) -> float:
     if p.shape != g.shape:
         raise ValueError(f"masks of one shape expected, found {p.shape} and {g.shape}")
     size = int(p.sum()) + int(g.sum())
-    return 2 * int((p & g).sum()) / size if size else math.nan
+    return 2 * int((p & g).sum()) / size if size else None
 
 
-def classification_metrics(
-    probabilities: ArrayLike, targets: ArrayLike, threshold: float = 0.5
-) -> dict[str, int | float | str | None]:
+def classification_metrics(probabilities: ArrayLike, targets: ArrayLike) -> dict[str, int | float | str | None]:
     """Accuracy, sensitivity and specificity (Eq. 18-20), and the area under the ROC curve.
 
     Args:
-        probabilities: `(N,)` of the positive class (TSS < 4.5 h).
+        probabilities: `(N,)` of the positive class (TSS < 4.5 h), which a case is called from 0.5 on.
         targets: `(N,)`, 1 for the positive class, else 0.
-        threshold: A case is predicted positive from this probability on.
 
     Returns:
         `cases`, `TP`, `TN`, `FP`, `FN`, `ACC`, `SEN`, `SPE`, `AUROC` and `auroc_reason`. What is not defined
         is None (SEN without positive cases, SPE without negative ones, AUROC without either of them); then
         `auroc_reason` says why, and else is None itself.
-
-    Raises:
-        ValueError: The lengths differ, a probability is not in [0, 1] or a target not 0 or 1.
     """
-    p, y = np.asarray(probabilities, dtype=float), np.asarray(targets)
-    if p.ndim != 1 or p.shape != y.shape:
-        raise ValueError(f"expected probabilities and targets (N,), found {p.shape} and {y.shape}")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("probabilities must lie in [0, 1]")
-    if not np.isin(y, (0, 1)).all():
-        raise ValueError("targets must be 0 or 1")
+    p, y = np.asarray(probabilities, dtype=float), np.asarray(targets) == 1
+    reason = missing_class(y)
+    area = None if reason else auroc(p, y)
+    return {"cases": len(y), **rates(p >= 0.5, y), "AUROC": area, "auroc_reason": reason}
 
-    counts = rates(p >= threshold, y == 1)
-    reason = missing_class(y == 1)
-    auroc = None if reason else float(roc_auc_score(y == 1, p))
-    return {"cases": len(y), **counts, "AUROC": auroc, "auroc_reason": reason}
+
+def auroc(probabilities: npt.NDArray[np.floating[Any]], actual: npt.NDArray[np.bool_]) -> float:
+    """Area under the ROC curve of `(N,)` cases of both classes, by scikit-learn: ties count half."""
+    return float(roc_auc_score(actual, probabilities))
 
 
 def rates(positive: npt.NDArray[np.bool_], actual: npt.NDArray[np.bool_]) -> dict[str, int | float | None]:

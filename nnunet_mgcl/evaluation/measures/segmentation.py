@@ -50,7 +50,7 @@ def segmentation_metrics(
     f1, lesions, predicted_lesions = lesion_f1(prediction, reference)
     hd95, surface_dice = surface_metrics(prediction, reference, spacing, tolerance)
     return {
-        "dice": None if math.isnan(overlap) else overlap,
+        "dice": overlap,
         "lesion_f1": f1,
         "volume_difference_ml": None if volume is None or predicted is None else abs(predicted - volume),
         "hd95_mm": hd95,

@@ -1,11 +1,13 @@
-"""Reads a segmentation, of a user or of a model."""
+"""Reads a segmentation, of a user or of a model, and takes it apart into the masks of its targets."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunet_mgcl.data.images.checks import image_mistake
@@ -32,3 +34,21 @@ def read_label_map(path: Path, reader: BaseReaderWriter, remedy: str) -> tuple[n
     if len(volumes) != 1:
         raise UserError(path, f"{len(volumes)} volumes (4D)", "one label a voxel", remedy)
     return volumes[0], properties
+
+
+def target_masks(
+    prediction: np.ndarray, reference: np.ndarray, targets: Mapping[str, list[int]], ignore_label: int | None
+) -> dict[str, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+    """The predicted and the true mask of each target, without the voxels of nnU-Net's ignore label.
+
+    Args:
+        prediction: Label map `(Z, Y, X)`.
+        reference: The true one.
+        targets: The labels of each.
+        ignore_label: Of the reference, if there is one.
+    """
+    counted = np.ones(reference.shape, bool) if ignore_label is None else reference != ignore_label
+    return {
+        name: (np.isin(prediction, labels) & counted, np.isin(reference, labels) & counted)
+        for name, labels in targets.items()
+    }

@@ -8,14 +8,15 @@ from typing import Any
 
 from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.evaluation.measures.classification import classification_metrics
-from nnunet_mgcl.evaluation.tables.format import number
-from nnunet_mgcl.system.csv_table import read_csv, write_csv
+from nnunet_mgcl.evaluation.tables.format import number as formatted
+from nnunet_mgcl.system.csv_table import Rows, read_csv, write_csv
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import read_json, write_json
+from nnunet_mgcl.system.numbers import number
 from nnunet_mgcl.system.typed_json import MISSING, OpenModel, checked
 
 TABLE, SUMMARY = "tss.csv", "tss_summary.json"
-BESIDE = "probability_"
+OTHER_HEAD = "probability_"
 """Begins the name of the column of a head that is not the checkpoint's."""
 
 VALIDATE_AGAIN = "validate the fold again: nnUNetv2_train with --val"
@@ -49,6 +50,23 @@ def read_tss_summary(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_probabilities(path: Path) -> dict[str, float]:
+    """What the checkpoint's head says of each case of a `tss.csv`.
+
+    Raises:
+        UserError: It is no such table, a case is there twice, or a probability is none.
+    """
+    header, rows = _read(path)
+    if missing := [name for name in ("case", "probability") if name not in header]:
+        raise _refusal(path, f"no column {' and '.join(missing)}")
+    result: dict[str, float] = {}
+    for where, row in rows:
+        if row["case"] in result:
+            raise _refusal(where, f"{row['case']} a second time")
+        result[row["case"]] = _probability(where, row["probability"])
+    return result
+
+
 def write_tss(folder: Path, chosen: str, heads: Mapping[str, Probabilities], table: TSSTable) -> dict[str, Any]:
     """Writes both files.
 
@@ -63,25 +81,23 @@ def write_tss(folder: Path, chosen: str, heads: Mapping[str, Probabilities], tab
         Validation cases choose no head: that it is the best of several there would say little about new cases.
     """
     write_table(folder / TABLE, chosen, heads, table)
-    metrics = {kind: summarise_tss(own, table) for kind, own in heads.items()}
+    metrics = {kind: head_metrics(probabilities, table) for kind, probabilities in heads.items()}
     summary = metrics[chosen] | {"head": chosen, "heads": metrics}
     write_json(folder / SUMMARY, summary)
     return summary
 
 
-def summarise_tss(probabilities: Probabilities, table: TSSTable) -> dict[str, Any]:
+def head_metrics(probabilities: Probabilities, table: TSSTable) -> dict[str, Any]:
     """ACC, SEN, SPE (Eq. 18-20) and AUROC over the cases with a known TSS."""
-    known = [case for case in probabilities if table.positive(case) is not None]
-    metrics = classification_metrics([probabilities[c] for c in known], [int(bool(table.positive(c))) for c in known])
-    return {"cases": len(known), "positive": sum(bool(table.positive(c)) for c in known), **metrics}
+    known = {case: int(positive) for case in probabilities if (positive := table.positive(case)) is not None}
+    metrics = classification_metrics([probabilities[case] for case in known], list(known.values()))
+    return {"cases": len(known), "positive": sum(known.values()), **metrics}
 
 
 def in_words(metrics: Mapping[str, Any]) -> dict[str, str]:
     """The counts and metrics of a head as people read them; an AUROC that is undefined says why."""
-    words = {}
-    for name, value in metrics.items():
-        if name not in ("head", "heads", "auroc_reason"):
-            words[name] = str(value) if isinstance(value, int) else number(value)
+    told = {name: value for name, value in metrics.items() if name not in ("head", "heads", "auroc_reason")}
+    words = {name: str(value) if isinstance(value, int) else formatted(value) for name, value in told.items()}
     if metrics.get("auroc_reason"):
         words["AUROC"] += f" ({metrics['auroc_reason']})"
     return words
@@ -89,46 +105,36 @@ def in_words(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 def write_table(path: Path, chosen: str, heads: Mapping[str, Probabilities], table: TSSTable) -> None:
     """Writes `tss.csv`; arguments as in `write_tss`."""
-    rows = []
-    for case, probability in heads[chosen].items():
-        hours, positive = table.hours(case), table.positive(case)
-        rows.append(
-            {
-                "case": case,
-                "tss_hours": "" if hours is None else hours,
-                "tss_class": "" if positive is None else int(positive),
-                "probability": f"{probability:.6f}",
-                "predicted_class": int(probability >= 0.5),
-                **{BESIDE + kind: f"{own[case]:.6f}" for kind, own in heads.items() if kind != chosen},
-            }
-        )
+    rows = [
+        {
+            "case": case,
+            "tss_hours": table.hours(case),
+            "tss_class": None if (positive := table.positive(case)) is None else int(positive),
+            "probability": f"{probability:.6f}",
+            "predicted_class": int(probability >= 0.5),
+            **{OTHER_HEAD + kind: f"{said[case]:.6f}" for kind, said in heads.items() if kind != chosen},
+        }
+        for case, probability in heads[chosen].items()
+    ]
     write_csv(path, list(rows[0]), rows)
 
 
 def switch_head(folder: Path, earlier: str, chosen: str) -> None:
-    """Makes another head that of `probability`, from its column beside it; what is switched already stays.
+    """Makes another head that of `probability`, from its own column; what is switched already stays.
 
     Args:
         folder: The fold's validation folder, of which `require_column` said that it can be done.
         earlier: The head that `probability` was of.
         chosen: The new one.
     """
-    header, rows = read_csv(folder / TABLE, "what validation writes")
-    if BESIDE + chosen in header:
-        write_csv(folder / TABLE, *_switched([row for _, row in rows], earlier, chosen))
+    header, rows = _read(folder / TABLE)
+    if OTHER_HEAD + chosen in header:
+        for _, row in rows:
+            row[OTHER_HEAD + earlier], row["probability"] = row["probability"], row.pop(OTHER_HEAD + chosen)
+            row["predicted_class"] = str(int(float(row["probability"]) >= 0.5))
+        write_csv(folder / TABLE, list(rows[0][1]), [row for _, row in rows])
     heads = read_tss_summary(folder / SUMMARY)["heads"]
     write_json(folder / SUMMARY, heads[chosen] | {"head": chosen, "heads": heads})
-
-
-def _switched(rows: list[dict[str, str]], earlier: str, chosen: str) -> tuple[list[str], list[dict[str, str]]]:
-    result = []
-    for row in rows:
-        beside = {key: value for key, value in row.items() if key.startswith(BESIDE)}
-        probability = beside.pop(BESIDE + chosen)
-        own = {key: row[key] for key in ("case", "tss_hours", "tss_class")}
-        own |= {"probability": probability, "predicted_class": str(int(float(probability) >= 0.5))}
-        result.append(own | {BESIDE + earlier: row["probability"]} | beside)
-    return list(result[0]), result
 
 
 def require_column(folder: Path, earlier: str, chosen: str) -> None:
@@ -137,10 +143,30 @@ def require_column(folder: Path, earlier: str, chosen: str) -> None:
     Raises:
         UserError: The head did not take part in this validation.
     """
-    header, _ = read_csv(folder / TABLE, "what validation writes")
-    columns = {BESIDE + chosen, BESIDE + earlier} & set(header)  # the latter: switched by a run that was killed
+    header, _ = _read(folder / TABLE)
+    # The earlier head's column is there where a run that switched was killed.
+    columns = {OTHER_HEAD + chosen, OTHER_HEAD + earlier} & set(header)
     if not columns or chosen not in read_tss_summary(folder / SUMMARY).get("heads", {}):
-        raise UserError(
-            folder / TABLE, f"no column {BESIDE}{chosen}", "what every trained head says",
-            VALIDATE_AGAIN,
-        )  # fmt: skip
+        found = f"no column {OTHER_HEAD}{chosen}"
+        raise UserError(folder / TABLE, found, "what every trained head says", VALIDATE_AGAIN)
+
+
+def _read(path: Path) -> tuple[list[str], Rows]:
+    try:
+        return read_csv(path, "what validation writes")
+    except UserError as error:
+        raise _refusal(error.where, error.found) from None
+
+
+def _probability(where: str, text: str) -> float:
+    try:
+        value = number(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise _refusal(where, f"probability {text!r}" if text else "no probability")
+    return value
+
+
+def _refusal(where: object, found: str) -> UserError:
+    return UserError(where, found, "a probability from 0 to 1 for each validation case", VALIDATE_AGAIN)

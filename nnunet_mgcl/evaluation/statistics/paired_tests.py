@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from nnunet_mgcl.evaluation.statistics.bootstrap import draws, interval
+from nnunet_mgcl.evaluation.statistics.intervals import draws, interval
 
 
 def paired_tests(
@@ -39,8 +39,8 @@ def paired_tests(
         "mean_second": float(b.mean()) if kept else None,
         "difference": float(differences.mean()) if kept else None,
         **interval(samples),
-        "t_test": _t_test(differences),
-        "wilcoxon": _wilcoxon(differences),
+        "t_test": _test(differences, "t_test"),
+        "wilcoxon": _test(differences, "wilcoxon"),
     }
 
 
@@ -55,28 +55,18 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _t_test(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
-    if reason := _untestable(differences):
-        return _none(reason)
-    if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
-        return _none("the difference is the same in all cases")
-    result = stats.ttest_1samp(differences, 0)  # the paired test by another name
-    return {"statistic": float(result.statistic), "p": float(result.pvalue), "reason": None}
-
-
-def _wilcoxon(differences: npt.NDArray[np.float64]) -> dict[str, Any]:
-    if reason := _untestable(differences):
-        return _none(reason)
-    result = stats.wilcoxon(differences[differences != 0])  # given them, SciPy would not test exactly
-    return {"statistic": float(result.statistic), "p": float(result.pvalue), "reason": None}
-
-
-def _untestable(differences: npt.NDArray[np.float64]) -> str | None:
-    """Why there is nothing to test; None where there is."""
+def _test(differences: npt.NDArray[np.float64], name: Literal["t_test", "wilcoxon"]) -> dict[str, Any]:
+    """A test of whether the differences are 0 on average, or why there is nothing to test."""
+    reason = None
     if len(differences) < 2:
-        return "fewer than two pairs"
-    return None if differences.any() else "no case differs"
-
-
-def _none(reason: str) -> dict[str, Any]:
-    return {"statistic": None, "p": None, "reason": reason}
+        reason = "fewer than two pairs"
+    elif not differences.any():
+        reason = "no case differs"
+    elif name == "t_test" and np.ptp(differences) <= 1e-12 * np.abs(differences).max():
+        reason = "the difference is the same in all cases"
+    if reason:
+        return {"statistic": None, "p": None, "reason": reason}
+    # Of differences, the paired t-test is that of one sample; given the zeros, SciPy's Wilcoxon would not be exact.
+    differing = differences[differences != 0]
+    result = stats.ttest_1samp(differences, 0) if name == "t_test" else stats.wilcoxon(differing)
+    return {"statistic": float(result.statistic), "p": float(result.pvalue), "reason": None}

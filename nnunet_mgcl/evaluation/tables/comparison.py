@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from rich.markup import escape
@@ -22,9 +23,7 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
         columns = ("", "measure", "n", "first", "second", "diff.", "95 % interval", t_test, "Wil-\ncoxon")
         table = plain_table(title, columns, 2)
         before = None
-        for entry in content["comparisons"]:
-            if entry["second"] != model:
-                continue
+        for entry in (entry for entry in content["comparisons"] if entry["second"] == model):
             measure, target = entry["measure"], entry["target"]
             table.add_row(
                 "" if target == before else escape(target), NAMES.get(measure, measure), _differing(entry),
@@ -37,36 +36,32 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
     return tables
 
 
-def reasons(content: dict[str, Any]) -> list[str]:
+def reasons(content: dict[str, Any]) -> Iterator[str]:
     """What to know about the numbers, a line each."""
-    lines = [
-        "n: cases with a difference / cases compared, where not all differ; first, second: means over these cases",
-        "diff.: first minus second; less is better in vol. diff., HD95 and Brier",
-        "p values: adjusted by Holm's method over the targets and models of a measure; of AUROC DeLong's",
-    ]
+    yield "n: cases with a difference / cases compared, where not all differ; first, second: means over these cases"
+    yield "diff.: first minus second; less is better in vol. diff., HD95 and Brier"
+    yield "p values: adjusted by Holm's method over the targets and models of a measure; of AUROC DeLong's"
     if content["patients"] < content["cases"]:
-        lines.append(
-            f"{content['cases']} cases of {counted(content['patients'], 'patient')}: the tests take cases for "
-            "independent, the intervals do not"
-        )
-    for target, own in content["without_lesion"].items():
-        if own["cases"]:
-            by_model = ", ".join(f"{n} by {m}" for m, n in zip(content["models"], own["false_positives"], strict=True))
-            without = f"{counted(own['cases'], 'case')} {'has' if own['cases'] == 1 else 'have'} no lesion"
-            lines.append(f"{target}: {without}; one is predicted all the same in {by_model}")
+        patients = counted(content["patients"], "patient")
+        independent = "the tests take cases for independent, the intervals do not"
+        yield f"{content['cases']} cases of {patients}: {independent}"
+    for target, without in content["without_lesion"].items():
+        if n := without["cases"]:
+            by_model = zip(content["models"], without["false_positives"], strict=True)
+            said = f"one is predicted all the same in {', '.join(f'{count} by {model}' for model, count in by_model)}"
+            yield f"{target}: {counted(n, 'case')} {'has' if n == 1 else 'have'} no lesion; {said}"
     if divided := divided_told(content["divided_patients"]):
-        lines.append(divided)
+        yield divided
     if content["tss_reason"]:
-        lines.append(f"TSS: {content['tss_reason']}")
-    alike = Counter(filter(None, (entry["ci_reason"] for entry in content["comparisons"])))
-    lines += [f"no interval, {count} times: {reason}" for reason, count in alike.items()]
-    found = (own["reason"] for entry in content["comparisons"] for test in TESTS if (own := entry.get(test)))
-    lines += [f"no p value, {count} times: {reason}" for reason, count in Counter(filter(None, found)).items()]
-    return lines
+        yield f"TSS: {content['tss_reason']}"
+    entries = content["comparisons"]
+    tests = (entry[test]["reason"] for entry in entries for test in TESTS if test in entry)
+    for what, why in (("interval", (entry["ci_reason"] for entry in entries)), ("p value", tests)):
+        yield from (f"no {what}, {count} times: {reason}" for reason, count in Counter(filter(None, why)).items())
 
 
 def _differing(entry: dict[str, Any]) -> str:
-    """`33/40` where 7 of 40 cases have the same value in both models; AUROC has none a case."""
+    """`33/40` where 7 of 40 cases have the same value in both models; AUROC has none per case."""
     n, differing = entry["n"], entry.get("differing", entry["n"])
     return str(n) if differing == n else f"{differing}/{n}"
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from nnunet_mgcl.evaluation.calibration import summary as calibration_summary
-from nnunet_mgcl.evaluation.measures import probability as probability_metrics
-from nnunet_mgcl.evaluation.measures import segmentation as segmentation_metrics
-from nnunet_mgcl.evaluation.statistics.bootstrap import ALL_ALIKE
+from nnunet_mgcl.evaluation.measures import probability, segmentation
+from nnunet_mgcl.evaluation.segmentation_summary import EMPTY
+from nnunet_mgcl.evaluation.statistics.intervals import ALL_ALIKE
 from nnunet_mgcl.evaluation.tables.format import NAMES, divided_told, interval, mean_sd, number, plain_table
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.system.errors import counted
@@ -20,9 +20,9 @@ def segmentation_table(content: dict[str, Any]) -> Table:
     """Mean and sd over cases, with the interval of the mean, the median, and mean and sd over folds."""
     columns = ("target", "measure", "n", "mean ± sd", "95 % interval", "median", "over folds")
     table = plain_table(f"{content['dataset']}, {content['model']}: segmentation", columns, 2)
-    for target, own in content["segmentation"].items():
-        for measure in segmentation_metrics.MEASURES:
-            cases, folds = own[measure]["cases"], own[measure]["folds"]
+    for target, measures in content["segmentation"].items():
+        for measure in segmentation.MEASURES:
+            cases, folds = measures[measure]["cases"], measures[measure]["folds"]
             table.add_row(
                 escape(target) if measure == "dice" else "", NAMES[measure], str(cases["n"]), mean_sd(cases, measure),
                 interval(cases["ci95"], measure), number(cases["median"], measure), mean_sd(folds, measure),
@@ -49,79 +49,73 @@ def tss_table(content: dict[str, Any]) -> Table:
     return table
 
 
-Block = tuple[str, tuple[str, ...], dict[str, Any]]
-"""Name, measures and numbers."""
-
-
-def _probabilities(tss: dict[str, Any]) -> list[Block]:
-    """Raw and calibrated; the raw ones of the calibrated cases only where these are not all cases."""
+def _probabilities(tss: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
+    """Name, measures and numbers, raw and calibrated; raw of the calibrated cases only where not all are calibrated."""
     raw, calibrated = tss["calibration"]["measures"].values()
-    blocks: list[Block] = [("raw", probability_metrics.MEASURES, tss["measures"])]
     n = raw["pooled"]["cases"]
-    partly = n < tss["cases"]
-    if partly:
-        blocks.append((f"raw, {counted(n, 'case')}", calibration_summary.MEASURES, raw))
+    of = f", {counted(n, 'case')}" if n < tss["cases"] else ""
+    yield "raw", probability.MEASURES, tss["measures"]
+    if of:
+        yield f"raw{of}", probability.CALIBRATION_MEASURES, raw
     if calibrated["pooled"]["cases"]:
-        name = f"calibrated, {counted(n, 'case')}" if partly else "calibrated"
-        blocks.append((name, calibration_summary.MEASURES, calibrated))
-    return blocks
+        yield f"calibrated{of}", probability.CALIBRATION_MEASURES, calibrated
 
 
 def reasons(content: dict[str, Any]) -> list[str]:
     """Why something is missing, a line each, without repetition."""
-    lines = []
-    for target, own in content["segmentation"].items():
-        if own["volume_difference_ml"]["cases"]["mean"] is None:
-            lines.append(f"{target}: no volumes, {own['volume_difference_ml']['cases']['reason']}")
-        if own["empty_reference"] or own["empty_prediction"]:
-            counts = ("empty_reference", "empty_prediction", "both_empty", "one_empty")
-            none, missed, both, one = (own[which] for which in counts)
-            lines.append(
+    return [*_segmentation_reasons(content), *_tss_reasons(content["tss"], content["cases"])]
+
+
+def _segmentation_reasons(content: dict[str, Any]) -> Iterator[str]:
+    for target, measures in content["segmentation"].items():
+        volumes = measures["volume_difference_ml"]["cases"]
+        if volumes["mean"] is None:
+            yield f"{target}: no volumes, {volumes['reason']}"
+        none, missed, both, one = (measures[which] for which in EMPTY)
+        if none or missed:
+            yield (
                 f"{target}: {none} without lesion, {missed} without predicted lesion; {both} with neither (left out of "
                 f"all but volumes), {one} with only one of the two (counted as 0; HD95: the image diagonal)"
             )
-        if alike := [NAMES[m] for m in segmentation_metrics.MEASURES if own[m]["cases"]["ci_reason"] == ALL_ALIKE]:
-            lines.append(f"{target}: no interval of {', '.join(alike)}, because {ALL_ALIKE}")
+        if alike := [NAMES[m] for m in segmentation.MEASURES if measures[m]["cases"]["ci_reason"] == ALL_ALIKE]:
+            yield f"{target}: no interval of {', '.join(alike)}, because {ALL_ALIKE}"
     tolerance, side = content["settings"]["surface_dice_tolerance_mm"], content["smallest_voxel_side_mm"]
     if tolerance < side:
-        lines.append(
+        yield (
             f"surface Dice: the tolerance of {tolerance:g} mm is below the smallest side of a voxel ({side:.3g} mm), "
             "so only surfaces that coincide count"
         )
     if content["cases_without_fold"]:
-        lines.append(f"{len(content['cases_without_fold'])} labelled cases are validated by no fold of the split")
+        yield f"{len(content['cases_without_fold'])} labelled cases are validated by no fold of the split"
     if divided := divided_told(content["divided_patients"]):
-        lines.append(divided)
+        yield divided
     if len(content["folds"]) == 1:
-        lines.append("one fold only: no standard deviation over folds")
-    return [*lines, *_tss_reasons(content)]
+        yield "one fold only: no standard deviation over folds"
 
 
-def _tss_reasons(content: dict[str, Any]) -> list[str]:
-    tss = content["tss"]
+def _tss_reasons(tss: dict[str, Any], cases: list[dict[str, Any]]) -> Iterator[str]:
     if tss["reason"]:
-        return [f"TSS: not evaluated, {tss['reason']}"]
-    lines = []
+        yield f"TSS: not evaluated, {tss['reason']}"
+        return
+    points = tss["operating_points"]
     if tss["unknown_tss"]:
-        lines.append(f"TSS: {counted(tss['unknown_tss'], 'case')} without a known TSS left out")
-    for fold, own in tss["measures"]["per_fold"].items():
-        if own["reason"]:
-            lines.append(f"TSS, fold {fold}: {own['reason']}, so not every measure is defined")
-    for name, point in tss["operating_points"].items():
-        for reason in sorted({own["reason"] for own in point["thresholds"].values()} - {None}):
-            folds = ", ".join(fold for fold, own in point["thresholds"].items() if own["reason"] == reason)
-            lines.append(f"TSS, threshold {name}: none for fold {folds}, {reason}")
-    calibrated = [case["calibrated_probability"] for case in content["cases"]]
-    called = {p >= 0.5 for p in calibrated if p is not None}
+        yield f"TSS: {counted(tss['unknown_tss'], 'case')} without a known TSS left out"
+    for fold, measured in tss["measures"]["per_fold"].items():
+        if measured["reason"]:
+            yield f"TSS, fold {fold}: {measured['reason']}, so not every measure is defined"
+    for name, point in points.items():
+        why = {fold: threshold["reason"] for fold, threshold in point["thresholds"].items()}
+        for reason in sorted({*why.values()} - {None}):
+            folds = ", ".join(fold for fold in why if why[fold] == reason)
+            yield f"TSS, threshold {name}: none for fold {folds}, {reason}"
+    called = {p >= 0.5 for case in cases if (p := case["calibrated_probability"]) is not None}
     if len(called) == 1:
-        sign = "<" if called == {True} else "≥"
-        lines.append(f"TSS, threshold calibrated_0.5: every case is called {sign} 4.5 h")
+        yield f"TSS, threshold calibrated_0.5: every case is called {'<' if called == {True} else '≥'} 4.5 h"
     wilson = [
         f"{rate} at {name}"
-        for name, point in tss["operating_points"].items()
+        for name, point in points.items()
         for rate in RATES
         if point["pooled"][rate]["ci_method"] == "wilson"
     ]
     if wilson:
-        lines.append(f"TSS, Wilson's interval, because {ALL_ALIKE}: {', '.join(wilson)}")
-    return lines
+        yield f"TSS, Wilson's interval, because {ALL_ALIKE}: {', '.join(wilson)}"

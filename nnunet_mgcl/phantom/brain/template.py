@@ -7,7 +7,7 @@ Fonov et al., NeuroImage 47, S102, 2009). The T1 image is skull-stripped: skull 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,6 @@ class Template:
     Attributes:
         grey: Grey matter's fraction of the voxel.
         white: White matter's.
-        fluid: Cerebrospinal fluid's: what is neither, inside the skull.
-        ventricles: The fluid of the lateral and the third ventricle.
         depth: Distance in mm from the brain's surface, sulci bridged; negative inside.
         hull: Distance in mm from the smooth surface around brain and cerebellum; negative inside.
         origin: `(z, y, x)` in mm of the first voxel's centre.
@@ -45,8 +43,6 @@ class Template:
 
     grey: FloatArray
     white: FloatArray
-    fluid: FloatArray
-    ventricles: FloatArray
     depth: FloatArray
     hull: FloatArray
     origin: tuple[float, float, float]
@@ -55,6 +51,25 @@ class Template:
     def brain(self) -> FloatArray:
         """Grey and white matter together."""
         return self.grey + self.white
+
+    @cached_property
+    def fluid(self) -> FloatArray:
+        """Cerebrospinal fluid's fraction: what is neither, inside the skull."""
+        return np.clip((self.depth < 1.0) - self.grey - self.white, 0.0, 1.0)
+
+    @cached_property
+    def ventricles(self) -> FloatArray:
+        """The fluid of the lateral and the third ventricle."""
+        x, y, z = self.coordinates()
+        deep = (self.fluid > 0.3) & (self.depth < -_DEEP_MM)
+        for mm, (low, high) in zip((x, y, z), VENTRICLES_MM, strict=True):
+            deep &= (mm >= low) & (mm <= high)
+        # The cistern behind the midbrain, between the two atria.
+        deep &= ~((np.abs(x) < 12) & (y < -25) & (z < 8))
+        parts, count = label(deep)
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+        large = np.flatnonzero(sizes * STEP_MM**3 > 500) + 1
+        return np.where(np.isin(parts, large), self.fluid, 0.0).astype(np.float32)
 
     def coordinates(self) -> list[FloatArray]:
         """x, y and z in mm of every voxel, as arrays that broadcast to `(Z, Y, X)`."""
@@ -68,7 +83,7 @@ class Template:
         return (mm[::-1] - origin) / np.float32(STEP_MM)
 
 
-@lru_cache(maxsize=1)
+@cache
 def load_template() -> Template:
     """Loads the template, once a process (about 3 s, most of them nilearn's import)."""
     from nilearn import datasets
@@ -81,11 +96,10 @@ def load_template() -> Template:
     x, y, z = (float(o) + 0.5 for o in image.affine[:3, 3])
     origin = (z, y, x)
     depth = gaussian_filter(_surface_distance(mask > 0.5, SULCUS_MM, STEP_MM), 0.7)
-    fluid = np.clip((depth < 1.0) - grey - white, 0.0, 1.0)
     # The hull is smooth: a coarser grid saves seconds.
     hull = _surface_distance(_halved(mask) > 0.5, HULL_MM, 2 * STEP_MM)
     hull = gaussian_filter(hull.repeat(2, axis=0).repeat(2, axis=1).repeat(2, axis=2), 3.0)
-    return Template(grey, white, fluid, _ventricles(fluid, depth, origin), depth, hull, origin)
+    return Template(grey, white, depth, hull, origin)
 
 
 def smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> FloatArray:
@@ -98,6 +112,17 @@ def smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator)
         noise = zoom(noise, factor, order=1, prefilter=False)
     noise = noise[tuple(slice(n) for n in shape)]
     return (noise - noise.mean()) / noise.std()
+
+
+def distance_mm(
+    shape: tuple[int, ...], centre: npt.ArrayLike, stretch: FloatArray, dtype: npt.DTypeLike = np.float64
+) -> FloatArray:
+    """Distance in mm of every voxel `(Z, Y, X)` from a point, given in voxels, on axes that are stretched."""
+    z, y, x = (
+        ((np.arange(n) - c) * STEP_MM / factor).astype(dtype) ** 2
+        for n, c, factor in zip(shape, np.asarray(centre), stretch, strict=True)
+    )
+    return np.sqrt(z[:, None, None] + y[:, None] + x)
 
 
 def _array(image: Any) -> FloatArray:
@@ -122,18 +147,3 @@ def _surface_distance(inside: BoolArray, closing_mm: float, step_mm: float) -> F
     outwards = distance_transform_edt(~padded, sampling=step_mm)
     distance = np.where(padded, step_mm / 2 - inwards, outwards - step_mm / 2)
     return distance[tuple(slice(margin, margin + n) for n in inside.shape)].astype(np.float32)
-
-
-def _ventricles(fluid: FloatArray, depth: FloatArray, origin: tuple[float, float, float]) -> FloatArray:
-    deep = (fluid > 0.3) & (depth < -_DEEP_MM)
-    z, y, x = np.meshgrid(
-        *(o + STEP_MM * np.arange(n) for o, n in zip(origin, fluid.shape, strict=True)), indexing="ij"
-    )
-    for mm, (low, high) in zip((x, y, z), VENTRICLES_MM, strict=True):
-        deep &= (mm >= low) & (mm <= high)
-    # The cistern behind the midbrain, between the two atria.
-    deep &= ~((np.abs(x) < 12) & (y < -25) & (z < 8))
-    parts, count = label(deep)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    large = np.flatnonzero(sizes * STEP_MM**3 > 500) + 1
-    return np.where(np.isin(parts, large), fluid, 0.0).astype(np.float32)

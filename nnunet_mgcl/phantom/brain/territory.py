@@ -8,8 +8,7 @@ the thalamus and the white matter beside the ventricles. Cerebellum and brain st
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -22,21 +21,16 @@ TERRITORIES = tuple(SHARES)
 _MIDLINE_MM, _FLOOR_MM = 1.5, -30.0
 
 
-@lru_cache(maxsize=len(TERRITORIES))
+@cache
 def margin(territory: str) -> FloatArray:
     """How far in mm a voxel of the template lies inside a territory of either hemisphere; negative outside it.
+
+    The "cerebrum" is the region that no stroke leaves.
 
     Border zones differ between people: add smooth noise of a few mm before comparing with 0.
     """
     x, y, z = np.broadcast_arrays(*load_template().coordinates())
     return _RULES[territory](np.abs(x), y, z).astype(np.float32)
-
-
-@lru_cache(maxsize=1)
-def cerebrum() -> FloatArray:
-    """How far in mm a voxel of the template lies inside either hemisphere's region: no stroke leaves it."""
-    x, y, z = np.broadcast_arrays(*load_template().coordinates())
-    return _cerebrum(np.abs(x), y, z).astype(np.float32)
 
 
 def _cerebrum(x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
@@ -68,20 +62,18 @@ def _mca(x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
 
 def _lacunar(x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
     """Basal ganglia and internal capsule, thalamus, and the white matter beside and above the ventricle."""
-    ganglia = _ellipsoid(x, y, z, centre=(21, 2, 6), semi_axes=(13, 22, 15))
-    crown = _ellipsoid(x, y, z, centre=(25, -8, 27), semi_axes=(9, 30, 9))
+    ganglia = _ellipsoid((x, y, z), centre=(21, 2, 6), semi_axes=(13, 22, 15))
+    crown = _ellipsoid((x, y, z), centre=(25, -8, 27), semi_axes=(9, 30, 9))
     return np.minimum(_any(ganglia, crown, _thalamus(x, y, z)), _cerebrum(x, y, z))
 
 
 def _thalamus(x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
-    return _ellipsoid(x, y, z, centre=(11, -18, 8), semi_axes=(9, 12, 9))
+    return _ellipsoid((x, y, z), centre=(11, -18, 8), semi_axes=(9, 12, 9))
 
 
-def _ellipsoid(
-    x: FloatArray, y: FloatArray, z: FloatArray, *, centre: tuple[int, int, int], semi_axes: tuple[int, int, int]
-) -> FloatArray:
+def _ellipsoid(mm: tuple[FloatArray, ...], centre: tuple[int, ...], semi_axes: tuple[int, ...]) -> FloatArray:
     """About the distance in mm to the surface, positive inside."""
-    offsets = (((mm - c) / a) ** 2 for mm, c, a in zip((x, y, z), centre, semi_axes, strict=True))
+    offsets = (((x - c) / a) ** 2 for x, c, a in zip(mm, centre, semi_axes, strict=True))
     return min(semi_axes) * (1 - np.sqrt(sum(offsets)))
 
 
@@ -93,9 +85,4 @@ def _any(*margins: FloatArray) -> FloatArray:
     return np.maximum.reduce(margins)
 
 
-_RULES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
-    "ACA": _aca,
-    "MCA": _mca,
-    "PCA": _pca,
-    "lacunar": _lacunar,
-}
+_RULES = {"ACA": _aca, "MCA": _mca, "PCA": _pca, "lacunar": _lacunar, "cerebrum": _cerebrum}

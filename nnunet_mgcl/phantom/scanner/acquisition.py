@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from nnunet_mgcl.phantom.brain.anatomy import Grid
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.scanner import artefacts, physics
 from nnunet_mgcl.phantom.scanner.artefacts import Signal
 from nnunet_mgcl.phantom.scanner.physics import FloatArray, Tissue
@@ -63,10 +63,10 @@ def _diffusion(scene: Scene, rng: np.random.Generator) -> dict[str, npt.NDArray[
     """Both b-values with the same coils and the same losses; the ADC map comes from their noisy magnitudes."""
     damaged = _hyperintense(rng)
     field = artefacts.coil_bias(scene.grid, rng) * artefacts.susceptibility_loss(scene.template_mm, rng)
-    sigma = _sigma("DWI", physics.diffusion_signal(physics.WHITE, physics.DIFFUSION.b), rng)
+    sigma = _sigma("DWI", physics.diffusion_signal(physics.WHITE, physics.DWI_B), rng)
     moves = rng.random() < MOTION_SHARE
     magnitudes = []
-    for b in (0.0, physics.DIFFUSION.b):
+    for b in (0.0, physics.DWI_B):
         formula = partial(physics.diffusion_signal, b=b)
         signal = _signal(scene, formula, damaged, fat=physics.FAT_LEFT_BY_SUPPRESSION)
         image: Signal = field * _blurred(signal, EPI_BLUR_MM, scene.grid)
@@ -75,7 +75,7 @@ def _diffusion(scene: Scene, rng: np.random.Generator) -> dict[str, npt.NDArray[
             image = artefacts.with_phase_errors(image, artefacts.echo_ghost(scene.grid, rng))
         magnitudes.append(artefacts.rician(image, sigma, rng))
     s0, sb = magnitudes
-    adc = physics.adc_from_signals(s0, sb, physics.DIFFUSION.b)
+    adc = physics.adc_from_signals(s0, sb, physics.DWI_B)
     # Scanners leave air, and what is as dark as air, out of the map.
     adc[s0 < ADC_CUT * physics.diffusion_signal(physics.WHITE, b=0.0)] = 0.0
     return {"DWI": _integers(_gain("DWI", rng) * sb), "ADC": _integers(adc / ADC_UNIT)}

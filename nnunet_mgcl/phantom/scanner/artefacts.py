@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnunet_mgcl.phantom.brain.anatomy import Grid
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.scanner.physics import FloatArray
 
 # Real, and complex once phases matter.

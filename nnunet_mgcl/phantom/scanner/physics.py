@@ -34,28 +34,6 @@ class Tissue:
     adc: Number
 
 
-@dataclass(frozen=True)
-class DiffusionSequence:
-    """A spin-echo echo-planar sequence with diffusion weighting; times in ms, `b` in s/mm^2."""
-
-    tr: float = 5000.0
-    te: float = 80.0
-    b: float = 1000.0
-
-
-@dataclass(frozen=True)
-class FlairSequence:
-    """An inversion-recovery sequence; times in ms. Its inversion time is the one that nulls CSF."""
-
-    tr: float = 11000.0
-    te: float = 125.0
-
-    @property
-    def ti(self) -> float:
-        """The inversion time in ms at which CSF gives no signal."""
-        return nulling_time(self.tr, float(FLUID.t1))
-
-
 # T1, and white matter's T2: Wansapura et al., J Magn Reson Imaging 1999;9:531. Grey matter's T2: Stanisz et al., Magn
 # Reson Med 2005;54:507. Densities and ADC: chosen near common values (ADC and contrast looked at in ISLES'22 scans).
 GREY = Tissue(t1=1331.0, t2=99.0, density=0.82, adc=0.82e-3)
@@ -70,13 +48,11 @@ FAT_OF_SCALP = 0.5
 # What fat suppression leaves of fat in the echo-planar sequences; chosen.
 FAT_LEFT_BY_SUPPRESSION = 0.05
 
-DIFFUSION = DiffusionSequence()
-FLAIR = FlairSequence()
-
-
-def nulling_time(tr: float, t1: float) -> float:
-    """The inversion time in ms at which a tissue of this T1 gives no signal."""
-    return t1 * float(np.log(2.0 / (1.0 + np.exp(-tr / t1))))
+# The echo-planar sequence with diffusion weighting: repetition and echo time in ms, b in s/mm^2.
+DWI_TR, DWI_TE, DWI_B = 5000.0, 80.0, 1000.0
+# The inversion recovery; its inversion time is the one at which CSF gives no signal.
+FLAIR_TR, FLAIR_TE = 11000.0, 125.0
+FLAIR_TI = float(FLUID.t1) * float(np.log(2.0 / (1.0 + np.exp(-FLAIR_TR / FLUID.t1))))
 
 
 def spin_echo(tissue: Tissue, tr: float, te: float) -> FloatArray:
@@ -84,19 +60,19 @@ def spin_echo(tissue: Tissue, tr: float, te: float) -> FloatArray:
     return np.asarray(tissue.density * (1.0 - np.exp(-tr / tissue.t1)) * np.exp(-te / tissue.t2))
 
 
-def diffusion_signal(tissue: Tissue, b: float, sequence: DiffusionSequence = DIFFUSION) -> FloatArray:
+def diffusion_signal(tissue: Tissue, b: float) -> FloatArray:
     """Signal of the diffusion sequence at a b-value: the spin echo times exp(-b ADC)."""
-    return spin_echo(tissue, sequence.tr, sequence.te) * np.exp(-b * np.asarray(tissue.adc))
+    return spin_echo(tissue, DWI_TR, DWI_TE) * np.exp(-b * np.asarray(tissue.adc))
 
 
-def flair_signal(tissue: Tissue, sequence: FlairSequence = FLAIR) -> FloatArray:
+def flair_signal(tissue: Tissue) -> FloatArray:
     """Signal of FLAIR, negative where the magnetisation is still inverted at TI.
 
     PD (1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2): the sign is kept, so that tissues of one voxel cancel
     as they do in the scanner; the magnitude is taken with the noise.
     """
-    recovery = 1.0 - 2.0 * np.exp(-sequence.ti / tissue.t1) + np.exp(-sequence.tr / tissue.t1)
-    return np.asarray(tissue.density * recovery * np.exp(-sequence.te / tissue.t2))
+    recovery = 1.0 - 2.0 * np.exp(-FLAIR_TI / tissue.t1) + np.exp(-FLAIR_TR / tissue.t1)
+    return np.asarray(tissue.density * recovery * np.exp(-FLAIR_TE / tissue.t2))
 
 
 def adc_from_signals(s0: FloatArray, sb: FloatArray, b: float) -> FloatArray:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nnunet_mgcl.phantom.brain.anatomy import Anatomy, Grid
+from nnunet_mgcl.phantom.brain.anatomy import Anatomy
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.brain.template import BoolArray, FloatArray
 from nnunet_mgcl.phantom.stroke.clock import TissueClock, flair_ratio
 from nnunet_mgcl.phantom.stroke.distractors import DistractorMaps

@@ -21,16 +21,8 @@ import numpy as np
 from scipy.stats import beta
 
 from nnunet_mgcl.data.tss_table import TSS_WINDOW_HOURS
-from nnunet_mgcl.phantom.scanner.physics import (
-    DIFFUSION,
-    GREY,
-    WHITE,
-    FloatArray,
-    Number,
-    Tissue,
-    diffusion_signal,
-    flair_signal,
-)
+from nnunet_mgcl.phantom.scanner import physics
+from nnunet_mgcl.phantom.scanner.physics import GREY, WHITE, FloatArray, Number, Tissue
 
 EARLIEST_HOURS, LATEST_HOURS = 0.5, 24.0
 # Table 1 of the paper: 209 of 327 patients below 4.5 h, 7.26 h on average.
@@ -138,23 +130,18 @@ class TissueClock:
 
     @property
     def penumbra(self) -> bool:
-        """Whether tissue is left to save: a mismatch ratio of at least `PENUMBRA_RATIO`."""
-        return self.mismatch_ratio >= PENUMBRA_RATIO
-
-    @property
-    def mismatch_ratio(self) -> float:
-        """Volume of the perfusion deficit over that of the core."""
-        return 1.0 / self.core_fraction
+        """Whether tissue is left to save: deficit over core is at least `PENUMBRA_RATIO`."""
+        return 1.0 / self.core_fraction >= PENUMBRA_RATIO
 
 
 def flair_ratio(t2_rise: Number) -> FloatArray:
     """FLAIR signal of tissue whose T2 rose by `t2_rise` ms over the signal before, grey and white in equal parts."""
-    return _ratio(flair_signal, t2_rise)
+    return _ratio(physics.flair_signal, t2_rise)
 
 
 def dwi_ratio(t2_rise: Number, adc_ratio: Number) -> FloatArray:
     """The same for DWI (b = 1000 s/mm^2) with an ADC that is `adc_ratio` times the normal one."""
-    return _ratio(lambda tissue: diffusion_signal(tissue, DIFFUSION.b), t2_rise, adc_ratio)
+    return _ratio(lambda tissue: physics.diffusion_signal(tissue, physics.DWI_B), t2_rise, adc_ratio)
 
 
 def injured(tissue: Tissue, t2_rise: Number, adc_ratio: Number) -> Tissue:
@@ -173,14 +160,10 @@ def draw_hours(count: int, rng: np.random.Generator) -> list[float]:
     Each class is drawn evenly over its distribution, so that few cases have the same mean as many.
     """
     early = round(EARLY_SHARE * count)
-    hours = np.concatenate(
-        [
-            _evenly(early, EARLIEST_HOURS, TSS_WINDOW_HOURS, EARLY_SHAPE, rng),
-            _evenly(count - early, TSS_WINDOW_HOURS, LATEST_HOURS, LATE_SHAPE, rng),
-        ]
-    )
+    within = _evenly(early, EARLIEST_HOURS, TSS_WINDOW_HOURS, EARLY_SHAPE, rng)
+    beyond = _evenly(count - early, TSS_WINDOW_HOURS, LATEST_HOURS, LATE_SHAPE, rng)
     # Cut, not rounded: 4.499 must stay below the window's end.
-    return [float(h) for h in rng.permutation(np.floor(hours * 100) / 100)]
+    return rng.permutation(np.floor(np.concatenate([within, beyond]) * 100) / 100).tolist()
 
 
 def _evenly(count: int, low: float, high: float, shape: tuple[float, float], rng: np.random.Generator) -> FloatArray:

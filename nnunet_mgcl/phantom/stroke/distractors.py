@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.special import expit
 
 from nnunet_mgcl.phantom.brain.anatomy import Anatomy, lookup
-from nnunet_mgcl.phantom.brain.template import STEP_MM, FloatArray, IntArray, load_template, smooth_noise
+from nnunet_mgcl.phantom.brain.template import STEP_MM, FloatArray, IntArray, distance_mm, load_template, smooth_noise
 from nnunet_mgcl.phantom.brain.territory import margin
 from nnunet_mgcl.phantom.stroke.growth import Stroke, box_around
 
@@ -46,13 +46,11 @@ class Distractors:
     """One patient's old lesions in the template's frame.
 
     Attributes:
-        load: 0 (few hyperintensities) to 1 (confluent).
         wmh_mm: `(Z, Y, X)` on the template's grid, about mm inside the hyperintensities' borders.
         chronic_mm: The same for the cavities.
         chronic_count: How many chronic infarcts there are.
     """
 
-    load: float
     wmh_mm: FloatArray
     chronic_mm: FloatArray
     chronic_count: int
@@ -88,14 +86,14 @@ def draw_distractors(widening: float, rng: np.random.Generator, stroke: Stroke |
         # Every other voxel does, and is far cheaper.
         clearance = distance_transform_edt(field[::2, ::2, ::2] <= 0, sampling=2 * STEP_MM)
     chronic, count = _chronic(load, clearance, rng)
-    return Distractors(load, wmh.astype(np.float32), chronic, count)
+    return Distractors(wmh.astype(np.float32), chronic, count)
 
 
 def _fraction(mm_inside: FloatArray) -> FloatArray:
     return expit(4 * mm_inside / np.float32(STEP_MM))
 
 
-@lru_cache(maxsize=1)
+@cache
 def _ventricle_distance() -> FloatArray:
     """Distance in mm from the lateral ventricles; the third one, below and in the middle, has no band."""
     template = load_template()
@@ -104,15 +102,10 @@ def _ventricle_distance() -> FloatArray:
     return distance_transform_edt(~lateral, sampling=STEP_MM).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def _near_the_ventricles() -> tuple[slice, ...]:
-    return box_around(_ventricle_distance() < 20)
-
-
 def _band(load: float, rng: np.random.Generator) -> FloatArray:
     """The band beside the ventricles, wider around their horns, ragged."""
     distance = _ventricle_distance()
-    near = _near_the_ventricles()
+    near = box_around(distance < 20)
     y = load_template().coordinates()[1][:, near[1]]
     caps = np.where((y > 18) | (y < -38), np.float32(CAP_BY_LOAD_MM * load), np.float32(0))
     width = BAND_MM + BAND_BY_LOAD_MM * load**1.5 + caps
@@ -152,19 +145,18 @@ def _chronic(load: float, clearance: FloatArray, rng: np.random.Generator) -> tu
     return field, count
 
 
-@lru_cache(maxsize=1)
+@cache
 def _spot_places() -> IntArray:
     template, distance = load_template(), _ventricle_distance()
-    z = template.coordinates()[2]
-    return np.argwhere((template.white > 0.85) & (distance > 6) & (distance < 32) & (z > 0))
+    return np.argwhere((template.white > 0.85) & (distance > 6) & (distance < 32) & (template.coordinates()[2] > 0))
 
 
-@lru_cache(maxsize=1)
+@cache
 def _lacune_places() -> IntArray:
     return np.argwhere((margin("lacunar") > 0) & (load_template().brain > 0.9))
 
 
-@lru_cache(maxsize=1)
+@cache
 def _cortex_places() -> IntArray:
     template = load_template()
     cortex = (template.grey > 0.6) & (template.depth > -12)
@@ -180,7 +172,5 @@ def _add_ball(field: FloatArray, place: IntArray, radius: float, rng: np.random.
     stretch = rng.uniform(0.7, 1.4, size=3)
     # Off the lattice, so that not all small spots look the same.
     centre = place - low + rng.uniform(-0.5, 0.5, size=3)
-    axes = [((np.arange(n) - c) * STEP_MM / s) ** 2 for n, c, s in zip(part.shape, centre, stretch, strict=True)]
-    distance = np.sqrt(axes[0][:, None, None] + axes[1][:, None] + axes[2])
     ragged = 0.25 * radius * smooth_noise(part.shape, 2.0, rng)
-    np.maximum(part, radius - distance + ragged, out=part)
+    np.maximum(part, radius - distance_mm(part.shape, centre, stretch) + ragged, out=part)

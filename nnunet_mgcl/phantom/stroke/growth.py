@@ -8,15 +8,16 @@ that time, the penumbra between them, and how long each piece of the core has be
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, map_coordinates
+import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt, find_objects, map_coordinates
 from scipy.special import expit
 
 from nnunet_mgcl.phantom.brain.anatomy import Anatomy
-from nnunet_mgcl.phantom.brain.template import STEP_MM, BoolArray, FloatArray, Template, load_template, smooth_noise
-from nnunet_mgcl.phantom.brain.territory import SHARES, TERRITORIES, cerebrum, margin
+from nnunet_mgcl.phantom.brain.template import STEP_MM, BoolArray, FloatArray, distance_mm, load_template, smooth_noise
+from nnunet_mgcl.phantom.brain.territory import SHARES, TERRITORIES, margin
 from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
 
 # The paper includes cores of more than 1 ml. A patient's core is smaller than the template's: heads are, up to a
@@ -40,6 +41,9 @@ _TERRITORIES_TRIED, _VOLUMES_TRIED = 200, 50
 _RIM_MM = 6.0
 _FAR = -1000.0
 
+Box = tuple[slice, ...]
+"""A part of the template's grid, `(z, y, x)`."""
+
 
 @dataclass(frozen=True)
 class StrokeMaps:
@@ -61,25 +65,24 @@ class Stroke:
     """One stroke in the template's frame.
 
     Attributes:
-        territory: ACA, MCA, PCA, lacunar, or "mask" for a real shape.
         field: `(Z, Y, X)` on a part of the template's grid, about mm inside the deficit's border.
-        corner: Index `(z, y, x)` in the template of the field's first voxel.
+        box: That part.
         core_levels: Levels of the field, falling from the core's centre to its border, that enclose equal steps of
             its volume.
         core_ml: The core's volume in the template; a patient's is smaller or larger with the head.
         deficit_ml: The deficit's volume.
     """
 
-    territory: str
     field: FloatArray
-    corner: tuple[int, int, int]
+    box: Box
     core_levels: FloatArray
     core_ml: float
     deficit_ml: float
 
     def sample(self, anatomy: Anatomy) -> StrokeMaps:
         """The stroke in a scan; only grey and white matter can have it."""
-        indices = anatomy.brain_indices - np.asarray(self.corner, dtype=np.float32)[:, None]
+        corner = np.asarray([part.start for part in self.box], dtype=np.float32)
+        indices = anatomy.brain_indices - corner[:, None]
         near = ((indices > -1) & (indices < np.asarray(self.field.shape)[:, None])).all(axis=0)
         voxels, indices = anatomy.brain_voxels[near], indices[:, near]
         field = map_coordinates(self.field, indices, order=1, mode="constant", cval=_FAR, output=np.float32)
@@ -93,8 +96,7 @@ class Stroke:
     def on_template(self) -> FloatArray:
         """The field on all of the template's grid."""
         field = np.full(load_template().grey.shape, _FAR, dtype=np.float32)
-        box = tuple(slice(start, start + n) for start, n in zip(self.corner, self.field.shape, strict=True))
-        field[box] = self.field
+        field[self.box] = self.field
         return field
 
 
@@ -114,15 +116,15 @@ def draw_stroke(core_fraction: float, rng: np.random.Generator, masks: LesionMas
         return _around_mask(core_fraction, rng, masks)
     territory, deficit_ml = draw_size(core_fraction, rng)
     side = rng.choice([-1, 1])
-    box, corner = _hemisphere(load_template(), side)
+    box = _hemisphere(side)
     brain = load_template().brain[box]
     inside = margin(territory)[box] + _BORDER_NOISE_MM * _noise(brain.shape, rng)
-    possible = (brain > 0.1) & (inside > 0) & (cerebrum()[box] > 0)
+    possible = (brain > 0.1) & (inside > 0) & (margin("cerebrum")[box] > 0)
     distance = _distance_from_seat(possible, deficit_ml, rng)
-    level = _level(-distance, brain, possible, deficit_ml)
+    level = float(_levels(-distance[possible], brain[possible], deficit_ml))
     field = np.minimum(-distance - level, 2 * inside)
     field = np.where(possible, field, np.minimum(field, -STEP_MM))
-    return _stroke(territory, field.astype(np.float32), corner, brain, core_fraction * deficit_ml)
+    return _stroke(field.astype(np.float32), box, brain, core_fraction * deficit_ml)
 
 
 def outline(fraction: FloatArray, least: int = LEAST_VOXELS) -> BoolArray:
@@ -153,20 +155,19 @@ def draw_size(core_fraction: float, rng: np.random.Generator) -> tuple[str, floa
     raise ValueError(f"no stroke has a core of 1 ml that is {core_fraction} of its deficit")
 
 
-@lru_cache(maxsize=len(TERRITORIES))
+@cache
 def _room_ml(territory: str) -> float:
     """The largest deficit that fits a territory of one hemisphere."""
-    tissue = ((margin(territory) > 0) & (cerebrum() > 0)) * load_template().brain
+    tissue = ((margin(territory) > 0) & (margin("cerebrum") > 0)) * load_template().brain
     return MOST_OF_TERRITORY[territory] * float(tissue.sum()) / 2 * _ML
 
 
-def _hemisphere(template: Template, side: int) -> tuple[tuple[slice, ...], tuple[int, int, int]]:
-    """The part of the template's grid with the cerebrum's right (1) or left (-1) half, and its first voxel."""
-    centre = template.grey.shape[2] // 2
-    lowest = int((_LOWEST_MM - template.origin[0]) / STEP_MM)
-    x = slice(centre, None) if side > 0 else slice(0, centre)
-    box = (slice(lowest, None), slice(None), x)
-    return box, (lowest, 0, x.start)
+def _hemisphere(side: int) -> Box:
+    """The part of the template's grid with the cerebrum's right (1) or left (-1) half."""
+    height, depth, width = load_template().grey.shape
+    lowest = int((_LOWEST_MM - load_template().origin[0]) / STEP_MM)
+    x = slice(width // 2, width) if side > 0 else slice(0, width // 2)
+    return slice(lowest, height), slice(0, depth), x
 
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
@@ -177,30 +178,20 @@ def _distance_from_seat(possible: BoolArray, deficit_ml: float, rng: np.random.G
     """Distance in mm from a seat in the territory, ragged and not equally fast in all directions."""
     seat = rng.choice(np.argwhere(possible))
     stretch = rng.uniform(0.75, 1.3, size=3)
-    axes = [
-        ((np.arange(n) - centre) * STEP_MM / factor).astype(np.float32) ** 2
-        for n, centre, factor in zip(possible.shape, seat, stretch, strict=True)
-    ]
-    distance = np.sqrt(axes[0][:, None, None] + axes[1][:, None] + axes[2])
+    distance = distance_mm(possible.shape, seat, stretch, np.float32)
     radius = (3000 * deficit_ml / (4 * np.pi)) ** (1 / 3)
     return distance + _FIELD_NOISE * radius * _noise(possible.shape, rng)
 
 
-def _level(field: FloatArray, tissue: FloatArray, possible: BoolArray, volume_ml: float) -> float:
-    """The level above which the field encloses so much tissue of the possible one."""
-    return float(_levels(field[possible], tissue[possible], np.asarray([volume_ml]))[0])
-
-
-def _levels(values: FloatArray, tissue: FloatArray, volumes_ml: FloatArray) -> FloatArray:
+def _levels(values: FloatArray, tissue: FloatArray, volumes_ml: npt.ArrayLike) -> FloatArray:
+    """The levels above which values of a field enclose such volumes of their tissue."""
     order = np.argsort(-values)
     enclosed = np.cumsum(tissue[order]) * _ML
     index = np.searchsorted(enclosed, volumes_ml).clip(0, len(order) - 1)
     return values[order][index]
 
 
-def _stroke(
-    territory: str, field: FloatArray, corner: tuple[int, int, int], brain: FloatArray, core_ml: float
-) -> Stroke:
+def _stroke(field: FloatArray, box: Box, brain: FloatArray, core_ml: float) -> Stroke:
     """A stroke whose core has so much of the deficit, the positive part of the field."""
     deficit = field > 0
     deficit_ml = float(brain[deficit].sum()) * _ML
@@ -208,16 +199,14 @@ def _stroke(
     levels = _levels(field[deficit], brain[deficit], np.linspace(0.0, core_ml, 17))
     if core_ml > 0.99 * deficit_ml:
         levels[-1] = 0.0
-    box = box_around(field > -_RIM_MM)
-    corner = (corner[0] + box[0].start, corner[1] + box[1].start, corner[2] + box[2].start)
-    return Stroke(territory, field[box].copy(), corner, levels.astype(np.float32), core_ml, deficit_ml)
+    inner = box_around(field > -_RIM_MM)
+    placed = tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner, strict=True))
+    return Stroke(field[inner].copy(), placed, levels.astype(np.float32), core_ml, deficit_ml)
 
 
-def box_around(mask: BoolArray) -> tuple[slice, slice, slice]:
+def box_around(mask: BoolArray) -> Box:
     """The smallest box with all that is in the mask."""
-    lines = [np.any(mask, axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
-    z, y, x = (slice(int(line.argmax()), len(line) - int(line[::-1].argmax())) for line in lines)
-    return z, y, x
+    return find_objects(mask.astype(np.uint8))[0]
 
 
 def _around_mask(core_fraction: float, rng: np.random.Generator, masks: LesionMasks) -> Stroke:
@@ -235,14 +224,14 @@ def _around_mask(core_fraction: float, rng: np.random.Generator, masks: LesionMa
     brain = np.where(inside, np.maximum(tissue, 0.1), tissue)
     core_ml = float((mask * tissue).sum()) * _ML
     room = 0.85 * float(brain[possible].sum()) * _ML
-    level = min(_level(field, brain, possible, min(core_ml / core_fraction, room)), 0.0)
+    level = min(float(_levels(field[possible], brain[possible], min(core_ml / core_fraction, room))), 0.0)
     field = np.where(possible, field - level, np.minimum(field - level, -STEP_MM))
-    return _stroke("mask", field.astype(np.float32), (box[0].start, box[1].start, box[2].start), brain, core_ml)
+    return _stroke(field.astype(np.float32), box, brain, core_ml)
 
 
-def _reached(mask: FloatArray, box: tuple[slice, slice, slice]) -> BoolArray:
+def _reached(mask: FloatArray, box: Box) -> BoolArray:
     """The halves of the cerebrum, and what is below the tentorium, of which the mask has more than a trace."""
     x = np.broadcast_to(load_template().coordinates()[0][..., box[2]], mask.shape)
-    above = cerebrum()[box] > 0
+    above = margin("cerebrum")[box] > 0
     parts = [above & (x > 0), above & (x < 0), ~above]
     return np.any([part for part in parts if mask[part].sum() > 0.1 * mask.sum()], axis=0)

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from nnunet_mgcl.data.cases.modality_dataset import LabelledCase, ModalityDataset
-from nnunet_mgcl.engine.context import Branch, PhaseContext
-from nnunet_mgcl.engine.datasets import (
+from nnunet_mgcl.engine.branches import Branch
+from nnunet_mgcl.engine.context import FoldContext
+from nnunet_mgcl.engine.datasets import labelled_and_pool_dataset, labelled_dataset, pool_dataset
+from nnunet_mgcl.pretraining.monitor.left_out import MOST_WATCHED, cases_left_out, shuffled_cases
+from nnunet_mgcl.pretraining.monitor.lesion_counts import (
+    LesionCounts,
     confident_cases,
-    labelled_and_pool_dataset,
-    labelled_dataset,
-    pool_dataset,
     pseudo_label_notes,
     training_lesions,
 )
-from nnunet_mgcl.pretraining.monitor.left_out import MOST_WATCHED, cases_left_out, shuffled_cases
-from nnunet_mgcl.pretraining.monitor.warning_signs import LARGE, LesionCounts, unlike_training
+from nnunet_mgcl.pretraining.monitor.warning_signs import LARGE, unlike_training
 
 FEWEST_CASES = 6
 """Labelled training cases from which on a few are left out of the contrast of the others."""
@@ -52,7 +52,7 @@ class ContrastCases:
         return f"{labelled} labelled training cases with their true masks and {len(sources) - labelled} pool cases"
 
 
-def contrast_cases(context: PhaseContext, branch: Branch, labels_of: LabelsOf) -> ContrastCases | None:
+def contrast_cases(context: FoldContext, branch: Branch, labels_of: LabelsOf) -> ContrastCases | None:
     """The branch's pool with its second pseudo-labels; where these are of no use, true masks.
 
     Those are of the fold's labelled training cases, less a few, with the pool cases whose pseudo-labels hold a lesion

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isfinite, nan
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset
-from nnunet_mgcl.engine.context import Branch, PhaseContext
+from nnunet_mgcl.engine.branches import Branch
+from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.engine.training_loop import Observer
 from nnunet_mgcl.losses import contrast_chance, contrast_floor
 from nnunet_mgcl.pretraining.monitor.left_out import patient_of
 from nnunet_mgcl.pretraining.monitor.neighbours import balanced_accuracy, why_undefined
+from nnunet_mgcl.pretraining.monitor.probes import Probe
 from nnunet_mgcl.pretraining.monitor.samples import MOST_SLICES, MOST_VOLUMES, centre_samples, represent, spread_slices
 from nnunet_mgcl.pretraining.monitor.warning_signs import Outcome
 
@@ -41,7 +43,7 @@ class ContrastWatch(Observer):
 
     def __init__(
         self,
-        context: PhaseContext,
+        context: FoldContext,
         phase: str,
         branch: Branch,
         epochs: int,
@@ -140,7 +142,9 @@ class ContrastWatch(Observer):
         chosen = spread_slices(dataset, context.is_3d, MOST_VOLUMES if context.is_3d else MOST_SLICES)
         batches = centre_samples(dataset, chosen, self.branch.configuration.patch_size)
         training = module.training
-        samples = represent({"now": module.eval()}, batches, context.device, MOST_SAMPLES, context.config.random_seed)
+        samples = represent(
+            {"now": cast("Probe", module.eval())}, batches, context.device, MOST_SAMPLES, context.config.random_seed
+        )
         module.train(training)
         patients = np.array([patient_of(context, case) for case in samples.cases])
         if reason := why_undefined(samples.lesion, patients):

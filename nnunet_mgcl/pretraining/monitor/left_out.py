@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_mgcl.engine.context import Branch, PhaseContext
-from nnunet_mgcl.engine.datasets import labelled_dataset, lesion_voxels
+from nnunet_mgcl.engine.branches import Branch
+from nnunet_mgcl.engine.context import FoldContext
+from nnunet_mgcl.engine.datasets import labelled_dataset
+from nnunet_mgcl.pretraining.monitor.lesion_counts import lesion_voxels
 
 MOST_WATCHED = 20
 """Cases that are looked at."""
@@ -16,7 +18,7 @@ ONE_OF, FEWEST_PATIENTS = 5, 2
 """A fifth of the patients is left out, and for kNN no less than two: the neighbours of a sample are another's."""
 
 
-def shuffled_cases(context: PhaseContext, branch: Branch) -> list[str]:
+def shuffled_cases(context: FoldContext, branch: Branch) -> list[str]:
     """The labelled training cases in a random order that is always the same, those with a lesion first."""
     cases = sorted(context.train_cases)
     order = np.random.default_rng([context.config.random_seed, len(cases)]).permutation(len(cases))
@@ -25,7 +27,7 @@ def shuffled_cases(context: PhaseContext, branch: Branch) -> list[str]:
 
 
 def cases_left_out(
-    context: PhaseContext, branch: Branch, fewest: int, fewest_patients: int = FEWEST_PATIENTS
+    context: FoldContext, branch: Branch, fewest: int, fewest_patients: int = FEWEST_PATIENTS
 ) -> list[str]:
     """The cases that a phase leaves out which trains on the labelled ones: of a fifth of the patients.
 
@@ -43,6 +45,6 @@ def cases_left_out(
     return [case for case in cases if patient_of(context, case) in chosen]
 
 
-def patient_of(context: PhaseContext, case: str) -> str:
+def patient_of(context: FoldContext, case: str) -> str:
     """Whose case it is."""
     return context.table.patient(case) if context.table else case

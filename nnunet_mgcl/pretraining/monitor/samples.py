@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from torch import Tensor
 
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset
+from nnunet_mgcl.pretraining.monitor.probes import Probe
 
 MOST_SLICES, MOST_VOLUMES = 100, 10
 """What passes a network at most each time that a training is looked at, in 2d and 3d."""
@@ -82,7 +82,7 @@ def centre_samples(
 
 
 def represent(
-    models: Mapping[str, Any],
+    models: Mapping[str, Probe],
     batches: Iterable[tuple[str, Tensor, Tensor]],
     device: torch.device,
     most: int,
@@ -90,12 +90,12 @@ def represent(
 ) -> Samples:
     """Takes samples through contrastive models.
 
-    A sample's representation is what the phase hands on: the phase's projection head H is thrown away after it, so it
-    is what H pools of the network's features. Labels are those of the phase. Samples without annotated voxels, or
+    A sample's representation is what the phase hands on: its projection head H is thrown away, so it is what H pools
+    of the network's features. Labels are those of the phase. Samples without annotated voxels, or
     outside of the image (of patches: but for less than the area threshold), are left out.
 
     Args:
-        models: In eval mode, of one phase; they have `features`, `labels` and `projection.pooled`.
+        models: In eval mode, of one phase.
         batches: From `centre_samples`.
         device: Where the models are.
         most: Samples at most; which is drawn as `draw` says.
@@ -108,7 +108,7 @@ def represent(
         for stage, model in models.items():
             with torch.no_grad():
                 features = model.features(image.to(device))
-                parts[stage].append(model.projection.pooled(features).float().cpu().numpy())
+                parts[stage].append(model.pooled(features).float().cpu().numpy())
         inside = model.labels((mask >= 0).short(), features) == 1
         labels.append(np.where(inside, model.labels(mask, features), -1))
         cases += [case] * len(inside)

@@ -9,9 +9,10 @@ from math import nan
 
 import numpy as np
 
-from nnunet_mgcl.engine.context import PhaseContext
+from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.training_warnings import TrainingWarning
 from nnunet_mgcl.plan.plan_command import plan_command
+from nnunet_mgcl.pretraining.monitor.lesion_counts import LesionCounts
 
 FEW_POOL_CASES, MANY_TRAINING_CASES = 0.05, 0.5
 """Pseudo-labels are nearly empty where so few of them hold a lesion while so many training cases have one."""
@@ -23,25 +24,6 @@ CHANCE_PROGRESS, CHANCE_GAIN = 0.1, 0.05
 """A contrast ends at chance below this share of the way and this gain in kNN balanced accuracy."""
 NOTHING_TO_GAIN = 0.95
 """A kNN balanced accuracy that need not be above that of the start."""
-
-
-@dataclass(frozen=True)
-class LesionCounts:
-    """Attributes: cases; with_lesion: how many of them show one; voxels: lesion voxels of a case, in the mean."""
-
-    cases: int
-    with_lesion: int
-    voxels: float
-
-    @classmethod
-    def of(cls, voxels: Sequence[int]) -> LesionCounts:
-        """Counts cases by their lesion voxels."""
-        return cls(len(voxels), sum(own > 0 for own in voxels), float(np.mean(voxels)) if len(voxels) else 0.0)
-
-    @property
-    def share(self) -> float:
-        """Of the cases that show a lesion."""
-        return self.with_lesion / max(self.cases, 1)
 
 
 def unlike_training(pool: LesionCounts, training: LesionCounts) -> str | None:
@@ -65,19 +47,19 @@ def unlike_training(pool: LesionCounts, training: LesionCounts) -> str | None:
 
 
 def pseudo_label_warning(
-    context: PhaseContext, phase: str, source: str, branch: str, pool: LesionCounts, training: LesionCounts
+    context: FoldContext, phase: str, source: str, branch: str, pool: LesionCounts, training: LesionCounts
 ) -> TrainingWarning | None:
     """Of pseudo-labels that are (nearly) empty or flooded; `source` is the phase whose network made them."""
     if not (found := unlike_training(pool, training)):
         return None
-    epochs = getattr(context.config, source).epochs
+    epochs = context.config.block(source).epochs
     settings = {f"{source}.epochs": 2 * epochs}
     remedy = f"train its network longer: {plan_command(context.memory, settings, f'longer_{source}')}"
     return TrainingWarning(phase, branch, f"pseudo-labels like no training case: {found}", remedy)
 
 
 def confidence_warning(
-    context: PhaseContext, phase: str, branch: str, confidences: Sequence[float | None]
+    context: FoldContext, phase: str, branch: str, confidences: Sequence[float | None]
 ) -> TrainingWarning | None:
     """Of a threshold that lets (nearly) all or none of the pool cases with a lesion pass.
 
@@ -87,7 +69,7 @@ def confidence_warning(
         branch: The branch.
         confidences: Of the pool cases; None without a lesion.
     """
-    threshold, pool_cases = context.config.pseudo_label.confidence, len(confidences)
+    threshold, pool_cases = context.config.block("pseudo_label").confidence, len(confidences)
     known = [own for own in confidences if own is not None]
     passing = sum(own >= threshold for own in known)
     if not known or (passing and (passing < NEARLY_ALL * pool_cases or pool_cases < ENOUGH_CASES)):
@@ -103,7 +85,7 @@ def confidence_warning(
     )
 
 
-def fallback_warning(context: PhaseContext, phase: str, branch: str, unusable: str, cases: str) -> TrainingWarning:
+def fallback_warning(context: FoldContext, phase: str, branch: str, unusable: str, cases: str) -> TrainingWarning:
     """Of a branch that contrasts true masks because its pseudo-labels are of no use.
 
     Args:
@@ -113,8 +95,7 @@ def fallback_warning(context: PhaseContext, phase: str, branch: str, unusable: s
         unusable: Why, in words.
         cases: What it contrasts, in words.
     """
-    config = context.config
-    settings = {"seed.epochs": 2 * config.seed.epochs, "self_train.epochs": 2 * config.self_train.epochs}
+    settings = {f"{name}.epochs": 2 * context.config.block(name).epochs for name in ("seed", "self_train")}
     return TrainingWarning(
         phase,
         branch,
@@ -157,7 +138,7 @@ class Outcome:
         return (self.chance - self.loss) / (self.chance - self.floor) if self.chance > self.floor else None
 
 
-def contrast_warning(context: PhaseContext, phase: str, branch: str, outcome: Outcome) -> TrainingWarning | None:
+def contrast_warning(context: FoldContext, phase: str, branch: str, outcome: Outcome) -> TrainingWarning | None:
     """Of a contrastive phase that ends at chance, or that tells samples left out apart no better than before."""
     before, after = outcome.neighbours or (nan, nan)  # no comparison with nan is true
     untrained = before if outcome.untrained is None else outcome.untrained
@@ -172,7 +153,7 @@ def contrast_warning(context: PhaseContext, phase: str, branch: str, outcome: Ou
         found = f"loss {outcome.loss:.4f} where chance is {outcome.chance:.4f} and the floor {outcome.floor:.4f}"
     if outcome.neighbours:
         found += f", kNN {after:.2f}, at the start {before:.2f}"
-    config = getattr(context.config, phase)
+    config = context.config.block(phase)
     settings = {f"{phase}.lr": f"{3 * config.lr:g}", f"{phase}.epochs": 2 * config.epochs}
     remedy = f"raise learning rate and epochs: {plan_command(context.memory, settings, phase)}"
     return TrainingWarning(phase, branch, f"contrast learned nothing that shows: {found}", remedy)

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from rich.progress import track
 
 from nnunet_mgcl.network.mrff import MRFF
 from nnunet_mgcl.network.tss_heads import FEATURES
+from nnunet_mgcl.pictures.slices import draw_outline
 from nnunet_mgcl.report.analysis.attention import modality_attention, region_numbers
-from nnunet_mgcl.report.analysis.brain_panel import (
-    draw_map,
-    draw_outline,
-    draw_slice,
-    explain_outline,
-    name_sides,
-    write_value,
-)
+from nnunet_mgcl.report.analysis.brain_grid import LETTERS, BrainPanel, brain_grid
 from nnunet_mgcl.report.analysis.fold_case import FoldCase, choose_case, describe_choice, largest_slice
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.report.page.section import Picture, Section, Table
 from nnunet_mgcl.report.page.style import WIDTH, figure_style
+from nnunet_mgcl.report.page.wording import mean_and_sd
+from nnunet_mgcl.system.errors import counted
 from nnunet_mgcl.tss.phase import encoder_chunk, volume_geometry
 from nnunet_mgcl.tss.volumes import fit_volume, load_volume
 
@@ -83,81 +77,45 @@ def _modalities(fold: TrainedFold) -> list[str]:
 @torch.inference_mode()
 def _attention(fold: TrainedFold, case: str) -> np.ndarray:
     """`(m, M, M)` of one case, from the volume that the head reads."""
-    network, configuration = fold.network, fold.run.plan
-    volume, valid = fit_volume(_image(fold, case), volume_geometry(fold.config, fold.is_3d))
-    features = network.tss_features(volume[None].to(fold.device), encoder_chunk(configuration))
+    network, folder = fold.network, str(fold.images)
+    image = load_volume(infer_dataset_class(folder)(folder, [case]), case)
+    volume, valid = fit_volume(image, volume_geometry(fold.config, fold.is_3d))
+    features = network.tss_features(volume[None].to(fold.device), encoder_chunk(fold.run.plan))
     assert network.tss is not None and isinstance(network.tss.head, MRFF)
     tokens = network.tss.valid_tokens(valid[None].to(fold.device))
     return modality_attention(network.tss.head, features, tokens, network.tss.num_modalities)[0].cpu().numpy()
 
 
-def _image(fold: TrainedFold, case: str) -> torch.Tensor:
-    folder = str(fold.images)
-    return load_volume(infer_dataset_class(folder)(folder, [case]), case)
-
-
 def _table(fold: TrainedFold, measured: Sequence[np.ndarray]) -> Table:
     modalities = _modalities(fold)
-    cases = np.stack([attention.mean(axis=0) for attention in measured])
-    spread = cases.std(axis=0, ddof=1) if len(cases) > 1 else None
-    rows = []
-    for row, name in enumerate(modalities):
-        cells = [f"{share:.3f}" for share in cases.mean(axis=0)[row]]
-        if spread is not None:
-            cells = [f"{cell} ± {sd:.3f}" for cell, sd in zip(cells, spread[row], strict=True)]
-        rows.append((name, *cells))
-    form = "mean ± standard deviation over" if spread is not None else "in"
+    cases = np.stack([attention.mean(axis=0) for attention in measured])  # (cases, M, M)
+    form = "mean ± standard deviation over" if len(cases) > 1 else "in"
     return Table(
-        f"Share of attention over all sub-regions: {form} the {len(cases)} validation case{'s' * (len(cases) > 1)} of "
+        f"Share of attention over all sub-regions: {form} the {counted(len(cases), 'validation case')} of "
         f"fold {fold.fold} with a known TSS. A row is the attending modality, a column the attended one; rows sum to "
         f"1, and without any preference every share is {1 / len(modalities):.3f}.",
         ("attending", *(f"to {name}" for name in modalities)),
-        tuple(rows),
+        tuple((name, *map(mean_and_sd, cases[:, row].T)) for row, name in enumerate(modalities)),
     )
 
 
-@dataclass(frozen=True)
-class _Fitted:
+def _fitted(fold: TrainedFold, case: FoldCase) -> tuple[list[BrainPanel], np.ndarray]:
     """The slice that is shown, as the head reads it, turned for the eye.
 
-    Attributes:
-        case: Whose it is.
-        planes: Each modality's slice, `(H, W)`; what fills it up is as dark as its darkest voxel.
-        lesions: Each modality's reference in it, bool.
-        regions: The sub-region of each voxel, `(H, W)`.
-        aspect: Height of a voxel over its width.
-        sides: What is left and right, if known.
+    Returns:
+        Each modality's slice `(H, W)` with its lesion; what fills it up is as dark as its darkest voxel. And the
+        sub-region of each voxel, `(H, W)`.
     """
-
-    case: FoldCase
-    planes: list[np.ndarray]
-    lesions: list[np.ndarray]
-    regions: np.ndarray
-    aspect: float
-    sides: tuple[str, str] | None
-
-    @classmethod
-    def of(cls, fold: TrainedFold, name: str) -> _Fitted:
-        """Fits a case as `_attention` does."""
-        case = FoldCase.load(fold, name)
-        order = [branch.name for branch in fold.branches]
-        seen = [order.index(modality) for modality in _modalities(fold)]
-        images = [case.images[index][0] - case.images[index][0].min() for index in seen]
-        masks = [case.lesions[index].astype(np.float32) for index in seen]
-        fitted, real = fit_volume(torch.from_numpy(np.stack(images + masks)), volume_geometry(fold.config, fold.is_3d))
-        arrays = fitted[:, real].numpy()
-        turned = [case.view.turn(array) for array in arrays]
-        lesions = [(mask > 0) & (mask >= min(0.5, mask.max() / 2)) for mask in turned[len(seen) :]]
-        at, spacing = largest_slice(lesions), case.view.turn_spacing(case.spacing)
-        regions = case.view.turn(np.broadcast_to(_regions(fold), arrays[0].shape).copy())
-        return cls(
-            case,
-            [plane[at] for plane in turned[: len(seen)]],
-            [lesion[at] for lesion in lesions],
-            regions[at],
-            spacing[1] / spacing[2],
-            case.view.sides,
-        )
+    order = [branch.name for branch in fold.branches]
+    seen = [order.index(modality) for modality in _modalities(fold)]
+    images = [case.images[index][0] - case.images[index][0].min() for index in seen]
+    masks = [case.lesions[index].astype(np.float32) for index in seen]
+    fitted, real = fit_volume(torch.from_numpy(np.stack(images + masks)), volume_geometry(fold.config, fold.is_3d))
+    arrays = [case.view.turn(array) for array in fitted[:, real].numpy()]
+    lesions = [(mask > 0) & (mask >= min(0.5, mask.max() / 2)) for mask in arrays[len(seen) :]]
+    at = largest_slice(lesions)
+    regions = case.view.turn(np.broadcast_to(_regions(fold), fitted[0, real].shape).copy())[at]
+    return [BrainPanel(plane[at], lesion[at]) for plane, lesion in zip(arrays, lesions, strict=False)], regions
 
 
 def _regions(fold: TrainedFold) -> np.ndarray:
@@ -171,49 +129,39 @@ def _regions(fold: TrainedFold) -> np.ndarray:
 
 
 def _picture(fold: TrainedFold, name: str, attention: np.ndarray) -> Picture:
-    fitted, modalities = _Fitted.of(fold, name), _modalities(fold)
-    even = 1 / len(modalities)
+    case, modalities = FoldCase.load(fold, name), _modalities(fold)
+    panels, regions = _fitted(fold, case)
+    size, even = case.view.turn_spacing(case.spacing)[1:], 1 / len(modalities)
     reach = (min(attention.min(), even - NARROWEST / 2), max(attention.max(), even + NARROWEST / 2))
-    scale = ScalarMappable(Normalize(*reach), "viridis")
+    rows = {
+        f"{modality} attends": [replace(p, values=own[regions]) for p, own in zip(panels, shares, strict=True)]
+        for modality, shares in zip(modalities, attention.transpose(1, 2, 0), strict=True)
+    }
+    titles, scale = [f"to {modality}" for modality in modalities], ScalarMappable(Normalize(*reach), "viridis")
     with figure_style():
-        side = min(WIDTH / len(modalities), 2.4)
-        rows, columns = fitted.regions.shape
-        height = side * rows / columns * fitted.aspect
-        figure = Figure(figsize=(side * len(modalities), height * len(modalities) + 1.2))
-        figure.set_layout_engine("compressed")
-        axes = figure.subplots(len(modalities), len(modalities), squeeze=False)
-        for attending, row in enumerate(axes):
-            for attended, axis in enumerate(row):
-                _draw_panel(axis, fitted, attended, attention[:, attending, attended], scale)
-            row[0].set_ylabel(f"{modalities[attending]} attends")
-        for axis, modality in zip(axes[0], modalities, strict=True):
-            axis.set_title(f"to {modality}")
-        name_sides(axes[0, 0], fitted.sides)
-        bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=0.6, aspect=30, label="share of attention")
-        bar.ax.axvline(even, color="white", linewidth=3)
-        bar.ax.axvline(even, color="black", linewidth=1.2)
+        width = min(WIDTH, 2.4 * len(modalities))
+        figure, axes, bar = brain_grid(rows, titles, size, scale, case.view.sides, width=width, darkest=0.3)
+        for axis, shares in zip(axes.flat, attention.reshape(len(attention), -1).T, strict=True):
+            _write_shares(axis, regions, size, shares)
+        bar.set_label("share of attention")
+        for colour, width in (("white", 3), ("black", 1.2)):
+            bar.ax.axvline(even, color=colour, linewidth=width)
         bar.ax.set_title(f"even share {even:.2f}", fontsize="small")
-        explain_outline(figure, fitted.lesions)
     return Picture(
         "attention",
         figure,
         f"Attention of the TSS head in its {len(attention)} sub-regions: a row is the attending modality, a column the "
         f"attended one, whose slice is shown as the head reads it. The shares are means over all slices and heads and "
-        f"lie between {attention.min():.3f} and {attention.max():.3f}. {describe_choice(fitted.case, fold.fold)}",
+        f"lie between {attention.min():.3f} and {attention.max():.3f}. {describe_choice(case, fold.fold)}",
         f"A grid of brain slices with {len(attention)} sub-regions each, coloured by the share of attention between "
         f"each pair of {len(modalities)} modalities; the table has the mean shares.",
         drawing=False,
     )
 
 
-def _draw_panel(axis: Axes, fitted: _Fitted, modality: int, shares: np.ndarray, scale: ScalarMappable) -> None:
-    """One modality's slice with the shares `(m,)` that it gets."""
-    draw_slice(axis, fitted.planes[modality], fitted.aspect, darkest=0.3)
-    draw_map(axis, shares[fitted.regions], scale, fitted.aspect)
-    for region in np.unique(fitted.regions):
-        rows, columns = np.nonzero(fitted.regions == region)
-        corner = (columns.min() - 0.5, rows.min() - 0.5)
-        width, height = float(np.ptp(columns)) + 1, float(np.ptp(rows)) + 1
-        axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="white", linewidth=0.4, alpha=0.7))
-        write_value(axis, fitted.regions == region, f"{shares[region]:.2f}")
-    draw_outline(axis, fitted.lesions[modality])
+def _write_shares(axis: Axes, regions: np.ndarray, size: Sequence[float], shares: np.ndarray) -> None:
+    """The borders of the sub-regions, and the share `(m,)` of each in its middle."""
+    for region in np.unique(regions):
+        draw_outline(axis, regions == region, size, "white", linewidths=0.4, alpha=0.7)
+        y, x = (np.argwhere(regions == region).mean(axis=0) + 0.5) * size
+        axis.text(x, y, f"{shares[region]:.2f}", ha="center", va="center", fontsize=6, **LETTERS)

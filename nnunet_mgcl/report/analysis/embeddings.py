@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_mgcl.engine.context import Branch
-from nnunet_mgcl.network.branch import UNet
-from nnunet_mgcl.pretraining.coarse import CoarseModel
-from nnunet_mgcl.pretraining.fine import FineModel
+from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.pretraining.monitor.samples import Slices, centre_samples, represent, spread_slices
+from nnunet_mgcl.pretraining.protocol import Pretext
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 
 MAX_SLICES, MAX_VOLUMES = 200, 20
@@ -37,23 +35,23 @@ class Cloud:
     available: tuple[int, int]
 
 
-def embed(fold: TrainedFold, branch: Branch, phase: str) -> Cloud:
+def embed(fold: TrainedFold, branch: Branch, phase: Pretext) -> Cloud:
     """Takes the validation cases through the branch's networks before and after a phase, and at the end.
 
-    What represents a sample, and which are left out: see `phases.samples.represent`. Labels are those of the phase,
+    What represents a sample, and which are left out: see `samples.represent`. Labels are those of the phase,
     from the true masks.
 
     Args:
         fold: The trained fold.
         branch: The branch.
-        phase: `coarse` or `fine`.
+        phase: One of `fold.pictured`.
     """
     networks = {
         BEFORE: fold.initial(branch, phase),
-        f"after {phase}": fold.pretrained(branch, phase),
+        f"after {phase.name}": fold.pretrained(branch, phase),
         AFTER_SEGMENT: fold.final(branch),
     }
-    models = {stage: _model(fold, branch, phase, unet) for stage, unet in networks.items()}
+    models = {stage: phase.probe(fold.config, branch, unet).to(fold.device).eval() for stage, unet in networks.items()}
     batches = centre_samples(fold.dataset(branch), sources(fold, branch), branch.configuration.patch_size)
     samples = represent(models, batches, fold.device, MAX_POINTS, fold.config.random_seed)
     patients = np.array([_patient(fold, case) for case in samples.cases])
@@ -63,15 +61,6 @@ def embed(fold: TrainedFold, branch: Branch, phase: str) -> Cloud:
 def sources(fold: TrainedFold, branch: Branch) -> Slices:
     """The validation cases that pass the networks, each with its slices; evenly spread where there are too many."""
     return spread_slices(fold.dataset(branch), fold.is_3d, MAX_VOLUMES if fold.is_3d else MAX_SLICES)
-
-
-def _model(fold: TrainedFold, branch: Branch, phase: str, unet: UNet) -> CoarseModel | FineModel:
-    ignore_label = branch.label_manager.ignore_label
-    if phase == "coarse":
-        model: CoarseModel | FineModel = CoarseModel(unet, fold.config.coarse, ignore_label)
-    else:
-        model = FineModel(unet, fold.config.fine, ignore_label)
-    return model.to(fold.device).eval()
 
 
 def _patient(fold: TrainedFold, case: str) -> str:

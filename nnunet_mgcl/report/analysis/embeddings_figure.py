@@ -40,9 +40,9 @@ def draw_clouds(clouds: Mapping[str, Cloud], heading: Callable[[str, str], str],
                 axis.set_title(heading(branch, stage))
         for axis, stage in zip(axes[:, 0], stages, strict=True):
             axis.set_ylabel(stage)
-        for style, share in ((_WITH, "with"), (_WITHOUT, "without")):
-            axes[0, 0].scatter([], [], label=f"{unit} {share} lesion", **style)
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        handles = [axes[0, 0].scatter([], [], label=f"{unit} with lesion", **_WITH)]
+        handles.append(axes[0, 0].scatter([], [], label=f"{unit} without lesion", **_WITHOUT))
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -55,17 +55,13 @@ def lay_out(representations: np.ndarray) -> np.ndarray:
 def _draw_panel(axis: Axes, representations: np.ndarray, lesion: np.ndarray) -> None:
     axis.set(xticks=[], yticks=[], box_aspect=1)
     axis.spines[:].set(visible=True, color=GREY, linewidth=0.5)
-    if reason := _why_blank(representations):
-        axis.text(0.5, 0.5, reason, ha="center", va="center", transform=axis.transAxes)
-        return
-    points = lay_out(representations)
-    axis.scatter(*points[~lesion].T, rasterized=True, **_WITHOUT)
-    axis.scatter(*points[lesion].T, rasterized=True, **_WITH)  # rare, so on top
-
-
-def _why_blank(representations: np.ndarray) -> str | None:
     if len(representations) < FEWEST:
-        return f"too few samples\nto draw ({len(representations)})"
-    if np.ptp(representations, axis=0).max() == 0:
-        return "all samples are\nrepresented alike"
-    return None
+        reason = f"too few samples\nto draw ({len(representations)})"
+    elif np.ptp(representations, axis=0).max() == 0:
+        reason = "all samples are\nrepresented alike"
+    else:
+        points = lay_out(representations)
+        axis.scatter(*points[~lesion].T, rasterized=True, **_WITHOUT)
+        axis.scatter(*points[lesion].T, rasterized=True, **_WITH)  # rare, so on top
+        return
+    axis.text(0.5, 0.5, reason, ha="center", va="center", transform=axis.transAxes)

@@ -13,13 +13,13 @@ from nnunet_mgcl.pretraining.monitor.neighbours import (
     neighbour_accuracy,
     why_undefined,
 )
+from nnunet_mgcl.pretraining.protocol import Pretext
 from nnunet_mgcl.report.analysis.embeddings import MAX_POINTS, MAX_SLICES, MAX_VOLUMES, Cloud, embed, sources
 from nnunet_mgcl.report.analysis.embeddings_figure import draw_clouds
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.report.page.section import Picture, Section, Table
 from nnunet_mgcl.system.errors import counted
 
-PHASES = ("coarse", "fine")
 TITLE = "What contrast has learned"
 COLUMNS = (
     "modality", "stage", "kNN balanced accuracy", "by chance", "kNN accuracy", "by chance", "largest class", "samples",
@@ -31,24 +31,26 @@ Scores = Mapping[tuple[str, str], NeighbourAccuracy | None]
 
 
 def embeddings_section(fold: TrainedFold) -> Section:
-    """Shows the samples of each contrastive phase as the networks represent them before and after it.
+    """Shows the samples of each phase as the networks represent them before and after it.
 
     Args:
         fold: The trained fold; its validation cases are looked at.
     """
-    jobs = [(phase, branch) for phase in PHASES for branch in fold.branches]
+    jobs = [(phase, branch) for phase in fold.pictured for branch in fold.branches]
     reasons = list(dict.fromkeys(reason for phase, branch in jobs if (reason := fold.why_not(branch, phase))))
     wanted = [(phase, branch) for phase, branch in jobs if not fold.why_not(branch, phase)]
+    if not fold.pictured:
+        reasons = ["this trainer has no phase before segment of which samples could be shown"]
     if not wanted:
         return Section(TITLE, tuple(_sentence(reason) for reason in reasons))
-    clouds: dict[str, dict[str, Cloud]] = {}
+    clouds: dict[Pretext, dict[str, Cloud]] = {}
     for phase, branch in track(wanted, "Embeddings", transient=True):
         clouds.setdefault(phase, {})[branch.name] = embed(fold, branch, phase)
 
     tables, pictures = [], []
     for phase, own in clouds.items():
         scores = _scores(own)
-        reasons += _undefined(phase, own)
+        reasons += _undefined(phase.name, own)
         tables.append(_table(fold, phase, own, scores))
         pictures.append(_picture(fold, phase, own, scores))
     text = (*_introduction(fold), *_sampled(clouds), *(_sentence(reason) for reason in reasons))
@@ -71,22 +73,21 @@ def _undefined(phase: str, clouds: Mapping[str, Cloud]) -> list[str]:
 
 
 def _introduction(fold: TrainedFold) -> tuple[str, str]:
-    configuration, config = fold.run.plan, fold.config.fine
     chosen = sources(fold, fold.branches[0])
-    size = " x ".join(map(str, configuration.patch_size))
+    size = " x ".join(map(str, fold.run.plan.patch_size))
     what = f"{len(chosen)} of {len(fold.cases)} validation cases of fold {fold.fold}"
     if not fold.is_3d:
         what += f", {counted(sum(len(slices) for _, slices in chosen), 'slice')}"
     depth = "over the depth of one position of the encoder's deepest map " if fold.is_3d else ""
+    slices = "slab" if fold.is_3d else "slice"
+    shown = " and ".join(f"{_unit(fold, phase)} ({phase.name})" for phase in fold.pictured)
     return (
-        f"How the networks represent {'slabs' if fold.is_3d else 'slices'} (coarse) and patches (fine) with and "
-        "without lesion, before a contrastive phase, after it, and at the end of training. Before: the "
-        "weights that the phase began with (self_train's, or new ones), those of the encoder, before fine, coarse's. "
+        f"How the networks represent {shown} with and without lesion, before a phase, after it, and at the end of "
+        "training. Before: the weights that the phase began with (an earlier phase's, or new ones). "
         f"Looked at are {what} (at most {MAX_VOLUMES if fold.is_3d else MAX_SLICES}, evenly spread), on which nothing "
         f"of this fold was trained, with their true masks, cut to {size} voxels around the middle and not augmented. "
-        f"A {'slab' if fold.is_3d else 'slice'} {depth}has a lesion where any voxel is lesion; a patch of "
-        f"{config.patch_size} x {config.patch_size} voxels where at least {config.area_threshold:g} of it is. Samples "
-        "that lie outside of the image are left out.",
+        f"A {slices} {depth}has a lesion where any voxel is lesion; a patch where enough of it is. Samples that lie "
+        "outside of the image are left out.",
         f"kNN: each sample is judged by the {NEIGHBOURS} samples of other patients that are nearest by angle. Balanced "
         "accuracy is the mean of sensitivity and specificity where a lesion is seen as soon as lesions are more "
         "frequent among the neighbours than at large. Accuracy is of the majority of the neighbours; always naming the "
@@ -96,7 +97,7 @@ def _introduction(fold: TrainedFold) -> tuple[str, str]:
     )
 
 
-def _sampled(clouds: Mapping[str, Mapping[str, Cloud]]) -> list[str]:
+def _sampled(clouds: Mapping[Pretext, Mapping[str, Cloud]]) -> list[str]:
     """Says where samples were drawn."""
     lines = []
     for phase, own in clouds.items():
@@ -105,13 +106,13 @@ def _sampled(clouds: Mapping[str, Mapping[str, Cloud]]) -> list[str]:
             if samples > len(cloud.lesion):
                 which = "all" if lesions == cloud.lesion.sum() else f"{cloud.lesion.sum()} of the"
                 lines.append(
-                    f"{name}: of {samples} samples of {phase}, {which} {lesions} with lesion were taken, and others at "
-                    f"random up to {MAX_POINTS}."
+                    f"{name}: of {samples} samples of {phase.name}, {which} {lesions} with lesion were taken, and "
+                    f"others at random up to {MAX_POINTS}."
                 )
     return lines
 
 
-def _table(fold: TrainedFold, phase: str, clouds: Mapping[str, Cloud], scores: Scores) -> Table:
+def _table(fold: TrainedFold, phase: Pretext, clouds: Mapping[str, Cloud], scores: Scores) -> Table:
     rows = []
     for (name, stage), score in scores.items():
         lesion, patients = clouds[name].lesion, clouds[name].patients
@@ -119,7 +120,7 @@ def _table(fold: TrainedFold, phase: str, clouds: Mapping[str, Cloud], scores: S
         largest = f"{max(lesion.mean(), 1 - lesion.mean()):.2f}" if len(lesion) else "undefined"
         counts = (len(lesion), lesion.sum(), len(set(patients)))
         rows.append((name, stage, *accuracies, largest, *map(str, counts)))
-    return Table(f"{phase.capitalize()}: {_unit(fold, phase)} among those of other patients", COLUMNS, tuple(rows))
+    return Table(f"{phase.name.capitalize()}: {_unit(fold, phase)} among those of other patients", COLUMNS, tuple(rows))
 
 
 def _accuracies(score: NeighbourAccuracy) -> tuple[str, ...]:
@@ -133,25 +134,25 @@ NUMBER = (
 )
 
 
-def _picture(fold: TrainedFold, phase: str, clouds: Mapping[str, Cloud], scores: Scores) -> Picture:
+def _picture(fold: TrainedFold, phase: Pretext, clouds: Mapping[str, Cloud], scores: Scores) -> Picture:
     def heading(branch: str, stage: str) -> str:
         score = scores[branch, stage]
         return f"{branch}, kNN {score.balanced:.2f}" if score else branch
 
-    unit, number = _unit(fold, phase), {"coarse": 8, "fine": 9}[phase]
+    unit, figure = _unit(fold, phase), f" ({phase.figure})" if phase.figure else ""
     defined = [f"{name} {stage} {score.balanced:.2f}" for (name, stage), score in scores.items() if score]
     return Picture(
-        f"embeddings_{phase}",
+        f"embeddings_{phase.name}",
         draw_clouds(clouds, heading, unit),
-        f"t-SNE of {unit} of the validation cases of fold {fold.fold} (Fig. {number} of the paper). Each panel is laid "
+        f"t-SNE of {unit} of the validation cases of fold {fold.fold}{figure}. Each panel is laid "
         f"out by itself: its axes, and how far groups lie apart, mean nothing.{NUMBER if defined else ''}",
         f"Points of {unit} with and without lesion: {', '.join(clouds)}. kNN balanced accuracy: "
         f"{', '.join(defined) or 'undefined'}.",
     )
 
 
-def _unit(fold: TrainedFold, phase: str) -> str:
-    return "patches" if phase == "fine" else "slabs" if fold.is_3d else "slices"
+def _unit(fold: TrainedFold, phase: Pretext) -> str:
+    return "slabs" if phase.unit == "slices" and fold.is_3d else str(phase.unit)
 
 
 def _sentence(reason: str) -> str:

@@ -10,7 +10,8 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.data.images.head import head_mask
 from nnunet_mgcl.engine.context import Branch
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
+from nnunet_mgcl.pictures.slices import fullest_slice
 from nnunet_mgcl.report.analysis.network_view import NetworkView
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 
@@ -44,9 +45,8 @@ class FoldCase:
             images.append(np.array(data[:], dtype=np.float32))
             lesion, annotated = _lesion(branch, target)
             lesions.append(lesion)
-        spacing = _spacing(fold.run, properties)
         view = NetworkView.of(properties, fold.run.plans.transpose_backward)
-        return cls(name, images, lesions, annotated, spacing, view)
+        return cls(name, images, lesions, annotated, _spacing(fold.run, properties), view)
 
     @property
     def lesion(self) -> np.ndarray:
@@ -75,8 +75,8 @@ def choose_case(fold: TrainedFold) -> str:
 
 def largest_slice(lesions: list[np.ndarray]) -> int:
     """The slice with most lesion voxels of all modalities `(Z, Y, X)` together; the middle one without any."""
-    voxels = sum(lesion.sum(axis=(1, 2)) for lesion in lesions)
-    return int(np.argmax(voxels)) if np.any(voxels) else len(lesions[0]) // 2
+    fullest = fullest_slice(lesions)
+    return len(lesions[0]) // 2 if fullest is None else fullest
 
 
 def describe_choice(case: FoldCase, fold: int) -> str:
@@ -89,14 +89,10 @@ def describe_choice(case: FoldCase, fold: int) -> str:
     )
 
 
-def _lesion_volumes(fold: TrainedFold, case: str) -> list[float]:
+def _lesion_volumes(fold: TrainedFold, name: str) -> list[float]:
     """The branches' reference volumes in cubic mm."""
-    volumes = []
-    for branch in fold.branches:
-        _, target, _, properties = fold.dataset(branch).load_case(case)
-        spacing = _spacing(fold.run, properties)
-        volumes.append(float(_lesion(branch, target)[0].sum() * np.prod(spacing)))
-    return volumes
+    case = FoldCase.load(fold, name)
+    return [float(lesion.sum() * np.prod(case.spacing)) for lesion in case.lesions]
 
 
 def _lesion(branch: Branch, target: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,17 +15,18 @@ import torch
 
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset, labelled_sources
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.engine.branches import build_branches
-from nnunet_mgcl.engine.context import Branch
+from nnunet_mgcl.engine.branches import Branch, build_branches
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.engine.state import PhaseState
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
-from nnunet_mgcl.network.branch import UNet, load_decoder, load_encoder, unwrap
+from nnunet_mgcl.network.branch import UNet, unwrap
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.plan.build import resolved_config
 from nnunet_mgcl.plan.config import MGCLConfig
-from nnunet_mgcl.pretraining.warm_start import continue_from
+from nnunet_mgcl.pretraining.handover import Giver, givers, load_parts
+from nnunet_mgcl.pretraining.lookup import phases_of
+from nnunet_mgcl.pretraining.protocol import Pretext
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.safe_loading import load_weights
 
@@ -76,48 +77,62 @@ class TrainedFold:
             labelled_sources(self.images, self.cases, branch.channels, branch.lesion_labels, ignore_label)
         )
 
+    @cached_property
+    def phases(self) -> Sequence[Pretext]:
+        """The phases before `segment` of the fold's trainer."""
+        return phases_of(self.run.model)
+
+    @property
+    def pictured(self) -> list[Pretext]:
+        """The phases of which the report shows what they have learned."""
+        return [phase for phase in self.phases if phase.unit]
+
+    @property
+    def encoder_phase(self) -> Pretext | None:
+        """The last of them that trains encoders."""
+        return next((phase for phase in reversed(self.pictured) if "encoder" in phase.trains), None)
+
     def untrained(self, branch: Branch) -> UNet:
-        """The branch's U-Net as `coarse` initialises it: the seed makes the same weights again."""
-        reseed(self.config.random_seed, self.fold, "coarse", branch.name, "initialisation")
+        """The branch's U-Net as the first phase that is pictured initialises it: the seed makes the same weights again.
+
+        `coarse` where the trainer has none.
+        """
+        names = [phase.name for phase in self.pictured] or ["coarse"]
+        reseed(self.config.random_seed, self.fold, names[0], branch.name, "initialisation")
         return branch.build_unet().to(self.device).eval()
 
-    def initial(self, branch: Branch, phase: str) -> UNet:
-        """The branch's U-Net as a phase begins with it.
-
-        Args:
-            branch: The branch.
-            phase: `coarse` or `fine`; the latter's encoder is the trained one.
-        """
-        reseed(self.config.random_seed, self.fold, phase, branch.name, "initialisation")
+    def initial(self, branch: Branch, phase: Pretext) -> UNet:
+        """The branch's U-Net as a phase begins with it."""
+        reseed(self.config.random_seed, self.fold, phase.name, branch.name, "initialisation")
         unet = branch.build_unet()
-        continue_from("self_train", unet, branch.name, self)
-        if phase == "fine":
-            load_encoder(unet, self._weights("coarse", branch))
+        for giver in self._givers(branch, phase):
+            load_parts(unet, self._weights(giver.name, branch), giver.trains)
         return unet.to(self.device).eval()
 
-    def pretrained(self, branch: Branch, phase: str) -> UNet:
-        """The branch's U-Net as a phase left it; arguments as in `initial`."""
+    def pretrained(self, branch: Branch, phase: Pretext) -> UNet:
+        """The branch's U-Net as a phase left it."""
         unet = self.initial(branch, phase)
-        load = load_encoder if phase == "coarse" else load_decoder
-        load(unet, self._weights(phase, branch))
+        load_parts(unet, self._weights(phase.name, branch), phase.trains)
         return unet.eval()
 
     def final(self, branch: Branch) -> UNet:
         """The branch's U-Net at the end of training, to be changed at will."""
         return deepcopy(self.network.branches[self.branches.index(branch)])
 
-    def why_not(self, branch: Branch, phase: str) -> str | None:
+    def why_not(self, branch: Branch, phase: Pretext) -> str | None:
         """Why there is no before and after of a phase, in words; None where there is."""
-        if not self.fold_layout.phase(phase).is_dir():
-            return f"{phase}: this trainer does not run it, or phases/{phase} was removed"
-        needed = ["coarse", "fine"] if phase == "fine" else ["coarse"]  # fine goes on with coarse's encoder
-        if self.config.warm_start and self.state.is_done("self_train", branch.name):
-            needed.insert(0, "self_train")
+        if not self.layout.phase(phase.name).is_dir():
+            return f"{phase.name}: phases/{phase.name} was removed"
+        needed = [*(giver.name for giver in self._givers(branch, phase)), phase.name]
         if any(not self._path(part, branch).is_file() for part in needed):
             return f"{branch.name}: the weights of {' and '.join(needed)} are no longer all in phases/"
-        if self.state.is_skipped(phase, branch.name):
-            return f"{branch.name}: {phase} was skipped, its cases held a single class; nothing was trained"
+        if self.state.is_skipped(phase.name, branch.name):
+            return f"{branch.name}: {phase.name} was skipped, its cases held a single class; nothing was trained"
         return None
+
+    def _givers(self, branch: Branch, phase: Pretext) -> list[Giver]:
+        """The phases that a phase has started from."""
+        return givers([*self.phases][: [*self.phases].index(phase)], branch.name, self)
 
     @cached_property
     def network(self) -> MGCLNetwork:
@@ -126,19 +141,19 @@ class TrainedFold:
         with redirect_stdout(io.StringIO()):  # nnU-Net tells where it looked for the trainer
             predictor.initialize_from_trained_model_folder(str(self.run.model), [self.fold])
         network: Any = unwrap(predictor.network)  # nnU-Net compiles it where nnUNet_compile says so
-        _require_numbers(self.fold_layout.root / "checkpoint_final.pth", predictor.list_of_parameters[0])
+        _require_numbers(self.layout.root / "checkpoint_final.pth", predictor.list_of_parameters[0])
         network.load_state_dict(predictor.list_of_parameters[0])
         return network.to(self.device).eval()
 
     @property
-    def fold_layout(self) -> FoldLayout:
+    def layout(self) -> FoldLayout:
         """The fold's folders."""
         return FoldLayout(self.run.model / f"fold_{self.fold}")
 
     @property
     def state(self) -> PhaseState:
         """Which phases are done."""
-        return PhaseState(self.fold_layout.state, writes=False)
+        return PhaseState(self.layout.state, writes=False)
 
     def _weights(self, phase: str, branch: Branch) -> dict[str, torch.Tensor]:
         weights = load_weights(self._path(phase, branch))
@@ -146,7 +161,7 @@ class TrainedFold:
         return weights
 
     def _path(self, phase: str, branch: Branch) -> Path:
-        return self.fold_layout.phase(phase, branch.name) / "network.pth"
+        return self.layout.phase(phase, branch.name) / "network.pth"
 
 
 def _require_numbers(path: Path, weights: Mapping[str, torch.Tensor]) -> None:

@@ -16,8 +16,9 @@ from matplotlib.ticker import MaxNLocator
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.engine.curves import BESIDE, places
 from nnunet_mgcl.engine.state import PhaseState
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.plan.build import resolved_config
+from nnunet_mgcl.pretraining.lookup import phases_of
 from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.page.style import CYCLE, GREY, HALF_WIDTH, figure_style
 from nnunet_mgcl.report.page.wording import fold_names
@@ -28,21 +29,8 @@ TITLE = "Learning curves"
 STOCK_WIDTH = 5
 """Inches of nnU-Net's own picture, which is tall."""
 LINES = ("-", "--", "-.", ":")
-PHASES = {
-    "seed_length": "seed_length: the search for seed's length",
-    "seed_length_left_out": "seed_length: training cases left out",
-    "seed": "seed: segmentation on the labelled cases",
-    "pseudo_label_1": "pseudo_label_1: confidence in the pool's masks",
-    "self_train": "self_train: segmentation with the pool",
-    "pseudo_label_2": "pseudo_label_2: confidence in the pool's masks",
-    "coarse": "coarse: contrast of slices",
-    "coarse_knn": "coarse: kNN of training cases left out",
-    "fine": "fine: contrast of patches",
-    "fine_knn": "fine: kNN of training cases left out",
-    "segment": "segment: segmentation of all modalities",
-    "tss": "tss: the TSS head",
-}
-"""What the phases do, in a few words."""
+TITLES = {"segment": "segment: segmentation of all modalities", "tss": "tss: the TSS head"}
+"""Of the phases that every trainer has."""
 BOUNDS = (
     "Thin dashed: chance, the loss of embeddings that do not differ. Thin dotted: the floor that the classes of the "
     "batches allow."
@@ -74,12 +62,15 @@ def curves_section(run: ValidatedRun) -> Section:
     phases = list(dict.fromkeys(phase for own in curves.values() for phase in own))
     names = list(dict.fromkeys(name for own in curves.values() for panel in own.values() for name in panel["curves"]))
     looks = {name: (CYCLE[i % len(CYCLE)], LINES[i % len(LINES)]) for i, name in enumerate(names)}
-    limit = resolved_config(run.plan).pseudo_label.confidence
+    titles = TITLES | {name: title for phase in phases_of(run.model) for name, title in phase.titles().items()}
+    blocks = resolved_config(run.plan).blocks()
+    limit = blocks["pseudo_label"].confidence if "pseudo_label" in blocks else None  # type: ignore[attr-defined]
     pictures = [
         _picture(
             phase,
             {fold: own[phase] for fold, own in curves.items() if phase in own},
             looks,
+            titles.get(phase, phase),
             limit if phase == "pseudo_label_1" else None,
         )
         for phase in phases
@@ -141,14 +132,18 @@ def _gaps(curves: Mapping[int, dict[str, Any]]) -> list[str]:
 
 
 def _picture(
-    phase: str, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, tuple[str, Any]], limit: float | None
+    phase: str,
+    panels: Mapping[int, dict[str, Any]],
+    looks: Mapping[str, tuple[str, Any]],
+    title: str,
+    limit: float | None,
 ) -> Picture:
     counting, measured = next(iter(panels.values()))["axes"]
     with figure_style():
         figure = Figure(figsize=(HALF_WIDTH, 2.9))
         axes = figure.add_subplot()
         names = _draw(axes, panels, looks)
-        axes.set(title=PHASES.get(phase, phase), xlabel=counting, ylabel=measured)
+        axes.set(title=title, xlabel=counting, ylabel=measured)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         counted_to = [at for p in panels.values() for n in p["curves"] for at in places(p, n)] or [1]
         axes.set_xlim(min(counted_to) - 0.5, max(counted_to) + 0.5)

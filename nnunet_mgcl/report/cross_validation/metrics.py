@@ -11,6 +11,8 @@ from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.report.page.section import Section, Table
 from nnunet_mgcl.report.page.wording import MEASURES, between
 
+VOLUME = "volume_difference_ml"
+
 
 def metrics_section(content: dict[str, Any]) -> Section:
     """A table a target, and one of the empty masks."""
@@ -28,12 +30,9 @@ def metrics_section(content: dict[str, Any]) -> Section:
     ]
     for target, own in content["segmentation"].items():
         missing = [measure for measure in SEGMENTATION if own[measure]["cases"]["mean"] is None]
-        if "volume_difference_ml" in missing:  # never for want of a lesion
-            missing.remove("volume_difference_ml")
-            reason = own["volume_difference_ml"]["cases"]["reason"]
-            text.append(f"{target}: {MEASURES['volume_difference_ml']} undefined: {reason}.")
-        if missing:
-            names = ", ".join(MEASURES[measure] for measure in missing)
+        if VOLUME in missing:  # never for want of a lesion
+            text.append(f"{target}: {MEASURES[VOLUME]} undefined: {own[VOLUME]['cases']['reason']}.")
+        if names := ", ".join(MEASURES[measure] for measure in missing if measure != VOLUME):
             text.append(f"{target}: {names} undefined, because no case has a lesion, neither drawn nor predicted.")
     tables = [_target(target, own) for target, own in content["segmentation"].items()]
     return Section("Segmentation", tuple(text), (*tables, _empty_masks(content)))
@@ -42,19 +41,10 @@ def metrics_section(content: dict[str, Any]) -> Section:
 def _target(target: str, own: dict[str, Any]) -> Table:
     rows = []
     for measure in SEGMENTATION:
-        cases, folds = own[measure]["cases"], own[measure]["folds"]
-        rows.append(
-            (MEASURES[measure], str(cases["n"]), mean_sd(cases, measure), between(cases["ci95"], measure),
-             number(cases["median"], measure), mean_sd(folds, measure))
-        )  # fmt: skip
-    columns = (
-        "",
-        "cases",
-        "mean ± sd over cases",
-        "95 % interval of the mean",
-        "median",
-        "mean ± sd over folds",
-    )
+        cases, folds = own[measure]["cases"], mean_sd(own[measure]["folds"], measure)
+        spread = (mean_sd(cases, measure), between(cases["ci95"], measure), number(cases["median"], measure))
+        rows.append((MEASURES[measure], str(cases["n"]), *spread, folds))
+    columns = ("", "cases", "mean ± sd over cases", "95 % interval of the mean", "median", "mean ± sd over folds")
     return Table(target, columns, tuple(rows))
 
 
@@ -67,37 +57,35 @@ def _empty_masks(content: dict[str, Any]) -> Table:
 
 def folds_section(content: dict[str, Any]) -> Section:
     """Every fold by itself, folded away."""
-    tables = [_target_by_fold(target, own, content["folds"]) for target, own in content["segmentation"].items()]
+    columns = ("", "cases with a Dice", *(MEASURES[measure] for measure in SEGMENTATION))
+    tables = [Table(target, columns, _by_fold(scores)) for target, scores in content["segmentation"].items()]
     text = [
         "Means ± sd over the fold's cases with a Dice, of the volume difference over all its cases. A fold validates "
         "few cases, so its numbers vary."
     ]
-    if content["tss"]["reason"]:
-        text.append(f"TSS: not evaluated, {content['tss']['reason']}.")
+    tss = content["tss"]
+    if tss["reason"]:
+        text.append(f"TSS: not evaluated, {tss['reason']}.")
     else:
-        tables.append(_tss_by_fold(content["tss"]))
-        text += [
-            f"TSS, fold {fold}: {own['reason']}, so not every measure is defined."
-            for fold, own in content["tss"]["measures"]["per_fold"].items()
-            if own["reason"]
-        ]
+        folds = tss["measures"]["per_fold"]
+        tables.append(_tss_by_fold(folds, tss["operating_points"]["0.5"]["per_fold"]))
+        reasons = {fold: scores["reason"] for fold, scores in folds.items() if scores["reason"]}
+        text += [f"TSS, fold {fold}: {why}, so not every measure is defined." for fold, why in reasons.items()]
     return Section("Fold by fold", tuple(text), tuple(tables), folded=True)
 
 
-def _target_by_fold(target: str, own: dict[str, Any], folds: list[int]) -> Table:
-    rows = []
-    for fold in map(str, folds):
-        by_measure = [mean_sd(own[measure]["per_fold"][fold], measure) for measure in SEGMENTATION]
-        rows.append((f"Fold {fold}", str(own["dice"]["per_fold"][fold]["n"]), *by_measure))
-    return Table(target, ("", "cases with a Dice", *(MEASURES[measure] for measure in SEGMENTATION)), tuple(rows))
+def _by_fold(scores: dict[str, Any]) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (f"Fold {fold}", str(dice["n"]), *(mean_sd(scores[name]["per_fold"][fold], name) for name in SEGMENTATION))
+        for fold, dice in scores["dice"]["per_fold"].items()
+    )
 
 
-def _tss_by_fold(tss: dict[str, Any]) -> Table:
-    half = tss["operating_points"]["0.5"]["per_fold"]
+def _tss_by_fold(folds: dict[str, Any], half: dict[str, Any]) -> Table:
     rows = [
-        (f"Fold {fold}", str(own["cases"]), *(number(own[measure]) for measure in THRESHOLD_FREE),
+        (f"Fold {fold}", str(scores["cases"]), *(number(scores[measure]) for measure in THRESHOLD_FREE),
          *(number(half[fold][rate]) for rate in RATES))
-        for fold, own in tss["measures"]["per_fold"].items()
+        for fold, scores in folds.items()
     ]  # fmt: skip
     columns = ("", "cases", *(MEASURES[m] for m in THRESHOLD_FREE), *(f"{MEASURES[rate]} at 0.5" for rate in RATES))
     return Table("TSS < 4.5 h", columns, tuple(rows))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.pictures.case_panels import CasePanels
-from nnunet_mgcl.pictures.overlay import outlines_in_words, overlay_figure
+from nnunet_mgcl.pictures.overlay import draw_overlay, outlines_in_words, overlay_figure
 from nnunet_mgcl.report.case_images import CaseImages, channel_files, own_targets
 from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.page.style import HALF_WIDTH, WIDTH, figure_style
@@ -48,6 +49,14 @@ def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
         figure = overlay_figure(drawn, min(WIDTH, HALF_WIDTH * panels))
     names = ", ".join(f"{name} {case['case']}" for name, (_, case) in chosen.items())
     return Section(TITLE, (rule,), pictures=(Picture("cases", figure, _caption(drawn), f"Cases: {names}.", False),))
+
+
+def draw_overlays(run: ValidatedRun, content: Mapping[str, Any], path: Path) -> bool:
+    """Draws the same three cases into a file; False where no case has a Dice."""
+    chosen = chosen_cases(ranked_cases(content["cases"])) if ranked_cases(content["cases"]) else {}
+    if drawn := [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]:
+        draw_overlay(path, drawn, f"{run.layout.name}, fold {', '.join(map(str, run.folds))}: validation cases")
+    return bool(drawn)
 
 
 def ranked_cases(cases: Sequence[Mapping[str, Any]]) -> list[tuple[float, Mapping[str, Any]]]:

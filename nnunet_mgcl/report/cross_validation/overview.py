@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.engine.training_warnings import read_warnings
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.evaluation.tables.evaluation import reasons
 from nnunet_mgcl.evaluation.tables.format import mean_sd, number
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.plan.dataset_json import channel_names
 from nnunet_mgcl.report.page.section import Section, Table
-from nnunet_mgcl.report.page.wording import MEASURES, between, no_skill
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.report.page.wording import MEASURES, between, pooled_cells
+from nnunet_mgcl.report.training_warnings import training_warnings
 
 TSS_MEASURES = ("AUROC", "Brier")
 
@@ -29,27 +28,21 @@ def overview_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
         "single folds' models, while mgcl predict takes the mean of all folds. No skill is what can be reached without "
         "looking at a case."
     )
-    notes = [line[0].upper() + line[1:] for line in reasons(content)]
+    notes = [(line[0].upper() + line[1:],) for line in reasons(content)]
     if len({case["patient"] for case in content["cases"]}) < 2:
-        notes.append("All cases are of one patient, so there is no interval")
-    tables = [_headline(content, level), _facts(run, content)]
-    if notes:
-        tables.insert(1, Table("What to know about these numbers", ("",), tuple((note,) for note in notes)))
-    if warnings := _warnings(run):
-        tables.insert(1, Table("Warnings of the training", ("fold", "where", "what was found", "remedy"), warnings))
-    return Section("Overview", (text,), tuple(tables))
-
-
-def _warnings(run: ValidatedRun) -> tuple[tuple[str, ...], ...]:
-    """What went wrong in the folds' trainings without ending them."""
-    rows: list[tuple[str, ...]] = []
-    for fold in run.folds:
-        path = FoldLayout(run.model / f"fold_{fold}").warnings
-        try:
-            rows += [(str(fold), f"{own.phase} {own.branch}", own.message, own.remedy) for own in read_warnings(path)]
-        except UserError as error:
-            rows.append((str(fold), "phases/warnings.json", error.found, error.remedy))
-    return tuple(rows)
+        notes.append(("All cases are of one patient, so there is no interval",))
+    warnings = [
+        (str(fold), f"{warning.phase} {warning.branch}".strip(), warning.message, warning.remedy)
+        for fold in run.folds
+        for warning in training_warnings(FoldLayout(run.model / f"fold_{fold}"))
+    ]
+    tables = (
+        _headline(content, level),
+        Table("Warnings of the training", ("fold", "where", "what was found", "remedy"), tuple(warnings)),
+        Table("What to know about these numbers", ("",), tuple(notes)),
+        _facts(run, content),
+    )
+    return Section("Overview", (text,), tuple(table for table in tables if table.rows))
 
 
 def _facts(run: ValidatedRun, content: dict[str, Any]) -> Table:
@@ -85,24 +78,17 @@ def _tss(cases: list[dict[str, Any]]) -> str:
 
 def _headline(content: dict[str, Any], level: str) -> Table:
     rows: list[tuple[str, ...]] = []
-    for target, own in content["segmentation"].items():
-        dice = own["dice"]["cases"]
-        rows.append(
-            (f"Dice, {target}", str(dice["n"]), number(dice["mean"]), between(dice["ci95"]), "",
-             mean_sd(own["dice"]["folds"]))
-        )  # fmt: skip
+    for target, scores in content["segmentation"].items():
+        dice, folds = scores["dice"]["cases"], mean_sd(scores["dice"]["folds"])
+        rows.append((f"Dice, {target}", str(dice["n"]), number(dice["mean"]), between(dice["ci95"]), "", folds))
     tss = content["tss"]
     if not tss["reason"]:
         rows += [_tss_row(tss["measures"], measure, "") for measure in TSS_MEASURES]
-        half = tss["operating_points"]["0.5"]
-        rows += [_tss_row(half, measure, " at 0.5") for measure in RATES]
+        rows += [_tss_row(tss["operating_points"]["0.5"], rate, " at 0.5") for rate in RATES]
     columns = ("", "cases", "value", f"{level} interval", "no skill", "mean ± sd over folds")
     return Table("Headline numbers", columns, tuple(rows))
 
 
 def _tss_row(block: dict[str, Any], measure: str, where: str) -> tuple[str, ...]:
-    own, cases = block["pooled"][measure], block["pooled"]["cases"]
-    return (
-        f"TSS, {MEASURES[measure]}{where}", str(own.get("n", cases)), number(own["value"]), between(own["ci95"]),
-        no_skill(own), mean_sd(block["folds"][measure]),
-    )  # fmt: skip
+    cases = block["pooled"][measure].get("n", block["pooled"]["cases"])
+    return (f"TSS, {MEASURES[measure]}{where}", str(cases), *pooled_cells(block, measure))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.report.page.section import Section, Table
 from nnunet_mgcl.report.page.wording import fold_names
 from nnunet_mgcl.system.files import is_there
@@ -18,18 +18,21 @@ TRAINING = {"torch_version": "torch", "cudnn_version": "cuDNN", "device": "devic
 NOT_NOTED = "not noted"
 
 
+AGAIN = (
+    "What it takes to train this model again: the dataset as it was, and the plan. That is plans.json of the results "
+    "folder; copy it into the dataset's folder in nnUNet_preprocessed, named as the plans. First mgcl env; where there "
+    "is no GPU, -device cpu."
+)
+
+
 def settings_section(run: ValidatedRun, content: dict[str, Any]) -> Section:
     """Everything that somebody needs to train the model again, folded away. No path and no host is named."""
-    text = [
-        "What it takes to train this model again: the dataset as it was, and the plan. That is plans.json of the "
-        "results folder; copy it into the dataset's folder in nnUNet_preprocessed, named as the plans. First mgcl env; "
-        "where there is no GPU, -device cpu."
-    ]
-    tables = [_commands(run, content), _folds(run), _plan(run), _versions(run, content)]
-    if not run.is_stock:
-        tables.append(_block(run))
-    else:
+    text, tables = [AGAIN], [_commands(run, content), _folds(run), _plan(run), _versions(run, content)]
+    if run.is_stock:
         text.append("A stock trainer of nnU-Net has no settings of phases, and no random seed of its own.")
+    else:
+        block = tuple(_flat(run.plan.configuration.get("mgcl", {})))
+        tables.append(Table("Settings of the phases (mgcl block of the plan)", ("", "value"), block))
     return Section("Settings", tuple(text), tuple(tables), folded=True)
 
 
@@ -37,50 +40,46 @@ def _commands(run: ValidatedRun, content: dict[str, Any]) -> Table:
     trainer, plans, configuration = (*run.model.name.split("__"), "", "")[:3]
     name, settings = run.layout.name, content["settings"]
     model = f"-d {name} -tr {trainer} -p {plans} -c {configuration}"
-    chosen = f" -f {' '.join(map(str, run.some_folds))}" if run.some_folds else ""
+    if run.some_folds:
+        model += f" -f {' '.join(map(str, run.some_folds))}"
     options = f"--tolerance {settings['surface_dice_tolerance_mm']:g} --sensitivity {settings['sensitivity']:g}"
-    folds = " ".join(map(str, run.folds))
+    each, train = " ".join(map(str, run.folds)), f"nnUNetv2_train {name} {configuration} $fold -tr {trainer} -p {plans}"
     rows = (
-        (
-            "train",
-            f"for fold in {folds}; do nnUNetv2_train {name} {configuration} $fold -tr {trainer} -p {plans}; done",
-        ),
-        ("evaluate", f"mgcl evaluate {model}{chosen} {options}"),
-        ("report", f"mgcl report {model}{chosen}"),
+        ("train", f"for fold in {each}; do {train}; done"),
+        ("evaluate", f"mgcl evaluate {model} {options}"),
+        ("report", f"mgcl report {model}"),
     )
     return Table("Commands", ("", ""), rows)
 
 
 def _folds(run: ValidatedRun) -> Table:
-    rows = []
+    rows, table = [], run.tss_table
     for fold in run.folds:
-        split, table = run.splits[fold], run.tss_table
-        classes = [table.positive(case) if table else None for case in split["val"]]
-        counts = (classes.count(value) for value in (True, False, None))
-        rows.append((f"Fold {fold}", str(len(split["train"])), str(len(split["val"])), *map(str, counts)))
+        train, validated = run.splits[fold]["train"], run.splits[fold]["val"]
+        classes = [table.positive(case) if table else None for case in validated]
+        counts = (len(train), len(validated), *map(classes.count, (True, False, None)))
+        rows.append((f"Fold {fold}", *map(str, counts)))
     columns = ("", "training cases", "validation cases", "TSS\u00a0<\u00a04.5\u00a0h", "later", "TSS unknown")
     return Table("Folds; the TSS is of the validation cases", columns, tuple(rows))
 
 
 def _plan(run: ValidatedRun) -> Table:
-    plan = run.plan
-    network = plan.configuration["architecture"]
-    arguments = network["arch_kwargs"]
-    rows = [
-        ("Plans", run.plans.plans_name),
-        ("Configuration", run.configuration),
-        ("Patch size (voxels)", _joined(plan.patch_size, " x ")),
-        ("Batch size", str(plan.batch_size)),
-        ("Spacing (mm)", _joined(plan.spacing, " x ")),
-        ("Median spacing of the images (mm)", _joined(run.plans.plans["original_median_spacing_after_transp"], " x ")),
-        ("Median size of the images (voxels)", _joined(run.plans.plans["original_median_shape_after_transp"], " x ")),
-        ("Normalisation", ", ".join(dict.fromkeys(plan.normalization_schemes))),
-        ("Network", network["network_class_name"].split(".")[-1]),
-        ("Stages", str(arguments.get("n_stages", NOT_NOTED))),
-        ("Features of each stage", _joined(arguments.get("features_per_stage", [NOT_NOTED]), ", ")),
-        ("Batch Dice", "yes" if plan.batch_dice else "no"),
-    ]
-    return Table("Plan", ("", "value"), tuple(rows))
+    plan, plans, network = run.plan, run.plans.plans, run.plan.configuration["architecture"]
+    rows = {
+        "Plans": run.plans.plans_name,
+        "Configuration": run.configuration,
+        "Patch size (voxels)": _word(plan.patch_size, " x "),
+        "Batch size": _word(plan.batch_size),
+        "Spacing (mm)": _word(plan.spacing, " x "),
+        "Median spacing of the images (mm)": _word(plans["original_median_spacing_after_transp"], " x "),
+        "Median size of the images (voxels)": _word(plans["original_median_shape_after_transp"], " x "),
+        "Normalisation": _word(list(dict.fromkeys(plan.normalization_schemes))),
+        "Network": network["network_class_name"].split(".")[-1],
+        "Stages": _word(network["arch_kwargs"].get("n_stages", NOT_NOTED)),
+        "Features of each stage": _word(network["arch_kwargs"].get("features_per_stage", NOT_NOTED)),
+        "Batch Dice": _word(plan.batch_dice),
+    }
+    return Table("Plan", ("", "value"), tuple(rows.items()))
 
 
 def _versions(run: ValidatedRun, content: dict[str, Any]) -> Table:
@@ -106,18 +105,12 @@ def _noted(layout: FoldLayout) -> dict[str, str]:
 def _of_folds(noted: Mapping[int, Mapping[str, str]], name: str) -> str:
     """What was noted, with the folds where they differ."""
     folds: dict[str, list[int]] = {}
-    for fold, own in noted.items():
-        if name in own:
-            folds.setdefault(str(own[name]), []).append(fold)
+    for fold, versions in noted.items():
+        if name in versions:
+            folds.setdefault(str(versions[name]), []).append(fold)
     if len(folds) == 1:
         return next(iter(folds))
-    return "; ".join(f"{value} ({fold_names(own)})" for value, own in folds.items()) or NOT_NOTED
-
-
-def _block(run: ValidatedRun) -> Table:
-    """The resolved `mgcl` block of the plan."""
-    block = run.plan.configuration.get("mgcl", {})
-    return Table("Settings of the phases (mgcl block of the plan)", ("", "value"), tuple(_flat(block)))
+    return "; ".join(f"{value} ({fold_names(those)})" for value, those in folds.items()) or NOT_NOTED
 
 
 def _flat(block: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -126,14 +119,12 @@ def _flat(block: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", _joined(value, ", ") if isinstance(value, list) else _word(value)
+            yield f"{prefix}{key}", _word(value)
 
 
-def _joined(values: list[Any], separator: str) -> str:
-    return separator.join(map(_word, values))
-
-
-def _word(value: Any) -> str:
+def _word(value: Any, separator: str = ", ") -> str:
+    if isinstance(value, list | tuple):
+        return separator.join(map(_word, value))
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)

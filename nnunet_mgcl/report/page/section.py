@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -34,6 +36,11 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers; the first one never does."""
+        return [i > 0 and _are_numbers([row[i] for row in self.rows]) for i in range(len(self.columns))]
+
 
 @dataclass(frozen=True)
 class Section:
@@ -52,3 +59,9 @@ class Section:
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     folded: bool = False
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    """Whether most of a column's cells are numbers rather than words."""
+    filled = [cell for cell in cells if cell and cell != "undefined"]
+    return 2 * sum(bool(re.fullmatch(r"[-+]?\d[^a-z]*( to [^a-z]*)?\)?", cell)) for cell in filled) >= len(filled)

@@ -21,22 +21,20 @@ POSITIVE, NEGATIVE = VERMILION, BLUE
 """Lesion, or TSS < 4.5 h; no lesion, or a later one. Always with another marker too."""
 
 
+_SETTINGS = {
+    "axes.prop_cycle": cycler(color=CYCLE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a $ in a name is a $
+    "svg.fonttype": "path",  # looks the same everywhere, offline
+    "svg.hashsalt": "nnunet_mgcl",
+}
+
+
 def figure_style() -> AbstractContextManager[None]:
     """The settings under which every figure of the report is made and saved; nnU-Net's logger leaves others."""
-    return style.context(
-        (
-            "default",
-            {
-                "axes.prop_cycle": cycler(color=CYCLE),
-                "axes.spines.right": False,
-                "axes.spines.top": False,
-                "axes.titlesize": "medium",
-                "figure.constrained_layout.use": True,
-                "font.size": 9,
-                "legend.frameon": False,
-                "text.parse_math": False,  # a $ in a name is a $
-                "svg.fonttype": "path",  # looks the same everywhere, offline
-                "svg.hashsalt": "nnunet_mgcl",
-            },
-        )
-    )
+    return style.context(("default", _SETTINGS))

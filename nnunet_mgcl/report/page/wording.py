@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.evaluation.tables.format import number
+import numpy as np
+
+from nnunet_mgcl.evaluation.tables.format import mean_sd, number
 from nnunet_mgcl.system.errors import UserError
 
 MEASURES = {
@@ -52,18 +54,30 @@ def with_interval(value: dict[str, Any]) -> str:
     return text if value["ci95"] is None else f"{text} ({between(value['ci95'])})"
 
 
+def mean_and_sd(values: Sequence[float], decimals: int = 3) -> str:
+    """`0.844 ± 0.029`, of as many values as there are."""
+    if not len(values):
+        return "undefined"
+    spread = f" ± {np.std(values, ddof=1):.{decimals}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{decimals}f}{spread}"
+
+
 def no_skill(pooled: dict[str, Any]) -> str:
     """What is reached without looking at a case; empty where a measure or its cases have no such value."""
     return number(pooled["no_skill"]) if "no_skill" in pooled else ""
+
+
+def pooled_cells(block: dict[str, Any], measure: str) -> tuple[str, ...]:
+    """A TSS measure of `evaluation.json`: over all cases, its interval, no skill, and mean ± sd over the folds."""
+    pooled = block["pooled"][measure]
+    return number(pooled["value"]), between(pooled["ci95"]), no_skill(pooled), mean_sd(block["folds"][measure])
 
 
 def operating_point(name: str) -> str:
     """An operating point of `evaluation.json` in words."""
     if name.startswith("sensitivity_"):
         return f"sensitivity {name.removeprefix('sensitivity_')} wanted"
-    return {"youden": "Youden's index", "0.5": "threshold 0.5", "calibrated_0.5": "threshold 0.5, calibrated"}.get(
-        name, name
-    )
+    return {"youden": "Youden's index", "0.5": "threshold 0.5", "calibrated_0.5": "threshold 0.5, calibrated"}[name]
 
 
 def without_folders(error: UserError) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.evaluation.calibration.stored import KEY, stored_calibration
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.tss_report import FOLD, read_rows
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.report.case_images import channel_files
@@ -90,13 +90,14 @@ def require_validated(run: ValidatedRun, name: str) -> None:
     Raises:
         UserError: None does.
     """
-    where, own = f"--case {name}", [fold for fold, split in enumerate(run.splits) if name in split["val"]]
-    if set(own) & set(run.folds):
+    where, folds = f"--case {name}", f"fold {', '.join(map(str, run.folds))}"
+    validated_by = [fold for fold, split in enumerate(run.splits) if name in split["val"]]
+    if set(validated_by) & set(run.folds):
         return
-    folds = f"fold {', '.join(map(str, run.folds))}"
-    if own:
-        remedy = f"-f {own[0]}, once that fold is trained and validated"
-        raise UserError(where, f"a case of fold {own[0]}", f"one of {folds}", remedy)
+    if validated_by:
+        fold = validated_by[0]
+        remedy = f"-f {fold}, once that fold is trained and validated"
+        raise UserError(where, f"a case of fold {fold}", f"one of {folds}", remedy)
     known = sorted(case for fold in run.folds for case in run.splits[fold]["val"])
     raise UserError(where, f"no validated case of {folds}", "one of their cases", f"{_near(name, known)}; {NEW}")
 

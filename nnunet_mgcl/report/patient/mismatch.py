@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
-from nnunet_mgcl.mismatch.case_mismatch import (
-    REASON,
-    CaseMismatch,
-    MismatchOptions,
-    Row,
-    measure_case,
-    mismatch_columns,
-)
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
+from nnunet_mgcl.mismatch.case_mismatch import REASON, MismatchOptions, Row, measure_case, mismatch_columns
 from nnunet_mgcl.mismatch.roles import find_roles
 from nnunet_mgcl.report.page.section import Section, Table
 from nnunet_mgcl.report.patient.files import Patient
@@ -50,22 +42,20 @@ def mismatch_section(run: ValidatedRun, patient: Patient) -> Section:
     if not columns:
         why = "it takes a DWI mask, and a FLAIR channel, a PWI mask or a Tmax channel (docs/mismatch.md)"
         return Section(TITLE, (f"Nothing can be measured in this dataset: {why}.",))
-    folder, ending = patient.images or Path(), run.dataset_json["file_ending"]
-    images = {role: folder / f"{patient.case}_{number:04d}{ending}" for role, number in roles.channels.items()}
+    images, ending = patient.images or Path(), run.dataset_json["file_ending"]
     files = {"reference": patient.reference, "prediction": patient.prediction}
-    found = {
-        name: measure_case(patient.case, images, path, roles, MismatchOptions())
+    measured = {
+        name: measure_case(images, ending, roles, MismatchOptions(), path)
         for name, path in files.items()
         if path is not None
     }
-    rows = tuple((NAMES[c], *(_cell(c, case.row) for case in found.values())) for c in columns)
-    tables = [Table("Mismatch", ("", *found), rows)]
-    lesions = [row for name, case in found.items() for row in _lesions(name, case)]
-    if lesions:
+    rows = tuple((NAMES[c], *(_cell(c, case.row) for case in measured.values())) for c in columns)
+    tables = [Table("Mismatch", ("", *measured), rows)]
+    if lesions := tuple((name, *_lesion(row)) for name, case in measured.items() for row in case.lesions):
         heading = ("of", "lesion", "side", "volume, ml", "centre x, y, z (RAS), mm", "FLAIR ratio", "visible in FLAIR")
-        tables.append(Table("DWI lesions, the largest first", heading, tuple(lesions)))
+        tables.append(Table("DWI lesions, the largest first", heading, lesions))
     meaning = [_MEANING, _TWO_WAYS] if "flair_lesion_ml" in columns else [_MEANING]
-    reasons = [f"Not measured on the {name}: {c.row[REASON]}." for name, c in found.items() if c.row[REASON]]
+    reasons = [f"Not measured on the {name}: {c.row[REASON]}." for name, c in measured.items() if c.row[REASON]]
     return Section(TITLE, (*meaning, *reasons), tuple(tables))
 
 
@@ -78,16 +68,10 @@ def _cell(column: str, row: Row) -> str:
     return value if column == "lesions" else f"{float(value):.{2 if 'ratio' in column else 1}f}"
 
 
-def _lesions(name: str, case: CaseMismatch) -> Sequence[tuple[str, ...]]:
-    return [
-        (
-            name,
-            row["lesion"],
-            row["side"] or "unknown",
-            f"{float(row['volume_ml']):.1f}",
-            ", ".join(f"{float(row[axis]):.0f}" for axis in ("x_mm", "y_mm", "z_mm")),
-            _cell("flair_ratio", row) if not row["reason"] else row["reason"],
-            _cell("flair_positive", row),
-        )
-        for row in case.lesions
-    ]
+def _lesion(row: Row) -> tuple[str, ...]:
+    centre = ", ".join(f"{float(row[axis]):.0f}" for axis in ("x_mm", "y_mm", "z_mm"))
+    ratio = row["reason"] or _cell("flair_ratio", row)
+    return (
+        row["lesion"], row["side"] or "unknown", f"{float(row['volume_ml']):.1f}", centre, ratio,
+        _cell("flair_positive", row),
+    )  # fmt: skip

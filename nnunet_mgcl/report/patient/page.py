@@ -10,9 +10,8 @@ import numpy as np
 
 from nnunet_mgcl.data.images.single_slice import NO_THICKNESS, is_single_slice, volume_ml
 from nnunet_mgcl.data.layout import folds_of
-from nnunet_mgcl.engine.training_warnings import read_warnings
 from nnunet_mgcl.evaluation.runs.label_map import read_label_map
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.evaluation.tables.format import number
 from nnunet_mgcl.pictures.case_panels import CasePanels
 from nnunet_mgcl.pictures.overlay import montage_figure, outlines_in_words
@@ -25,6 +24,7 @@ from nnunet_mgcl.report.page.wording import without_folders
 from nnunet_mgcl.report.patient.files import Patient, new_patient, validated_patient
 from nnunet_mgcl.report.patient.mismatch import mismatch_section
 from nnunet_mgcl.report.patient.tss import tss_section
+from nnunet_mgcl.report.training_warnings import training_warnings
 from nnunet_mgcl.system.errors import UserError, counted
 
 
@@ -60,13 +60,8 @@ def _cautions(model: Path) -> list[str]:
     """What the training warned of: a reader of one page does not see the others."""
     lines = []
     for fold in folds_of(model):
-        try:
-            warnings = read_warnings(fold.warnings)
-        except UserError as error:
-            lines.append(f"The warnings of the training of {fold.root.name} cannot be read ({error.found}).")
-            continue
-        if warnings:
-            places = ", ".join(dict.fromkeys(f"{own.phase} {own.branch}".strip() for own in warnings))
+        if warnings := training_warnings(fold):
+            places = ", ".join(dict.fromkeys(f"{warning.phase} {warning.branch}".strip() for warning in warnings))
             said = counted(len(warnings), "warning")
             lines.append(f"The training of {fold.root.name} ended with {said} ({places}): mgcl summary says which.")
     return lines
@@ -90,16 +85,12 @@ def images_section(run: ValidatedRun, patient: Patient) -> Section:
     panels = CasePanels(patient.case, rows, case.spacing, case.sides)
     with figure_style():
         figure = montage_figure(panels, montage_slices(panels), WIDTH)
-    lesion = any(panels.lesion(predicted=p).any() for p in (False, True))
+    lesion = any(mask.any() for predicted in (False, True) for mask in panels.masks(predicted=predicted))
     where = "Slices through the lesion" if lesion else "No lesion; slices through the middle"
-    view = (
-        "axial, seen from below: R is the patient's right side"
-        if case.sides
-        else "the files do not say which side is which"
-    )
-    caption = f"{where}, {view}. Outlines of each channel's own lesion ({outlines_in_words(rows)})."
-    if not run.lesion_labels:
-        caption = caption.replace("each channel's own lesion", "all targets")
+    known = "axial, seen from below: R is the patient's right side"
+    view = known if case.sides else "the files do not say which side is which"
+    whose = "each channel's own lesion" if run.lesion_labels else "all targets"
+    caption = f"{where}, {view}. Outlines of {whose} ({outlines_in_words(rows)})."
     picture = Picture(f"case_{patient.case}_images", figure, caption, f"{len(rows)} channels of {patient.case}.", False)
     return Section(title, pictures=(picture,))
 
@@ -114,26 +105,20 @@ def _volumes(run: ValidatedRun, patient: Patient) -> Section:
         return Section(title, (f"The images are {NO_THICKNESS}: there are no volumes.",))
     if patient.scores is None:
         volumes = {name: volume_ml(np.isin(segmentation, labels), spacing) for name, labels in run.targets.items()}
-        rows = [(name, f"{volume:.1f}") for name, volume in volumes.items()]
-        return Section(title, tables=(Table("Volumes in ml", ("target", "prediction"), tuple(rows)),))
-    columns = ("target", "reference, ml", "prediction, ml", "Dice", "HD95, mm", "lesions", "predicted lesions")
-    scored = [
-        (
-            name,
-            f"{own['volume_ml']:.1f}",
-            f"{own['predicted_volume_ml']:.1f}",
-            number(own["dice"]),
-            number(own["hd95_mm"], "hd95_mm"),
-            str(own["lesions"]),
-            str(own["predicted_lesions"]),
-        )
-        for name, own in patient.scores.items()
-    ]
-    text = (
-        ["Undefined: neither reference nor prediction has a lesion."] if any("undefined" in r for r in scored) else []
-    )
-    for name, own in patient.scores.items():
-        if bool(own["lesions"]) != bool(own["predicted_lesions"]):
-            why = "nothing was found" if own["lesions"] else "there was nothing to find"
+        volume_rows = tuple((name, f"{volume:.1f}") for name, volume in volumes.items())
+        return Section(title, tables=(Table("Volumes in ml", ("target", "prediction"), volume_rows),))
+    rows, text = tuple((name, *_scored(scores)) for name, scores in patient.scores.items()), []
+    if any("undefined" in row for row in rows):
+        text.append("Undefined: neither reference nor prediction has a lesion.")
+    for name, scores in patient.scores.items():
+        if bool(scores["lesions"]) != bool(scores["predicted_lesions"]):
+            why = "nothing was found" if scores["lesions"] else "there was nothing to find"
             text.append(f"HD95 of {name}: the image diagonal, as {why}.")
-    return Section(title, tuple(text), (Table("Volumes and overlap", columns, tuple(scored)),))
+    columns = ("target", "reference, ml", "prediction, ml", "Dice", "HD95, mm", "lesions", "predicted lesions")
+    return Section(title, tuple(text), (Table("Volumes and overlap", columns, rows),))
+
+
+def _scored(scores: Mapping[str, Any]) -> tuple[str, ...]:
+    volumes = (f"{scores[key]:.1f}" for key in ("volume_ml", "predicted_volume_ml"))
+    overlap = (number(scores[key], key) for key in ("dice", "hd95_mm"))
+    return (*volumes, *overlap, *(str(scores[key]) for key in ("lesions", "predicted_lesions")))

@@ -8,7 +8,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.calibration.stored import KEY
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.input_folder import image_digests
 from nnunet_mgcl.inference.prediction_record import MODEL_KEY, noted_images
 from nnunet_mgcl.plan.plans_file import read_plans
@@ -47,11 +47,11 @@ def require_same_model(run: ValidatedRun, predictions: Path) -> str | None:
     path = predictions / "plans.json"
     if not is_there(path):
         return f"{predictions} has no plans.json: whether this model wrote the predictions cannot be checked"
-    theirs, own = read_plans(path), run.plans.plans
+    theirs, ours = read_plans(path), run.plans.plans
     for key in ("dataset_name", "plans_name"):
-        if theirs.get(key) != own.get(key):
-            raise _of_another(predictions, f"{key} {theirs.get(key)}", f"{key} {own.get(key)}")
-    name, calibrations = theirs.get(MODEL_KEY, ""), [plans.get(KEY) or {} for plans in (theirs, own)]
+        if theirs.get(key) != ours.get(key):
+            raise _of_another(predictions, f"{key} {theirs.get(key)}", f"{key} {ours.get(key)}")
+    name, calibrations = theirs.get(MODEL_KEY, ""), [plans.get(KEY) or {} for plans in (theirs, ours)]
     if name.count("__") == 2 and name != run.model.name:  # else the user named it, whom mgcl predict -m lets
         raise _of_another(predictions, name, run.model.name)
     if all(calibrations):
@@ -79,10 +79,10 @@ def require_same_images(predictions: Path, name: str, files: list[Path]) -> None
         )
 
 
-def _of_another(predictions: Path, theirs: str, own: str) -> UserError:
+def _of_another(predictions: Path, theirs: str, ours: str) -> UserError:
     return UserError(
         f"-s {predictions}",
         f"its plans.json is of {theirs}",
-        own,
+        ours,
         "name the model that wrote the predictions (-d, -tr, -p, -c), or predict with this one into another folder",
     )

@@ -14,6 +14,7 @@ from nnunet_mgcl.cli import main
 from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_text
+from nnunet_mgcl.system.workers import run_here
 
 OPTIONS = ("--id", "7", "--name", "Bad", "--reference", "none", "-np", "1")
 
@@ -21,7 +22,7 @@ OPTIONS = ("--id", "7", "--name", "Bad", "--reference", "none", "-np", "1")
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     def convert_cases(jobs, processes):
-        return ((job.row.case, convert_case(job)) for job in jobs)
+        return ((job.row.case, run_here(convert_case, job)) for job in jobs)
 
     monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", convert_cases)
 
@@ -108,7 +109,7 @@ def test_a_file_or_link_in_the_datasets_place_stops_the_command(convert, tmp_pat
 @pytest.mark.usefixtures("no_pictures")
 def test_a_channel_of_no_known_kind_is_named(convert, raw_scans, capsys):
     edit(raw_scans, "DWI,ADC,", "DTI,b0,")
-    with pytest.raises(UserError, match="--as-named DTI"):
+    with pytest.raises(SystemExit, match="--as-named DTI"):
         convert()
     assert convert("--as-named", "DTI") == 0
     assert "DTI, b0: no known kind of scan" in capsys.readouterr().out
@@ -134,7 +135,7 @@ def test_what_is_found_while_converting_is_named_at_the_end(convert, raw_scans, 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_reference_is_the_users_to_choose_where_there_are_several_channels(raw_scans, tmp_path):
     words = ["convert", "-i", str(raw_scans / "manifest.csv"), "-o", str(tmp_path / "raw"), "--id", "7", "--name", "X"]
-    with pytest.raises(UserError, match=r"DWI \| ADC \| FLAIR \| none"):
+    with pytest.raises(SystemExit, match=r"DWI \| ADC \| FLAIR \| none"):
         main(words)
     assert main([*words, "--channels", "DWI", "-np", "1"]) == 0
 
@@ -149,13 +150,13 @@ def test_test_cases_need_no_name(convert, raw_scans, tmp_path):
     words = ["convert", "-i", str(raw_scans / "test.csv"), "-o", str(tmp_path / "raw"), "--test", "--id", "7"]
     words += ["--reference", "none", "-np", "1"]
     (raw_scans / "test.csv").write_text("case,DWI,ADC,FLAIR\nt,t_dwi.nii.gz,t_adc.nii.gz,t_flair.nii.gz\n")
-    with pytest.raises(UserError, match=r"0 datasets Dataset007_\*"):
+    with pytest.raises(SystemExit, match=r"0 datasets Dataset007_\*"):
         main(words)
     convert()
     assert main(words) == 0
     assert (tmp_path / "raw" / "Dataset007_Bad" / "imagesTs" / "t_0000.nii.gz").is_file()
     (tmp_path / "raw" / "Dataset007_Other").mkdir()
-    with pytest.raises(UserError, match="Dataset007_Bad, Dataset007_Other"):
+    with pytest.raises(SystemExit, match="Dataset007_Bad, Dataset007_Other"):
         main(words)
 
 
@@ -173,7 +174,7 @@ def test_a_run_without_a_case_leaves_its_number_free(convert, raw_scans, tmp_pat
 def test_the_parent_folder_is_nnunet_raw_by_default(raw_scans, tmp_path, monkeypatch):
     words = ["convert", "-i", str(raw_scans / "manifest.csv"), *OPTIONS]
     monkeypatch.delenv("nnUNet_raw", raising=False)
-    with pytest.raises(UserError, match="nnUNet_raw is not set"):
+    with pytest.raises(SystemExit, match="nnUNet_raw is not set"):
         main(words)
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "here"))
     assert main(words) == 0
@@ -207,7 +208,7 @@ def test_a_draft_names_the_scans_of_a_folder_and_converts(convert, raw_scans, ca
     assert {"DWI", "ADC", "FLAIR", "mask"} <= set(draft.read_text().splitlines()[0].split(","))
     assert convert(source=("-i", draft)) == 0
     assert "4 labelled" in capsys.readouterr().out
-    with pytest.raises(UserError, match="existing file"):
+    with pytest.raises(SystemExit, match="existing file"):
         main(["convert", "--init", str(raw_scans), "-o", str(draft)])
 
 

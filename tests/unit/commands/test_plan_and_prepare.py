@@ -7,7 +7,6 @@ import pytest
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.commands.schema import schema_text
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.system.errors import UserError
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ class TestPlan:
     @pytest.mark.parametrize("number", ["1000000000000", "1" + "0" * 4000, "9" * 5000, "0", "-1", "1.5", "true"])
     @pytest.mark.parametrize("key", ["configuration.batch_size", "coarse.batch_size"])
     def test_batch_that_is_no_number_of_samples_is_refused(self, layout, key, number):
-        with pytest.raises(UserError, match="batch_size"):
+        with pytest.raises(SystemExit, match="batch_size"):
             main(["plan", "-d", "901", "-c", "2d", "-o", "New", "--set", f"{key}={number}"])
         assert not layout.plans("New").exists()
 
@@ -113,7 +112,7 @@ class TestPlan:
     def test_different_plans_of_that_name_are_kept(self, layout):
         main(["plan", "-d", "901", "--preset", "demo"])
         main(["plan", "-d", "901", "--preset", "demo"])  # the same again does no harm
-        with pytest.raises(UserError, match="other content"):
+        with pytest.raises(SystemExit, match="other content"):
             main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs=7"])
         main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs=7", "--overwrite"])
         assert (
@@ -123,16 +122,16 @@ class TestPlan:
 
     def test_nnunets_plans_are_never_replaced(self, layout):
         before = layout.plans("nnUNetPlans").read_text()
-        with pytest.raises(UserError, match="plans to start from"):
+        with pytest.raises(SystemExit, match="plans to start from"):
             main(["plan", "-d", "901", "--preset", "demo", "-o", "nnUNetPlans", "--overwrite"])
         assert layout.plans("nnUNetPlans").read_text() == before
 
     def test_missing_plans_are_refused_with_those_that_exist(self, layout):
-        with pytest.raises(UserError, match=r"\['nnUNetPlans'\]"):
+        with pytest.raises(SystemExit, match=r"\['nnUNetPlans'\]"):
             main(["plan", "-d", "901", "-p", "nnUNetResEncUNetMPlans", "--preset", "demo"])
 
     def test_override_without_value(self, layout):
-        with pytest.raises(UserError, match="KEY=VALUE"):
+        with pytest.raises(SystemExit, match="KEY=VALUE"):
             main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs"])
 
 

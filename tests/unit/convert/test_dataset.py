@@ -27,15 +27,22 @@ from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.run_lock import run_lock
+from nnunet_mgcl.system.workers import run_here
 
 SETTINGS = Settings(channels=(), modalities={}, reference="none")
+
+
+def convert_here(jobs, processes):
+    return ((job.row.case, run_here(convert_case, job)) for job in jobs)
 
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """No worker processes, no pictures, no waiting for the disk: they cost seconds."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(module, "convert_cases", lambda jobs, _: ((job.row.case, convert_case(job)) for job in jobs))
+    monkeypatch.setattr(
+        module, "convert_cases", lambda jobs, _: ((job.row.case, run_here(convert_case, job)) for job in jobs)
+    )
     monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
 
 
@@ -228,7 +235,7 @@ def test_what_headers_tell_is_said_before_the_first_case_is_converted(run, raw_s
     def convert(jobs, _):
         told.extend(line for line in run.lines if line.startswith("b: not to be converted"))
         assert [job.row.case for job in jobs] == ["a", "c"]
-        return ((job.row.case, convert_case(job)) for job in jobs)
+        return convert_here(jobs, 1)
 
     monkeypatch.setattr(module, "convert_cases", convert)
     error = run().failures["b"]
@@ -534,7 +541,7 @@ def test_what_others_have_written_is_left_alone(run):
     assert run.files() == before
 
 
-def test_two_runs_at_a_time_are_refused(run):
+def test_two_runs_at_a_time_are_refused(run, refused_elsewhere):
     run()
     lock = run_lock(run.dataset / case_files.CONVERT_FOLDER / ".lock", run.dataset, "test")
     with lock, pytest.raises(UserError, match="another mgcl convert"):

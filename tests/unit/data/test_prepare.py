@@ -56,11 +56,6 @@ def test_raw_data_that_nobody_sees_are_mentioned_and_no_preparation_does_without
         prepare(layout, plans, lines, refresh=True)
 
 
-def test_configuration_without_preprocessed_data_is_refused_with_the_command(tiny_dataset, plans, lines):
-    with pytest.raises(UserError, match=r"nnUNetv2_preprocess -d 901 .* -c 3d_fullres"):
-        prepare(tiny_dataset, plans, lines, "3d_fullres")
-
-
 def test_fold_beyond_the_split_is_refused_before_the_pool_costs_time(tiny_dataset, plans, lines):
     with pytest.raises(UserError, match="fold 5"):
         prepare(tiny_dataset, plans, lines, fold=5)
@@ -72,13 +67,6 @@ def test_machine_without_raw_data(tiny_dataset, plans, lines):
     first = prepare(tiny_dataset, plans, lines)
     shutil.rmtree(tiny_dataset.raw)
     assert prepare(tiny_dataset, plans, lines) == first
-
-
-def test_changed_dataset_json_is_mentioned(tiny_dataset, plans, lines):
-    content = json.loads(tiny_dataset.raw_dataset_json.read_text())
-    tiny_dataset.raw_dataset_json.write_text(json.dumps(content | {"numTraining": 7}))
-    prepare(tiny_dataset, plans, lines)
-    assert "changed since planning" in lines[0]
 
 
 class TestChangesSincePlanning:
@@ -96,18 +84,15 @@ class TestChangesSincePlanning:
         with pytest.raises(UserError, match="without channel 2"):  # the pool is read with the new groups
             prepare(tiny_dataset, plans, lines)
 
-    @pytest.mark.parametrize(
-        "keys",
-        [
-            {"channel_names": {"0": "ADC", "1": "FLAIR", "2": "PWI"}},
-            {"file_ending": ".nrrd"},
-            {"labels": {"background": 0, "lesion": 1}, "mgcl": {}},
-        ],
-    )
-    def test_what_nnunet_has_to_do_again_is_refused(self, tiny_dataset, plans, lines, keys):
-        self.change(tiny_dataset, **keys)
+    def test_what_nnunet_has_to_do_again_is_refused(self, tiny_dataset, plans, lines):
+        self.change(tiny_dataset, file_ending=".nrrd")
         with pytest.raises(UserError, match="nnUNetv2_plan_and_preprocess -d 901 takes over"):
             prepare(tiny_dataset, plans, lines)
+
+    def test_what_training_does_not_read_is_mentioned(self, tiny_dataset, plans, lines):
+        self.change(tiny_dataset, numTraining=7)
+        prepare(tiny_dataset, plans, lines)
+        assert "changed since planning" in lines[0]
 
     def test_new_and_vanished_cases_are_mentioned(self, tiny_dataset, plans, lines):
         for path in (tiny_dataset.raw / "imagesTr").glob("case_0_*"):
@@ -123,37 +108,26 @@ class TestTable:
         assert not tss_known(tiny_dataset)
         assert prepare(tiny_dataset, plans, lines).table is None
 
-    def test_wrong_table_is_not_copied(self, tiny_dataset, plans, lines):
-        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,x\n")
-        with pytest.raises(UserError):
-            prepare(tiny_dataset, plans, lines)
-        assert not tiny_dataset.tss.exists()
-
-    def test_patient_whose_name_starts_a_formula_is_refused(self, tiny_dataset, plans, lines):
-        rows = [f"case_{n},{n},=p{n}" for n in range(5)]
-        tiny_dataset.raw_tss.write_text("\n".join(["case,tss_hours,patient", *rows, ""]))
-        with pytest.raises(UserError, match="=p0") as error:
-            prepare(tiny_dataset, plans, lines)
-        assert error.value.where == f"{tiny_dataset.raw_tss}, line 2, column patient"
-        assert not tiny_dataset.tss.exists()
-
-    def test_table_that_allows_no_split_is_not_copied(self, tiny_dataset, plans, lines):
+    @pytest.mark.parametrize(
+        ("text", "match"),
+        [
+            ("case,tss_hours,patient\ncase_0,1,=p\n", "line 2, column patient"),
+            ("case,tss_hours\ncase_0,1\n", "both classes"),  # it allows no split
+        ],
+    )
+    def test_wrong_table_is_not_copied(self, tiny_dataset, plans, lines, text, match):
         """Or mending the raw file would not help: training would go on with the copy."""
-        tiny_dataset.raw_tss.write_text("case,tss_hours\ncase_0,1\n")
-        with pytest.raises(UserError, match="both classes"):
+        tiny_dataset.raw_tss.write_text(text)
+        with pytest.raises(UserError, match=match):
             prepare(tiny_dataset, plans, lines)
         assert not tiny_dataset.tss.exists()
 
-    def test_training_keeps_the_copy_and_says_so(self, tiny_dataset, plans, lines):
+    def test_training_keeps_the_copy_and_says_so_and_refresh_takes_over_the_change(self, tiny_dataset, plans, lines):
         prepare(tiny_dataset, plans, lines)
         tiny_dataset.raw_tss.write_text(tiny_dataset.raw_tss.read_text().replace("case_0,1", "case_0,2.5"))
         lines.clear()
         assert prepare(tiny_dataset, plans, lines).table.hours("case_0") == 1
         assert "`mgcl prepare` takes over the change" in lines[0]
-
-    def test_refresh_takes_over_the_change(self, tiny_dataset, plans, lines):
-        prepare(tiny_dataset, plans, lines)
-        tiny_dataset.raw_tss.write_text(tiny_dataset.raw_tss.read_text().replace("case_0,1", "case_0,2.5"))
         assert prepare(tiny_dataset, plans, lines, refresh=True).table.hours("case_0") == 2.5
         assert tiny_dataset.tss.read_bytes() == tiny_dataset.raw_tss.read_bytes()
         lines.clear()
@@ -180,11 +154,7 @@ class TestTable:
 class TestUnreadable:
     """What is there and cannot be read is refused; only what is absent counts as not given."""
 
-    @pytest.mark.parametrize(
-        "make",
-        [lambda path: path.symlink_to("gone"), lambda path: path.symlink_to(path.name), os.mkfifo, lambda p: p.mkdir()],
-        ids=["dangling link", "circle of links", "pipe", "folder"],
-    )
+    @pytest.mark.parametrize("make", [lambda path: path.symlink_to("gone"), os.mkfifo], ids=["link to nothing", "pipe"])
     @pytest.mark.parametrize("which", ["tss.csv", "its copy", "splits_final.json", "dataset.json", "manifest.json"])
     def test_optional_input_is_refused_by_name_and_nothing_is_removed(self, tiny_dataset, plans, lines, which, make):
         prepare(tiny_dataset, plans, lines)
@@ -197,12 +167,11 @@ class TestUnreadable:
         }[which]
         path.unlink()
         make(path)
-        before = {file for file in tiny_dataset.preprocessed.rglob("*")}
+        before = set(tiny_dataset.preprocessed.rglob("*"))
         with pytest.raises(UserError) as refusal:
             prepare(tiny_dataset, plans, lines, refresh=True)
         assert refusal.value.where == str(path)
-        assert "restore it, or remove it" in refusal.value.remedy
-        assert {file for file in tiny_dataset.preprocessed.rglob("*")} >= before
+        assert set(tiny_dataset.preprocessed.rglob("*")) >= before
 
 
 class TestSameScanTwice:

@@ -9,7 +9,7 @@ import pytest
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.data.splits import ensure_splits, fold_cases
+from nnunet_mgcl.data.splits import ensure_splits
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.system.errors import UserError
 
@@ -40,11 +40,14 @@ class TestNewSplit:
         assert len(lines) == 1
 
     def test_fewer_cases_fewer_folds(self, layout, lines):
-        assert len(ensure_splits(layout, CASES[:3], None, lines.append)) == 3
-
-    def test_one_patient_is_refused(self, layout, lines):
         with pytest.raises(UserError, match="two at least"):
             ensure_splits(layout, CASES[:1], None, lines.append)
+        assert len(ensure_splits(layout, CASES[:3], None, lines.append)) == 3
+
+    @pytest.mark.parametrize("patients", [{}, {CASES[0]: "p"}])
+    def test_the_log_names_patients_where_the_table_does(self, layout, lines, patients):
+        ensure_splits(layout, CASES, table_of(CASES[:7], CASES[7:15], patients), lines.append)
+        assert "stratified by TSS" in lines[0] and ("grouped by patient" in lines[0]) == bool(patients)
 
     def test_every_stratum_is_spread_evenly(self, layout, lines):
         table = table_of(CASES[:7], CASES[7:15])
@@ -87,25 +90,18 @@ class TestNewSplit:
         splits = ensure_splits(layout, CASES[:6], table_of(CASES[:2], CASES[2:4]), lines.append)
         assert len(splits) == 5
 
-    def test_single_positive_case_is_refused_and_nothing_written(self, layout, lines):
+    @pytest.mark.parametrize(("positives", "fold"), [(1, None), (0, "all")])
+    def test_fold_of_one_class_is_refused_and_nothing_written(self, layout, lines, positives, fold):
         with pytest.raises(UserError, match="both classes"):
-            ensure_splits(layout, CASES, table_of(CASES[:1], CASES[1:]), lines.append)
+            ensure_splits(layout, CASES, table_of(CASES[:positives], CASES[positives:]), lines.append, fold=fold)
         assert not layout.splits.exists()
 
-    def test_single_positive_case_will_do_for_fold_all(self, layout, lines):
+    @pytest.mark.parametrize("options", [{"fold": "all"}, {"both_classes": False}])
+    def test_single_positive_case_will_do_for_fold_all_and_without_a_head(self, layout, lines, options):
         table = table_of(CASES[:1], CASES[1:])
-        assert len(ensure_splits(layout, CASES, table, lines.append, fold="all")) == 5
+        assert len(ensure_splits(layout, CASES, table, lines.append, **options)) == 5
         with pytest.raises(UserError, match="both classes"):  # the split that now exists divides no class either
             ensure_splits(layout, CASES, table, lines.append, fold=1)
-
-    def test_fold_all_needs_both_classes_too(self, layout, lines):
-        with pytest.raises(UserError, match=r"fold all[\s\S]*classes \[0\]"):
-            ensure_splits(layout, CASES, table_of([], CASES), lines.append, fold="all")
-        assert not layout.splits.exists()
-
-    def test_single_positive_case_will_do_where_no_head_is_trained(self, layout, lines):
-        table = table_of(CASES[:1], CASES[1:])
-        assert len(ensure_splits(layout, CASES, table, lines.append, both_classes=False)) == 5
 
 
 class TestExistingSplit:
@@ -119,26 +115,9 @@ class TestExistingSplit:
         assert ensure_splits(layout, CASES, None, lines.append) == splits
         assert layout.splits.stat().st_mtime_ns == before and not lines
 
-    @pytest.mark.parametrize(
-        ("splits", "match"),
-        [
-            ([{"train": CASES[5:], "val": [*CASES[:5], "gone"]}], "unknown cases gone"),
-            ([{"train": CASES[6:], "val": CASES[:5]}], "case_05 in no fold"),
-            ([{"train": CASES, "val": CASES[:5]}], "case_00, case_01, case_02 and 2 more in train and val"),
-            ([{"train": [], "val": CASES}], "no training case"),
-            ([{"train": CASES, "val": []}], "no validation case"),
-            ([{"train": [*CASES[1:], CASES[1]], "val": CASES[:1]}], "case_01 twice in train"),
-            ([{"train": CASES[1:], "val": CASES[:1]}, {"train": CASES[1:], "val": CASES[0]}], "fold 1\n"),
-            ([{"train": CASES[1:], "val": [0]}], "lists train and val"),
-            (["fold"], "lists train and val"),
-            ([], "list of folds"),
-            ([{"train": CASES}], "lists train and val"),
-            ({"train": CASES}, "list of folds"),
-        ],
-    )
-    def test_mistakes_are_refused(self, layout, lines, splits, match):
-        self.existing(layout, splits)
-        with pytest.raises(UserError, match=match):
+    def test_text_in_place_of_names_is_refused(self, layout, lines):
+        self.existing(layout, [{"train": CASES[1:], "val": CASES[:1]}, {"train": CASES[1:], "val": CASES[0]}])
+        with pytest.raises(UserError, match="fold 1\n"):
             ensure_splits(layout, CASES, None, lines.append)
 
     def test_divided_patient_is_refused(self, layout, lines):
@@ -146,19 +125,3 @@ class TestExistingSplit:
         table = table_of(CASES[:10], CASES[10:], {CASES[4]: "p", CASES[12]: "p"})
         with pytest.raises(UserError, match="patients p in train and val"):
             ensure_splits(layout, CASES, table, lines.append)
-
-    def test_one_class_training_fold_is_refused(self, layout, lines):
-        self.existing(layout, [{"train": CASES[5:], "val": CASES[:5]}])
-        with pytest.raises(UserError, match=r"classes \[0\]"):
-            ensure_splits(layout, CASES, table_of(CASES[:5], CASES[5:]), lines.append)
-
-
-class TestFoldCases:
-    def test_cases_of_a_fold(self):
-        splits = [{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]
-        assert fold_cases(splits, 1) == (["b"], ["a"])
-
-    @pytest.mark.parametrize("fold", [-1, 1])
-    def test_fold_beyond_the_split_is_refused(self, fold):
-        with pytest.raises(UserError, match=f"fold {fold}"):
-            fold_cases([{"train": ["a"], "val": ["b"]}], fold)

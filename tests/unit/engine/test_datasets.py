@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from nnunet_mgcl.engine.datasets import confident_cases, labelled_and_pool_dataset, labelled_dataset, pool_dataset
+from nnunet_mgcl.engine.datasets import (
+    labelled_and_pool_dataset,
+    labelled_dataset,
+    pool_dataset,
+    unlabelled_dataset,
+)
+from nnunet_mgcl.pretraining.monitor.lesion_counts import confident_cases
 from nnunet_mgcl.system.files import write_json
 
 
 def write_confidences(context, **confidences) -> None:
     for case, confidence in confidences.items():
-        write_json(context.fold_layout.pseudo_labels(1, "A") / f"{case}.json", {"confidence": confidence})
+        write_json(context.layout.pseudo_labels(1, "A") / f"{case}.json", {"confidence": confidence})
 
 
 @pytest.mark.parametrize(
@@ -50,3 +57,20 @@ def test_labelled_and_some_pool_cases(make_context, write_pseudo_labels) -> None
     dataset = labelled_and_pool_dataset(context, branch, ["pool_1"], 1)
     assert dataset.identifiers == [*context.train_cases, "pool:pool_1"]
     assert dataset["pool:pool_1"][1][:].max() == 1
+
+
+@pytest.mark.parametrize("labels", ["masks", "ignore", "regions"])
+def test_images_without_labels_have_no_trace_of_one(make_context, labels) -> None:
+    """The pool's, or where a branch has none the training cases'; what lies outside of the head is known of images."""
+    run = make_context(labels=labels).without_labels()
+    for branch, cases in zip(
+        run.branches, (["pool:pool_0", "pool:pool_1"], [f"case_{i}" for i in range(4)]), strict=True
+    ):
+        dataset = unlabelled_dataset(run, branch)
+        assert dataset.identifiers == cases
+        for case in cases:
+            data, mask, _, properties = dataset.load_case(case)
+            assert data.shape[0] == len(branch.channels)
+            assert set(np.unique(mask[:]).tolist()) <= {-1, 0}
+            assert not properties["class_locations"]
+    assert not hasattr(run, "train_cases") and not hasattr(run, "table")

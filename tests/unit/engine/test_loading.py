@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from nnunet_mgcl.engine.datasets import labelled_dataset
-from nnunet_mgcl.engine.loading import count_samples, iterations_per_epoch, open_batches
+from nnunet_mgcl.engine.loading import Sampling, Views, apart, count_samples, iterations_per_epoch, open_batches
 
 
 @pytest.mark.parametrize(("dimensions", "samples"), [(2, 16), (3, 4)])
@@ -22,7 +23,7 @@ def test_an_epoch_is_one_pass_over_the_slices_or_volumes(make_context, dimension
 def test_batches_hold_the_branch_s_channels_masks_and_cases(make_context, dimensions, plane) -> None:
     context = make_context(dimensions)
     branch = context.branches[0]
-    with open_batches(context, branch, labelled_dataset(context, branch), 3, region_targets=False) as batches:
+    with open_batches(context, branch, labelled_dataset(context, branch), 3, Sampling()) as batches:
         batch = next(batches)
     assert batch["data"].shape == (3, 2, *plane)
     assert batch["target"].shape == (3, 1, *plane)
@@ -34,7 +35,7 @@ def test_a_third_of_the_samples_is_forced_to_show_a_lesion(make_context) -> None
     context = make_context()
     branch = context.branches[0]
     torch.manual_seed(0)
-    with open_batches(context, branch, labelled_dataset(context, branch), 6, region_targets=False) as batches:
+    with open_batches(context, branch, labelled_dataset(context, branch), 6, Sampling()) as batches:
         for _ in range(5):
             assert (next(batches)["target"][4:] == 1).flatten(1).any(1).all()
 
@@ -43,5 +44,38 @@ def test_a_third_of_the_samples_is_forced_to_show_a_lesion(make_context) -> None
 def test_regions_become_channels_only_where_they_are_asked_for(make_context, region_targets, channels) -> None:
     context = make_context(labels="regions")
     branch = context.branches[0]
-    with open_batches(context, branch, labelled_dataset(context, branch), 2, region_targets=region_targets) as batches:
+    with open_batches(
+        context, branch, labelled_dataset(context, branch), 2, Sampling(regions=region_targets)
+    ) as batches:
         assert next(batches)["target"].shape == (2, channels, 32, 32)
+
+
+def test_views_of_a_crop_are_augmented_each_by_itself_and_come_apart_again(make_context) -> None:
+    context = make_context()
+    branch, run = context.branches[0], context.without_labels()
+    with open_batches(run, branch, labelled_dataset(context, branch), 3, Sampling(labels=False, views=2)) as batches:
+        batch = next(batches)
+    views = apart(batch["data"], 2)
+    assert views.shape == (2, 3, 2, 32, 32) and batch["target"].shape == (3, 2, 32, 32)
+    assert not torch.equal(views[0], views[1])
+    plain = Views(lambda image, segmentation: {"image": image, "segmentation": segmentation}, 2)
+    image = torch.randn(2, 4, 4)
+    stacked = plain(image=image, segmentation=torch.zeros(1, 4, 4))["image"]
+    assert torch.equal(apart(stacked[None], 2), torch.stack([image, image])[:, None])
+
+
+def test_a_method_s_own_loader_chooses_what_is_drawn(make_context) -> None:
+    class FirstCase(nnUNetDataLoader):
+        """Composes batches of its own, and says more of them than nnU-Net's."""
+
+        def get_indices(self):
+            return [self.indices[0]] * self.batch_size
+
+        def generate_train_batch(self):
+            return super().generate_train_batch() | {"position": [0] * self.batch_size}
+
+    context = make_context()
+    branch = context.branches[0]
+    with open_batches(context, branch, labelled_dataset(context, branch), 3, Sampling(loader=FirstCase)) as batches:
+        batch = next(batches)
+    assert set(batch["keys"]) == {"case_0"} and batch["position"] == [0] * 3

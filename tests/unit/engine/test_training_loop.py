@@ -58,7 +58,7 @@ def job(net, *, epochs=4, iterations=3, step=error, cosine=True, stream=None) ->
 
 
 def checkpoint(context):
-    path = context.fold_layout.phase("fine", "A") / "checkpoint_latest.pth"
+    path = context.layout.phase("fine", "A") / "checkpoint_latest.pth"
     return torch.load(path, weights_only=True)
 
 
@@ -74,7 +74,7 @@ def test_module_learns_and_the_curve_is_the_mean_loss_of_each_epoch(context) -> 
     curve = checkpoint(context)["curve"]
     assert curve[-1] < curve[0] / 10
     assert curve == pytest.approx(np.reshape(seen, (20, 3)).mean(1).tolist())
-    assert json.loads((context.fold_layout.phases / "curves.json").read_text())["fine"]["curves"]["A"] == curve
+    assert json.loads((context.layout.phases / "curves.json").read_text())["fine"]["curves"]["A"] == curve
 
 
 def test_gradients_that_never_are_finite_stop_with_phase_epoch_and_cases(context, monkeypatch) -> None:
@@ -96,7 +96,7 @@ def test_resume_point_of_a_training_without_a_step_begins_again(context, monkeyp
     scaler, resumed = torch.amp.GradScaler, []
     monkeypatch.setattr(training_loop.torch.amp, "GradScaler", lambda **_: scaler("cpu", init_scale=8.0))
     train(context, job(module(), epochs=2))
-    path = context.fold_layout.phase("fine", "A") / "checkpoint_latest.pth"
+    path = context.layout.phase("fine", "A") / "checkpoint_latest.pth"
     saved = torch.load(path, weights_only=True)
     torch.save(saved | {"scaler": saved["scaler"] | {"scale": 2.0**-20}}, path)
     again = job(module(), epochs=2)
@@ -133,7 +133,7 @@ def test_resumed_run_is_bit_identical_to_an_uninterrupted_one(
     whole = module()
     train(context, job(whole, cosine=cosine))
     expected = checkpoint(context)
-    (context.fold_layout.phase("fine", "A") / "checkpoint_latest.pth").unlink()
+    (context.layout.phase("fine", "A") / "checkpoint_latest.pth").unlink()
 
     interrupted = make_context()
 
@@ -159,7 +159,7 @@ def test_resumed_run_is_bit_identical_to_an_uninterrupted_one(
 def test_epoch_that_was_killed_half_way_is_repeated_whole(make_context, context) -> None:
     whole = module()
     train(context, job(whole))
-    (context.fold_layout.phase("fine", "A") / "checkpoint_latest.pth").unlink()
+    (context.layout.phase("fine", "A") / "checkpoint_latest.pth").unlink()
     calls = []
 
     def step(net, batch):
@@ -188,9 +188,9 @@ def test_curve_that_a_kill_left_undrawn_is_drawn_at_the_restart(make_context, co
     with pytest.raises(pytest.exit.Exception):
         train(context, job(module(), epochs=1))
     train(make_context(), job(module(), epochs=1))
-    numbers = json.loads((context.fold_layout.phases / "curves.json").read_text())
+    numbers = json.loads((context.layout.phases / "curves.json").read_text())
     assert len(numbers["fine"]["curves"]["A"]) == 1
-    assert (context.fold_layout.phases / "progress.png").is_file()
+    assert (context.layout.phases / "progress.png").is_file()
 
 
 @pytest.mark.parametrize("cosine", [True, False])
@@ -283,7 +283,7 @@ def test_module_is_in_training_mode(context) -> None:
 def test_other_ranks_leave_no_file(context) -> None:
     context.rank = 1
     train(context, job(module(), epochs=1))
-    assert not context.fold_layout.phases.exists()
+    assert not context.layout.phases.exists()
 
 
 def test_full_gpu_names_the_phase_and_what_to_lower(context) -> None:

@@ -5,7 +5,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from nnunet_mgcl.evaluation.comparison import comparison
+from nnunet_mgcl.evaluation.comparison import compare_evaluations
 from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
 from nnunet_mgcl.evaluation.statistics.delong import delong_test
 from nnunet_mgcl.evaluation.tables.comparison import reasons
@@ -53,12 +53,12 @@ def test_cases_are_paired_by_name_not_by_position() -> None:
     second = deepcopy(first) | {"model": "B"}
     second["cases"].reverse()
     for runs in ([first, second], [second, first]):
-        dice = entry(comparison(runs), target="DWI", measure="dice")
+        dice = entry(compare_evaluations(runs), target="DWI", measure="dice")
         assert dice["difference"] == 0 and dice["t_test"]["reason"] == "no case differs"
 
 
 def test_the_first_model_is_compared_with_each_other_one() -> None:
-    content = comparison([evaluation("A", 0), evaluation("B", 1), evaluation("C", 2)])
+    content = compare_evaluations([evaluation("A", 0), evaluation("B", 1), evaluation("C", 2)])
     pairs = {(e["first"], e["second"]) for e in content["comparisons"]}
     assert pairs == {("A", "B"), ("A", "C")}
     dice = entry(content, second="C", target="PWI", measure="dice")
@@ -67,20 +67,20 @@ def test_the_first_model_is_compared_with_each_other_one() -> None:
 
 def test_lesions_predicted_where_there_are_none_are_counted_for_each_model() -> None:
     """Their Dice cannot be compared: it is undefined for the model that rightly finds nothing."""
-    content = comparison([evaluation("A", 0), evaluation("B", 1), evaluation("C", 2)])
+    content = compare_evaluations([evaluation("A", 0), evaluation("B", 1), evaluation("C", 2)])
     assert content["without_lesion"]["DWI"] == {"cases": 6, "false_positives": [0, 6, 6]}
     said = [line for line in reasons(content) if "no lesion" in line]
     assert "DWI: 6 cases have no lesion; one is predicted all the same in 0 by A, 6 by B, 6 by C" in said
 
 
-def test_divided_patients_are_told() -> None:
-    runs = [evaluation(name, 0, divided_patients=["p1", "p2"]) for name in "AB"]
-    assert any("train and val of a fold: p1, p2." in line for line in reasons(comparison(runs)))
-    assert not any("train and val" in line for line in reasons(comparison([evaluation("A", 0), evaluation("B", 0)])))
+@pytest.mark.parametrize("patients", [["p1", "p2"], []])
+def test_divided_patients_are_told(patients) -> None:
+    lines = reasons(compare_evaluations([evaluation(name, 0, divided_patients=patients) for name in "AB"]))
+    assert any("train and val of a fold: p1, p2." in line for line in lines) == bool(patients)
 
 
 def test_holm_counts_the_targets_and_models_of_a_measure() -> None:
-    content = comparison([evaluation("A", 0), evaluation("B", 1), evaluation("C", 2)])
+    content = compare_evaluations([evaluation("A", 0), evaluation("B", 1), evaluation("C", 2)])
     own = [e["t_test"] for e in content["comparisons"] if e["measure"] == "dice"]
     assert len(own) == 4
     smallest = min(own, key=lambda test: test["p"])
@@ -91,7 +91,7 @@ def test_holm_counts_the_targets_and_models_of_a_measure() -> None:
 
 def test_areas_are_compared_by_delong_and_classes_by_hits() -> None:
     runs = [evaluation("A", 0), evaluation("B", 1)]
-    content = comparison(runs)
+    content = compare_evaluations(runs)
     a, b = (np.array([case["probability"] for case in run["cases"]]) for run in runs)
     actual = np.arange(CASES) % 2 == 1
     area = entry(content, measure="AUROC")
@@ -108,7 +108,7 @@ def test_a_model_without_tss_is_compared_by_its_segmentation() -> None:
     second = evaluation("B", 1, tss={"reason": "no head"})
     for case in second["cases"]:
         case["probability"] = None
-    content = comparison([evaluation("A", 0), second])
+    content = compare_evaluations([evaluation("A", 0), second])
     assert {e["target"] for e in content["comparisons"]} == {"DWI", "PWI"}
     assert content["tss_reason"] == "not evaluated in B"
 
@@ -118,7 +118,7 @@ def test_no_known_tss_is_the_reason_for_no_comparison_of_it() -> None:
     for run in runs:
         for case in run["cases"]:
             case["tss_class"] = None
-    content = comparison(runs)
+    content = compare_evaluations(runs)
     assert content["tss_reason"] == "no case with a known TSS"
     assert {e["target"] for e in content["comparisons"]} == {"DWI", "PWI"}
 
@@ -128,5 +128,5 @@ def test_too_few_cases_of_a_class_have_a_reason_for_no_p_value() -> None:
     for run in runs:
         for number, case in enumerate(run["cases"]):
             case["tss_class"] = int(number == 0)
-    area = entry(comparison(runs), measure="AUROC")
+    area = entry(compare_evaluations(runs), measure="AUROC")
     assert area["delong"]["p_holm"] is None and area["delong"]["reason"] == "fewer than two cases of a class"

@@ -138,7 +138,7 @@ def test_calibrated_probabilities_are_judged_at_half_where_their_fold_has_a_map(
     cases = [replace(case, fold=number % 3) for number, case in enumerate(make_cases())] * 2
     cases = [replace(case, case=f"{number:02}", probability=case.probability / 4) for number, case in enumerate(cases)]
     splits = splits_of(cases)
-    maps = cross_fit(cases, splits, [0, 1, 2]) | {1: "no reason"}
+    maps = {**cross_fit(cases, splits, [0, 1, 2]), 1: "no reason"}
     cases = calibrated_cases(cases, maps)
     points = summarise_tss(cases, maps, splits, [0, 1, 2], 0.9)["operating_points"]
     assert points["0.5"]["pooled"]["SEN"]["value"] == 0, "raw probabilities end at 0.25"

@@ -43,13 +43,6 @@ def test_slab_is_ignored_only_where_nothing_in_it_is_annotated() -> None:
     assert slab_labels(mask, 3, IGNORED).tolist() == [[0, IGNORE_INDEX, 1]]
 
 
-@pytest.mark.parametrize(("count", "label"), [(25, 0), (26, 1)])
-def test_patch_of_16_is_positive_from_a_tenth_of_its_area_on(count: int, label: int) -> None:
-    mask = torch.zeros(1, 1, 16, 16)
-    mask.view(-1)[:count] = 1
-    assert patch_labels(mask, 16, 0.1).tolist() == [[label]]
-
-
 @pytest.mark.parametrize("voxels", [10, 30, 60, 70, 230])
 def test_share_equal_to_the_threshold_is_positive(voxels: int) -> None:
     mask = torch.full((1, 1, 16, 16), IGNORED)
@@ -58,21 +51,6 @@ def test_share_equal_to_the_threshold_is_positive(voxels: int) -> None:
     assert patch_labels(mask, 16, 0.1, IGNORED).tolist() == [[1]]
     mask.view(-1)[0] = 0
     assert patch_labels(mask, 16, 0.1, IGNORED).tolist() == [[0]]
-
-
-def test_partial_patch_counts_its_real_extent_only() -> None:
-    mask = torch.zeros(1, 1, 17, 17)
-    mask[0, 0, 16, 16] = 1  # a patch of one voxel
-    mask[0, 0, 16, 0] = 1  # a patch of 1 x 16 voxels: share 1 / 16
-    assert patch_labels(mask, 16, 0.1).tolist() == [[0, 0, 0, 1]]
-
-
-def test_patches_of_a_volume_are_one_slice_thick() -> None:
-    mask = torch.zeros(2, 1, 3, 4, 8)
-    mask[1, 0, 2, 0:4, 4:8] = 1
-    labels = patch_labels(mask, 4, 0.5)
-    assert labels.shape == (2, 6)
-    assert labels.nonzero().tolist() == [[1, 5]]
 
 
 @pytest.mark.parametrize("threshold", [0, -0.1])

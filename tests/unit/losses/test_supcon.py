@@ -68,13 +68,6 @@ def test_without_ignore_index_every_label_is_a_class() -> None:
     assert supcon_loss(embeddings(4), labels, temperature=0.1) > 0
 
 
-def test_length_of_embeddings_does_not_matter() -> None:
-    labels = torch.tensor([0, 1, 0, 1, 0, 1])
-    lengths = torch.tensor([1, 10, 0.1, 3, 5, 7])[:, None]
-    plain = supcon_loss(embeddings(6), labels, temperature=0.1)
-    torch.testing.assert_close(supcon_loss(embeddings(6) * lengths, labels, temperature=0.1), plain)
-
-
 @FORMS
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("length", [0, 3e-8])
@@ -94,27 +87,6 @@ def test_embedding_without_a_direction_has_no_gradient(dtype: torch.dtype, lengt
     assert plain.grad.isfinite().all()
     if length == 0 or dtype == torch.float16:  # where 3e-8 is below the normal numbers
         assert plain.grad[0].eq(0).all()
-
-
-def test_descending_the_loss_separates_the_classes() -> None:
-    vectors, labels = embeddings(20, 8), torch.arange(20) % 2
-    optimiser = torch.optim.SGD([vectors], lr=20.0)
-    for _ in range(100):
-        optimiser.zero_grad()
-        supcon_loss(vectors, labels, temperature=0.1).backward()
-        optimiser.step()
-    similarity = torch.nn.functional.cosine_similarity(vectors[:, None], vectors, dim=2)
-    same = labels[:, None] == labels
-    assert similarity[same].min() > 0.9
-    assert similarity[~same].max() < 0
-
-
-def test_loss_is_stable_at_a_small_temperature() -> None:
-    vectors = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
-    loss = supcon_loss(vectors, torch.tensor([0, 0, 1, 1]), temperature=1e-3)
-    loss.backward()
-    assert loss.item() == pytest.approx(2000)
-    assert vectors.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("temperature", [0.021, 0.019, 0.01, 1 / 599, 1 / 601, 1e-3])
@@ -154,16 +126,12 @@ def test_loss_is_in_full_precision_under_autocast(tile: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "count", "temperature"), [((4,), 4, 0.1), ((4, 2), 3, 0.1), ((4, 2), 4, 0.0), ((4, 2), 4, -0.1)]
+    ("shape", "count", "options"),
+    [((4,), 4, {}), ((4, 2), 3, {}), ((4, 2), 4, {"temperature": 0.0}), ((4, 2), 4, {"reduction": "none"})],
 )
-def test_wrong_arguments_are_refused(shape: tuple[int, ...], count: int, temperature: float) -> None:
-    with pytest.raises(ValueError, match=r"expected embeddings|temperature"):
-        supcon_loss(torch.ones(shape), torch.zeros(count).long(), temperature=temperature)
-
-
-def test_unknown_reduction_is_refused() -> None:
-    with pytest.raises(ValueError, match="reduction must be"):
-        supcon_loss(torch.ones(4, 2), torch.zeros(4).long(), temperature=0.1, reduction="none")
+def test_wrong_arguments_are_refused(shape: tuple[int, ...], count: int, options: dict) -> None:
+    with pytest.raises(ValueError, match=r"expected embeddings|temperature|reduction"):
+        supcon_loss(torch.ones(shape), torch.zeros(count).long(), **{"temperature": 0.1, **options})
 
 
 SHARES = {

@@ -34,10 +34,13 @@ def measure(head, tmp_path):
     adc[:2] = 500.0  # noise, far from any lesion
     arrays = {"FLAIR": sitk.GetArrayFromImage(patient.flair), "ADC": adc, "Tmax": np.where(hypoperfused, 8.0, 2.0)}
 
+    def path(name):
+        return tmp_path / (f"a_{CHANNELS[name]:04}.nii.gz" if name in CHANNELS else "a.nii.gz")
+
     def write(name, array):
         image = sitk.GetImageFromArray(array)
         image.CopyInformation(patient.flair)
-        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+        sitk.WriteImage(image, str(path(name)))
 
     for name, array in {**arrays, "labels": labels}.items():
         write(name, array)
@@ -45,10 +48,9 @@ def measure(head, tmp_path):
     def measure(roles=ROLES, replaced=None, **options):
         for name, array in (replaced or {}).items():
             write(name, array)
-        images = {role: tmp_path / f"{role}.nii.gz" for role in roles.channels}
-        return measure_case("a", images, tmp_path / "labels.nii.gz", roles, MismatchOptions(**options))
+        return measure_case(tmp_path, ".nii.gz", roles, MismatchOptions(**options), path("labels"))
 
-    measure.labels, measure.folder, measure.voxel_ml = labels, tmp_path, 0.096
+    measure.labels, measure.path, measure.voxel_ml = labels, path, 0.096
     return measure
 
 
@@ -86,7 +88,7 @@ def test_adc_that_was_not_computed_is_no_core(measure) -> None:
 
 
 def test_what_is_no_number_counts_as_zero(measure) -> None:
-    flair = sitk.GetArrayFromImage(sitk.ReadImage(str(measure.folder / "FLAIR.nii.gz")))
+    flair = sitk.GetArrayFromImage(sitk.ReadImage(str(measure.path("FLAIR"))))
     flair[:, :4] = np.nan
     tmax = np.where(measure.labels > 0, 8.0, np.nan)
     row = measure(replaced={"FLAIR": flair, "Tmax": tmax}, tmax=True).row
@@ -121,14 +123,14 @@ def test_what_is_missing_is_an_empty_cell_and_a_reason(measure, roles, reason, f
 def test_lesions_are_counted_without_flair_too(measure, broken) -> None:
     whole = measure().lesions[0]
     if broken:
-        (measure.folder / "FLAIR.nii.gz").write_bytes(b"spoilt")
+        measure.path("FLAIR").write_bytes(b"spoilt")
     found = measure(ROLES if broken else Roles({}, MASKS))
     assert found.row["lesions"] == "1"
     (lesion,) = found.lesions
     same = ("case", "lesion", "volume_ml", "x_mm", "y_mm", "z_mm")
     assert [lesion[key] for key in same] == [whole[key] for key in same] and float(lesion["volume_ml"]) > 20
     assert lesion["side"] == lesion["flair_ratio"] == lesion["flair_positive"] == ""
-    assert lesion["reason"] in found.row[REASON] and "FLAIR" in lesion["reason"]
+    assert found.row[REASON].startswith(f"FLAIR: {lesion['reason']}") and lesion["reason"]
 
 
 def test_case_without_a_lesion_says_so(measure) -> None:
@@ -148,20 +150,20 @@ def test_lesion_without_a_ratio_keeps_its_row_and_its_reason(measure) -> None:
 
 
 def test_files_that_do_not_fit_are_a_reason_too(measure) -> None:
-    cut = sitk.ReadImage(str(measure.folder / "FLAIR.nii.gz"))[:, :, :-1]
-    sitk.WriteImage(cut, str(measure.folder / "FLAIR.nii.gz"))
-    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((24, 56, 56), np.float32)), str(measure.folder / "Tmax.nii.gz"))
+    cut = sitk.ReadImage(str(measure.path("FLAIR")))[:, :, :-1]
+    sitk.WriteImage(cut, str(measure.path("FLAIR")))
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((24, 56, 56), np.float32)), str(measure.path("Tmax")))
     row = measure(tmax=True).row
     assert row[REASON].count("and the segmentation have different grids") == 2
-    (measure.folder / "FLAIR.nii.gz").write_bytes(b"spoilt")
-    assert "FLAIR.nii.gz cannot be read" in measure().row[REASON]
+    measure.path("FLAIR").write_bytes(b"spoilt")
+    assert "a_0002.nii.gz cannot be read" in measure().row[REASON]
     cut.SetSpacing((1e-3, 2.0, 5.0))
-    sitk.WriteImage(cut, str(measure.folder / "FLAIR.nii.gz"))
-    assert "FLAIR.nii.gz has a spacing of 0.001 x 2 x 5 mm" in measure().row[REASON]
-    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 8, 8), np.float32)), str(measure.folder / "FLAIR.nii.gz"))
-    assert "FLAIR.nii.gz is no volume" in measure().row[REASON]
-    (measure.folder / "labels.nii.gz").unlink()
-    assert measure().row[REASON] == "no file labels.nii.gz (the segmentation)"
+    sitk.WriteImage(cut, str(measure.path("FLAIR")))
+    assert "a_0002.nii.gz has a spacing of 0.001 x 2 x 5 mm" in measure().row[REASON]
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 8, 8), np.float32)), str(measure.path("FLAIR")))
+    assert "a_0002.nii.gz is no volume" in measure().row[REASON]
+    (measure.path("labels")).unlink()
+    assert measure().row[REASON] == "no file a.nii.gz (the segmentation)"
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e-3, 1e-6])

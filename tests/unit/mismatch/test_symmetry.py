@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from nnunet_mgcl.mismatch.symmetry import find_mirror_plane
-from nnunet_mgcl.phantom.brain.anatomy import Grid, Pose, draw_head
+from nnunet_mgcl.phantom.brain.anatomy import draw_head
+from nnunet_mgcl.phantom.brain.scan import Grid, Pose
 from nnunet_mgcl.phantom.scanner.acquisition import draw_images
 from nnunet_mgcl.phantom.scanner.scene import set_scene
 

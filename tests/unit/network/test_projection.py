@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from nnunet_mgcl.losses import patch_labels
 from nnunet_mgcl.network.projection import PatchProjection, SliceProjection
 
 
@@ -90,15 +89,6 @@ def test_projections_are_two_layers_with_a_rectifier_between() -> None:
     assert pass_through(PatchProjection(3, 3, 2, 2))(features).tolist() == [[0, 0, 5]]
     assert SliceProjection((4, 7), 5).hidden.weight.shape == (7, 11)
     assert PatchProjection(7, 5, 16, 3).out.weight.shape == (5, 7, 1, 1, 1)
-
-
-@pytest.mark.parametrize("shape", [(20, 35), (3, 20, 35)])
-def test_patches_and_their_labels_are_in_the_same_order(shape: tuple[int, ...]) -> None:
-    mask = (torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(0)) < 0.1).float()
-    shares = pass_through(PatchProjection(1, 1, patch_size=16, dimensions=len(shape)))(mask)
-    labels = patch_labels(mask, 16, 0.1).flatten()
-    assert torch.equal(shares[:, 0] >= 0.1, labels == 1)
-    assert 0 < labels.sum() < len(labels)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from itertools import accumulate
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 
@@ -46,21 +44,6 @@ def saved_bytes(network: MGCLNetwork, x: Tensor) -> int:
     return sum(sizes.values())
 
 
-class Sum(nn.Module):
-    def forward(self, logits: list[Tensor]) -> Tensor:
-        return sum(logits)
-
-
-def peak_bytes(network: nn.Module, x: Tensor) -> int:
-    """The most memory that a training step takes at one moment."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        network(x).square().mean().backward()
-    network.zero_grad()
-    events = profiler.profiler.kineto_results.events()  # `profiler.events()` gives them to the operators
-    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
-    return max(accumulate(size for _, size in changes))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("deep_supervision", [False, True])
@@ -95,19 +78,6 @@ def test_one_branch_s_activations_are_in_memory_at_a_time(make_network) -> None:
     whole, kept = saved_bytes(plain, x), saved_bytes(checkpointed, x)
     inputs_and_logits = x.nbytes + 2 * 2 * 32 * 32 * x.itemsize
     assert kept <= inputs_and_logits < whole / 5
-
-
-@pytest.mark.parametrize("branches", [2, 3, 4])
-def test_peak_is_that_of_one_branch_whatever_their_number(make_network, branches) -> None:
-    network = make_network(2, masks=True).train()
-    single = network.branches[1]
-    network.branches = nn.ModuleList([deepcopy(single) for _ in range(branches)])
-    network.channels, network.fusion = [[1]] * branches, Sum()
-    x = torch.randn(INPUT[2])
-    one, plain = peak_bytes(single, x[:, [1]]), peak_bytes(network, x)
-    network.checkpointing = True
-    checkpointed = peak_bytes(network, x)
-    assert checkpointed < 1.2 * one < 1.5 * one < plain
 
 
 @pytest.mark.parametrize("mode", ["eval", "no_grad", "inference_mode"])

@@ -25,8 +25,7 @@ def slices(*valid: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize(
-    ("level", "valid", "padded"),
-    [(PLANE, slices(1, 1, 1, 1, 0, 0), [4, 5]), (VOLUME, slices(1, 1, 1, 0, 0, 0), [2])],
+    ("level", "valid", "padded"), [(PLANE, slices(1, 1, 1, 1, 0, 0), [4, 5]), (VOLUME, slices(1, 1, 1, 0, 0, 0), [2])]
 )
 def test_content_of_padded_positions_changes_no_bit(kind, level, valid, padded) -> None:
     head = classifier(level, kind)
@@ -35,19 +34,6 @@ def test_content_of_padded_positions_changes_no_bit(kind, level, valid, padded) 
     for modality in range(MODALITIES):
         features[:, [modality * level.positions + p for p in padded]] = 1e6
     assert torch.equal(head(features, valid), before)
-
-
-@pytest.mark.parametrize("level", [PLANE, VOLUME])
-@pytest.mark.parametrize("modality", range(MODALITIES))
-def test_every_real_position_of_every_modality_matters(level, modality) -> None:
-    head, valid = classifier(level), slices(1, 1, 1, 0, 0, 0)
-    features = torch.randn(1, MODALITIES * level.positions, 8, 8)
-    before = head(features, valid)
-    real = 3 if level is PLANE else 2
-    for position in range(real):
-        changed = features.clone()
-        changed[:, modality * level.positions + position, 1, 2] += 100
-        assert not torch.isclose(head(changed, valid), before)
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,9 @@ class TestEstimate:
 
     def test_coarse_and_fine_share_the_u_net(self, large, dataset_json):
         estimate = estimated(large, dataset_json)
-        parts = estimate.coarse(12) + estimate.fine(12)
+        parts = estimate.phase("coarse", 12) + estimate.phase("fine", 12)
         assert parts == pytest.approx(estimate.segment(12) / 3)
-        assert estimate.coarse() == pytest.approx(70 / 12 * estimate.coarse(12))
+        assert estimate.phase("coarse") == pytest.approx(70 / 12 * estimate.phase("coarse", 12))
 
     @pytest.mark.parametrize("planner", ["MyPlanner", None])
     def test_unknown_planner_is_not_guessed_at(self, plans, dataset_json, planner):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nnunet_mgcl.plan.config import MGCLConfig, Older, _Block
+from nnunet_mgcl.plan.config import Older, _Block, config_model
 from nnunet_mgcl.plan.older import filled, followed
 
 
@@ -46,8 +46,8 @@ class TestFilled:
         assert filled({**new, "flag": True}, Outer)["flag"] is True
 
     def test_block_of_today_is_complete(self) -> None:
-        block = MGCLConfig().model_dump(mode="json")
-        assert filled(block) == block
+        block = config_model()().model_dump(mode="json")
+        assert filled(block, config_model()) == block
 
 
 class TestFollowed:

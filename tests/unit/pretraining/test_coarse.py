@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_mgcl.engine.context import Branch
+from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.training_warnings import read_warnings
 from nnunet_mgcl.losses import slab_labels, slice_labels
 from nnunet_mgcl.network.branch import decoder_state
-from nnunet_mgcl.plan.config import CoarseConfig
-from nnunet_mgcl.pretraining.coarse import Coarse, CoarseModel
+from nnunet_mgcl.pretraining.coarse import Coarse, CoarseModel, CoarseSettings
 from nnunet_mgcl.pretraining.contrast import cases as contrast_cases
 
 
@@ -53,7 +52,7 @@ def test_encoder_is_handed_on_bit_for_bit_and_the_projection_is_thrown_away(
     context = make_context(norm="BatchNorm")
     write_pseudo_labels(context, context.branches[0], 2)
     Coarse().run(context)
-    folder = context.fold_layout.phase("coarse", "A")
+    folder = context.layout.phase("coarse", "A")
     left = torch.load(folder / "network.pth", weights_only=True)
     encoder = built[0][0].encoder.state_dict()
     assert left.keys() == encoder.keys()
@@ -66,7 +65,7 @@ def test_skipped_branch_keeps_its_he_initialisation(make_context, write_pseudo_l
     context = make_context()
     write_pseudo_labels(context, context.branches[0], 2, lesion=None)
     Coarse().run(context)
-    left = torch.load(context.fold_layout.phase("coarse", "A") / "network.pth", weights_only=True)
+    left = torch.load(context.layout.phase("coarse", "A") / "network.pth", weights_only=True)
     initial = built[0][1]
     assert all(torch.equal(value, initial[f"encoder.{name}"]) for name, value in left.items())
 
@@ -84,9 +83,9 @@ def test_resumed_phase_is_bit_identical(make_context, write_pseudo_labels, monke
     context.branches = context.branches[:1]
     write_pseudo_labels(context, context.branches[0], 2)
     Coarse().run(context)
-    path = context.fold_layout.phase("coarse", "A") / "network.pth"
+    path = context.layout.phase("coarse", "A") / "network.pth"
     expected = torch.load(path, weights_only=True)
-    context.fold_layout.state.unlink()
+    context.layout.state.unlink()
     path.unlink()
 
     def killed(*_, **__):
@@ -105,7 +104,7 @@ def test_resumed_phase_is_bit_identical(make_context, write_pseudo_labels, monke
 
 class TestModel:
     def test_one_sample_a_slice_in_2d(self, make_context) -> None:
-        model = CoarseModel(make_context().branches[0].build_unet(), CoarseConfig(embedding_dim=5), ignore_label=2)
+        model = CoarseModel(make_context().branches[0].build_unet(), CoarseSettings(embedding_dim=5), ignore_label=2)
         mask = torch.zeros(4, 1, 32, 32)
         mask[1, :, 3, 3], mask[2], mask[3, :, :16] = 1, 2, 2
         embeddings, labels = model(torch.randn(4, 2, 32, 32), mask)
@@ -114,7 +113,9 @@ class TestModel:
         assert torch.equal(labels, slice_labels(mask, 2))
 
     def test_one_sample_a_position_of_the_deepest_map_in_3d(self, make_context) -> None:
-        model = CoarseModel(make_context(3).branches[0].build_unet(), CoarseConfig(embedding_dim=5), ignore_label=None)
+        model = CoarseModel(
+            make_context(3).branches[0].build_unet(), CoarseSettings(embedding_dim=5), ignore_label=None
+        )
         mask = torch.zeros(3, 1, 4, 32, 32)
         mask[0, :, 0, 3, 3] = mask[2, :, 3, 3, 3] = 1
         embeddings, labels = model(torch.randn(3, 2, 4, 32, 32), mask)
@@ -126,7 +127,7 @@ class TestModel:
     def test_every_trainable_parameter_takes_part(self, make_context, dimensions, shape) -> None:
         """DDP does not tolerate one without a gradient."""
         model = CoarseModel(
-            make_context(dimensions).branches[0].build_unet(), CoarseConfig(embedding_dim=5), ignore_label=None
+            make_context(dimensions).branches[0].build_unet(), CoarseSettings(embedding_dim=5), ignore_label=None
         )
         model(torch.randn(2, 2, *shape), torch.zeros(2, 1, *shape))[0].sum().backward()
         assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -140,5 +141,5 @@ def test_in_3d_slabs_are_looked_up_rather_than_slices(make_context, write_pseudo
     assert thickness > 1, "slabs of one slice cannot tell"
     write_pseudo_labels(context, context.branches[0], 2, np.s_[1:, 8:20, 8:20])
     Coarse().run(context)
-    (warning,) = [own for own in read_warnings(context.fold_layout.warnings) if "no use" in own.message]
+    (warning,) = [own for own in read_warnings(context.layout.warnings) if "no use" in own.message]
     assert "single class" in warning.message

@@ -16,25 +16,25 @@ from nnunet_mgcl.pretraining.fine import Fine, FineModel
 def models(monkeypatch):
     """Every model that the phase trains: (the model, its state before)."""
     seen = []
-    train = contrast.contrast
+    train = contrast.train
 
-    def spy(context, phase, branch, dataset, model, config, untrained):
-        if phase == "fine":
-            seen.append((model, deepcopy(model.state_dict())))
-        return train(context, phase, branch, dataset, model, config, untrained)
+    def spy(context, job):
+        if job.phase == "fine":
+            seen.append((job.module, deepcopy(job.module.state_dict())))
+        return train(context, job)
 
-    monkeypatch.setattr(contrast, "contrast", spy)
+    monkeypatch.setattr(contrast, "train", spy)
     return seen
 
 
 def run_both(context, write_pseudo_labels):
     write_pseudo_labels(context, context.branches[0], 2)
     Coarse().run(context)
-    Fine().run(context)
+    Fine().run(context, [Coarse()])
 
 
 def left_by(context, phase, branch="A"):
-    return torch.load(context.fold_layout.phase(phase, branch) / "network.pth", weights_only=True)
+    return torch.load(context.layout.phase(phase, branch) / "network.pth", weights_only=True)
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

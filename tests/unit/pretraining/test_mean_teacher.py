@@ -5,19 +5,19 @@ import torch
 from torch import nn
 
 from nnunet_mgcl.engine.datasets import labelled_dataset
-from nnunet_mgcl.plan.config import MeanTeacherConfig
 from nnunet_mgcl.pretraining.mean_teacher import (
+    EMATeacher,
     LossWithPool,
-    MeanTeacher,
+    MeanTeacherSettings,
     PoolSamples,
     follow,
     pool_weight,
-    read_logits,
+    reading,
 )
 
 
 def test_weight_waits_rises_and_stays() -> None:
-    config = MeanTeacherConfig(weight=2.0, start=0.2, ramp=0.4)
+    config = MeanTeacherSettings(weight=2.0, start=0.2, ramp=0.4)
     found = [pool_weight(config, progress) for progress in (0.0, 0.2, 0.3, 0.6, 1.0)]
     assert found == pytest.approx([0, 0, 0.5, 2, 2])
 
@@ -40,11 +40,16 @@ def context(make_context):
     return make_context(pool={"A": ["pool_0", "pool_1"], "B": ["pool_0"]})
 
 
+def teacher_of(context, batch_size):
+    loss = LossWithPool(nn.Identity())
+    return EMATeacher(context, MeanTeacherSettings(), loss, batch_size)
+
+
 def test_samples_join_every_branchs_own_pool(context, monkeypatch) -> None:
     """The teacher labels what nnU-Net has augmented, not the strong view, and its weights stay as they are."""
-    teacher = MeanTeacher(context, batch_size=3)
+    teacher = teacher_of(context, 3)
     streams = {"A": torch.full((3, 2, 32, 32), 1.0), "B": torch.full((3, 1, 32, 32), 2.0)}
-    monkeypatch.setattr(teacher, "_stream", lambda name: iter([{"data": streams[name]}]))
+    monkeypatch.setattr(teacher, "_stream", lambda branch: iter([{"data": streams[branch.name]}]))
     seen = []
     teacher.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     assert teacher.samples(progress=0.1) is None
@@ -62,9 +67,9 @@ def test_joint_loss_is_that_of_the_labelled_plus_that_of_the_pool(context) -> No
         return (own[0] * target).sum() if isinstance(own, list) else own.sum()
 
     loss = LossWithPool(LossFunction(supervised))
-    loss.context = context
+    loss.read = reading(context)
     assert loss(output, None) == output.sum()
-    logits = read_logits(output[3:], context)
+    logits = loss.read.logits(output[3:])
     loss.pool = PoolSamples(torch.zeros(2, 3, 8, 8), logits.sigmoid().detach(), 0.5)
     loss([output, output[..., :4, :4]], torch.ones(3, 4, 8, 8)).backward()
     assert torch.equal(output.grad[:3], torch.ones(3, 4, 8, 8))  # the pool's samples do not reach nnU-Net's loss
@@ -84,11 +89,11 @@ class LossFunction(nn.Module):
 
 
 def test_saved_teacher_is_that_of_its_epoch_only(context, tmp_path) -> None:
-    teacher = MeanTeacher(context, 2)
+    teacher = teacher_of(context, 2)
     next(teacher.network.parameters()).data.fill_(7.0)
     teacher.steps = 30
     teacher.save(tmp_path / "teacher.pth", epoch=4)
-    other = MeanTeacher(context, 2)
+    other = teacher_of(context, 2)
     assert not other.load(tmp_path / "teacher.pth", epoch=3) and other.steps == 0
     assert other.load(tmp_path / "teacher.pth", epoch=4) and other.steps == 30
     assert bool((next(other.network.parameters()) == 7).all())
@@ -98,7 +103,7 @@ def test_saved_teacher_is_that_of_its_epoch_only(context, tmp_path) -> None:
 def test_streams_are_opened_once_and_closed(context, monkeypatch) -> None:
     pool = "nnunet_mgcl.pretraining.mean_teacher.pool_dataset"
     monkeypatch.setattr(pool, labelled_dataset)  # B has no files of a pool
-    teacher = MeanTeacher(context, 2)
+    teacher = teacher_of(context, 2)
     first = teacher._next_images()
     stream = teacher._streams["A"]
     assert first.shape == (2, 3, 32, 32)

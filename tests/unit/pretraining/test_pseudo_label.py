@@ -8,11 +8,12 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_mgcl.data.cases.modality_dataset import read_pseudo_label
-from nnunet_mgcl.engine.context import PhaseContext
-from nnunet_mgcl.engine.datasets import confident_cases, labelled_and_pool_dataset
+from nnunet_mgcl.engine.context import FoldContext
+from nnunet_mgcl.engine.datasets import labelled_and_pool_dataset
 from nnunet_mgcl.losses import slice_labels
 from nnunet_mgcl.pretraining import pseudo_label as module
 from nnunet_mgcl.pretraining.contrast.cases import contrast_cases
+from nnunet_mgcl.pretraining.monitor.lesion_counts import confident_cases
 from nnunet_mgcl.pretraining.pseudo_label import PseudoLabel, label_from_logits
 from nnunet_mgcl.system.files import read_json
 
@@ -32,7 +33,7 @@ def context(make_context):
 def save_weights(context, phase) -> None:
     """As if the phase had trained the branch."""
     torch.manual_seed(len(phase))
-    folder = context.fold_layout.phase(phase, "A")
+    folder = context.layout.phase(phase, "A")
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(context.branches[0].build_unet().state_dict(), folder / "network.pth")
 
@@ -55,7 +56,7 @@ def predicted(monkeypatch):
 
 
 def folder(context, round_=1):
-    return context.fold_layout.pseudo_labels(round_, "A")
+    return context.layout.pseudo_labels(round_, "A")
 
 
 class TestFiles:
@@ -120,14 +121,14 @@ class TestRun:
             module, "_predictor", lambda *args: (networks.append(args[2].state_dict()), predictor(*args))[1]
         )
         PseudoLabel(round_, source).run(context)
-        expected = torch.load(context.fold_layout.phase(source, "A") / "network.pth", weights_only=True)
+        expected = torch.load(context.layout.phase(source, "A") / "network.pth", weights_only=True)
         assert all(torch.equal(networks[0][name], value) for name, value in expected.items())
 
     def test_restart_skips_finished_cases_and_keeps_their_files(self, context, predicted, make_context) -> None:
         PseudoLabel(1, source="seed").run(context)
         kept = (folder(context) / "pool_0.b2nd").read_bytes()
         (folder(context) / "pool_1.json").unlink()  # killed before the last file of the second case
-        context.fold_layout.state.unlink()
+        context.layout.state.unlink()
         predicted.clear()
         PseudoLabel(1, source="seed").run(make_context())
         assert len(predicted) == 1
@@ -140,7 +141,7 @@ class TestRun:
         assert len(predicted) == 2
 
     def test_ranks_share_the_cases(self, context, predicted, monkeypatch) -> None:
-        monkeypatch.setattr(PhaseContext, "wait_for_all", lambda _: None)
+        monkeypatch.setattr(FoldContext, "wait_for_all", lambda _: None)
         monkeypatch.setattr(PseudoLabel, "_summarise", lambda *_: None)
         context.world_size = 2
         for rank, case in enumerate(context.pool["A"]):

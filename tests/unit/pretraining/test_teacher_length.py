@@ -10,7 +10,7 @@ from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentatio
 from nnunet_mgcl.engine.datasets import labelled_dataset
 from nnunet_mgcl.engine.supervised_loss import as_target
 from nnunet_mgcl.pretraining import teacher_length as module
-from nnunet_mgcl.pretraining.supervised import Seed
+from nnunet_mgcl.pretraining.teacher import Teacher
 from nnunet_mgcl.pretraining.teacher_length import PHASE, LengthWatch, teacher_length
 from nnunet_mgcl.system.files import read_json
 
@@ -59,17 +59,17 @@ def jobs(monkeypatch):
 def test_length_is_that_of_the_lowest_loss(make_context, losses, jobs, lines, values, length, searched) -> None:
     losses[:] = values
     context = make_context(mgcl=LONG)
-    assert teacher_length(context, context.branches[0]) == length
+    assert teacher_length(context, context.branches[0], context.config.seed) == length
     assert jobs[1] == searched
     assert f"seed A: {length} epochs by the loss on 1 left-out training cases" in lines
-    assert not (context.fold_layout.phase(PHASE, "A") / "checkpoint_latest.pth").exists()
+    assert not (context.layout.phase(PHASE, "A") / "checkpoint_latest.pth").exists()
 
 
 def test_search_leaves_training_cases_out_and_seed_takes_all(make_context, losses, jobs, lines) -> None:
     losses[:] = [1.0, 0.9, 0.8, 0.9]
     context = make_context(mgcl=LONG)
-    Seed().run(context)
-    (left_out,) = read_json(context.fold_layout.phase(PHASE, "A") / "length.json")["left_out"]
+    Teacher().run(context)
+    (left_out,) = read_json(context.layout.phase(PHASE, "A") / "length.json")["left_out"]
     assert left_out in context.train_cases and jobs[0] == [case for case in context.train_cases if case != left_out]
     assert any(line.startswith("seed A: epochs 1-3, 2 iterations each") for line in lines)  # 16 slices
 
@@ -77,19 +77,19 @@ def test_search_leaves_training_cases_out_and_seed_takes_all(make_context, losse
 def test_found_length_is_kept(make_context, losses, monkeypatch) -> None:
     losses[:] = [1.0, 0.9, 0.8, 0.9]
     first = make_context(mgcl=LONG)
-    assert teacher_length(first, first.branches[0]) == 3
+    assert teacher_length(first, first.branches[0], first.config.seed) == 3
     monkeypatch.setattr(module, "train", lambda *_: pytest.fail("searched again"))
     again = make_context(mgcl=LONG)
-    assert teacher_length(again, again.branches[0]) == 3
+    assert teacher_length(again, again.branches[0], again.config.seed) == 3
 
 
 @pytest.mark.parametrize("killed_after", [2, 6])
 def test_search_that_was_killed_goes_on_to_the_same_length(make_context, monkeypatch, killed_after) -> None:
     context = make_context(mgcl=LONG)
-    length = teacher_length(context, context.branches[0])
-    note = context.fold_layout.phase(PHASE, "A") / "length.json"
+    length = teacher_length(context, context.branches[0], context.config.seed)
+    note = context.layout.phase(PHASE, "A") / "length.json"
     expected = read_json(note)
-    context.fold_layout.state.unlink()
+    context.layout.state.unlink()
     note.unlink()
 
     interrupted = make_context(mgcl=LONG)
@@ -100,23 +100,23 @@ def test_search_that_was_killed_goes_on_to_the_same_length(make_context, monkeyp
 
     monkeypatch.setattr(interrupted.curves, "update", killed)
     with pytest.raises(KeyboardInterrupt):
-        teacher_length(interrupted, interrupted.branches[0])
+        teacher_length(interrupted, interrupted.branches[0], interrupted.config.seed)
     resumed = make_context(mgcl=LONG)
-    assert teacher_length(resumed, resumed.branches[0]) == length and read_json(note) == expected
+    assert teacher_length(resumed, resumed.branches[0], resumed.config.seed) == length and read_json(note) == expected
 
 
 def test_few_cases_are_all_needed(make_context, monkeypatch, lines) -> None:
     monkeypatch.setattr(module, "train", lambda *_: pytest.fail("searched"))
     context = make_context(mgcl=LONG)
     context.train_cases = context.train_cases[:3]
-    assert teacher_length(context, context.branches[0]) == 2
+    assert teacher_length(context, context.branches[0], context.config.seed) == 2
     assert lines == ["seed A: too few cases to leave one out, so it trains for 2 epochs"]
 
 
 def test_without_stretch_the_length_is_fixed(make_context, monkeypatch, lines) -> None:
     monkeypatch.setattr(module, "train", lambda *_: pytest.fail("searched"))
     context = make_context()
-    assert teacher_length(context, context.branches[0]) == 2 and lines == []
+    assert teacher_length(context, context.branches[0], context.config.seed) == 2 and lines == []
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

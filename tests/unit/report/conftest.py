@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from nnunet_mgcl.data.layout import DatasetLayout
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.network.branch import decoder_state, encoder_state
 from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.plans import resolve_block

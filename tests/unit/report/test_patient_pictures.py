@@ -14,17 +14,12 @@ from scipy.special import expit
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.measures.segmentation import segmentation_metrics
-from nnunet_mgcl.evaluation.runs import fold_summary
-from nnunet_mgcl.evaluation.runs.fold_summary import draw_fold
-from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.input_folder import image_digests
-from nnunet_mgcl.pictures.overlay import overlay_figure
 from nnunet_mgcl.report.case_images import channel_files
 from nnunet_mgcl.report.cross_validation.overlays import chosen_cases, overlays_section, ranked_cases
-from nnunet_mgcl.report.page.html import NARROW
-from nnunet_mgcl.report.patient.files import PatientTSS, require_validated
+from nnunet_mgcl.report.patient.files import require_validated
 from nnunet_mgcl.report.patient.page import patient_sections
-from nnunet_mgcl.report.patient.tss import in_words
 from nnunet_mgcl.system.errors import UserError
 
 HEAD = "case,probability,probability_raw,calibration,probability_fold_0,probability_fold_3\n"
@@ -97,13 +92,6 @@ def make_run(tmp_path, plans, dataset_json):
     return make
 
 
-def summary_figure(run, content, monkeypatch):
-    figures = []
-    monkeypatch.setattr(fold_summary, "draw_overlay", lambda _, cases, title: figures.append(overlay_figure(cases, 7)))
-    draw_fold(run.layout, run.model, "0", run.model / "x.png")
-    return figures[0]
-
-
 def section_figure(run, content, _):
     return overlays_section(run, content).pictures[0].figure
 
@@ -121,7 +109,7 @@ def picture(sections):
     return next(s for s in sections if s.title == "Images").pictures[0].figure
 
 
-FIGURES = (summary_figure, section_figure, patient_figure, new_patient_figure)
+FIGURES = (section_figure, patient_figure, new_patient_figure)
 
 
 def in_mm(axis):
@@ -157,19 +145,6 @@ def test_pictures_without_a_direction_have_no_letters_and_lie_as_they_are(make_r
 
 
 class TestOverlaysSection:
-    @pytest.mark.parametrize(("modalities", "scrolls"), [({"DWI": [0]}, False), ({"DWI": [0], "FLAIR": [1]}, True)])
-    def test_a_single_panel_is_as_wide_as_a_phone_shows_at_once(
-        self, make_run, monkeypatch, modalities, scrolls
-    ) -> None:
-        run, content = make_run()
-        monkeypatch.setattr(ValidatedRun, "modalities", modalities)
-        picture = overlays_section(run, content).pictures[0]
-        assert (picture.figure.get_figwidth() > NARROW) == scrolls
-
-    def test_png_has_no_millilitres(self, make_run) -> None:
-        figure = section_figure(*make_run(png=True), None)
-        assert not any(" ml" in text.get_text() for axis in figure.axes for text in axis.texts)
-
     @pytest.mark.parametrize(("targets", "last"), [(4, "t3: "), (5, "and 1 more target"), (8, "and 4 more targets")])
     def test_shared_targets_that_are_not_listed_are_counted(self, make_run, targets, last) -> None:
         run, content = make_run()
@@ -189,18 +164,6 @@ class TestOverlaysSection:
         run, content = make_run()
         (run.layout.raw / "imagesTr" / "case_1_0001.nii.gz").unlink()
         assert "case_1_0001.nii.gz: no such file" in overlays_section(run, content).text[-1]
-
-    @pytest.mark.parametrize(("other", "tie"), [(1.0, True), (0.5, False)])
-    def test_a_tie_of_all_cases_is_told(self, make_run, other, tie) -> None:
-        run, content = make_run()
-        content["cases"].append(content["cases"][0] | {"targets": {"lesion": {"dice": other}}})
-        section = overlays_section(replace(run, layout=replace(run.layout, raw=None)), content)
-        assert ("All of them tie" in section.text[0]) == tie
-
-    def test_cases_without_any_dice_are_no_candidates(self, make_run) -> None:
-        run, content = make_run()
-        content["cases"][0]["targets"] = {"lesion": {"dice": None}}
-        assert not overlays_section(run, content).pictures
 
     @pytest.mark.parametrize(
         ("dice", "expected"),
@@ -240,14 +203,6 @@ class TestPatient:
         assert "own (raw) probability is 0.61" in text and "true TSS: less than 4.5 h" in text
         assert "The other folds did" in text and "different classes" not in text
 
-    @pytest.mark.parametrize("calibrated", [0.72, None])
-    def test_only_a_calibrated_probability_says_which_answer_is_likelier(self, make_run, calibrated) -> None:
-        made = make_run(tss={"tss_class": 1, "probability": 0.61, "calibrated_probability": calibrated})
-        sections = patient_sections(*made, "case_1", None, None)
-        caption = next(s for s in sections if s.title.startswith("Time")).pictures[0].caption
-        assert ("likelier answer" in caption) == bool(calibrated)
-        assert ("threshold of predicted_class" in caption) == (not calibrated)
-
     @pytest.mark.parametrize(
         ("predicted", "reference", "why"),
         [(False, True, "nothing was found"), (True, False, "there was nothing to find"), (True, True, None)],
@@ -286,21 +241,38 @@ class TestPatient:
         assert "calibrated by Platt scaling" in text
         assert "They call different classes: the calibrated one TSS < 4.5 h, the raw one TSS ≥ 4.5 h" in text
         axis = next(s for s in sections if s.title.startswith("Time")).pictures[0].figure.axes[0]
-        rows = ["fold 0", "fold 3", "mean, calibrated", "mean, raw"]
-        assert [label.get_text() for label in axis.get_yticklabels()] == rows
         marks = [line.get_xdata()[0] for line in axis.lines if line.get_marker() != "None"]
         assert marks == pytest.approx([*folds, folds.mean(), raw.mean()], abs=2e-6)
 
+    @pytest.mark.parametrize(
+        ("table", "said"),
+        [
+            (None, "has no tss.csv"),
+            ("case,probability\nother,0.5\n", "no row of new_1"),
+            (HEAD + "new_1,0.6,0.6,none,0.5,0.7\n", "with probability 0.60 (2 folds: 0.50 to 0.70)"),
+            ("case,probability,probability_fold_0,volume_ml_x_fold_1\nnew_1,0.5,0.5,30\n", "fold 0 alone"),
+        ],
+    )
+    def test_probability_and_its_spread_are_told_or_why_there_is_none(self, make_run, table, said) -> None:
+        assert said in words(self.new(make_run(), table, {KEY: MAP}))
+
+    @pytest.mark.parametrize(
+        ("name", "val", "said"),
+        [
+            ("case_3", ["case_1"], r"a case of fold 1[\s\S]*-f 1, once that fold is trained"),
+            ("case_2", ["case_1"], "did you mean 'case_1'"),
+            ("nobody", [f"case_{n}" for n in (3, 1, 2, 5, 4)], "use one of case_1, case_2, case_3 and 2 more"),
+        ],
+    )
+    def test_case_that_is_not_validated_is_refused_with_what_may_be_meant(self, make_run, name, val, said) -> None:
+        run = replace(make_run()[0], splits=[{"train": [], "val": val}, {"train": [], "val": ["case_3"]}])
+        with pytest.raises(UserError, match=said):
+            require_validated(run, name)
+
     @pytest.mark.parametrize("beside", [None, {}, {KEY: MAP | {"parameters": {"slope": 2.0, "intercept": 1.0}}}])
     def test_folds_are_not_shown_on_another_scale_than_their_mean(self, make_run, beside) -> None:
-        sections = self.new(make_run(), HEAD + "new_1,0.7,0.6,platt,0.5,0.7\n", beside)
-        assert "calibrated probability 0.70 (each fold's cannot be calibrated" in words(sections)
-        axis = next(s for s in sections if s.title.startswith("Time")).pictures[0].figure.axes[0]
-        assert [label.get_text() for label in axis.get_yticklabels()] == ["mean, calibrated", "mean, raw"]
-
-    def test_uncalibrated_new_patient_has_the_raw_folds(self, make_run) -> None:
-        sections = self.new(make_run(), HEAD + "new_1,0.6,0.6,none,0.5,0.7\n", {KEY: MAP})
-        assert "with probability 0.60 (2 folds: 0.50 to 0.70)" in words(sections)
+        text = words(self.new(make_run(), HEAD + "new_1,0.7,0.6,platt,0.5,0.7\n", beside))
+        assert "calibrated probability 0.70 (each fold's cannot be calibrated" in text
 
     @pytest.mark.parametrize(
         "beside",
@@ -357,27 +329,8 @@ class TestPatient:
         with pytest.raises(UserError, match="leave -i and -s out"):
             self.new(made)
 
-    def test_case_of_another_fold_is_refused_with_its_fold(self, make_run) -> None:
-        run, _ = make_run()
-        run = replace(run, splits=[*run.splits, {"train": [], "val": ["case_2"]}])
-        with pytest.raises(UserError, match=r"a case of fold 1[\s\S]*-f 1, once that fold is trained"):
-            require_validated(run, "case_2")
-
-    def test_unlike_names_get_few_candidates_in_order(self, make_run) -> None:
-        run, _ = make_run()
-        run = replace(run, splits=[{"train": [], "val": [f"case_{n}" for n in (3, 1, 2, 5, 4)]}])
-        with pytest.raises(UserError, match="use one of case_1, case_2, case_3 and 2 more"):
-            require_validated(run, "nobody")
-
     def test_volumes_are_in_millilitres(self, make_run) -> None:
         assert "('lesion', '0.9')" in words(self.new(make_run()))  # 9 voxels of 4 x 3 x 8 mm
-
-    @pytest.mark.parametrize(
-        ("table", "reason"),
-        [(None, "has no tss.csv"), ("case,probability\nother,0.5\n", "no row of new_1")],
-    )
-    def test_without_a_probability_there_is_a_reason(self, make_run, table, reason) -> None:
-        assert reason in words(self.new(make_run(), table))
 
     @pytest.mark.parametrize(
         "table",
@@ -394,49 +347,31 @@ class TestPatient:
         with pytest.raises(UserError, match=r"tss\.csv[\s\S]*predict again"):
             self.new(make_run(), table)
 
-    def test_a_target_called_like_a_fold_is_none(self, make_run) -> None:
-        table = "case,probability,probability_fold_0,volume_ml_x_fold_1\nnew_1,0.5,0.5,30\n"
-        assert "fold 0 alone" in words(self.new(make_run(), table))
-
     def test_missing_channel_of_a_new_patient_is_refused(self, make_run) -> None:
         made = make_run()
         (made[0].layout.raw / "imagesTs" / "new_1_0002.nii.gz").unlink()
         with pytest.raises(UserError, match="new_1_0002"):
             self.new(made)
 
-    def test_unknown_case_is_refused_with_a_near_one(self, make_run) -> None:
-        run, content = make_run()
-        with pytest.raises(UserError, match="did you mean 'case_1'"):
-            require_validated(run, "case_2")
-        with pytest.raises(UserError, match="did you mean 'new_1'"):
-            patient_sections(run, content, "new_2", run.layout.raw, run.layout.raw.parent / "predicted")
 
-    def test_one_fold_has_no_spread(self) -> None:
-        assert "fold 2 alone" in in_words(PatientTSS(0.4, 0.4, "", {"2": 0.4}))
+CHANGES = {
+    "direction": lambda image: image.SetDirection((-1, 0, 0, 0, 1, 0, 0, 0, 1)),
+    "origin": lambda image: image.SetOrigin((0, 0, 3)),
+    "spacing": lambda image: image.SetSpacing((4.0, 3.5, 8.0)),
+    "rounding": lambda image: image.SetOrigin([side + 1e-4 for side in image.GetOrigin()]),
+}
 
 
-@pytest.mark.parametrize("change", ["direction", "origin", "spacing"])
+@pytest.mark.parametrize("change", CHANGES)
 def test_images_that_lie_elsewhere_than_the_prediction_are_refused(make_run, change) -> None:
-    run, content = make_run()
+    run, content = make_run("oblique" if change == "rounding" else "LPS")
     raw, predicted = run.layout.raw / "imagesTs", run.layout.raw.parent / "predicted"
     for path in raw.iterdir():
         image = sitk.ReadImage(str(path))
-        if change == "direction":
-            image.SetDirection((-1, 0, 0, 0, 1, 0, 0, 0, 1))
-        elif change == "origin":
-            image.SetOrigin((0, 0, 3))
-        else:
-            image.SetSpacing((4.0, 3.5, 8.0))
+        CHANGES[change](image)
         sitk.WriteImage(image, str(path))
-    with pytest.raises(UserError, match="another direction, origin or spacing than new_1_0000"):
-        patient_sections(run, content, "new_1", raw, predicted)
-
-
-def test_headers_that_differ_by_rounding_are_the_same(make_run) -> None:
-    run, content = make_run("oblique")
-    raw, predicted = run.layout.raw / "imagesTs", run.layout.raw.parent / "predicted"
-    for path in raw.iterdir():
-        image = sitk.ReadImage(str(path))
-        image.SetOrigin([side + 1e-4 for side in image.GetOrigin()])
-        sitk.WriteImage(image, str(path))
-    assert patient_sections(run, content, "new_1", raw, predicted)
+    if change == "rounding":
+        assert patient_sections(run, content, "new_1", raw, predicted)
+    else:
+        with pytest.raises(UserError, match="another direction, origin or spacing than new_1_0000"):
+            patient_sections(run, content, "new_1", raw, predicted)

@@ -60,9 +60,9 @@ def test_paths_are_refused(root, monkeypatch, raw_scans, command, option, name):
     (raw_scans / "in").mkdir()
     before = files(root)
     words = [*command[0].split(), *command[1:], *([option] if option else []), name]
-    with pytest.raises(UserError) as error:
+    with pytest.raises(SystemExit) as error:
         main(words)
-    assert name[:10] in error.value.where + error.value.found or repr(name)[:10] in error.value.found
+    assert name[:10] in str(error.value) or repr(name)[:10] in str(error.value)
     assert files(root) == before
     assert not (raw_scans / "out").exists()
 
@@ -72,7 +72,7 @@ def test_new_plans_are_not_called_like_files_of_nnunet(root, name):
     before = files(root)
     if name == "":
         name = " "
-    with pytest.raises(UserError, match="--plans-name"):
+    with pytest.raises(SystemExit, match="--plans-name"):
         main(["plan", "-d", "901", "-o", name, "--overwrite"])
     assert files(root) == before
 
@@ -81,7 +81,7 @@ def test_new_plans_are_not_called_like_files_of_nnunet(root, name):
 def test_only_plans_are_overwritten(root, content):
     other = root / "preprocessed" / "Dataset901_Tiny" / "mine.json"
     other.write_text(content)
-    with pytest.raises(UserError, match=r"mine\.json"):
+    with pytest.raises(SystemExit, match=r"mine\.json"):
         main(["plan", "-d", "901", "-o", "mine", "--overwrite"])
     assert other.read_text() == content
     shutil.copy(other.with_name("nnUNetPlans.json"), other)
@@ -104,6 +104,6 @@ def test_names_with_dots_and_blanks_are_names():
 
 def test_modality_that_is_no_folder_is_refused_before_any_work(raw_scans):
     words = ["convert", "-i", str(raw_scans / "manifest.csv"), "-o", str(raw_scans / "out"), "--id", "5", "--name", "A"]
-    with pytest.raises(UserError, match="--modality"):
+    with pytest.raises(SystemExit, match="--modality"):
         main([*words, "--reference", "DWI", "--modality", "../x=DWI,ADC", "FLAIR=FLAIR", "-np", "1"])
     assert not (raw_scans / "out").exists()

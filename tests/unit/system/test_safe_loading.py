@@ -17,7 +17,7 @@ from nnunet_mgcl.data.cases.labelled import check_cases
 from nnunet_mgcl.data.cases.modality_dataset import labelled_sources, pool_sources
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.network.branch import build_branch
-from nnunet_mgcl.pretraining.warm_start import handed_on
+from nnunet_mgcl.pretraining.handover import handed_on
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.safe_loading import load_checkpoint, loading_safely
 from nnunet_mgcl.tss.volumes import load_volume

@@ -7,9 +7,8 @@ import json
 import pytest
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.runs.fold_summary import summarise_fold
+from nnunet_mgcl.evaluation.runs.stored_evaluation import OTHER_KEYS, stored_evaluation
 from nnunet_mgcl.evaluation.runs.tss_validation import read_tss_summary
-from nnunet_mgcl.evaluation.runs.written_evaluation import OTHER_KEYS, read_evaluation
 from nnunet_mgcl.plan.presets import load_preset
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.versions import read_versions
@@ -58,14 +57,6 @@ def test_preset(tmp_path, content, key):
     refused(lambda path: load_preset(str(path)), tmp_path / "preset.json", content, key)
 
 
-@pytest.mark.parametrize("content", [*NO_OBJECT, {"mean": []}, {"mean": {"1": {}}}, {"mean": {"1": {"Dice": "x"}}}])
-def test_summary_of_a_fold(tmp_path, dataset_json, content):
-    validation = tmp_path / "fold_0" / "validation"
-    validation.mkdir(parents=True)
-    (tmp_path / "dataset.json").write_text(json.dumps(dataset_json))
-    refused(lambda _: summarise_fold(tmp_path, "0"), validation / "summary.json", content)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -89,6 +80,6 @@ def test_evaluation_of_another_form_is_of_no_use(tmp_path, change):
     }  # fmt: skip
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps(good))
-    assert read_evaluation(path) == (good, None)
+    assert stored_evaluation(path) == (good, None)
     path.write_text(json.dumps(good | change))
-    assert read_evaluation(path) == (None, OTHER_KEYS)
+    assert stored_evaluation(path) == (None, OTHER_KEYS)

@@ -56,21 +56,21 @@ def trainer(tmp_path, memory, monkeypatch):
     lines: list[str] = []
     monkeypatch.setattr(module, "_training_auroc", lambda _: lines.append("asked") or 1.0)
     layout = FoldLayout(tmp_path)
-    return SimpleNamespace(fold_layout=layout, config=memory.config, memory=memory, log=lines.append, lines=lines)
+    return SimpleNamespace(layout=layout, config=memory.config, memory=memory, log=lines.append, lines=lines)
 
 
 def validated(trainer, auroc) -> None:
     content = {"AUROC": auroc, "cases": 20, "positive": 12}
-    write_json(trainer.fold_layout.validation / "tss_summary.json", content)
-    warn_of_head(trainer)
+    write_json(trainer.layout.validation / "tss_summary.json", content)
+    warn_of_head(trainer, trainer.memory)
 
 
 def test_warning_is_noted_and_goes_with_a_better_validation(trainer) -> None:
     validated(trainer, 0.55)
-    (warning,) = read_warnings(trainer.fold_layout.warnings)
+    (warning,) = read_warnings(trainer.layout.warnings)
     assert trainer.lines == ["asked", f"WARNING {warning}"] and (warning.phase, warning.branch) == ("tss", "mrff")
     validated(trainer, 0.95)
-    assert read_warnings(trainer.fold_layout.warnings) == [] and len(trainer.lines) == 2
+    assert read_warnings(trainer.layout.warnings) == [] and len(trainer.lines) == 2
 
 
 @pytest.mark.parametrize("auroc", [None, 0.95])
@@ -80,5 +80,5 @@ def test_training_cases_are_not_asked_without_need(trainer, auroc) -> None:
 
 
 def test_without_a_head_there_is_nothing_to_say(trainer) -> None:
-    warn_of_head(trainer)
-    assert not trainer.fold_layout.warnings.exists()
+    warn_of_head(trainer, trainer.memory)
+    assert not trainer.layout.warnings.exists()

@@ -17,7 +17,7 @@ from nnunet_mgcl.training.run_inputs import _fingerprint
 def again(tiny_dataset, plans, masks_json):
     """Changes a voxel of a raw file of case_0, preprocesses the case again and returns its fingerprint."""
     folder, manager = tiny_dataset.preprocessed / "nnUNetPlans_2d", PlansManager(plans)
-    trainer = SimpleNamespace(dataset_class=nnUNetDatasetBlosc2, preprocessed_dataset_folder=str(folder))
+    trainer = SimpleNamespace(dataset_class=nnUNetDatasetBlosc2, labelled_folder=str(folder))
     images = [tiny_dataset.raw / "imagesTr" / f"case_0_{channel:04}.nii.gz" for channel in range(3)]
     mask = tiny_dataset.raw / "labelsTr" / "case_0.nii.gz"
 

@@ -8,90 +8,97 @@ import pytest
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
+from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
-from nnunet_mgcl.evaluation.runs.fold_probabilities import read_probabilities
-from nnunet_mgcl.evaluation.runs.tss_validation import summarise_tss, write_tss
+from nnunet_mgcl.evaluation.runs.tss_validation import head_metrics, read_probabilities, write_tss
 from nnunet_mgcl.training import validation
-from nnunet_mgcl.training.validation import write_validation_extras
+from nnunet_mgcl.training.validation import ValidatedFold, write_validation_extras
 
 TABLE = TSSTable({"a": TSSRow(True, 2.0, None), "b": TSSRow(False, 9.0, None), "c": TSSRow(True, None, None)})
 
 
 def test_only_cases_with_a_known_tss_are_counted() -> None:
-    summary = summarise_tss({"a": 0.9, "b": 0.6, "c": 0.5, "unknown": 0.1}, TABLE)
+    summary = head_metrics({"a": 0.9, "b": 0.6, "c": 0.5, "unknown": 0.1}, TABLE)
     assert (summary["cases"], summary["positive"]) == (3, 2)
     assert (summary["TP"], summary["FP"], summary["FN"], summary["TN"]) == (2, 1, 0, 0)
     assert summary["ACC"] == pytest.approx(2 / 3)
 
 
 def test_one_class_has_no_auroc_and_says_why() -> None:
-    summary = summarise_tss({"a": 0.9, "c": 0.5}, TABLE)
+    summary = head_metrics({"a": 0.9, "c": 0.5}, TABLE)
     assert summary["AUROC"] is None and summary["auroc_reason"]
 
 
 @pytest.fixture
-def trainer(tmp_path, monkeypatch):
-    """As much of a trainer as validation reads; its head says 0.75 for every case."""
-    (tmp_path / "validation").mkdir()
+def lines() -> list[str]:
+    """What was logged."""
+    return []
+
+
+@pytest.fixture
+def fold(tmp_path, monkeypatch, lines):
+    """A fold whose head says 0.75 for every case."""
+    (tmp_path / "fold_0" / "validation").mkdir(parents=True)
     (tmp_path / "data").mkdir()
     for case in ("a", "b", "x"):
         (tmp_path / "data" / f"{case}.b2nd").touch()
     (tmp_path / "tss.csv").write_text("case,tss_hours\na,2\nb,9\n")
     monkeypatch.setattr(validation, "load_volume", lambda images, case: case)
     monkeypatch.setattr(validation, "tss_probabilities", lambda network, heads, *_: dict.fromkeys(heads, 0.75))
-    lines = []
-    return SimpleNamespace(
-        output_folder=str(tmp_path),
-        config=SimpleNamespace(lesion_labels=None, tss=SimpleNamespace(head="lesion")),
-        mgcl_network=SimpleNamespace(tss=SimpleNamespace(trained=torch.tensor(True))),
-        preprocessed_dataset_folder=str(tmp_path / "data"),
-        dataset_class=nnUNetDatasetBlosc2,
+    return ValidatedFold(
+        layout=FoldLayout(tmp_path / "fold_0"),
         dataset_layout=SimpleNamespace(tss=tmp_path / "tss.csv"),
-        do_split=lambda: (["b"], ["x", "a"]),
-        configuration_manager=None,
-        print_to_log_file=lines.append,
-        lines=lines,
-        folder=tmp_path / "validation",
+        config=SimpleNamespace(lesion_labels=None, tss=SimpleNamespace(head="lesion")),
+        configuration=None,
+        dataset_json={},
+        reader=None,
+        ignore_label=None,
+        network=SimpleNamespace(tss=SimpleNamespace(trained=torch.tensor(True))),
+        labelled_folder=str(tmp_path / "data"),
+        dataset_class=nnUNetDatasetBlosc2,
+        train_cases=["b"],
+        validation_cases=["x", "a"],
+        log=lines.append,
     )
 
 
-def written(trainer) -> list[str]:
-    return sorted(path.name for path in trainer.folder.iterdir())
+def written(fold) -> list[str]:
+    return sorted(path.name for path in fold.layout.validation.iterdir())
 
 
-def test_every_validation_case_gets_a_row_and_the_known_ones_are_summarised(trainer) -> None:
-    write_validation_extras(trainer)
-    with (trainer.folder / "tss.csv").open() as file:
+def test_every_validation_case_gets_a_row_and_the_known_ones_are_summarised(fold) -> None:
+    write_validation_extras(fold)
+    with (fold.layout.validation / "tss.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows == [
         {"case": "a", "tss_hours": "2.0", "tss_class": "1", "probability": "0.750000", "predicted_class": "1"},
         {"case": "x", "tss_hours": "", "tss_class": "", "probability": "0.750000", "predicted_class": "1"},
     ]
-    summary = json.loads((trainer.folder / "tss_summary.json").read_text())
+    summary = json.loads((fold.layout.validation / "tss_summary.json").read_text())
     assert (summary["cases"], summary["ACC"]) == (1, 1.0)
 
 
-def test_the_log_has_words_for_what_is_undefined_and_no_data_structure(trainer) -> None:
-    write_validation_extras(trainer)
-    assert "cases 1, positive 1" in trainer.lines[0] and "ACC 1.000, SEN 1.000, SPE undefined" in trainer.lines[0]
-    assert "AUROC undefined (no negative cases)" in trainer.lines[0]
-    assert trainer.lines[1].endswith("AUROC undefined")
-    assert not any(sign in line for line in trainer.lines for sign in ("{", "None", "auroc_reason"))
+def test_the_log_has_words_for_what_is_undefined_and_no_data_structure(fold, lines) -> None:
+    write_validation_extras(fold)
+    assert "cases 1, positive 1" in lines[0] and "ACC 1.000, SEN 1.000, SPE undefined" in lines[0]
+    assert "AUROC undefined (no negative cases)" in lines[0]
+    assert lines[1].endswith("AUROC undefined")
+    assert not any(sign in line for line in lines for sign in ("{", "None", "auroc_reason"))
 
 
-def test_untrained_head_writes_nothing_says_why_and_leaves_nothing_stale(trainer) -> None:
-    write_validation_extras(trainer)
-    assert written(trainer) == ["tss.csv", "tss_summary.json"]
-    trainer.mgcl_network.tss.trained = torch.tensor(False)
-    write_validation_extras(trainer)
-    assert written(trainer) == []
-    assert "untrained (checkpoint_best)" in trainer.lines[-1]
+def test_untrained_head_writes_nothing_says_why_and_leaves_nothing_stale(fold, lines) -> None:
+    write_validation_extras(fold)
+    assert written(fold) == ["tss.csv", "tss_summary.json"]
+    fold.network.tss.trained = torch.tensor(False)
+    write_validation_extras(fold)
+    assert written(fold) == []
+    assert "untrained (checkpoint_best)" in lines[-1]
 
 
-def test_network_without_a_head_writes_nothing(trainer) -> None:
-    trainer.mgcl_network.tss = None
-    write_validation_extras(trainer)
-    assert written(trainer) == [] and trainer.lines == []
+def test_network_without_a_head_writes_nothing(fold, lines) -> None:
+    fold.network.tss = None
+    write_validation_extras(fold)
+    assert written(fold) == [] and lines == []
 
 
 def test_heads_that_are_compared_stand_beside_the_one_of_the_checkpoint(tmp_path) -> None:

@@ -11,9 +11,8 @@ from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.plan.build import build_classifier
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.tss import phase as module
-from nnunet_mgcl.tss.phase import (
-    TSS,
-    TSSVolumes,
+from nnunet_mgcl.tss.phase import TSS, TSSVolumes
+from nnunet_mgcl.tss.probability import (
     load_head,
     read_inputs,
     trained_heads,
@@ -29,7 +28,7 @@ ALL = {"tss": {"head": "lesion", "compared": ["mlp", "lesion", "mrff", "mrff_les
 
 
 def folder(context, head="mrff"):
-    return context.fold_layout.phase("tss", head)
+    return context.layout.phase("tss", head)
 
 
 def image(context, slices=4):
@@ -98,7 +97,7 @@ class TestTraining:
         settings = {"tss": {"epochs": 3}}
         whole = make_context(mgcl=settings)
         TSS().run(whole)
-        whole.fold_layout.state.unlink()
+        whole.layout.state.unlink()
 
         def killed(*_, **__):
             raise KeyboardInterrupt
@@ -136,7 +135,7 @@ class TestTraining:
         context = make_context(mgcl={"tss": {"enabled": False}})
         assert context.network.tss is None
         TSS().run(context)
-        assert not context.fold_layout.phases.exists()
+        assert not context.layout.phases.exists()
 
     def test_every_known_training_case_is_seen_once_an_epoch_in_a_new_order(self, make_context, epochs, lines) -> None:
         context = make_context(mgcl={"tss": {"epochs": 6}})
@@ -168,7 +167,7 @@ class TestHeads:
     def left(self, context) -> dict:
         return {
             kind: torch.load(folder(context, kind) / "network.pth", weights_only=True)
-            for kind in trained_heads(context.fold_layout)
+            for kind in trained_heads(context.layout)
         }
 
     @pytest.mark.parametrize("dimensions", [2, 3])
@@ -208,7 +207,7 @@ class TestHeads:
         alone = make_context(mgcl={"tss": {"head": "mrff", "compared": []}})
         TSS().run(alone)
         expected = alone.network.tss.state_dict()
-        alone.fold_layout.state.unlink()
+        alone.layout.state.unlink()
         beside = make_context(mgcl={"tss": {"head": "mrff", "compared": ALL["tss"]["compared"]}})
         TSS().run(beside)
         assert all(torch.equal(value, expected[name]) for name, value in beside.network.tss.state_dict().items())
@@ -220,7 +219,7 @@ class TestHeads:
         whole = make_context(mgcl=settings)
         TSS().run(whole)
         expected = self.left(whole)
-        whole.fold_layout.state.unlink()
+        whole.layout.state.unlink()
         interrupted = make_context(mgcl=settings)
         monkeypatch.setattr(interrupted.curves, "update", lambda *_, **__: pytest.exit("killed"))
         with pytest.raises(pytest.exit.Exception):
@@ -236,9 +235,9 @@ class TestHeads:
     def test_heads_answer_for_a_case_at_once_as_each_does_by_itself(self, make_context) -> None:
         context = make_context(mgcl=ALL)
         TSS().run(context)
-        heads = {kind: build_classifier(context.configuration, kind) for kind in trained_heads(context.fold_layout)}
+        heads = {kind: build_classifier(context.configuration, kind) for kind in trained_heads(context.layout)}
         for kind, head in heads.items():
-            load_head(head, context.fold_layout, kind)
+            load_head(head, context.layout, kind)
         asked = (image(context), context.config, context.configuration)
         together = tss_probabilities(context.network, heads, *asked)
         for kind, head in heads.items():

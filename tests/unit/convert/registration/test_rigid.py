@@ -219,10 +219,11 @@ def test_pure_noise_is_doubted(engine):
 def test_a_perfusion_map_is_not_slid_out_of_view(tmp_path):
     """A Tmax map is 0 outside the brain and almost even in it: where air counts, less brain in both views fits more."""
     from nnunet_mgcl.phantom.options import PhantomOptions
-    from nnunet_mgcl.phantom.unregistered import write_unregistered
+    from nnunet_mgcl.phantom.unregistered import SCANS
+    from nnunet_mgcl.phantom.writing import write_phantom
 
     options = PhantomOptions(cases=1, unlabelled=0, test=0, matrix=192)
-    list(write_unregistered(tmp_path, options))
+    list(write_phantom(SCANS, tmp_path, options))
     flair, tmax = (
         sitk.ReadImage(tmp_path / "Phantom_scans" / "phantom_001" / f"{c}.nii.gz") for c in ("FLAIR", "Tmax")
     )

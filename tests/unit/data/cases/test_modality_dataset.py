@@ -54,18 +54,13 @@ class TestLabelledCase:
     def test_channels_are_selected_in_order(self, labelled, channels):
         folder, arrays = labelled
         dataset = ModalityDataset(labelled_sources(folder, ["a"], channels, None, None))
-        data, *_ = dataset.load_case("a")
+        data, seg, previous, properties = dataset.load_case("a")
+        assert np.array_equal(seg[:], arrays["a"][1]) and previous is None  # shared labels are nnU-Net's own
+        assert set(properties["class_locations"]) == {1, 2, 3}
         assert data.shape == (len(channels), *SHAPE)
         assert np.array_equal(data[:], arrays["a"][0][channels])
         crop = data[:, 2:5, 1:9, 3:4]
         assert np.array_equal(crop, arrays["a"][0][channels][:, 2:5, 1:9, 3:4])
-
-    def test_shared_labels_are_nnunets_own(self, labelled):
-        folder, arrays = labelled
-        _, seg, previous, properties = ModalityDataset(labelled_sources(folder, ["a"], [0], None, None))["a"]
-        assert np.array_equal(seg[:], arrays["a"][1])
-        assert previous is None
-        assert set(properties["class_locations"]) == {1, 2, 3}
 
     def test_labels_become_the_branchs_lesion(self, labelled):
         folder, arrays = labelled
@@ -119,29 +114,17 @@ class TestLabelledCase:
 
 
 class TestPseudoLabels:
-    @pytest.mark.parametrize("manager", [LESION, LESION_IGNORE])
-    def test_what_is_saved_is_read(self, tmp_path, manager):
+    def test_what_is_saved_is_read_and_saving_again_replaces(self, tmp_path):
         _, seg = image_and_labels(0, labels=(0, 1))
-        locations = sample_class_locations(seg, manager)
-        save_pseudo_label(tmp_path, "a", seg, locations, [16, 16])
-        read, read_locations = read_pseudo_label(tmp_path, "a")
-        assert np.array_equal(read[:], seg)
-        assert set(read_locations) == set(locations)
-        for key in locations:
-            assert np.array_equal(read_locations[key], locations[key])
-
-    def test_regions_survive(self, tmp_path):
-        locations = {(1, 2): np.array([[0, 1, 2, 3]]), (2,): [], 3: []}
-        save_pseudo_label(tmp_path, "a", np.zeros((1, *SHAPE)), locations, [16, 16])
-        _, read = read_pseudo_label(tmp_path, "a")
-        assert {key: len(voxels) for key, voxels in read.items()} == {(1, 2): 1, (2,): 0, 3: 0}
-
-    def test_saving_again_replaces(self, tmp_path):
-        save_pseudo_label(tmp_path, "a", np.zeros((1, *SHAPE)), {1: []}, [16, 16])
-        save_pseudo_label(tmp_path, "a", np.ones((1, *SHAPE)), {1: [[0, 0, 0, 0]]}, [16, 16])
-        seg, locations = read_pseudo_label(tmp_path, "a")
-        assert (seg[:] == 1).all() and len(locations[1]) == 1
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b2nd", "a.npz"]
+        regions = {(1, 2): np.array([[0, 1, 2, 3]]), (2,): np.zeros((0, 4)), 3: np.zeros((0, 4))}
+        for locations in (regions, sample_class_locations(seg, LESION), sample_class_locations(seg, LESION_IGNORE)):
+            save_pseudo_label(tmp_path, "a", seg, locations, [16, 16])
+            read, read_locations = read_pseudo_label(tmp_path, "a")
+            assert np.array_equal(read[:], seg)
+            assert set(read_locations) == set(locations)
+            assert all(np.array_equal(read_locations[key], locations[key]) for key in locations)
+            assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b2nd", "a.npz"]
+            seg = seg + 1
 
     def test_failed_write_leaves_nothing(self, tmp_path):
         with pytest.raises(ValueError):
@@ -157,7 +140,6 @@ class TestModalityDataset:
         mask[0, 2, 5:9, 5:9] = 1
         save_pseudo_label(tmp_path / "labels", "a", mask, sample_class_locations(mask, LESION), [16, 16])
         dataset = ModalityDataset(pool_sources(tmp_path / "images", ["a"], tmp_path / "labels"))
-        assert dataset.identifiers == ["pool:a"]
         loaded, seg, _, properties = dataset["pool:a"]
         assert np.array_equal(loaded[:], data) and np.array_equal(seg[:], mask)
         assert len(properties["class_locations"][1]) == 16
@@ -183,8 +165,8 @@ class TestModalityDataset:
         with pytest.raises(ValueError, match="'a'"):
             ModalityDataset([*sources, *sources])
 
-    @pytest.mark.parametrize(("patch", "shape"), [([16, 16], (16, 16)), ([8, 24, 16], (8, 24, 16))])
-    def test_nnunets_loader_reads_a_pickled_copy(self, labelled, tmp_path, patch, shape):
+    @pytest.mark.parametrize("patch", [(16, 16), (8, 24, 16)])
+    def test_nnunets_loader_reads_a_pickled_copy(self, labelled, tmp_path, patch):
         folder, arrays = labelled
         save(tmp_path / "images", "a", arrays["b"][0][:2], arrays["b"][1])
         mask = (arrays["b"][1] > 1).astype(np.int16)
@@ -195,7 +177,7 @@ class TestModalityDataset:
         loader = nnUNetDataLoader(dataset, 8, patch, patch, LESION, oversample_foreground_percent=1.0)
         for _ in range(4):
             batch = next(loader)
-            assert batch["data"].shape == (8, 2, *shape)
+            assert batch["data"].shape == (8, 2, *patch)
             assert set(np.unique(batch["target"])) <= {-1, 0, 1}
             assert all((target == 1).any() for target in batch["target"])
             assert set(batch["keys"]) <= {"a", "b", "pool:a"}

@@ -94,46 +94,30 @@ def test_what_is_no_tissue_has_no_say(adc, factor, spoil):
     np.testing.assert_allclose(got, adc, rtol=1e-5)
 
 
-@pytest.mark.parametrize("factor", [0.01, 30, 1e5, 1e9])
-def test_other_units_are_refused(adc, factor):
-    with pytest.raises(UserError, match=r"fit no unit.*median") as error:
-        to_micro((adc / factor).astype(np.float32))
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        *((lambda adc, factor=factor: adc / factor, "fit no unit.*median") for factor in (0.01, 30, 1e5, 1e9)),
+        (lambda adc: np.concatenate([adc[:5] / 1000, adc[5:]]), r"10\^-3 mm\^2/s and 10\^-6 mm\^2/s"),
+        (lambda adc: -np.abs(adc), "no positive value"),
+        (lambda adc: np.random.default_rng(0).normal(250, 40, (10, 20, 20)), "fit"),  # a masked DWI's signal
+    ],
+)
+def test_maps_that_tell_no_unit_are_refused(adc, spoil, found):
+    with pytest.raises(UserError, match=found) as error:
+        to_micro(spoil(adc).astype(np.float32))
     assert "column adc_unit, mm2/s | 1e-3 | 1e-6" in error.value.remedy
 
 
-def test_two_units_in_one_map_are_refused(adc):
-    adc[:5] /= 1000
-    with pytest.raises(UserError, match=r"10\^-3 mm\^2/s and 10\^-6 mm\^2/s"):
-        to_micro(adc)
-
-
-@pytest.mark.parametrize("value", [0.0, -1.0])
-def test_map_without_a_positive_value_is_refused(value):
-    with pytest.raises(UserError, match="no positive value"):
-        to_micro(np.full((3, 4, 5), value))
-
-
-def test_dwi_taken_for_an_adc_map_is_refused():
-    """Signal of a masked DWI, as a scanner scales it."""
-    values = np.random.default_rng(0).normal(250, 40, (10, 20, 20))
-    with pytest.raises(UserError):
-        to_micro(values)
-
-
 @pytest.mark.parametrize(("unit", "factor"), [("mm2/s", 1e6), ("1e-3", 1e3), ("1e-6", 1)])
-def test_a_told_unit_is_taken(adc, unit, factor):
-    got, found = to_micro(adc / factor, unit)
-    np.testing.assert_allclose(got, adc, rtol=1e-5)
-    assert found == f"{UNITS[unit][0]}, x {factor:g} as told"
-
-
-def test_geometry_is_kept(adc):
+def test_told_unit_is_taken_whatever_the_values(adc, unit, factor):
     image = sitk.GetImageFromArray(adc)
     image.SetSpacing((1, 2, 3))
     image.SetOrigin((4, 5, 6))
-    for factor in (1, 0.001):
-        scaled, _ = to_common_unit(image * factor, "auto")
-        assert scaled.GetSpacing() == (1, 2, 3) and scaled.GetOrigin() == (4, 5, 6)
+    scaled, found = to_common_unit(image, unit)
+    np.testing.assert_allclose(sitk.GetArrayFromImage(scaled), adc * factor, rtol=1e-5)
+    assert scaled.GetSpacing() == (1, 2, 3) and scaled.GetOrigin() == (4, 5, 6)
+    assert found == f"{UNITS[unit][0]}, x {factor:g} as told"
 
 
 @pytest.mark.skipif(not SCANS.is_dir(), reason="set MGCL_TEST_DATA to a folder that holds isles22")

@@ -60,6 +60,19 @@ def test_what_is_stored_is_read_and_the_rest_of_the_plan_stays(model) -> None:
     assert own.validation_sha256["1"] == sha256(b"case,probability\nc1,0.5\n").hexdigest()
 
 
+def test_an_isotonic_map_of_an_earlier_version_is_read_and_applied(model) -> None:
+    """Lines between the knots, flat beyond them."""
+    block = {
+        "method": "isotonic",
+        "parameters": {"probability": [0.2, 0.4, 0.6], "calibrated": [0.1, 0.1, 0.7]},
+        "cases": 1200, "positive": 500, "folds": [0], "validation_sha256": {"0": "a"},
+        "reliability": {"raw": [{"cases": 1200}], "calibrated": []},
+    }  # fmt: skip
+    (model / "plans.json").write_text(json.dumps(PLANS | {KEY: block}))
+    own = stored_calibration(plans(model), model / "plans.json")
+    assert [own.apply(p) for p in (0, 0.3, 0.5, 1)] == pytest.approx([0.1, 0.1, 0.4, 0.7])
+
+
 def test_a_second_evaluation_writes_the_same_bytes(model) -> None:
     store(model, FITTED)
     before = (model / "plans.json").read_bytes()

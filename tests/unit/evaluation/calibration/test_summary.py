@@ -63,14 +63,7 @@ def test_a_fold_s_map_is_fitted_on_the_predictions_of_its_training_cases() -> No
     for fold in range(FOLDS):
         training = [case for case in cases if case.fold != fold]
         p, y = np.array([c.probability for c in training]), np.array([c.tss_class == 1 for c in training])
-        assert cross_fit(cases, splits_of(cases), [0, 1, 2])[fold] == fit_calibration(p, y, 60)
-
-
-def test_the_maps_of_the_folds_are_of_the_model_s_kind(monkeypatch) -> None:
-    """Each fold has fewer training cases than the model has cases."""
-    monkeypatch.setattr("nnunet_mgcl.evaluation.calibration.maps.ISOTONIC_FROM", 60)
-    result = summarise(make_cases())
-    assert {own["method"] for own in result["per_fold"].values()} == {"isotonic"}
+        assert cross_fit(cases, splits_of(cases), [0, 1, 2])[fold] == fit_calibration(p, y)
 
 
 def test_another_case_of_a_patient_takes_no_part_in_its_calibration() -> None:
@@ -100,7 +93,7 @@ def test_measures_of_raw_and_calibrated_probabilities() -> None:
 def test_the_map_for_new_patients_is_fitted_on_all_cases() -> None:
     cases = make_cases()
     result = summarise(cases)
-    own = fit_calibration(np.array([c.probability for c in cases]), np.array([c.tss_class == 1 for c in cases]), 60)
+    own = fit_calibration(np.array([c.probability for c in cases]), np.array([c.tss_class == 1 for c in cases]))
     assert {key: result[key] for key in Calibration.model_fields} == own.model_dump()
     assert result["cases"] == 60 and result["positive"] == 30 and result["reason"] is None
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunet_mgcl.evaluation.measures.probability import expected_calibration_error
-from nnunet_mgcl.evaluation.measures.reliability import reliability
+from nnunet_mgcl.evaluation.measures.probability import expected_calibration_error, reliability
 
 
 def wilson(positive: int, cases: int) -> list[float]:

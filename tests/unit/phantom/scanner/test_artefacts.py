@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nnunet_mgcl.phantom.brain.anatomy import Grid
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.scanner import artefacts
 
 GRID = Grid.covering(64, 6)
@@ -35,13 +35,8 @@ def test_signal_is_lost_above_the_sinuses_and_the_ears_only(rng):
     assert (left[2:] > 0.99).all()
 
 
-def test_no_phase_errors_leave_the_image_as_it_is():
-    image = artefacts.with_phase_errors(square(), np.zeros(GRID.shape[:2]))
-    assert np.abs(image - square()).max() < 1e-6
-
-
-def test_alternating_phases_make_a_ghost_at_half_the_field_of_view():
-    angle = 0.3
+@pytest.mark.parametrize("angle", [0.0, 0.3])
+def test_alternating_phases_make_a_ghost_at_half_the_field_of_view(angle):
     phase = angle * np.where(np.arange(64) % 2, 1.0, -1.0) * np.ones((6, 1))
     image = artefacts.with_phase_errors(square(), phase)
     # exp(+-i a) = cos a -+ i sin a, alternating: the cosine keeps the image, the sine shifts it by half of the lines.

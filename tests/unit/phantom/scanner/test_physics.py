@@ -2,16 +2,7 @@ import numpy as np
 import pytest
 
 from nnunet_mgcl.phantom.scanner import physics
-from nnunet_mgcl.phantom.scanner.physics import (
-    FLAIR,
-    FLUID,
-    GREY,
-    WHITE,
-    Tissue,
-    diffusion_signal,
-    flair_signal,
-    spin_echo,
-)
+from nnunet_mgcl.phantom.scanner.physics import FLUID, GREY, WHITE, Tissue, diffusion_signal, flair_signal, spin_echo
 
 
 def relax(start, t1, milliseconds, steps=50_000):
@@ -24,14 +15,14 @@ def relax(start, t1, milliseconds, steps=50_000):
 
 def test_flair_is_what_bloch_says_of_an_inversion_recovery():
     # Every repetition: inversion, TI, excitation that takes all of it, recovery for the rest of TR.
-    before = relax(0.0, GREY.t1, FLAIR.tr - FLAIR.ti)
-    at_readout = relax(-before, GREY.t1, FLAIR.ti)
-    expected = GREY.density * at_readout * np.exp(-FLAIR.te / GREY.t2)
+    before = relax(0.0, GREY.t1, physics.FLAIR_TR - physics.FLAIR_TI)
+    at_readout = relax(-before, GREY.t1, physics.FLAIR_TI)
+    expected = GREY.density * at_readout * np.exp(-physics.FLAIR_TE / GREY.t2)
     assert flair_signal(GREY) == pytest.approx(expected, rel=1e-3)
 
 
 def test_flair_nulls_fluid_and_nothing_else():
-    assert FLAIR.ti == pytest.approx(4300 * np.log(2 / (1 + np.exp(-11000 / 4300))), rel=1e-12)
+    assert pytest.approx(4300 * np.log(2 / (1 + np.exp(-11000 / 4300))), rel=1e-12) == physics.FLAIR_TI
     assert abs(flair_signal(FLUID)) < 1e-12
     assert flair_signal(GREY) > flair_signal(WHITE) > 0.1
     # A T1 below the nulled one has recovered beyond zero, one above it is still inverted.

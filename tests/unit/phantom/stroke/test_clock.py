@@ -84,14 +84,8 @@ def solve(people: Population) -> Clockwork:
     t2 = flair(brentq(lambda s: people.specificity(flair(s)) - SPECIFICITY, 0.5, 3, xtol=1e-3))
     growth = core(brentq(lambda s: people.auroc_core(core(s)) - AUROC_CORE, 0.5, 2, xtol=1e-3))
     depth = adc(brentq(lambda s: people.auroc_adc(adc(s)) - AUROC_ADC, 0.05, 0.5, xtol=1e-4))
-    return replace(
-        CLOCKWORK,
-        t2_spread=t2.t2_spread,
-        visible_ratio=t2.visible_ratio,
-        core_spread=growth.core_spread,
-        core_hours=growth.core_hours,
-        adc_spread=depth.adc_spread,
-    )
+    core_constants = {"core_spread": growth.core_spread, "core_hours": growth.core_hours}
+    return replace(t2, **core_constants, adc_spread=depth.adc_spread)
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +117,6 @@ def test_the_mean_is_the_papers_already_in_few_cases():
 def test_early_and_late_strokes_come_in_random_order():
     early = np.asarray(draw_hours(200, np.random.default_rng(0))) < 4.5
     assert 0.5 < early[:100].mean() < 0.78
-
-
-def test_equal_seeds_give_equal_clocks():
-    clocks = [draw_clock(3.0, np.random.default_rng(seed)) for seed in (1, 1, 2)]
-    assert clocks[0] == clocks[1] != clocks[2]
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +163,7 @@ def test_the_reader_decides_by_the_flair_ratio():
     at_threshold = replace(clock, visible_ratio=clock.flair_ratio)
     assert not at_threshold.flair_visible
     assert replace(clock, visible_ratio=clock.flair_ratio - 1e-6).flair_visible
-    assert replace(clock, core_fraction=0.25).mismatch_ratio == 4
+    assert replace(clock, core_fraction=0.55).penumbra and not replace(clock, core_fraction=0.56).penumbra
 
 
 def test_the_ratios_follow_from_the_signal_equations():

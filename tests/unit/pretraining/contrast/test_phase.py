@@ -99,7 +99,7 @@ def test_branch_without_pseudo_labels_is_trained_and_says_so_once(
     Coarse().run(context)
     if phase == "fine":
         lines.clear()
-        Fine().run(context)
+        Fine().run(context, [Coarse()])
     assert not context.state.is_skipped(phase, "A")
     said = [line for line in lines if line.startswith(f"WARNING {phase} A: the pool's pseudo-labels are of no use")]
     assert len(said) == 1
@@ -128,7 +128,7 @@ def test_true_masks_of_one_class_skip_the_phase_with_one_warning(
         and f"{part} as the phase began" in lines[0]
     )
     assert context.state.is_done(phase, "A") and context.state.is_skipped(phase, "A")
-    assert (context.fold_layout.phase(phase, "A") / "network.pth").is_file()
+    assert (context.layout.phase(phase, "A") / "network.pth").is_file()
     run(context)
     assert len(lines) == 1
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import random
 from math import log
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,7 +44,7 @@ def test_phase_logs_and_draws_its_bounds_and_the_neighbours(context, lines) -> N
     epochs = [line for line in lines if ": epoch " in line]
     assert all(f"chance {log(5):.4f}, floor" in line and "% of the way)" in line for line in epochs)
     assert [", kNN " in line for line in epochs] == [True, False, True, True, False, True, True]  # 7 * 0.2, 0.4, ...
-    content = read_json(context.fold_layout.phases / "curves.json")
+    content = read_json(context.layout.phases / "curves.json")
     coarse, knn = content["coarse"], content["coarse_knn"]
     assert list(coarse["beside"]["A"]) == ["chance", "floor"]
     for loss, chance, floor in zip(coarse["curves"]["A"], *coarse["beside"]["A"].values(), strict=True):
@@ -72,10 +71,10 @@ def test_progress_is_0_at_chance_and_1_at_the_floor() -> None:
 
 def test_looking_on_changes_no_bit_of_the_training(context, make_context) -> None:
     """Weights, buffers and random state are those of a training that nobody looks at."""
-    path = context.fold_layout.phase("coarse", "A") / "network.pth"
+    path = context.layout.phase("coarse", "A") / "network.pth"
     Coarse().run(context)
     watched = torch.load(path, weights_only=True)
-    context.fold_layout.state.unlink()
+    context.layout.state.unlink()
     path.unlink()
     again = make_context(mgcl={"coarse": {"epochs": 7, "lr": 1e-2}})
     again.branches = again.branches[:1]
@@ -110,9 +109,10 @@ class Brightest(torch.nn.Module):
 
     def __init__(self, gain) -> None:
         super().__init__()
-        self.projection = SimpleNamespace(
-            pooled=lambda image: torch.stack([torch.ones(len(image)), gain * image.amax((1, 2, 3))], 1)
-        )
+        self.gain = gain
+
+    def pooled(self, image):
+        return torch.stack([torch.ones(len(image)), self.gain * image.amax((1, 2, 3))], 1)
 
     def features(self, image):
         return image
@@ -166,9 +166,9 @@ def test_validation_cases_are_never_looked_at(make_context, write_pseudo_labels)
 
 def test_resumed_phase_keeps_what_was_seen(context, make_context, monkeypatch) -> None:
     Coarse().run(context)
-    expected = read_json(context.fold_layout.phases / "curves.json")
-    context.fold_layout.state.unlink()
-    (context.fold_layout.phases / "curves.json").unlink()
+    expected = read_json(context.layout.phases / "curves.json")
+    context.layout.state.unlink()
+    (context.layout.phases / "curves.json").unlink()
     calls = []
 
     def killed(*_, **__):
@@ -184,7 +184,7 @@ def test_resumed_phase_keeps_what_was_seen(context, make_context, monkeypatch) -
     resumed = make_context(mgcl={"coarse": {"epochs": 7, "lr": 1e-2}})
     resumed.branches = resumed.branches[:1]
     Coarse().run(resumed)
-    assert read_json(context.fold_layout.phases / "curves.json") == expected
+    assert read_json(context.layout.phases / "curves.json") == expected
 
 
 def test_resume_point_of_an_older_version_goes_on(context) -> None:

@@ -133,7 +133,7 @@ def test_phase_that_cannot_learn_is_warned_of_and_one_that_learns_is_not(
     context = make_context(labels="shared", pool={"A": [], "B": []}, mgcl={"coarse": coarse})
     context.branches = context.branches[:1]
     Coarse().run(context)
-    found = read_warnings(context.fold_layout.warnings)
+    found = read_warnings(context.layout.warnings)
     assert bool(found) is warns and sum(line.startswith("WARNING coarse A") for line in lines) == warns
     if warns:
         assert "contrast learned nothing" in found[0].message and "coarse.lr=0.003" in found[0].remedy

@@ -11,7 +11,7 @@ from nnunet_mgcl.report.analysis import embeddings, embeddings_figure
 from nnunet_mgcl.report.analysis import embeddings_section as module
 from nnunet_mgcl.report.analysis.embeddings import embed
 from nnunet_mgcl.report.analysis.embeddings_section import COLUMNS, embeddings_section
-from nnunet_mgcl.report.page.style import NEGATIVE, POSITIVE, figure_style
+from nnunet_mgcl.report.page.style import figure_style
 
 
 @pytest.fixture(autouse=True)
@@ -59,32 +59,15 @@ def test_table_and_titles_have_the_neighbours_numbers(make_fold) -> None:
                 assert f"{branch.name}, kNN {score.balanced:.2f}" in titles
 
 
-def test_panels_show_every_sample_in_its_colour_and_lesions_on_top(make_fold) -> None:
+def test_panels_show_every_sample_of_their_branch_and_stage(make_fold) -> None:
     fold = make_fold()
     figure = embeddings_section(fold).pictures[1].figure
     for column, branch in enumerate(fold.branches):
         cloud = embed(fold, branch, "fine")
         for row, representations in enumerate(cloud.representations.values()):
-            axis = figure.axes[3 * row + column]
-            without, with_lesion = (own for own in axis.collections if len(own.get_offsets()))
-            np.testing.assert_array_equal(with_lesion.get_offsets(), representations[cloud.lesion, :2])
-            np.testing.assert_array_equal(without.get_offsets(), representations[~cloud.lesion, :2])
-            assert not axis.get_xticks().size and not axis.get_yticks().size
-    legend = {text.get_text(): handle for text, handle in zip(*legend_of(figure), strict=True)}
-    assert list(legend) == ["patches with lesion", "patches without lesion"]
-    colours = [handle.get_facecolor() for handle in legend.values()]
-    assert np.allclose(colours[0][0][:3], rgb(POSITIVE)) and len(colours[1]) == 0
-    assert np.allclose(legend["patches without lesion"].get_edgecolor()[0][:3], rgb(NEGATIVE))
-    paths = [handle.get_paths()[0].vertices for handle in legend.values()]
-    assert not np.array_equal(*paths)  # another marker too
-
-
-def legend_of(figure):
-    return figure.legends[0].get_texts(), figure.legends[0].legend_handles
-
-
-def rgb(colour: str) -> list[float]:
-    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+            points = [own.get_offsets() for own in figure.axes[3 * row + column].collections if len(own.get_offsets())]
+            for drawn, lesion in zip(points, (False, True), strict=True):
+                np.testing.assert_array_equal(drawn, representations[cloud.lesion == lesion, :2])
 
 
 def test_same_fold_gives_the_same_section_and_pictures(make_fold, real_layout, monkeypatch) -> None:
@@ -101,13 +84,6 @@ def test_same_fold_gives_the_same_section_and_pictures(make_fold, real_layout, m
     assert seen[0] == seen[1] and len(seen[0][1]) == 2
 
 
-def test_layout_is_deterministic_and_bears_few_samples(real_layout) -> None:
-    representations = np.random.default_rng(0).normal(size=(embeddings_figure.FEWEST, 6)).astype(np.float32)
-    first = embeddings_figure.lay_out(representations)
-    assert first.shape == (len(representations), 2) and np.isfinite(first).all()
-    assert np.array_equal(first, embeddings_figure.lay_out(representations))
-
-
 def test_skipped_branches_are_named_and_the_others_shown(make_fold) -> None:
     section = embeddings_section(make_fold(skipped=("coarse/DWI",)))
     assert "DWI: coarse was skipped, its cases held a single class; nothing was trained." in section.text
@@ -116,16 +92,12 @@ def test_skipped_branches_are_named_and_the_others_shown(make_fold) -> None:
     assert len(section.pictures[0].figure.axes) == 6
 
 
-def test_trainer_without_fine_shows_coarse_alone(make_fold) -> None:
-    section = embeddings_section(make_fold(phases=("coarse",)))
-    assert [picture.name for picture in section.pictures] == ["embeddings_coarse"] and len(section.tables) == 1
-    assert sum("fine: this trainer does not run it" in text for text in section.text) == 1
-
-
-def test_trainer_without_contrast_has_reasons_only(make_fold) -> None:
-    section = embeddings_section(make_fold(phases=()))
-    assert not section.tables and not section.pictures and len(section.text) == 2
-    assert all("this trainer does not run" in text for text in section.text)
+@pytest.mark.parametrize("phases", [("coarse",), ()], ids=["coarse alone", "none"])
+def test_phases_that_the_trainer_does_not_run_have_a_reason(make_fold, phases) -> None:
+    section = embeddings_section(make_fold(phases=phases))
+    assert [picture.name for picture in section.pictures] == [f"embeddings_{phase}" for phase in phases]
+    assert len(section.tables) == len(phases)
+    assert sum("this trainer does not run it" in text for text in section.text) == 2 - len(phases)
 
 
 def test_single_patient_has_pictures_but_no_number(make_fold) -> None:
@@ -160,10 +132,6 @@ def test_samples_of_one_class_have_no_number(make_fold, monkeypatch, fill) -> No
     assert "nan" not in words(section).lower() and len(section.pictures) == 2
 
 
-def test_representations_that_do_not_differ_are_said_to_be_alike() -> None:
-    assert embeddings_figure._why_blank(np.ones((20, 3))) == "all samples are\nrepresented alike"
-
-
 def test_drawn_samples_are_counted_in_words(make_fold, monkeypatch) -> None:
     monkeypatch.setattr(embeddings, "MAX_POINTS", 30)
     monkeypatch.setattr(module, "MAX_POINTS", 30)
@@ -173,18 +141,3 @@ def test_drawn_samples_are_counted_in_words(make_fold, monkeypatch) -> None:
     which = "all" if lesions <= 15 else "15 of the"
     line = f"DWI: of {samples} samples of fine, {which} {lesions} with lesion were taken, and others at random up to 30"
     assert any(text.startswith(line) for text in embeddings_section(fold).text)
-
-
-def test_3d_speaks_of_slabs(make_fold) -> None:
-    section = embeddings_section(make_fold(3))
-    assert section.tables[0].caption.startswith("Coarse: slabs") and "cut to 6 x 32 x 32 voxels" in section.text[0]
-    assert "slices" not in words(section)
-
-
-def test_a_number_is_explained_only_where_one_is_drawn(make_fold, monkeypatch) -> None:
-    number = "The number is the kNN balanced accuracy"
-    fold = make_fold()
-    assert all(number in picture.caption for picture in embeddings_section(fold).pictures)
-    monkeypatch.setattr(module, "why_undefined", lambda *_: "all samples are of one patient")
-    section = embeddings_section(fold)
-    assert section.pictures and not any(number in picture.caption for picture in section.pictures)

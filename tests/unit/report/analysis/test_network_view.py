@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from nnunet_mgcl.report.analysis.network_view import NetworkView
 
@@ -82,13 +81,3 @@ def test_masks_and_floats_keep_their_values():
     turned, mask = view.turn(values), view.turn(values > 0.5)
     assert mask.dtype == bool and turned.dtype == values.dtype
     np.testing.assert_array_equal(turned > 0.5, mask)
-
-
-def test_direction_is_that_of_simpleitk(tmp_path):
-    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
-
-    image = sitk.Image(6, 5, 4, sitk.sitkFloat32)
-    image.SetDirection(SAGITTAL.ravel().tolist())
-    sitk.WriteImage(image, str(tmp_path / "x.nii.gz"))
-    _, properties = SimpleITKIO().read_images([str(tmp_path / "x.nii.gz")])
-    assert NetworkView.of(properties, (0, 1, 2)).sides == ("A", "P")

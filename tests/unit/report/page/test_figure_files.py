@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -30,45 +31,28 @@ def test_a_drawing_is_a_png_and_an_svg_file_and_is_embedded_as_svg(tmp_path) -> 
     assert kind == "data:image/svg+xml"
     assert b64decode(content) == (tmp_path / "figures" / "a.svg").read_bytes()
     assert Image.open(tmp_path / "figures" / "a.png").size == (400, 200)
-
-
-def test_an_image_is_a_png_file(tmp_path) -> None:
-    uris = write_pictures(tmp_path, [make_section("a", drawing=False)])
-    kind, _, content = uris["a"].partition(";base64,")
-    assert kind == "data:image/png"
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["a.png"]
-    assert b64decode(content) == (tmp_path / "figures" / "a.png").read_bytes()
+    assert write_pictures(tmp_path, [make_section("b", drawing=False)])["b"].startswith("data:image/png;base64,")
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"a.png", "a.svg", "b.png"}
 
 
 def test_the_same_figures_are_the_same_bytes(tmp_path, monkeypatch) -> None:
-    def written(folder: Path, epoch: str) -> dict[str, bytes]:
+    def written(folder: Path, epoch: str, **left: Any) -> dict[str, bytes]:
         monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)  # what matplotlib would take for today
-        write_pictures(folder, [make_section("a", "b")])
+        with rc_context(left):  # nnU-Net's logger leaves settings
+            write_pictures(folder, [make_section("a", "b")])
         return {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
 
-    first, second = written(tmp_path / "1", "0"), written(tmp_path / "2", "1000000000")
+    first, second = (
+        written(tmp_path / "1", "0"),
+        written(tmp_path / "2", "1000000000", **{"font.size": 30, "savefig.dpi": 10}),
+    )
     assert first == second and len(first) == 4
     assert not any(word in content for content in first.values() for word in (b"dc:date", b"Matplotlib v"))
-
-
-def test_style_of_figures_does_not_depend_on_what_nnunet_s_logger_left(tmp_path) -> None:
-    import matplotlib
-
-    write_pictures(tmp_path / "1", [make_section("a")])
-    with matplotlib.rc_context({"font.size": 30, "savefig.dpi": 10, "svg.fonttype": "none"}):
-        write_pictures(tmp_path / "2", [make_section("a")])
-    for name in ("a.png", "a.svg"):
-        assert (tmp_path / "1/figures" / name).read_bytes() == (tmp_path / "2/figures" / name).read_bytes()
 
 
 def test_two_pictures_of_one_name_are_a_mistake(tmp_path) -> None:
     with pytest.raises(ValueError, match="'a'"):
         write_pictures(tmp_path, [make_section("a"), make_section("a")])
-
-
-def test_png_resolution_is_that_of_print(tmp_path) -> None:
-    write_pictures(tmp_path, [make_section("a")])
-    assert np.allclose(Image.open(tmp_path / "figures" / "a.png").info["dpi"], 200, atol=0.1)
 
 
 def test_dollars_in_names_are_dollars(tmp_path) -> None:

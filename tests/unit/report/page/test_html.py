@@ -77,17 +77,6 @@ def test_contents_lead_to_every_section() -> None:
     assert [a["href"] for a in page.all("a")] == [f"#{s['id']}" for s in page.all("section")] == ["#s1", "#s2"]
 
 
-def test_there_is_one_title_and_a_heading_a_section() -> None:
-    page = read(Section("One", tables=(TABLE,)))
-    assert [tag for tag, _ in page.elements if re.fullmatch(r"h\d", tag)] == ["h1", "h2"]
-
-
-def test_columns_of_numbers_stand_right() -> None:
-    page = read(Section("One", tables=(TABLE,)))
-    assert [cell.get("class") for cell in page.all("td")] == ["number", None, "number"] * 2
-    assert [cell.get("class") for cell in page.all("th")[:4]] == [None, "number", None, "number"]
-
-
 @pytest.mark.parametrize(
     ("cells", "right"),
     [
@@ -104,20 +93,10 @@ def test_what_counts_as_a_column_of_numbers(cells, right) -> None:
     assert (page.all("td")[0].get("class") == "number") is right
 
 
-def test_a_table_without_column_names_has_no_header() -> None:
-    page = read(Section("One", tables=(Table("Facts", ("", ""), (("a", "b"),)),)))
-    assert not page.all("thead") and len(page.all("tr")) == 1
-
-
 def test_only_wide_pictures_keep_their_size_on_a_phone() -> None:
     page = read(Section("One", pictures=(PICTURE, WIDE)))
     assert [figure.get("class") for figure in page.all("figure")] == [None, "large"]
     assert [figure["style"] for figure in page.all("figure")] == ["width: 4.00in", "width: 7.20in"]
-
-
-def test_a_folded_section_can_be_opened() -> None:
-    page = read(Section("One"), Section("Two", ("Text",), folded=True))
-    assert len(page.all("details")) == len(page.all("summary")) == 1
 
 
 def test_a_page_knows_its_pictures() -> None:

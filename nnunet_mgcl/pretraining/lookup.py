@@ -1,0 +1,42 @@
+"""Finds trainers and the methods that they name, as nnU-Net finds its trainers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from os import pathsep
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.paths import nnUNet_extTrainer
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+from nnunet_mgcl.pretraining.protocol import Pretext
+from nnunet_mgcl.system.resources import trainers_dir
+
+NOBODY = "no trainer has this name"
+
+
+def register_methods() -> None:
+    """Imports every file that nnU-Net would look for trainers in, so that their methods' blocks are known."""
+    own = nnUNet_extTrainer.get() or "" if nnUNet_extTrainer.is_set() else ""
+    for folder in dict.fromkeys([str(trainers_dir()), *own.split(pathsep)]):
+        if folder.strip() and Path(folder).is_dir():
+            recursive_find_python_class(folder, NOBODY, None, folder, cleanup_imports_from_base_folder=True)
+
+
+def trainer_class(name: str) -> Any:
+    """The trainer that nnU-Net finds by a name.
+
+    Raises:
+        RuntimeError: There is none.
+    """
+    with redirect_stdout(io.StringIO()):  # nnU-Net tells where it looked
+        return recursive_find_trainer_class_by_name(name)
+
+
+def phases_of(model: Path) -> Sequence[Pretext]:
+    """The phases before `segment` of the trainer of a results folder; none where it is not of this plugin."""
+    return getattr(trainer_class(model.name.split("__")[0]), "pretraining", ())

@@ -1,0 +1,62 @@
+"""Models of random weights, and predictions with them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+
+OPTIONS: dict[str, Any] = {"save_probabilities": False, "npp": 0, "nps": 0, "prev_stage": None}
+OPTIONS |= {"num_parts": 1, "part_id": 0}
+
+
+def predictor(
+    model: str | Path,
+    predictor_class: type = MGCLPredictor,
+    folds: Any = (0, 1),
+    checkpoint: str = "checkpoint_final.pth",
+) -> Any:
+    """Loads a model as `mgcl predict` (or nnU-Net) does."""
+    predictor = predictor_class(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(model), folds, checkpoint)
+    return predictor
+
+
+def predict(
+    model: str, images: Path, output: Path, *, overwrite: bool = True, folds: Any = (0, 1), **options: Any
+) -> tuple[MGCLPredictor, Path | None]:
+    """Predicts a folder; returns the predictor and the table."""
+    output.mkdir(exist_ok=True)
+    used = predictor(model, folds=folds)
+    return used, used.predict_cases(str(images), str(output), overwrite=overwrite, **(OPTIONS | options))
+
+
+def rows(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a table by case."""
+    with path.open() as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def voxels(path: Path) -> np.ndarray:
+    """An image's `(Z, Y, X)`."""
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def save_fold(trainer: MGCLTrainer, checkpoint: str = "checkpoint_final.pth", head_is_trained: bool = True) -> str:
+    """Leaves a fold with random weights as training leaves it; returns the results folder."""
+    trainer.initialize()
+    trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()  # sets the mirror axes
+    if trainer.mgcl_network.tss is not None:
+        trainer.mgcl_network.tss.trained.fill_(head_is_trained)
+    trainer.save_checkpoint(str(Path(trainer.output_folder) / checkpoint))
+    for file, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
+        (Path(trainer.output_folder_base) / f"{file}.json").write_text(json.dumps(content))
+    return trainer.output_folder_base

@@ -1,0 +1,81 @@
+"""An image that becomes NaN stops every phase with its epoch and the cases of the batch."""
+
+from __future__ import annotations
+
+import shutil
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_mgcl.pretraining.coarse import Coarse
+from nnunet_mgcl.pretraining.fine import Fine
+from nnunet_mgcl.pretraining.protocol import Pretext
+from nnunet_mgcl.pretraining.teacher import Teacher
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
+from nnunet_mgcl.tss.phase import TSS
+from tests.conftest import rewrite_case
+
+BLOCK = {
+    **{phase: {"epochs": 1, "batch_size": 6} for phase in ("seed", "coarse", "fine")},
+    "segment": {"epochs": 1, "iterations": 2, "val_iterations": 1},
+}
+
+
+class Poison(Pretext):
+    """Fills a preprocessed training image with NaN between two phases."""
+
+    name = "poison"
+
+    def run(self, run, earlier=()) -> None:
+        rewrite_case(run.dataset_layout.preprocessed / "nnUNetPlans_2d", "case_3", image=lambda v: v * np.nan)
+
+
+class Head(Pretext):
+    """Phase `tss` in the place of one before `segment`."""
+
+    name = "head"
+
+    def run(self, run, earlier=()) -> None:
+        TSS().run(run)
+
+
+@pytest.fixture
+def refusal(real_dataset, plans, masks_json, monkeypatch):
+    """Trains with a NaN between two phases."""
+
+    def refusal(before=(), after=(), head="mrff") -> UserError:
+        monkeypatch.setattr(MGCLTrainer, "pretraining", (*before, Poison(), *after))
+        monkeypatch.setattr("nnunet_mgcl.training.base_trainer.require_readers", lambda *_: None)
+        content = deepcopy(plans) | {"continue_training": False}
+        content["configurations"]["2d"]["mgcl"] = BLOCK | {"tss": {"epochs": 1, "head": head}}
+        with pytest.raises(UserError) as refusal:
+            MGCLTrainer(content, "2d", 0, masks_json, torch.device("cpu")).run_training()
+        return refusal.value
+
+    return refusal
+
+
+@pytest.mark.parametrize(
+    ("where", "before", "after"),
+    [
+        ("phase seed_length (DWI), epoch 1", (), (Teacher(),)),  # the search of its length comes first
+        ("phase coarse (DWI), epoch 1", (), (Coarse(),)),
+        ("phase fine (DWI), epoch 1", (Coarse(),), (Fine(),)),
+        ("phase segment, epoch 1", (), ()),
+        ("phase tss (mrff), epoch 1", (), (Head(),)),
+    ],
+)
+def test_phase_stops_with_its_epoch_and_cases(refusal, real_dataset, where, before, after) -> None:
+    if "coarse" in where or "fine" in where:
+        shutil.rmtree(real_dataset.raw / "imagesUn")  # they then contrast the labelled cases
+    error = refusal(before, after)
+    assert error.where == where
+    assert "loss nan" in error.found and "case_3" in error.found
+    assert "mgcl plan -d Dataset901_Tiny -c 2d -p nnUNetPlans --set" in error.remedy
+
+
+def test_fit_of_the_lesion_head_stops_with_its_case(refusal) -> None:
+    assert refusal(after=(Head(),), head="lesion").where == "phase tss (lesion), case case_3"
