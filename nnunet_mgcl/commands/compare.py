@@ -39,9 +39,8 @@ def run(args: argparse.Namespace) -> int:
     content = compare_evaluations(comparable_evaluations(models, sorted(set(args.f)) if args.f else None))
     path = args.o or models[0].resolve().parent / "comparison.json"
     write_json(path, content)
-    console = Console()
     for table in comparison_tables(content):
-        console.print(table)
+        Console().print(table)
     for line in reasons(content):
         print(line)
     print(f"all numbers: {path}")
