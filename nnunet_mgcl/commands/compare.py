@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Compares the first model with each other one, writes the JSON file and prints the tables."""
     from rich.console import Console
 
+    from nnunet_mgcl.data.results import results_of
     from nnunet_mgcl.evaluation.comparison import comparison
     from nnunet_mgcl.evaluation.runs.comparable_runs import read_comparable
     from nnunet_mgcl.evaluation.tables.comparison import comparison_tables, reasons
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.d:
         for name in args.models:
             check_names({"MODEL": name})
-    folder = _dataset_folder(args.d) if args.d else Path()
+    folder = results_of(args.d) if args.d else Path()
     models = [folder / name for name in args.models]
     content = comparison(read_comparable(models, sorted(set(args.f)) if args.f else None))
     path = args.o or models[0].resolve().parent / "comparison.json"
@@ -50,10 +51,3 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     print(f"all numbers: {path}")
     return 0
-
-
-def _dataset_folder(dataset: str) -> Path:
-    """The dataset's folder in nnUNet_results."""
-    from nnunet_mgcl.commands.predict import model_folder
-
-    return model_folder(dataset).parent

@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates, writes `evaluation.json`, `evaluation_cases.csv` and the model's calibration and prints the tables."""
     from rich.console import Console
 
-    from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
+    from nnunet_mgcl.data.results import model_folder
     from nnunet_mgcl.evaluation.runs.evaluated import evaluate, own_path
     from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
     from nnunet_mgcl.evaluation.tables.evaluation import reasons, segmentation_table, tss_table

@@ -23,8 +23,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+    from nnunet_mgcl.data.results import model_folder
     from nnunet_mgcl.evaluation.runs.fold_summary import draw_fold, summarise_fold
     from nnunet_mgcl.evaluation.tables.format import number
     from nnunet_mgcl.pictures.image_figure import require_format

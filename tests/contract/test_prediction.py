@@ -21,8 +21,9 @@ from nnunetv2.model_sharing.model_import import install_model_from_zip_file
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.evaluation.calibration.maps import Platt
 from nnunet_mgcl.evaluation.calibration.stored import KEY, StoredCalibration
-from nnunet_mgcl.inference.input_folder import require_images
+from nnunet_mgcl.inference.input_folder import read_images
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.mismatch.case_mismatch import mismatch_columns
 from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.errors import UserError
@@ -35,9 +36,9 @@ OPTIONS = {
     "npp": 0,
     "nps": 0,
     "prev_stage": None,
-    "num_parts": 1,
-    "part_id": 0,
 }
+
+WHOLE = Part()
 
 
 def predictor(model, predictor_class=MGCLPredictor, folds=(0, 1)):
@@ -46,10 +47,16 @@ def predictor(model, predictor_class=MGCLPredictor, folds=(0, 1)):
     return predictor
 
 
-def predict(model, images, output, overwrite=True, **options):
+def predict_with(used, images, output, part=WHOLE, overwrite=True):
+    """Predicts a folder with a predictor."""
     output.mkdir(exist_ok=True)
+    read = read_images(images, used.dataset_json, "SimpleITKIO")
+    return used.predict_cases(read, output, part, overwrite=overwrite, **OPTIONS)
+
+
+def predict(model, images, output, **options):
     used = predictor(model)
-    return used, used.predict_cases(str(images), str(output), overwrite=overwrite, **(OPTIONS | options))
+    return used, predict_with(used, images, output, **options)
 
 
 def rows(path):
@@ -91,8 +98,7 @@ def test_segmentations_are_nnunet_s_and_every_fold_answers_for_every_case(model,
 def test_table_ends_with_what_mgcl_mismatch_says_about_the_predicted_lesions(model, images, tmp_path) -> None:
     used = predictor(model)
     used.roles = Roles({"FLAIR": 1}, {"DWI": used.config.lesion_labels["A"], "PWI": used.config.lesion_labels["B"]})
-    (tmp_path / "out").mkdir()
-    found = rows(used.predict_cases(str(images), str(tmp_path / "out"), overwrite=True, **OPTIONS))
+    found = rows(predict_with(used, images, tmp_path / "out"))
     command = ["mismatch", "-i", str(images), "-s", str(tmp_path / "out"), "-o", str(tmp_path / "mismatch"), "-np", "1"]
     assert main([*command, "--channels", "FLAIR=1", "--masks", "DWI=A", "PWI=B"]) == 0
     columns = mismatch_columns(used.roles)
@@ -167,9 +173,9 @@ def test_new_prediction_leaves_no_table_of_an_earlier_one_while_it_lasts(model, 
 def test_parts_share_the_cases_in_any_order_without_worker_processes_too(model, images, tmp_path) -> None:
     _, whole = predict(model, images, tmp_path / "whole")
     output = tmp_path / "out"
-    _, table = predict(model, images, output, num_parts=2, part_id=1)
+    _, table = predict(model, images, output, part=Part(1, 2))
     assert table is None and [path.name for path in output.glob("*.nii.gz")] == ["case_1.nii.gz"]
-    _, table = predict(model, images, output, num_parts=2, part_id=0)
+    _, table = predict(model, images, output, part=Part(0, 2))
     assert table.read_text() == whole.read_text()
     _, table = predict(model, images, output)
     assert table.read_text() == whole.read_text()
@@ -280,8 +286,7 @@ class TestModelWithoutATrainedHead:
         return trainer.output_folder_base
 
     def predict(self, model, images, output, overwrite=True):
-        output.mkdir(exist_ok=True)
-        return predictor(model, folds=(0,)).predict_cases(str(images), str(output), overwrite=overwrite, **OPTIONS)
+        return predict_with(predictor(model, folds=(0,)), images, output, overwrite=overwrite)
 
     def test_it_is_predicted_without_a_table(self, untrained, images, tmp_path, capsys) -> None:
         assert self.predict(untrained, images, tmp_path / "out") is None
@@ -373,7 +378,7 @@ class TestInputFolder:
 
     def test_one_file_may_hold_all_channels_where_the_reader_says_so(self, dataset_json, tmp_path) -> None:
         (tmp_path / "photo_0000.png").touch()
-        require_images(tmp_path, dataset_json | {"file_ending": ".png"}, "NaturalImage2DIO")
+        read_images(tmp_path, dataset_json | {"file_ending": ".png"}, "NaturalImage2DIO")
 
 
 class TestUselessImages:

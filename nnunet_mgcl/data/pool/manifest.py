@@ -6,7 +6,6 @@ A case that the manifest does not list does not exist, whatever files a killed r
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -18,7 +17,7 @@ from pydantic import Field
 
 from nnunet_mgcl.data.cases.preprocessed import DamagedError, open_case
 from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.system.files import is_there, make_folder, read_json, write_json
+from nnunet_mgcl.system.files import file_sha256, is_there, make_folder, read_json, write_json
 from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.system.typed_json import MISSING, OpenModel, checked
 
@@ -175,8 +174,7 @@ def _describe(paths: list[Path], known: list[FileEntry]) -> list[FileEntry]:
         if entry.items() <= before.get(path.name, {}).items():
             entry["sha256"] = before[path.name]["sha256"]
         else:
-            with path.open("rb") as stream:
-                entry["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+            entry["sha256"] = file_sha256(path)
         described.append(entry)
     return described
 

@@ -19,7 +19,7 @@ def summarise(tmp_path, monkeypatch, capsys):
 
     def call(tss: dict | None) -> str:
         summary = FoldSummary({"DWI": 0.5, "PWI": None}, tss, tmp_path / "case_0.nii.gz", [])
-        monkeypatch.setattr("nnunet_mgcl.commands.predict.model_folder", lambda *_: tmp_path)
+        monkeypatch.setattr("nnunet_mgcl.data.results.model_folder", lambda *_: tmp_path)
         monkeypatch.setattr(DatasetLayout, "find", lambda _: DatasetLayout("Dataset901_Tiny", None, tmp_path))
         monkeypatch.setattr("nnunet_mgcl.evaluation.runs.fold_summary.summarise_fold", lambda *_: summary)
         monkeypatch.setattr("nnunet_mgcl.evaluation.runs.fold_summary.draw_fold", lambda *_: None)

@@ -17,7 +17,7 @@ from nnunet_mgcl.evaluation.measures.segmentation import segmentation_metrics
 from nnunet_mgcl.evaluation.runs import fold_summary
 from nnunet_mgcl.evaluation.runs.fold_summary import draw_fold
 from nnunet_mgcl.evaluation.runs.validated_run import ValidatedRun
-from nnunet_mgcl.inference.input_folder import image_digests
+from nnunet_mgcl.inference.input_folder import image_digest
 from nnunet_mgcl.pictures.overlay import overlay_figure
 from nnunet_mgcl.report.case_images import channel_files
 from nnunet_mgcl.report.cross_validation.overlays import chosen_cases, overlays_section, ranked_cases
@@ -338,9 +338,9 @@ class TestPatient:
     def test_images_that_were_not_predicted_are_refused(self, make_run) -> None:
         made = make_run()
         images = made[0].layout.raw / "imagesTs"
-        own = image_digests({"new_1": channel_files(images, "new_1", made[0].dataset_json)}, 1)
+        own = image_digest(channel_files(images, "new_1", made[0].dataset_json))
         note = made[0].layout.raw.parent / "predicted" / "mgcl_prediction.json"
-        note.write_text(json.dumps({"images": own}))
+        note.write_text(json.dumps({"images": {"new_1": own}}))
         self.new(made)
         note.write_text(json.dumps({"images": {"new_1": "of others"}}))
         with pytest.raises(UserError, match=r"imagesTs, case new_1\n.*other images than those of the prediction"):
