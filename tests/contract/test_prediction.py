@@ -22,7 +22,7 @@ from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.tss.probability import tss_probability, volume_geometry
 from nnunet_mgcl.tss.volumes import fit_volume
-from tests.contract.models import predict, predictor, rows, voxels
+from tests.contract.models import predict, predict_with, predictor, rows, voxels
 
 CASES = ["case_0", "case_1"]
 COMMAND = ("-f", "0", "-device", "cpu", "-npp", "0", "-nps", "0", "--disable_tta", "--disable_progress_bar")
