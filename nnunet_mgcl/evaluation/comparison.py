@@ -90,7 +90,7 @@ def _tss(first: Cases, second: Cases) -> list[dict[str, Any]]:
         "SPE": [np.where(actual, None, hits) for hits in right],
         "Brier": [(p - actual) ** 2 for p in (a, b)],
     }
-    tests = {measure: paired_tests(*(v.tolist() for v in pair), patients) for measure, pair in judged.items()}
+    tests = {measure: paired_tests(a.tolist(), b.tolist(), patients) for measure, (a, b) in judged.items()}
     tests = {"AUROC": _areas(a, b, actual, patients)} | tests
     return [{"target": "TSS", "measure": measure} | test for measure, test in tests.items()]
 
