@@ -88,3 +88,14 @@ def test_split_is_nnunet_s_and_no_fold_is_beyond_it(make_trainer) -> None:
     assert make_trainer(fold=1).do_split() == (["case_2", "case_3"], ["case_0", "case_1"])
     train, val = make_trainer(fold="all").do_split()
     assert sorted(train) == sorted(val) == ["case_0", "case_1", "case_2", "case_3"]
+
+
+@pytest.mark.parametrize(("wish", "compiles"), [(None, True), ("f", False), ("t", True)])
+def test_wish_to_compile_is_nnunet_s(make_trainer, monkeypatch, wish, compiles) -> None:
+    monkeypatch.delenv("nnUNet_compile", raising=False)
+    if wish:
+        monkeypatch.setenv("nnUNet_compile", wish)
+    trainer = make_trainer()
+    assert trainer._do_i_compile() is False  # on a CPU, whatever is wished
+    trainer.device = torch.device("cuda")
+    assert trainer._do_i_compile() is compiles

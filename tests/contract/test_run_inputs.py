@@ -13,7 +13,6 @@ from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_json
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from nnunet_mgcl.training.results_folder import write_shared_plans
-from tests.contract.conftest import Note
 
 CORE_RIM, RIM_CORE = ({"labels": {"background": 0, "core": n, "rim": 3 - n}} for n in (1, 2))
 EPOCHS = {"mgcl": {"coarse": {"epochs": 3}}}
@@ -136,11 +135,10 @@ class TestSharedPlans:
     def test_they_are_written_before_the_first_phase(self, start, monkeypatch) -> None:
         seen = []
 
-        class Look(Note):
-            def run(self, context) -> None:
-                seen.append(json.loads((context.fold_layout.root.parent / "plans.json").read_text()))
+        def look(_, context) -> None:
+            seen.append(json.loads((context.fold_layout.root.parent / "plans.json").read_text()))
 
-        monkeypatch.setattr(MGCLTrainer, "pretraining", (Look(),))
+        monkeypatch.setattr("nnunet_mgcl.training.mgcl_trainer.pretrain", look)
         trainer, _ = start()
         assert seen == [json.loads(json.dumps(trainer.plans_manager.plans))]
 
