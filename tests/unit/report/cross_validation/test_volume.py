@@ -36,7 +36,7 @@ def test_medians_are_of_enough_cases(cases, bins) -> None:
 
 
 def test_medians_are_those_of_neighbours_in_volume() -> None:
-    volumes = np.array([6.0, 5, 4, 3, 2, 1, 60, 50, 40, 30, 20, 10])
+    volumes = np.array([6.0, 50, 4, 30, 2, 10, 60, 5, 40, 3, 20, 1])
     assert median_line(volumes, volumes / 100).tolist() == [[3.5, 0.035], [35.0, 0.35]]
 
 
