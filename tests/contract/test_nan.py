@@ -38,9 +38,10 @@ def refusal(real_dataset, plans, masks_json, monkeypatch):
         monkeypatch.setattr("nnunet_mgcl.training.mgcl_trainer.pretrain", phases)
         content = deepcopy(plans) | {"continue_training": False}
         content["configurations"]["2d"]["mgcl"] = BLOCK | {"tss": {"epochs": 1, "head": head}}
-        with pytest.raises(UserError) as refusal:
+        with pytest.raises(SystemExit) as end:
             MGCLTrainer(content, "2d", 0, masks_json, torch.device("cpu")).run_training()
-        return refusal.value
+        assert isinstance(end.value.__cause__, UserError)
+        return end.value.__cause__
 
     return refusal
 
