@@ -49,7 +49,7 @@ class Breakage:
 
 
 def try_out(breakage: Breakage, copies: queue.Queue[Path]) -> tuple[str, float]:
-    """Puts a fault into a copy, runs its tests there and takes it out again; returns the verdict and seconds."""
+    """Puts a fault into a copy, runs its quick tests there and takes it out again; returns the verdict and seconds."""
     if breakage.mistakes():
         return STALE, 0.0
     copy, started = copies.get(), monotonic()
@@ -57,7 +57,7 @@ def try_out(breakage: Breakage, copies: queue.Queue[Path]) -> tuple[str, float]:
     whole = path.read_text(encoding="utf-8")
     try:
         path.write_text(whole.replace(breakage.old, breakage.new), encoding="utf-8")
-        command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *breakage.tests]
+        command = ["-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *breakage.tests]
         status = run_python(copy, command).returncode
     except subprocess.TimeoutExpired:
         status = 0
