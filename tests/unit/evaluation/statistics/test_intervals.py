@@ -34,6 +34,10 @@ def test_a_single_patient_gives_no_resample() -> None:
     assert draws(["a", "a"]) == [] == draws([])
 
 
+def test_interval_holds_95_percent_of_the_resamples() -> None:
+    assert interval(range(1001))["ci95"] == pytest.approx([25, 975])
+
+
 def test_resamples_that_agree_give_no_interval_of_no_width() -> None:
     values = np.full(7, 0.3)
     means = [values[draw].mean() for draw in draws(["a", "a", "a", "b", "c", "c", "d"])]
