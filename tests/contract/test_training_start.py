@@ -7,6 +7,7 @@ import torch
 
 from nnunet_mgcl.data.prepare import Prepared
 from nnunet_mgcl.data.tss_table import TSSTable
+from nnunet_mgcl.engine.state import PhaseState
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
@@ -102,7 +103,10 @@ def test_refused_training_moves_nothing(start, make_trainer, note, monkeypatch) 
 
 def test_continued_training_without_a_checkpoint_goes_on_with_what_is_whole(start, make_trainer, note) -> None:
     parts = (".1.part.checkpoint_latest.pth", "phases/.1.part.checkpoint_latest.pth")
-    trainer, _ = start(with_files(make_trainer(continue_training=True), "phases/old", *parts))
+    trainer = with_files(make_trainer(continue_training=True), "phases/old", *parts)
+    PhaseState(trainer.fold_layout.state).mark_done("tss", "mrff")
+    start(trainer)
     assert note.runs == 1
+    assert not trainer.context.state.is_done("tss", "mrff"), "its encoders are lost with the checkpoint"
     assert not list(trainer.fold_layout.root.glob("before_*"))
     assert "phases/old" in left(trainer.fold_layout.root) and not left(trainer.fold_layout.root) & set(parts)
