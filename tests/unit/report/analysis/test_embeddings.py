@@ -10,10 +10,19 @@ from torch import nn
 
 from nnunet_mgcl.pretraining.monitor.samples import draw
 from nnunet_mgcl.report.analysis import embeddings
-from nnunet_mgcl.report.analysis.embeddings import embed, sources
+from nnunet_mgcl.report.analysis.embeddings import sources
 
 SHARED = {"labels": {"background": 0, "a": 1, "b": 2, "c": 3, "ignore": 4}, "mgcl": {}}
 """One label map for all; what is 4 in the tiny masks is ignored then, what is 5 to 7 is lesion."""
+
+
+def embed(fold, branch, name: str):
+    """As `embeddings.embed`, of the phase of a name."""
+    return embeddings.embed(fold, branch, phase_of(fold, name))
+
+
+def phase_of(fold, name: str):
+    return next(phase for phase in fold.phases if phase.name == name)
 
 
 def cut(array, size, fill):
@@ -88,7 +97,8 @@ def test_representations_and_labels_are_those_of_plain_loops(make_fold, dimensio
     branch = fold.branches[2]
     cloud = embed(fold, branch, phase)
     final = fold.network.branches[2]
-    units = {"before": fold.initial(branch, phase), f"after {phase}": fold.pretrained(branch, phase)}
+    kind = phase_of(fold, phase)
+    units = {"before": fold.initial(branch, kind), f"after {phase}": fold.pretrained(branch, kind)}
     for stage, unet in {**units, "after segment": final}.items():
         values, lesion, cases = zip(*expected(fold, branch, phase, unet), strict=True)
         np.testing.assert_allclose(cloud.representations[stage], np.stack(values), atol=1e-5)
@@ -143,14 +153,14 @@ def test_before_is_the_network_of_self_train_where_the_phase_went_on_with_it(mak
     fold = make_fold()
     branch = fold.branches[0]
     torch.manual_seed(3)
-    teacher, path = branch.build_unet(), fold.fold_layout.phase("self_train", branch.name) / "network.pth"
+    teacher, path = branch.build_unet(), fold.layout.phase("self_train", branch.name) / "network.pth"
     path.parent.mkdir(parents=True)
     torch.save(teacher.state_dict(), path)
     if done:
-        fold.fold_layout.state.write_text(
+        fold.layout.state.write_text(
             json.dumps({"done": [f"self_train/{branch.name}"], "skipped": [], "current": None})
         )
     name = "encoder.stages.0.0.convs.0.conv.weight"
-    before, untrained = fold.initial(branch, "coarse").state_dict(), fold.untrained(branch).state_dict()
+    before, untrained = fold.initial(branch, phase_of(fold, "coarse")).state_dict(), fold.untrained(branch).state_dict()
     assert torch.equal(before[name], (teacher.state_dict() if done else untrained)[name])
     assert not torch.equal(untrained[name], teacher.state_dict()[name])
