@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     """Compares the first model with each other one, writes the JSON file and prints the tables."""
     from rich.console import Console
 
-    from nnunet_mgcl.commands.predict import model_folder
+    from nnunet_mgcl.data.results import results_of
     from nnunet_mgcl.evaluation.comparison import compare_evaluations
     from nnunet_mgcl.evaluation.runs.comparable_evaluations import comparable_evaluations
     from nnunet_mgcl.evaluation.tables.comparison import comparison_tables, reasons
@@ -34,14 +34,13 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("models", "one", "two at least", "name another")
     for name in args.models if args.d else ():
         check_names({"MODEL": name})
-    folder = model_folder(args.d).parent if args.d else Path()
+    folder = results_of(args.d) if args.d else Path()
     models = [folder / name for name in args.models]
     content = compare_evaluations(comparable_evaluations(models, sorted(set(args.f)) if args.f else None))
     path = args.o or models[0].resolve().parent / "comparison.json"
     write_json(path, content)
-    console = Console()
     for table in comparison_tables(content):
-        console.print(table)
+        Console().print(table)
     for line in reasons(content):
         print(line)
     print(f"all numbers: {path}")

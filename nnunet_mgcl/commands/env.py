@@ -9,10 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from nnunet_mgcl.system.resources import trainers_dir
+from nnunet_mgcl.system.resources import FOLDERS, TRAINERS, extended, trainers_dir
 
-VARIABLE = "nnUNet_extTrainer"
-FOLDER_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 SHELLS = ("bash", "fish", "powershell")  # zsh and sh read bash's line
 
 
@@ -21,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "env",
         help="print the line that makes nnU-Net find the trainers",
-        description=f'Prints the line that sets {VARIABLE}. bash, zsh: eval "$(mgcl env)"; '
+        description=f'Prints the line that sets {TRAINERS}. bash, zsh: eval "$(mgcl env)"; '
         "fish: mgcl env | source; PowerShell: mgcl env --shell powershell | Invoke-Expression",
     )
     parser.add_argument("--shell", choices=SHELLS, help="default: guessed from $SHELL")
@@ -30,8 +28,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the line to standard output, and what else is missing to standard error."""
     shell = args.shell or guess_shell(os.environ)
-    print(export_line(shell, VARIABLE, extended(os.environ.get(VARIABLE, ""), trainers_dir())))
-    for name in FOLDER_VARIABLES:
+    print(export_line(shell, TRAINERS, extended(os.environ.get(TRAINERS, ""), trainers_dir())))
+    for name in FOLDERS:
         if not os.environ.get(name):
             print(f"# {name} is not set: nnU-Net needs it", file=sys.stderr)
     return 0
@@ -43,14 +41,6 @@ def guess_shell(environment: Mapping[str, str]) -> str:
     if shell.startswith("pwsh") or (not shell and os.name == "nt"):
         return "powershell"
     return "fish" if shell == "fish" else "bash"
-
-
-def extended(value: str, folder: Path) -> str:
-    """A path list with the folder at its end, unless the list has it already."""
-    entries = [entry for entry in value.split(os.pathsep) if entry.strip()]
-    if folder.resolve() not in [Path(entry).resolve() for entry in entries]:
-        entries.append(str(folder))
-    return os.pathsep.join(entries)
 
 
 def export_line(shell: str, name: str, value: str) -> str:

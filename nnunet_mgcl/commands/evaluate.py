@@ -33,8 +33,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates, writes `evaluation.json`, `evaluation_cases.csv` and the model's calibration and prints the tables."""
-    from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
+    from nnunet_mgcl.data.results import model_folder
     from nnunet_mgcl.evaluation.runs.current_evaluation import evaluate
     from nnunet_mgcl.evaluation.runs.run import ValidatedRun
     from nnunet_mgcl.system.errors import UserError

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints each head's AUROC in every fold; with --use, rewrites the checkpoints."""
     from rich.console import Console
 
-    from nnunet_mgcl.commands.predict import model_folder
+    from nnunet_mgcl.data.results import model_folder
     from nnunet_mgcl.tss.head_switch import switch_model
     from nnunet_mgcl.tss.head_table import head_table
 

@@ -81,16 +81,20 @@ def parse_overrides(texts: list[str]) -> dict[str, str]:
 
 
 def _write(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], overwrite: bool) -> None:
-    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.data.results import trained_with
+    from nnunet_mgcl.system.errors import UserError, some
     from nnunet_mgcl.system.files import write_json
 
-    path = layout.plans(new["plans_name"])
-    if new["plans_name"] == plans["plans_name"]:
-        raise UserError("--plans-name", f"{plans['plans_name']!r}, the plans to start from", "another", "choose one")
-    if os.path.lexists(path) and _plans_to_replace(path) != new and not overwrite:
+    path, name = layout.plans(new["plans_name"]), new["plans_name"]
+    if name == plans["plans_name"]:
+        raise UserError("--plans-name", f"{name!r}, the plans to start from", "another", "choose one")
+    changed = os.path.lexists(path) and _plans_to_replace(path) != new
+    if changed and not overwrite:
         raise UserError(path, "an existing file with other content", "no such file", "use -o NAME or --overwrite")
     write_json(path, new)
     print(f"Wrote {path}")
+    if changed and (models := [str(model) for model in trained_with(layout.name, name)]):
+        print(f"The plans that it replaced were trained with, and these keep theirs: {some(models)}")
 
 
 def _plans_to_replace(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from nnunet_mgcl.commands.evaluate import add_validated_model
@@ -28,9 +27,8 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from nnunet_mgcl.commands.env import VARIABLE, extended
-    from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout
+    from nnunet_mgcl.data.results import model_folder
     from nnunet_mgcl.evaluation.runs.current_evaluation import current_evaluation
     from nnunet_mgcl.evaluation.runs.run import ValidatedRun
     from nnunet_mgcl.report.contents import report_sections
@@ -39,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.report.patient.page import patient_sections
     from nnunet_mgcl.system.devices import require_device
     from nnunet_mgcl.system.files import require_writable
-    from nnunet_mgcl.system.resources import trainers_dir
+    from nnunet_mgcl.system.resources import offer_trainers
 
-    os.environ[VARIABLE] = extended(os.environ.get(VARIABLE, ""), trainers_dir())  # looking inside needs no `mgcl env`
+    offer_trainers()  # looking inside needs no `mgcl env`
     device = torch.device(args.device)
     require_device(device)
     model = model_folder(args.d, args.tr, args.p, args.c)

@@ -18,8 +18,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates the fold where that is not done yet, prints the tables and draws the picture."""
-    from nnunet_mgcl.commands.predict import model_folder
     from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
+    from nnunet_mgcl.data.results import model_folder
     from nnunet_mgcl.engine.training_warnings import read_warnings
     from nnunet_mgcl.evaluation.runs.current_evaluation import current_evaluation
     from nnunet_mgcl.evaluation.runs.run import OVERLAY, ValidatedRun

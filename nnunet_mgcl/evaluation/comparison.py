@@ -38,18 +38,16 @@ def compare_evaluations(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]
         for entry in [*_segmentation(first, second), *_tss(first, second)]:
             entries.append({"first": evaluations[0]["model"], "second": other["model"]} | entry)
     _adjust(entries)
-    patients = {case["patient"] for case in first}
+    without = [run["model"] for run in evaluations if run["tss"]["reason"]]
+    unknown = None if without or evaluations[0]["tss"]["cases"] else "no case with a known TSS"
     return {
         "nnunet_mgcl": __version__,
-        "dataset": evaluations[0]["dataset"],
-        "folds": evaluations[0]["folds"],
+        **{key: evaluations[0][key] for key in ("dataset", "folds", "divided_patients", "settings")},
         "models": [run["model"] for run in evaluations],
         "cases": len(first),
-        "patients": len(patients),
-        "divided_patients": evaluations[0]["divided_patients"],
+        "patients": len({case["patient"] for case in first}),
         "without_lesion": _without_lesion(evaluations),
-        "settings": evaluations[0]["settings"],
-        "tss_reason": _no_tss(evaluations),
+        "tss_reason": f"not evaluated in {', '.join(without)}" if without else unknown,
         "comparisons": entries,
     }
 
@@ -65,13 +63,6 @@ def _without_lesion(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
         predicted = [[case["predicted_lesions"] for case in cases if not case["lesions"]] for cases in by_model]
         counts[target] = {"cases": len(predicted[0]), "false_positives": [sum(n > 0 for n in ns) for ns in predicted]}
     return counts
-
-
-def _no_tss(evaluations: Sequence[dict[str, Any]]) -> str | None:
-    """Why the TSS is not compared."""
-    if without := [run["model"] for run in evaluations if run["tss"]["reason"]]:
-        return f"not evaluated in {', '.join(without)}"
-    return None if evaluations[0]["tss"]["cases"] else "no case with a known TSS"
 
 
 def _segmentation(first: Cases, second: Cases) -> list[dict[str, Any]]:
@@ -99,7 +90,7 @@ def _tss(first: Cases, second: Cases) -> list[dict[str, Any]]:
         "SPE": [np.where(actual, None, hits) for hits in right],
         "Brier": [(p - actual) ** 2 for p in (a, b)],
     }
-    tests = {measure: paired_tests(*(v.tolist() for v in pair), patients) for measure, pair in judged.items()}
+    tests = {measure: paired_tests(a.tolist(), b.tolist(), patients) for measure, (a, b) in judged.items()}
     tests = {"AUROC": _areas(a, b, actual, patients)} | tests
     return [{"target": "TSS", "measure": measure} | test for measure, test in tests.items()]
 

@@ -43,9 +43,8 @@ def _target(target: str, cases: Sequence[CaseScores], folds: Sequence[int]) -> d
 def _measure(target: str, measure: str, cases: Sequence[CaseScores], folds: Sequence[int]) -> dict[str, Any]:
     defined = [case for case in cases if case.targets[target][measure] is not None]
     values = np.array([case.targets[target][measure] for case in defined], dtype=float)
-    per_fold = {
-        str(f): mean_sd([v for case, v in zip(defined, values, strict=True) if case.fold == f], "case") for f in folds
-    }
+    fold_of = np.array([case.fold for case in defined])
+    per_fold = {str(fold): mean_sd(values[fold_of == fold], "case") for fold in folds}
     samples = [float(values[draw].mean()) for draw in draws([case.patient for case in defined])]
     median = {"median": float(np.median(values)) if defined else None}
     return {

@@ -17,6 +17,8 @@ from nnunet_mgcl.evaluation.statistics.intervals import NO_INTERVAL, Draw, draws
 
 NO_TRAINING_CASES = "no out-of-fold predictions of its training cases: evaluate more folds"
 
+Measure = Callable[[np.ndarray, Classes], Mapping[str, Any]]
+
 
 @dataclass(frozen=True)
 class TSSCases:
@@ -65,12 +67,7 @@ class TSSCases:
         return self.probabilities[chosen], self.actual[chosen]
 
     def summarise(
-        self,
-        folds: Sequence[int],
-        names: Sequence[str],
-        measure: Callable[[np.ndarray, Classes], Mapping[str, Any]],
-        values: np.ndarray,
-        judged: Classes | None = None,
+        self, folds: Sequence[int], names: Sequence[str], measure: Measure, values: np.ndarray, judged: Classes
     ) -> dict[str, Any]:
         """Measures for each fold, over the folds and pooled.
 
@@ -79,13 +76,12 @@ class TSSCases:
             names: Of the measures.
             measure: Takes values and classes of some cases.
             values: `(N,)`, what is predicted.
-            judged: `(N,)`, which cases count; None: all.
+            judged: `(N,)`, which cases count.
 
         Returns:
             `per_fold`, `folds` and `pooled`: of each measure its `value`, `ci95` (see `interval`) and, where the
             measure has one, what predicting the frequency of positives would reach (`no_skill`).
         """
-        judged = np.ones(len(self.names), dtype=bool) if judged is None else judged
         per_fold = {}
         for fold in folds:
             own = np.flatnonzero((self.folds == fold) & judged)

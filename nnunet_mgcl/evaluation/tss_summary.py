@@ -39,6 +39,7 @@ def summarise_tss(
         the paper's form) and `pooled` (all cases together, with a bootstrap interval); and `calibration`.
     """
     data = TSSCases.of(cases)
+    everyone = np.ones(len(data.names), dtype=bool)
 
     def by(rule: Rule) -> Thresholds:
         return {fold: out_of_fold_threshold(rule, data, splits[fold]) for fold in folds}
@@ -55,7 +56,7 @@ def summarise_tss(
         "positive": int(data.actual.sum()),
         "patients": len(set(data.patients)),
         "unknown_tss": len(cases) - len(data.names),
-        "measures": data.summarise(folds, MEASURES, probability_metrics, data.probabilities),
+        "measures": data.summarise(folds, MEASURES, probability_metrics, data.probabilities, everyone),
         "operating_points": {name: _operating_point(data, *point) for name, point in points.items()},
         "calibration": summarise_calibration(data, maps),
     }

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunet_mgcl.data.images.checks import NIFTI, image_mistake, truncation
+from nnunet_mgcl.data.images.checks import image_mistake
 from nnunet_mgcl.data.pool.scan import check_grids
 from nnunet_mgcl.plan.dataset_json import channel_names
 from nnunet_mgcl.system.errors import UserError, reason, some
+from nnunet_mgcl.system.files import file_sha256
 from nnunet_mgcl.system.workers import default_processes
 
 ALL_IN_ONE = ("NaturalImage2DIO",)
@@ -29,13 +31,28 @@ Cases = dict[str, list[Path]]
 """Case -> its files in the order of their channels."""
 
 
-def require_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> None:
+@dataclass(frozen=True)
+class Images:
+    """A folder of images that were read and found whole.
+
+    Attributes:
+        folder: Where the files `CASE_CCCC<file ending>` are.
+        cases: Its cases, sorted.
+        digests: A SHA-256 of each case's files.
+    """
+
+    folder: Path
+    cases: Cases
+    digests: dict[str, str]
+
+
+def read_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> Images:
     """Checks that every case has a file for each channel that the model was trained on, and no other.
 
     nnU-Net counts a case's files and never reads their channel numbers: 0001 and 0002 would pass for 0000 and 0001.
 
     Args:
-        folder: Where the files `CASE_CCCC<file ending>` are.
+        folder: Where the files are.
         dataset_json: The model's.
         reader: Name of the class that reads the images.
 
@@ -49,17 +66,15 @@ def require_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> N
     for case, files in cases.items():
         channels = [int(path.name.removesuffix(ending)[-4:]) for path in files]
         if channels not in fitting:
-            raise UserError(
-                f"{folder}, case {case}", f"channels {channels}", f"{known}", "add, rename or remove its files"
-            )
+            remedy = "add, rename or remove its files"
+            raise UserError(f"{folder}, case {case}", f"channels {channels}", f"{known}", remedy)
     paths = [path for files in cases.values() for path in files]
     with ThreadPoolExecutor(default_processes()) as threads:  # most of the time is gzip's, which leaves Python's lock
-        for path, mistake in zip(paths, threads.map(image_mistake, paths), strict=True):
-            if mistake:
-                raise UserError(path, *mistake, "replace the file, or move the case elsewhere")
+        digests = dict(zip(paths, threads.map(_digest_of_whole, paths), strict=True))
     if reader in AS_STORED:
         for case, files in cases.items():
             check_grids(files, f"case {case}", place=False)
+    return Images(folder, cases, {case: _joined(digests[path] for path in files) for case, files in cases.items()})
 
 
 def find_images(folder: Path, ending: str) -> Cases:
@@ -76,36 +91,15 @@ def find_images(folder: Path, ending: str) -> Cases:
             raise UserError(path, f"the name {path.name}", expected, f"rename it or move it elsewhere; {_MAKE}")
         cases[match[1]].append(path)
     if not cases:
-        there = some(sorted(path.name for path in folder.iterdir())) or "nothing"
-        raise UserError(
-            folder, f"no image, but {there}", f"files CASE_CCCC{ending}, as the model was trained on", _MAKE
-        )
+        others = some(sorted(path.name for path in folder.iterdir())) or "nothing"
+        expected = f"files CASE_CCCC{ending}, as the model was trained on"
+        raise UserError(folder, f"no image, but {others}", expected, _MAKE)
     return dict(sorted(cases.items()))
 
 
-def image_digests(cases: Cases, threads: int) -> dict[str, str]:
-    """A SHA-256 of each case's files."""
-    with ThreadPoolExecutor(threads) as pool:
-        return dict(zip(cases, pool.map(_digest, cases.values()), strict=True))
-
-
-def is_whole(path: Path, reader: BaseReaderWriter) -> bool:
-    """Whether a segmentation is there to its last voxel; SimpleITK makes 0 of what a NIfTI file lacks."""
-    if path.name.endswith(NIFTI):
-        return truncation(path) is None
-    try:
-        reader.read_seg(str(path))
-    except Exception:  # no such file, or the reader's own error
-        return False
-    return True
-
-
-def _digest(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+def image_digest(files: Iterable[Path]) -> str:
+    """A SHA-256 of a case's files."""
+    return _joined(map(file_sha256, files))
 
 
 def refuse_unreadable(cases: Cases, reader: BaseReaderWriter) -> None:
@@ -118,7 +112,16 @@ def refuse_unreadable(cases: Cases, reader: BaseReaderWriter) -> None:
         try:
             reader.read_images([str(path) for path in files])
         except Exception as error:  # every reader raises exceptions of its own
-            raise UserError(
-                f"{files[0].parent}, case {case}", f"cannot be read ({reason(error)})",
-                "intact images of one size and spacing", "mend or remove its files",
-            ) from None  # fmt: skip
+            found, expected = f"cannot be read ({reason(error)})", "intact images of one size and spacing"
+            where = f"{files[0].parent}, case {case}"
+            raise UserError(where, found, expected, "mend or remove its files") from None
+
+
+def _digest_of_whole(path: Path) -> str:
+    if mistake := image_mistake(path):
+        raise UserError(path, *mistake, "replace the file, or move the case elsewhere")
+    return file_sha256(path)  # at once, while the system still has the file in memory
+
+
+def _joined(digests: Iterable[str]) -> str:
+    return hashlib.sha256(b"".join(map(bytes.fromhex, digests))).hexdigest()

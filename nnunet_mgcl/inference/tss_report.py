@@ -7,15 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from rich.progress import track
 
 from nnunet_mgcl.data.images.single_slice import volume_ml
 from nnunet_mgcl.evaluation.calibration.maps import Calibration
+from nnunet_mgcl.inference.parts import Part
+from nnunet_mgcl.mismatch.case_mismatch import MismatchOptions, measure_cases, mismatch_columns
+from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.csv_table import Rows, read_csv, write_csv
 from nnunet_mgcl.system.errors import UserError, reason
 from nnunet_mgcl.system.files import is_there
 
 Row = dict[str, str]
 
+NAME = "tss.csv"
 FOLD = "probability_fold_"
 """What the columns of the folds' raw probabilities begin with."""
 WHAT = "what mgcl predict writes"
@@ -31,7 +36,7 @@ class TSSReport:
         folds: Names of the folds, in the order of their probabilities.
         targets: Labels that make up each target whose volume is reported.
         keep: Whether rows of an earlier run stay (`--continue_prediction`).
-        more: Names of columns that follow (`add_cells`), whose cells may stay empty.
+        roles: What `add_mismatch` can measure; its columns follow, and their cells may stay empty.
         calibration: Of the probabilities, those of an earlier run's rows too; None: they stay raw.
 
     Raises:
@@ -44,37 +49,29 @@ class TSSReport:
         folds: Sequence[str],
         targets: dict[str, list[int]],
         keep: bool = False,
-        more: Sequence[str] = (),
+        roles: Roles | None = None,
         calibration: Calibration | None = None,
     ) -> None:
-        self.path, self.targets, self.calibration = path, targets, calibration
+        self.path, self.targets, self.roles, self.calibration = path, targets, roles, calibration
         self.fold_columns = [f"{FOLD}{fold}" for fold in folds]
-        self.columns = [
-            "case",
-            "probability",
-            "predicted_class",
-            "probability_raw",
-            "calibration",
-            *self.fold_columns,
-            *(f"volume_ml_{name}" for name in targets),
-            *more,
-        ]
+        self.mismatch_columns = mismatch_columns(roles) if roles else ()
+        answer = ("case", "probability", "predicted_class", "probability_raw", "calibration")
+        self.columns = [*answer, *self.fold_columns, *map(_volume, targets), *self.mismatch_columns]
         self.rows: dict[str, Row] = {}
         if keep and is_there(path):
             self._take_over()
 
     def _take_over(self) -> None:
-        columns = read_columns(self.path)
+        columns, rows = _read(self.path)
         if columns != self.columns:
-            raise UserError(
-                self.path,
-                f"columns {columns}",
-                f"those of this model and these folds, {self.columns}",
-                "continue with the -f that it was begun with, choose another -o, or leave --continue_prediction out",
+            expected = f"those of this model and these folds, {self.columns}"
+            remedy = (
+                "continue with the -f that it was begun with, choose another -o, or leave --continue_prediction out"
             )
-        volumes = {f"volume_ml_{name}": "" for name in self.targets}
-        rows = _read_calibrated(self.path, self.calibration)
-        self.rows = {case: row | volumes for case, row in rows.items()}
+            raise UserError(self.path, f"columns {columns}", expected, remedy)
+        without_volumes = dict.fromkeys(map(_volume, self.targets), "")
+        for case, row in _recalibrated(self.path, rows, self.calibration).items():
+            self.rows[case] = row | without_volumes
         self.write()
 
     def add(self, case: str, probabilities: Sequence[float]) -> None:
@@ -83,9 +80,22 @@ class TSSReport:
         self.rows[case] = {"case": case} | _calibrated(raw, self.calibration)
         self.write()
 
-    def add_cells(self, case: str, cells: Row) -> None:
-        """Fills in the further columns of a case; `add_volumes` writes them."""
-        self.rows[case] |= cells
+    def add_mismatch(self, images: Path, folder: Path, ending: str, processes: int, progress: bool) -> None:
+        """Adds what `mgcl mismatch` would write about the predicted lesions; `add_volumes` writes it.
+
+        Args:
+            images: The folder of the images.
+            folder: That of the segmentations.
+            ending: Of the files.
+            processes: How many measure.
+            progress: Whether a bar is shown.
+        """
+        files = [path for case in self.rows if (path := folder / f"{case}{ending}").is_file()]
+        if self.roles is None or not self.mismatch_columns or not files:
+            return
+        measured = measure_cases(files, images, ending, self.roles, MismatchOptions(), processes)
+        for case in track(measured, "Mismatch", len(files), disable=not progress):
+            self.rows[case.row["case"]] |= {column: case.row[column] for column in self.mismatch_columns}
 
     def add_volumes(self, folder: Path, file_ending: str, reader: BaseReaderWriter) -> None:
         """Fills in the lesion volumes (ml) from the exported segmentations; a row without a segmentation is dropped."""
@@ -94,12 +104,37 @@ class TSSReport:
             segmentation, properties = reader.read_seg(str(folder / f"{case}{file_ending}"))
             for name, labels in self.targets.items():
                 volume = volume_ml(np.isin(segmentation, labels), properties["spacing"])
-                row[f"volume_ml_{name}"] = NO_VOLUME if volume is None else f"{volume:.3f}"
+                row[_volume(name)] = NO_VOLUME if volume is None else f"{volume:.3f}"
         self.write()
 
     def write(self) -> None:
         """Writes all rows, sorted by case."""
         _write_rows(self.path, self.columns, self.rows)
+
+
+def merge_parts(folder: Path, part: Part, calibration: Calibration | None = None) -> Path | None:
+    """Joins the parts' files to `tss.csv` once all of them are finished; returns it, or None before."""
+    paths = part.all_files(folder / NAME)
+    if not all(path.is_file() for path in paths):
+        return None
+    tables = {path: _read(path) for path in paths}
+    columns = tables[paths[0]][0]
+    if any(others != columns for others, _ in tables.values()):  # of another prediction
+        return None
+    rows = {case: row for path in paths for case, row in _recalibrated(path, tables[path][1], calibration).items()}
+    if any(row[column] == "" for row in rows.values() for column in columns if column.startswith(_volume(""))):
+        return None
+    _write_rows(folder / NAME, columns, rows)
+    return folder / NAME
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """The rows of an earlier run by case; none where there is no file."""
+    return _by_case(_read(path)[1]) if is_there(path) else {}
+
+
+def _volume(target: str) -> str:
+    return f"volume_ml_{target}"
 
 
 def _calibrated(row: Row, calibration: Calibration | None) -> Row:
@@ -118,26 +153,13 @@ def _calibrated(row: Row, calibration: Calibration | None) -> Row:
     }
 
 
-def _read_calibrated(path: Path, calibration: Calibration | None) -> dict[str, Row]:
+def _recalibrated(path: Path, rows: Rows, calibration: Calibration | None) -> dict[str, Row]:
     """The rows of an earlier run or another process, which may have known another calibration."""
     try:
-        return {case: _calibrated(row, calibration) for case, row in read_rows(path).items()}
+        return {case: _calibrated(row, calibration) for case, row in _by_case(rows).items()}
     except (TypeError, ValueError) as error:
-        raise UserError(
-            path, reason(error), f"a probability in each column {FOLD}...", "predict into another -o"
-        ) from None
-
-
-def read_rows(path: Path) -> dict[str, Row]:
-    """The rows of an earlier run by case; none where there is no file."""
-    if not is_there(path):
-        return {}
-    return {row["case"]: row for _, row in _read(path)[1]}
-
-
-def read_columns(path: Path) -> list[str]:
-    """The first line of a table."""
-    return _read(path)[0]
+        expected = f"a probability in each column {FOLD}..."
+        raise UserError(path, reason(error), expected, "predict into another -o") from None
 
 
 def _read(path: Path) -> tuple[list[str], Rows]:
@@ -147,27 +169,8 @@ def _read(path: Path) -> tuple[list[str], Rows]:
         raise UserError(error.where, error.found, WHAT, "predict again, into another -o") from None
 
 
-def earlier_tables(table: Path) -> list[Path]:
-    """What earlier predictions left where this one writes; one that is not shared does the work of all parts."""
-    joined = table.with_name("tss.csv")
-    parts = [table] if table != joined else sorted(table.parent.glob("tss_part*.csv"))
-    return [path for path in (joined, *parts) if path.exists()]
-
-
-def merge_parts(folder: Path, num_parts: int, calibration: Calibration | None = None) -> Path | None:
-    """Joins the parts' files to `tss.csv` once all of them are finished; returns it, or None before."""
-    parts = [folder / f"tss_part{number}.csv" for number in range(num_parts)]
-    if not all(part.is_file() for part in parts):
-        return None
-    columns = read_columns(parts[0])
-    if any(read_columns(part) != columns for part in parts):  # of another prediction
-        return None
-    rows = {case: row for part in parts for case, row in _read_calibrated(part, calibration).items()}
-    volumes = [column for column in columns if column.startswith("volume_ml_")]
-    if any(row[column] == "" for row in rows.values() for column in volumes):
-        return None
-    _write_rows(folder / "tss.csv", columns, rows)
-    return folder / "tss.csv"
+def _by_case(rows: Rows) -> dict[str, Row]:
+    return {row["case"]: row for _, row in rows}
 
 
 def _write_rows(path: Path, columns: Sequence[str], rows: dict[str, Row]) -> None:

@@ -1,4 +1,16 @@
-"""The supervised contrastive loss of both grains: Eq. 2-4 (slices) and Eq. 6-8 (patches)."""
+"""The supervised contrastive loss of both grains: Eq. 2-4 (slices) and Eq. 6-8 (patches).
+
+The loss is exact, no pair is left out. N samples cost $2 N^2 D$ multiply-adds, gradient included (it is computed
+here, and `backward` only hands it on), and $O(N D)$ memory: the N x N matrix exists a tile at a time
+(`supcon_tiles`). Few samples are one small matrix (`supcon_dense`), and so are those at temperatures below 1/600,
+whatever their number. Nothing waits for a GPU but the exchange of the ranks' numbers of samples.
+
+In distributed training the embeddings of all ranks form one batch, and every rank returns its loss. A
+rank's graph holds only its own embeddings, so its gradient is one summand of the whole, and
+`DistributedDataParallel` averages the summands where they should be summed. Therefore the gradient (not
+the value) is multiplied by the number of ranks: the average equals the gradient of one process with the
+whole batch. All communication happens here and none in `backward`.
+"""
 
 from __future__ import annotations
 
@@ -41,17 +53,6 @@ def supcon_loss(
     - No anchor: an exact zero that still has a gradient graph.
     - Eq. 8: the denominator runs over all other patches of the batch, across slices.
     - An embedding of length zero has the similarity 0 to all others, and no gradient.
-
-    The loss is exact, no pair is left out. N samples cost $2 N^2 D$ multiply-adds, gradient included (it is computed
-    here, and `backward` only hands it on), and $O(N D)$ memory: the N x N matrix exists a tile at a time
-    (`supcon_tiles`). Few samples are one small matrix (`supcon_dense`), and so are those at temperatures below 1/600,
-    whatever their number. Nothing waits for a GPU but the exchange of the ranks' numbers of samples.
-
-    In distributed training the embeddings of all ranks form one batch, and every rank returns its loss. A
-    rank's graph holds only its own embeddings, so its gradient is one summand of the whole, and
-    `DistributedDataParallel` averages the summands where they should be summed. Therefore the gradient (not
-    the value) is multiplied by the number of ranks: the average equals the gradient of one process with the
-    whole batch. All communication happens here and none in `backward`.
 
     Args:
         embeddings: `(N, D)`, any length: they are L2-normalised here. N may differ between ranks.

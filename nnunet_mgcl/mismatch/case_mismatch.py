@@ -14,13 +14,7 @@ from scipy.ndimage import label, median_filter
 
 from nnunet_mgcl.data.images.adc_units import UNITS, fitting_units
 from nnunet_mgcl.mismatch.case_files import CaseFiles, NotThereError
-from nnunet_mgcl.mismatch.flair_ratio import (
-    FLAIR_POSITIVE,
-    MIN_LESION_ML,
-    LesionRatio,
-    flair_mismatch,
-    lesions_without_flair,
-)
+from nnunet_mgcl.mismatch.flair_ratio import FLAIR_POSITIVE, MIN_LESION_ML, LesionRatio, flair_mismatch
 from nnunet_mgcl.mismatch.perfusion_rules import CORE_ADC, TMAX_SECONDS, PerfusionMismatch, defuse3, extend
 from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.workers import run_jobs
@@ -126,14 +120,14 @@ def _flair(files: CaseFiles, options: MismatchOptions, row: Row, lesions: list[R
     other = files.mask("FLAIR") if "FLAIR" in files.roles.masks else None
     if other is not None:
         row["flair_lesion_ml"] = f"{files.ml(other):.3f}"
-    smallest = options.min_lesion_ml
     try:
-        measured = flair_mismatch(files.image("FLAIR"), dwi_lesion, other, smallest)
-    except NotThereError as missing:
-        measured = lesions_without_flair(files.segmentation, dwi_lesion, smallest, str(missing))
+        image, missing = files.image("FLAIR"), ""
+    except NotThereError as error:
+        image, missing = files.segmentation, str(error)
+    measured = flair_mismatch(image, dwi_lesion, other, options.min_lesion_ml, missing)
     row["lesions"] = str(len(measured.lesions))
     if measured.patient is None:
-        raise NotThereError(f"no DWI lesion of at least {smallest:g} ml")
+        raise NotThereError(f"no DWI lesion of at least {options.min_lesion_ml:g} ml")
     for number, lesion in enumerate(measured.lesions, start=1):
         x, y, z = (f"{mm:.1f}" for mm in lesion.centre)
         place = {"lesion": str(number), "side": lesion.side, "volume_ml": f"{lesion.volume_ml:.3f}"}

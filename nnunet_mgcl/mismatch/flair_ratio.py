@@ -5,7 +5,6 @@ Arrays are `(Z, Y, X)`, as SimpleITK hands them out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy.ndimage import label, map_coordinates
 
-from nnunet_mgcl.mismatch.symmetry import MirrorPlane, find_mirror_plane, tissue_threshold, voxel_indices
+from nnunet_mgcl.mismatch.symmetry import find_mirror_plane, tissue_threshold, voxel_indices
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -58,35 +57,28 @@ class FlairMismatch:
 
 
 def flair_mismatch(
-    flair: sitk.Image, dwi_lesion: BoolArray, other_lesions: BoolArray | None = None, min_ml: float = MIN_LESION_ML
+    flair: sitk.Image,
+    dwi_lesion: BoolArray,
+    other: BoolArray | None = None,
+    min_ml: float = MIN_LESION_ML,
+    missing: str = "",
 ) -> FlairMismatch:
     """Measures every DWI lesion in FLAIR.
 
     Args:
         flair: The FLAIR image.
         dwi_lesion: The DWI mask on its grid.
-        other_lesions: What else is no healthy tissue, such as the FLAIR mask.
+        other: What else is no healthy tissue, such as the FLAIR mask.
         min_ml: Connected components (26 neighbours) smaller than this are left out.
+        missing: Why there is no FLAIR image, where `flair` is another one on the mask's grid: no lesion has a ratio.
     """
     masks = _large_lesions(flair, dwi_lesion, min_ml)
     if not masks:
         return FlairMismatch([], None)
-    unhealthy = dwi_lesion if other_lesions is None else dwi_lesion | other_lesions
-    measure = _Measure(flair, find_mirror_plane(flair), unhealthy)
-    return _of_patient(masks, measure.lesion)
-
-
-def lesions_without_flair(grid: sitk.Image, dwi_lesion: BoolArray, min_ml: float, reason: str) -> FlairMismatch:
-    """The DWI lesions of a patient without a FLAIR image.
-
-    Args:
-        grid: An image on the mask's grid.
-        dwi_lesion: As in `flair_mismatch`.
-        min_ml: As in `flair_mismatch`.
-        reason: Why there is no FLAIR image.
-    """
-    masks = _large_lesions(grid, dwi_lesion, min_ml)
-    return _of_patient(masks, lambda mask: LesionRatio(*_place(grid, np.argwhere(mask))[:2], "", None, reason))
+    unhealthy = dwi_lesion if other is None else dwi_lesion | other
+    measure = _Measure(flair, unhealthy, missing)
+    lesions = [measure.lesion(mask) for mask in masks]
+    return FlairMismatch(lesions, measure.lesion(np.any(masks, axis=0)) if len(masks) > 1 else lesions[0])
 
 
 def _large_lesions(grid: sitk.Image, dwi_lesion: BoolArray, min_ml: float) -> list[BoolArray]:
@@ -95,11 +87,6 @@ def _large_lesions(grid: sitk.Image, dwi_lesion: BoolArray, min_ml: float) -> li
     voxels = np.bincount(parts.ravel())[1:]
     order = np.argsort(-voxels, kind="stable")
     return [parts == part + 1 for part in order if voxels[part] * _voxel_ml(grid) >= min_ml]
-
-
-def _of_patient(masks: list[BoolArray], measure: Callable[[BoolArray], LesionRatio]) -> FlairMismatch:
-    lesions = [measure(mask) for mask in masks]
-    return FlairMismatch(lesions, measure(np.any(masks, axis=0)) if len(masks) > 1 else next(iter(lesions), None))
 
 
 def _place(grid: sitk.Image, indices: npt.NDArray[np.int64]) -> tuple[float, tuple[float, float, float], FloatArray]:
@@ -115,19 +102,21 @@ def _voxel_ml(grid: sitk.Image) -> float:
 
 
 class _Measure:
-    """Measures lesions of one image."""
+    """Measures lesions of one image; `missing` as of `flair_mismatch`."""
 
-    def __init__(self, flair: sitk.Image, plane: MirrorPlane | None, unhealthy: BoolArray) -> None:
-        self.flair, self.plane, self.unhealthy = flair, plane, unhealthy
+    def __init__(self, flair: sitk.Image, unhealthy: BoolArray, missing: str) -> None:
+        self.flair, self.unhealthy = flair, unhealthy
+        self.plane = None if missing else find_mirror_plane(flair)
+        self.no_plane = missing or "FLAIR is not symmetric enough to find the midline"
         self.values = sitk.GetArrayFromImage(flair).astype(np.float64)
         self.darkest = float(np.quantile(self.values, 0.05))
-        self.fluid_below = tissue_threshold(self.values)
+        self.fluid_below = 0.0 if missing else tissue_threshold(self.values)
 
     def lesion(self, mask: BoolArray) -> LesionRatio:
         indices = np.argwhere(mask)
         volume, centre, points = _place(self.flair, indices)
         if self.plane is None:
-            return LesionRatio(volume, centre, "", None, "FLAIR is not symmetric enough to find the midline")
+            return LesionRatio(volume, centre, "", None, self.no_plane)
         left = float((self.plane.distance(points) > 0).mean())
         side = "left" if left >= ONE_SIDE else "right" if left <= 1 - ONE_SIDE else "both"
         here, there = self._tissue(self.values[mask]), self._tissue(self._healthy_mirror(points))

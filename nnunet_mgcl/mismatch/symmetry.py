@@ -131,10 +131,8 @@ def _in_view(image: sitk.Image, points: FloatArray) -> npt.NDArray[np.bool_]:
 
 def _resampled(image: sitk.Image) -> tuple[FloatArray, FloatArray]:
     """The image on axes along x, y and z, `(X, Y, Z)` at `STEP_MM`, and the first voxel's place."""
-    size = image.GetSize()
-    corners = np.array(
-        [image.TransformContinuousIndexToPhysicalPoint(c) for c in product(*([-0.5, n - 0.5] for n in size))]
-    )
+    ends = product(*([-0.5, n - 0.5] for n in image.GetSize()))
+    corners = np.array([image.TransformContinuousIndexToPhysicalPoint(end) for end in ends])
     low, high = corners.min(axis=0), corners.max(axis=0)
     # Where the voxels are finer than the points, noise would be sampled and not averaged.
     fine = [max(0.0, STEP_MM**2 - step**2) ** 0.5 / 2 for step in image.GetSpacing()]

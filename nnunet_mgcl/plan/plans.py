@@ -127,14 +127,7 @@ def resolve_block(
         )  # fmt: skip
     config = _validated(plans, configuration, followed(resolved.get("mgcl", {}), earlier or {}, config_model()))
     where = f"configurations.{configuration}.mgcl"
-    given = described.mgcl or Grouping()
-
-    modalities, source = _first_given((config.modalities, where), (given.modalities, GROUPING))
-    modalities = one_branch_a_channel(dataset_json) if modalities is None else modalities
-    check_modalities(modalities, dataset_json, source)
-    masks, source = _first_given((config.lesion_labels, where), (given.lesion_labels, GROUPING))
-    if masks is not None:
-        check_masks(masks, list(modalities), dataset_json, source)
+    modalities, masks = _grouping(config, described.mgcl or Grouping(), dataset_json, where)
     check_channels(plans, resolved, configuration, len(channel_names(dataset_json)))
 
     methods = {
@@ -146,6 +139,19 @@ def resolve_block(
     known = {"modalities": modalities, "lesion_labels": masks, "tss": tss, **methods}
     plain = {name: getattr(config, name) for name in MGCLConfig.model_fields}
     return config_model(methods).model_construct(**plain | known)
+
+
+def _grouping(
+    config: MGCLConfig, given: Grouping, dataset_json: dict[str, Any], where: str
+) -> tuple[dict[str, list[int]], dict[str, list[int]] | None]:
+    """Channels and lesion labels of each branch: the block's, else `dataset.json`'s, else one branch per channel."""
+    modalities, source = _first_given((config.modalities, where), (given.modalities, GROUPING))
+    modalities = one_branch_a_channel(dataset_json) if modalities is None else modalities
+    check_modalities(modalities, dataset_json, source)
+    masks, source = _first_given((config.lesion_labels, where), (given.lesion_labels, GROUPING))
+    if masks is not None:
+        check_masks(masks, list(modalities), dataset_json, source)
+    return modalities, masks
 
 
 def comparable(configuration: dict[str, Any], blocks: Collection[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import json
 import os
 import socket
@@ -203,6 +204,12 @@ def read_json(path: Path) -> Any:
         raise UserError(
             path, f"not valid JSON ({reason(error)})", "a JSON file", "mend or regenerate the file"
         ) from None
+
+
+def file_sha256(path: Path) -> str:
+    """A SHA-256 of what a file holds, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _temporary(path: Path) -> Path:

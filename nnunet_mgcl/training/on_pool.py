@@ -14,6 +14,7 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import prepare_dataset, tss_known
 from nnunet_mgcl.engine.branches import build_branches
 from nnunet_mgcl.engine.context import RunContext
+from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plans import resolve_block
@@ -57,10 +58,31 @@ def pretrain_on_pool(
             layout.name, "no unlabelled case", "a pool, imagesUn", "add scans, or train: each fold then uses its own"
         )
     config = resolve_block(plans, configuration, dataset_json, tss_known(layout), blocks=blocks)
+    run = _run_context(trainer, layout, plans, configuration, dataset_json, config, prepared.pool, device, log)
+    return [
+        train_stored(phase, run, branch, phases[:number]).layout.root
+        for number, phase in enumerate(phases)
+        for branch in run.branches
+        if prepared.pool[branch.name]
+    ]
+
+
+def _run_context(
+    trainer: type[BaseTrainer],
+    layout: DatasetLayout,
+    plans: dict[str, Any],
+    configuration: str,
+    dataset_json: dict[str, Any],
+    config: MGCLConfig,
+    pool: dict[str, list[str]],
+    device: torch.device,
+    log: Callable[..., None],
+) -> RunContext:
+    """What the phases work with, without a fold."""
     setting_up = trainer.__new__(trainer)  # it knows nnU-Net's augmentation; its __init__ would begin a fold
     setting_up.configuration_manager = PlansManager(plans).get_configuration(configuration)
     setting_up.device, setting_up.print_to_log_file = device, log
-    run = RunContext(
+    return RunContext(
         config=config,
         fold="pool",
         layout=FoldLayout(Path(nnUNet_results.require()) / layout.name / FOLDER),
@@ -68,18 +90,12 @@ def pretrain_on_pool(
         branches=build_branches(config, plans, configuration, dataset_json),
         configuration=setting_up.configuration_manager,
         memory=MemoryEstimate(plans, configuration, dataset_json, config),
-        pool=prepared.pool,
+        pool=pool,
         augmentation=augmentation_of(setting_up),
         compiles=setting_up._do_i_compile(),
         log=log,
         device=device,
     )
-    return [
-        train_stored(phase, run, branch, phases[:number]).layout.root
-        for number, phase in enumerate(phases)
-        for branch in run.branches
-        if prepared.pool[branch.name]
-    ]
 
 
 def _shared_phases(trainer: type[BaseTrainer]) -> Sequence[Pretext]:

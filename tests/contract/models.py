@@ -11,11 +11,13 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from nnunet_mgcl.inference.input_folder import read_images
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 OPTIONS: dict[str, Any] = {"save_probabilities": False, "npp": 0, "nps": 0, "prev_stage": None}
-OPTIONS |= {"num_parts": 1, "part_id": 0}
+WHOLE = Part()
 
 
 def predictor(
@@ -31,12 +33,20 @@ def predictor(
 
 
 def predict(
-    model: str, images: Path, output: Path, *, overwrite: bool = True, folds: Any = (0, 1), **options: Any
+    model: str, images: Path, output: Path, *, folds: Any = (0, 1), **options: Any
 ) -> tuple[MGCLPredictor, Path | None]:
     """Predicts a folder; returns the predictor and the table."""
-    output.mkdir(exist_ok=True)
     used = predictor(model, folds=folds)
-    return used, used.predict_cases(str(images), str(output), overwrite=overwrite, **(OPTIONS | options))
+    return used, predict_with(used, images, output, **options)
+
+
+def predict_with(
+    used: Any, images: Path, output: Path, part: Part = WHOLE, *, overwrite: bool = True, **options: Any
+) -> Path | None:
+    """Predicts a folder with a predictor; returns the table."""
+    output.mkdir(exist_ok=True)
+    read = read_images(images, used.dataset_json, "SimpleITKIO")
+    return used.predict_cases(read, output, part, overwrite=overwrite, **(OPTIONS | options))
 
 
 def rows(path: Path) -> dict[str, dict[str, str]]:

@@ -21,23 +21,15 @@ from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnings
 from nnunet_mgcl.evaluation.calibration import maps as calibration
-from nnunet_mgcl.evaluation.calibration.maps import Calibration, Platt
+from nnunet_mgcl.evaluation.calibration.maps import Platt
 from nnunet_mgcl.evaluation.calibration.stored import KEY
-from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
 from nnunet_mgcl.system.errors import UserError
+from tests.contract.conftest import MASKS, NAME, SHAPE, SPLITS
+from tests.contract.conftest import RUN_CASES as CASES
 
-NAME = "Dataset901_Tiny"
-SHAPE = (4, 12, 10)
-CASES = [f"case_{number:02}" for number in range(15)]
-SPLITS = [{"train": CASES[:f] + CASES[f + 5 :], "val": CASES[f : f + 5]} for f in (0, 5, 10)]
-SHARED = {"labels": {"background": 0, "lesion": 1}}
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
 IGNORE = {"labels": {"background": 0, "lesion": 1, "ignore": 2}}
-MASKS = {
-    "labels": {"background": 0, "A": 1, "B": 2, "A+B": 3},
-    "mgcl": {"modalities": {"A": [0, 2], "B": [1]}, "lesion_labels": {"A": [1, 3], "B": [2, 3]}},
-}
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -55,6 +47,10 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
+def replace_in(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new))
+
+
 class TestEvaluate:
     def test_every_labelled_case_is_there_once(self, make_run) -> None:
         model = make_run()
@@ -67,41 +63,26 @@ class TestEvaluate:
         assert content["segmentation"]["lesion"]["empty_reference"] == 1
 
     @pytest.mark.parametrize(
-        ("labels", "highest", "nnunet"),
+        ("trainer", "labels", "highest", "nnunet"),
         [
-            (SHARED, 1, {"lesion": 1}),
-            (REGIONS, 2, {"whole": (1, 2), "core": (2,)}),
-            (IGNORE, 2, {"lesion": 1}),
+            ("MGCLTrainer", {"labels": {"background": 0, "lesion": 1}}, 1, {"lesion": 1}),
+            ("MGCLTrainer", REGIONS, 2, {"whole": (1, 2), "core": (2,)}),
+            ("MGCLTrainer", IGNORE, 2, {"lesion": 1}),
+            ("MGCLTrainer", MASKS, 3, {"A": (1, 3), "B": (2, 3)}),
+            ("nnUNetTrainer", MASKS, 3, {"A": (1, 3), "B": (2, 3)}),
         ],
-        ids=["label", "regions", "ignore"],
+        ids=["label", "regions", "ignore", "masks", "masks of a stock trainer"],
     )
-    def test_dice_is_nnunet_s(self, make_run, dataset, labels, highest, nnunet) -> None:
-        model = make_run(labels=labels, highest=highest)
-        evaluate()
-        ignore = labels["labels"].get("ignore")
+    def test_dice_is_nnunet_s(self, make_run, dataset, trainer, labels, highest, nnunet) -> None:
+        model = make_run(trainer, labels=labels, highest=highest, tss=False)
+        evaluate(trainer=trainer)
         for case in read(model / "evaluation.json")["cases"]:
             file = f"{case['case']}.nii.gz"
             prediction = model / f"fold_{case['fold']}" / "validation" / file
-            reference = dataset / "gt_segmentations" / file
-            metrics = compute_metrics(
-                str(reference), str(prediction), SimpleITKIO(), list(nnunet.values()), ignore
-            )["metrics"]  # fmt: skip
-            assert set(case["targets"]) == set(nnunet)
-            for name, label in nnunet.items():
-                assert case["targets"][name]["dice"] == pytest.approx(metrics[label]["Dice"])
-
-    @pytest.mark.parametrize("trainer", ["MGCLTrainer", "nnUNetTrainer"])
-    def test_masks_a_modality_are_the_targets_also_of_a_stock_trainer(self, make_run, dataset, trainer) -> None:
-        model = make_run(trainer, labels=MASKS, highest=3, tss=False)
-        evaluate(trainer=trainer)
-        cases = {case["case"]: case["targets"] for case in read(model / "evaluation.json")["cases"]}
-        for fold in range(3):
-            expected = summarise_modalities(
-                dataset / "gt_segmentations", model / f"fold_{fold}" / "validation", ".nii.gz", SimpleITKIO(),
-                MASKS["mgcl"]["lesion_labels"], None,
-            )["cases"]  # fmt: skip
-            for case, dice in expected.items():
-                assert {name: own["dice"] for name, own in cases[case].items()} == pytest.approx(dice)
+            reference, ignore = dataset / "gt_segmentations" / file, labels["labels"].get("ignore")
+            found = compute_metrics(str(reference), str(prediction), SimpleITKIO(), list(nnunet.values()), ignore)
+            expected = {name: found["metrics"][label]["Dice"] for name, label in nnunet.items()}
+            assert {name: own["dice"] for name, own in case["targets"].items()} == pytest.approx(expected)
 
     def test_spacing_is_the_image_s_in_the_order_of_the_axes(self, make_run, dataset, write_mask) -> None:
         model = make_run()
@@ -134,51 +115,38 @@ class TestEvaluate:
         evaluate("-f", "0")
         assert "one fold only" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("trainer", ["MGCLTrainer", "nnUNetTrainer"])
-    def test_a_run_without_a_head_says_so(self, make_run, trainer, capsys) -> None:
-        model = make_run(trainer, tss=False)
-        evaluate(trainer=trainer)
+    def test_a_run_without_a_head_says_so_and_nothing_of_calibration(self, make_run, capsys) -> None:
+        model = make_run("nnUNetTrainer", tss=False)
+        evaluate(trainer="nnUNetTrainer")
         assert "no trained TSS head" in read(model / "evaluation.json")["tss"]["reason"]
-        assert "TSS: not evaluated" in capsys.readouterr().out
-
-    def test_without_a_tss_table_there_is_none_to_evaluate_against(self, make_run, dataset) -> None:
-        model = make_run()
-        (dataset / "tss.csv").unlink()
-        evaluate()
-        assert "no tss.csv" in read(model / "evaluation.json")["tss"]["reason"]
+        printed = capsys.readouterr().out
+        assert "TSS: not evaluated" in printed and "calibration" not in printed
 
     @pytest.mark.parametrize("command", ["evaluate", "report"])
     def test_a_tss_table_that_is_lost_does_not_cost_the_evaluation_its_tss(self, make_run, dataset, command) -> None:
-        model = make_run()
+        path = make_run() / "evaluation.json"
         evaluate()
-        before = (model / "evaluation.json").read_bytes()
+        before = path.read_bytes()
         (dataset / "tss.csv").unlink()
         with pytest.raises(UserError, match=r"tss.csv[\s\S]*remove evaluation.json"):
             cli.main([command, "-d", "901", "-c", "2d"])
-        assert (model / "evaluation.json").read_bytes() == before
+        assert path.read_bytes() == before
+        path.unlink()
+        evaluate()
+        assert "no tss.csv" in read(path)["tss"]["reason"]
 
-    def test_tables_name_every_target_and_operating_point(self, make_run, capsys) -> None:
+    def test_tables_name_every_target_measure_and_operating_point(self, make_run, capsys) -> None:
         make_run(labels=MASKS, highest=3)
         evaluate("--sensitivity", "0.8")
         printed = capsys.readouterr().out
-        for text in ("Dice", "HD95 mm", " A ", " B ", "AUROC", "youden", "sensitivity_0.8", "evaluation.json"):
-            assert text in printed
+        assert all(text in printed for text in ("Dice", "HD95 mm", " A ", " B ", "youden", "sensitivity_0.8"))
+        assert [printed.count(name) for name in ("AUROC", "Brier", "ECE", "log loss")] == [1, 1, 1, 1]
+        assert "no skill" in printed and "0.250" in printed, "half of the cases are positive"
 
     def test_patients_on_both_sides_of_a_fold_are_named(self, make_run, dataset, capsys) -> None:
         make_run()
         evaluate()
         assert "patients with cases in train and val of a fold: p2. " in " ".join(capsys.readouterr().out.split())
-        rows = [f"{case},{number % 2},p{number}" for number, case in enumerate(CASES)]
-        (dataset / "tss.csv").write_text("\n".join(["case,tss_class,patient", *rows, ""]))
-        evaluate()
-        assert "patients with cases in train" not in capsys.readouterr().out
-
-    def test_every_measure_of_probabilities_stands_there_once_beside_no_skill(self, make_run, capsys) -> None:
-        make_run()
-        evaluate()
-        printed = capsys.readouterr().out
-        assert [printed.count(name) for name in ("AUROC", "Brier", "ECE", "log loss")] == [1, 1, 1, 1]
-        assert "no skill" in printed and "0.250" in printed, "half of the cases are positive"
 
     @pytest.mark.parametrize(("tolerance", "said"), [("2.9", True), ("3", False)])
     def test_a_tolerance_below_a_voxel_s_side_is_told(self, make_run, capsys, tolerance, said) -> None:
@@ -217,9 +185,8 @@ class TestCalibration:
         model = make_run()
         table, random = read_tss_table(dataset / "tss.csv", CASES), np.random.default_rng(0)
         for fold, split in enumerate(SPLITS):
-            probabilities = {
-                case: 0.05 + 0.1 * random.random() + 0.1 * bool(table.positive(case)) for case in split["val"]
-            }
+            known = {case: bool(table.positive(case)) for case in split["val"]}
+            probabilities = {case: 0.05 + 0.1 * random.random() + 0.1 * early for case, early in known.items()}
             path = model / f"fold_{fold}" / "validation" / "tss.csv"
             write_table(path, "mrff", {"mrff": probabilities}, table)
         return model
@@ -231,25 +198,12 @@ class TestCalibration:
         before = json.loads((model / "plans.json").read_text())
         evaluate()
         own, content = self.stored(model), read(model / "evaluation.json")["tss"]["calibration"]
-        assert {key: own[key] for key in ("method", "parameters", "reliability")} == {
-            key: content[key] for key in ("method", "parameters", "reliability")
-        }
+        assert all(own[key] == content[key] for key in ("method", "parameters", "reliability"))
         assert own["cases"] == 14 and own["folds"] == [0, 1, 2] and len(own["validation_sha256"]) == 3
         assert json.loads((model / "plans.json").read_text()) == before | {KEY: own}
         printed = capsys.readouterr().out
         assert "calibration: platt, from 14 cases" in printed
         assert all(word in printed for word in ("log loss", "raw", "calibrated_0.5"))
-
-    def test_every_case_has_its_cross_fitted_probability(self, model) -> None:
-        evaluate()
-        content = read(model / "evaluation.json")
-        with (model / "evaluation_cases.csv").open() as file:
-            rows = list(csv.DictReader(file))
-        for case, row in zip(content["cases"], rows, strict=True):
-            fold = content["tss"]["calibration"]["per_fold"][str(case["fold"])]
-            own = Calibration.model_validate({key: fold[key] for key in Calibration.model_fields})
-            assert case["calibrated_probability"] == own.apply(case["probability"])
-            assert float(row["calibrated_probability"]) == case["calibrated_probability"]
 
     def test_a_second_evaluation_writes_the_same_files(self, model) -> None:
         names = ("evaluation.json", "evaluation_cases.csv", "plans.json")
@@ -271,23 +225,6 @@ class TestCalibration:
         printed = capsys.readouterr().out
         assert f"calibration: none, so that mgcl predict writes raw probabilities ({reason}); removed" in printed
 
-    @pytest.mark.parametrize(("negative", "positive", "helps"), [(0.01, 0.99, False), (0.05, 0.3, True)])
-    def test_calibration_that_would_not_help_is_not_stored(
-        self, model, dataset, capsys, negative, positive, helps
-    ) -> None:
-        """Perfect ranking, which a few cases cannot prove to be certain."""
-        evaluate()
-        assert self.stored(model)
-        table = read_tss_table(dataset / "tss.csv", CASES)
-        for fold, split in enumerate(SPLITS):
-            probabilities = {case: positive if table.positive(case) else negative for case in split["val"]}
-            path = model / f"fold_{fold}" / "validation" / "tss.csv"
-            write_table(path, "mrff", {"mrff": probabilities}, table)
-        evaluate()
-        assert bool(self.stored(model)) == helps
-        assert ("calibration would not help: cross-fitted log loss" in capsys.readouterr().out) != helps
-        assert read(model / "evaluation.json")["cases"][0]["calibrated_probability"], "shown all the same"
-
     @pytest.mark.parametrize(("shift", "said"), [(-8.0, "≥ 4.5 h"), (8.0, "< 4.5 h"), (0.0, None)])
     def test_a_threshold_that_calls_all_cases_the_same_is_named(self, model, monkeypatch, capsys, shift, said) -> None:
         value = Platt.value
@@ -297,29 +234,12 @@ class TestCalibration:
         assert ("threshold calibrated_0.5: every case is called" in printed) == (said is not None)
         assert said is None or f"every case is called {said}" in printed
 
-    def test_some_folds_do_not_touch_it(self, model, capsys) -> None:
-        evaluate()
-        before = (model / "plans.json").read_bytes()
-        evaluate("-f", "0", "1")
-        assert (model / "plans.json").read_bytes() == before
-        assert "is left as it is" in capsys.readouterr().out
-
-    def test_all_folds_by_number_are_all_folds(self, model) -> None:
+    def test_it_takes_all_folds_which_may_be_named(self, model, capsys) -> None:
         evaluate("-f", "0", "1", "2")
+        before = (model / "plans.json").read_bytes()
         assert self.stored(model)
-
-    def test_calibrated_models_are_compared_and_evaluated_again(self, model, make_run) -> None:
-        make_run("MGCLTrainerRandomInit", seed=1)
-        evaluate()
-        evaluate(trainer="MGCLTrainerRandomInit")
-        names = [model.name, model.name.replace("MGCLTrainer", "MGCLTrainerRandomInit")]
-        assert cli.main(["compare", "-d", "901", *names]) == 0
-        assert evaluate() == 0
-
-    def test_a_run_without_a_head_says_nothing_about_it(self, make_run, capsys) -> None:
-        make_run("nnUNetTrainer", tss=False)
-        evaluate(trainer="nnUNetTrainer")
-        assert "calibration" not in capsys.readouterr().out
+        evaluate("-f", "0", "1")
+        assert (model / "plans.json").read_bytes() == before and "is left as it is" in capsys.readouterr().out
 
 
 class TestEvaluateRefuses:
@@ -337,10 +257,10 @@ class TestEvaluateRefuses:
         ("splits", "message"),
         [
             ("[{", "not valid JSON"),
-            ("{}", "no list of folds"),
             ("[]", "no list of folds"),
             ('[{"train": []}]', "not the lists train and val"),
             ('[{"train": ["case_00", "case_01"], "val": ["case_01"]}]', "case_01 in train and val"),
+            (json.dumps([*SPLITS, SPLITS[0]]), "case_00, case_01, case_02 and 2 more under val of several folds"),
         ],
     )
     def test_a_split_that_is_none(self, make_run, dataset, splits, message) -> None:
@@ -349,64 +269,35 @@ class TestEvaluateRefuses:
         refusal = self.refusal()
         assert message in refusal and str(dataset / "splits_final.json") in refusal
 
-    def test_a_tss_table_of_a_fold_that_is_none(self, make_run) -> None:
-        path = make_run() / "fold_1" / "validation" / "tss.csv"
-        path.write_text(path.read_text() + "case_05,nan\n")
-        assert str(path) in self.refusal()
-
     def test_a_model_that_is_not_there_names_those_that_are(self, make_run) -> None:
         model = make_run()
         message = self.refusal("-p", "Other")
         assert "no validation/summary.json" in message and model.name in message
         assert "-f" in self.refusal("-p", "Other", "-f", "x")
 
-    def test_a_missing_case(self, make_run) -> None:
-        (make_run() / "fold_1" / "validation" / "case_06.nii.gz").unlink()
-        assert "no segmentation of case_06" in self.refusal()
-
-    def test_a_case_of_another_split(self, make_run) -> None:
-        validation = make_run() / "fold_1" / "validation"
-        shutil.copy(validation / "case_06.nii.gz", validation / "case_01.nii.gz")
-        assert "segmentations of case_01" in self.refusal()
-
-    def test_a_case_that_two_folds_validate(self, make_run, dataset) -> None:
-        make_run()
-        splits = deepcopy(SPLITS)
-        splits[1]["val"].append("case_00")
-        splits[1]["train"].remove("case_00")
-        (dataset / "splits_final.json").write_text(json.dumps(splits))
-        assert "case_00 under val of several folds" in self.refusal()
-
-    def test_a_tss_file_of_other_cases(self, make_run) -> None:
-        path = make_run() / "fold_1" / "validation" / "tss.csv"
-        path.write_text(path.read_text().replace("case_06", "case_66"))
-        assert "case_06, case_66" in self.refusal()
-
-    @pytest.mark.parametrize("which", ["prediction", "reference"])
-    def test_a_file_that_cannot_be_read(self, make_run, dataset, which) -> None:
-        model = make_run()
-        folder = model / "fold_1" / "validation" if which == "prediction" else dataset / "gt_segmentations"
-        (folder / "case_06.nii.gz").write_bytes(b"half")
-        assert str(folder / "case_06.nii.gz") in self.refusal()
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda folder: (folder / "case_06.nii.gz").unlink(), "no segmentation of case_06"),
+            (lambda folder: shutil.copy(folder / "case_06.nii.gz", folder / "case_01.nii.gz"), "of case_01"),
+            (lambda folder: replace_in(folder / "tss.csv", "case_06", "case_66"), "case_06, case_66"),
+            (lambda folder: replace_in(folder / "tss.csv", "0.", "7."), "tss.csv, line 2"),
+            (lambda folder: (folder / "case_06.nii.gz").write_bytes(b"half"), "case_06.nii.gz"),
+        ],
+        ids=["a missing case", "a case of another split", "a TSS of other cases", "no probability", "half a file"],
+    )
+    def test_a_validation_that_is_not_the_fold_s(self, make_run, spoil, message) -> None:
+        spoil(make_run() / "fold_1" / "validation")
+        assert message in self.refusal()
 
     def test_a_segmentation_of_another_shape(self, make_run, write_mask) -> None:
         write_mask(make_run() / "fold_1" / "validation" / "case_06.nii.gz", np.zeros((4, 12, 9)))
         assert "case_06.nii.gz" in self.refusal()
 
-    @pytest.mark.parametrize(
-        "arguments",
-        [
-            ("-f", "all"),
-            ("-f", "3"),
-            ("-f", "x"),
-            ("--tolerance", "-1"),
-            ("--sensitivity", "0"),
-            ("--sensitivity", "90"),
-        ],
-    )
-    def test_arguments_out_of_range(self, make_run, arguments) -> None:
+    @pytest.mark.parametrize("words", ["-f all", "-f 3", "--tolerance -1", "--sensitivity 0", "--sensitivity 90"])
+    def test_arguments_out_of_range(self, make_run, words) -> None:
         make_run()
-        assert arguments[1] in self.refusal(*arguments)
+        assert words.split()[1] in self.refusal(*words.split())
 
 
 class TestSummary:
@@ -433,9 +324,11 @@ class TestSummary:
         assert (model / "evaluation_folds_0.json").read_bytes() == before
 
     def test_it_draws_a_picture_that_makes_no_evaluation_old(self, model, capsys, tmp_path) -> None:
+        warning = TrainingWarning("coarse", "DWI", "at chance", "train it longer")
+        TrainingWarnings(FoldLayout(model / "fold_0").warnings, lambda _: None).replace("coarse", "DWI", [warning])
         self.summary()
-        picture = model / "fold_0" / "validation" / "overlay.png"
-        assert picture.read_bytes().startswith(b"\x89PNG") and str(picture) in capsys.readouterr().out
+        picture, printed = model / "fold_0" / "validation" / "overlay.png", capsys.readouterr().out
+        assert picture.read_bytes().startswith(b"\x89PNG") and str(picture) in printed and str(warning) in printed
         later = picture.stat().st_mtime + 3600
         os.utime(picture, (later, later))
         self.summary("-o", str(tmp_path / "x.png"))
@@ -446,12 +339,6 @@ class TestSummary:
             for folder in (dataset / "gt_segmentations", model / "fold_0" / "validation"):
                 write_mask(folder / f"{case}.nii.gz", np.zeros(SHAPE))
         assert self.summary() == 0 and "no case has a Dice" in capsys.readouterr().out
-
-    def test_it_says_what_the_training_warned_of(self, model, capsys) -> None:
-        warning = TrainingWarning("coarse", "DWI", "at chance", "train it longer")
-        TrainingWarnings(FoldLayout(model / "fold_0").warnings, lambda _: None).replace("coarse", "DWI", [warning])
-        self.summary()
-        assert str(warning) in capsys.readouterr().out
 
     def test_it_needs_the_images_and_a_validated_fold(self, model, monkeypatch) -> None:
         monkeypatch.delenv("nnUNet_raw")
@@ -497,10 +384,8 @@ class TestCompare:
             cli.main(["compare", "-d", "901", *arguments])
         return str(error.value)
 
-    def test_a_model_that_is_not_evaluated(self, models) -> None:
+    def test_a_model_that_is_alone_or_not_evaluated(self, models) -> None:
         message = self.refusal(models[0], "Other__nnUNetPlans__2d")
         assert "mgcl evaluate" in message and models[1] in message
         assert "evaluation_folds_0.json" in self.refusal(*models, "-f", "0")
-
-    def test_fewer_than_two_models(self, models) -> None:
         assert "two at least" in self.refusal(models[0])

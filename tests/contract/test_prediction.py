@@ -14,17 +14,20 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_mgcl.cli import main
-from nnunet_mgcl.inference.input_folder import require_images
+from nnunet_mgcl.inference.input_folder import read_images
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.mismatch.case_mismatch import mismatch_columns
 from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.tss.probability import tss_probability, volume_geometry
 from nnunet_mgcl.tss.volumes import fit_volume
-from tests.contract.models import OPTIONS, predict, predictor, rows, voxels
+from tests.contract.models import predict, predict_with, predictor, rows, voxels
 
 CASES = ["case_0", "case_1"]
 COMMAND = ("-f", "0", "-device", "cpu", "-npp", "0", "-nps", "0", "--disable_tta", "--disable_progress_bar")
+
+WHOLE = Part()
 
 
 @pytest.fixture
@@ -67,8 +70,7 @@ def test_segmentations_are_nnunet_s_and_every_fold_answers_for_every_case(model,
 def test_table_ends_with_what_mgcl_mismatch_says_about_the_predicted_lesions(model, images, tmp_path) -> None:
     used = predictor(model)
     used.roles = Roles({"FLAIR": 1}, {"DWI": used.config.lesion_labels["A"], "PWI": used.config.lesion_labels["B"]})
-    (tmp_path / "out").mkdir()
-    found = rows(used.predict_cases(str(images), str(tmp_path / "out"), overwrite=True, **OPTIONS))
+    found = rows(predict_with(used, images, tmp_path / "out"))
     command = ["mismatch", "-i", str(images), "-s", str(tmp_path / "out"), "-o", str(tmp_path / "mismatch"), "-np", "1"]
     assert main([*command, "--channels", "FLAIR=1", "--masks", "DWI=A", "PWI=B"]) == 0
     columns = mismatch_columns(used.roles)
@@ -133,9 +135,9 @@ def test_new_prediction_leaves_no_table_of_an_earlier_one_while_it_lasts(model, 
 
 def test_parts_share_the_cases_in_any_order_without_worker_processes_too(model, images, whole, tmp_path) -> None:
     output, expected = tmp_path / "parts", (whole / "tss.csv").read_text()
-    _, table = predict(model, images, output, num_parts=2, part_id=1)
+    _, table = predict(model, images, output, part=Part(1, 2))
     assert table is None and [path.name for path in output.glob("*.nii.gz")] == ["case_1.nii.gz"]
-    _, table = predict(model, images, output, num_parts=2, part_id=0)
+    _, table = predict(model, images, output, part=Part(0, 2))
     assert table.read_text() == expected
     predict(model, images, output)
     assert not list(output.glob("tss_part*")), "they would be joined with the parts of a later prediction"
@@ -240,4 +242,4 @@ class TestModelFolder:
 
     def test_one_file_may_hold_all_channels_where_the_reader_says_so(self, dataset_json, tmp_path) -> None:
         (tmp_path / "photo_0000.png").touch()
-        require_images(tmp_path, dataset_json | {"file_ending": ".png"}, "NaturalImage2DIO")
+        read_images(tmp_path, dataset_json | {"file_ending": ".png"}, "NaturalImage2DIO")

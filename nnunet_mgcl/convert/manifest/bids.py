@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,17 +11,8 @@ from nnunet_mgcl.convert.manifest.channels import is_adc, is_perfusion
 from nnunet_mgcl.convert.manifest.table import Manifest, ManifestRow
 from nnunet_mgcl.system.errors import UserError, counted, some
 
-SUFFIXES = {
-    "DWI": "dwi",
-    "ADC": "adc",
-    "FLAIR": "flair",
-    "T2": "T2w",
-    "Tmax": "tmax",
-    "CBF": "cbf",
-    "CBV": "cbv",
-    "MTT": "mtt",
-    "TTP": "ttp",
-}
+SUFFIXES = {kind: kind.lower() for kind in ("DWI", "ADC", "FLAIR", "T2", "Tmax", "CBF", "CBV", "MTT", "TTP")}
+SUFFIXES["T2"] = "T2w"
 """Channel -> suffix, where the user names none. Upper and lower case are the same."""
 
 MASK_SUFFIXES = ("mask", "msk", "roi")
@@ -47,26 +39,24 @@ def read_bids(folder: Path, suffixes: Mapping[str, str], log: Callable[[str], No
     """
     if not folder.is_dir():
         raise UserError(folder, "no such folder", "a BIDS folder", "mend the path")
-    cases: dict[str, list[tuple[str, Path]]] = {}
+    cases: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for path in sorted(folder.rglob("sub-*")):
         if "sourcedata" in path.relative_to(folder).parts or _OTHERS.search(path.name):
             continue
         if match := _NAME.fullmatch(path.name):
             case = f"sub-{match['sub']}" + (f"_ses-{match['ses']}" if match["ses"] else "")
-            cases.setdefault(case, []).append((match["rest"].lower(), path))
-
+            cases[case].append((match["rest"].lower(), path))
     wanted = {channel: suffix.lower() for channel, suffix in (suffixes or SUFFIXES).items()}
-    found = [_row(folder, case, files, wanted) for case, files in sorted(cases.items())]
-    rows = tuple(row for row in found if row.channels)
+    every = (_row(folder, case, files, wanted) for case, files in sorted(cases.items()))
+    rows = tuple(row for row in every if row.channels)
     channels = tuple(channel for channel in wanted if any(channel in row.channels for row in rows))
     missing = [channel for channel in suffixes if channel not in channels]
     if missing or not rows:
         ends = sorted({rest.rpartition("_")[2] for files in cases.values() for rest, _ in files})
         lacking = f"no file that ends in _{suffixes[missing[0]]}" if missing else "no scan"
-        raise UserError(
-            folder, f"{lacking}.nii.gz; the suffixes there are: {', '.join(ends) or 'none'}",
-            "files such as sub-01/dwi/sub-01_dwi.nii.gz", "name suffixes that are there: --suffix CHANNEL=SUFFIX ...",
-        )  # fmt: skip
+        found = f"{lacking}.nii.gz; the suffixes there are: {', '.join(ends) or 'none'}"
+        remedy = "name suffixes that are there: --suffix CHANNEL=SUFFIX ..."
+        raise UserError(folder, found, "files such as sub-01/dwi/sub-01_dwi.nii.gz", remedy)
     masks = sum(bool(row.masks) for row in rows)
     taken = ", ".join(f"{channel} from *_{(suffixes or SUFFIXES)[channel]}" for channel in channels)
     log(f"{folder}: {counted(len(rows), 'case')}, {masks} of them with a mask; {taken}")
@@ -76,27 +66,25 @@ def read_bids(folder: Path, suffixes: Mapping[str, str], log: Callable[[str], No
 def _row(folder: Path, case: str, files: Sequence[tuple[str, Path]], wanted: Mapping[str, str]) -> ManifestRow:
     """One subject and session. A file counts for the longest suffix that fits: `rec-adc_dwi` goes before `dwi`."""
     where = f"{folder}, {case}"
-    found: dict[str, list[Path]] = {}
+    found: dict[str, list[Path]] = defaultdict(list)
     for rest, path in files:
         fitting = [channel for channel, suffix in wanted.items() if f"_{rest}".endswith(f"_{suffix}")]
         derived = "derivatives" in path.relative_to(folder).parts
         if f"_{rest}".endswith(tuple(f"_{suffix}" for suffix in MASK_SUFFIXES)):
-            found.setdefault("", []).append(path)
+            found[""].append(path)
         elif fitting:
             channel = max(fitting, key=lambda channel: len(wanted[channel]))
             if not derived or is_adc(channel) or is_perfusion(channel):
-                found.setdefault(channel, []).append(path)
-    lesions = [path for path in found.get("", []) if "lesion" in path.name.lower()]
-    if lesions:
-        found[""] = lesions
+                found[channel].append(path)
+    found[""] = [path for path in found[""] if "lesion" in path.name.lower()] or found[""]
     for channel, paths in found.items():
         if len(paths) > 1:
+            files_twice = f"{len(paths)} files for {channel or 'the mask'}: {some([path.name for path in paths])}"
             suffix = f"--suffix {channel}=run-1_{wanted[channel]}" if channel else "keep one of them in the folder"
-            raise UserError(
-                where, f"{len(paths)} files for {channel or 'the mask'}: {some([path.name for path in paths])}", "one",
-                f"tell which, e.g. {suffix}, or write a manifest (mgcl convert --init makes a draft)",
-            )  # fmt: skip
-    channels = {channel: str(found[channel][0].absolute()) for channel in wanted if channel in found}
-    masks: dict[str, str | None] = {"": str(found[""][0].absolute())} if "" in found else {}
+            remedy = f"tell which, e.g. {suffix}, or write a manifest (mgcl convert --init makes a draft)"
+            raise UserError(where, files_twice, "one", remedy)
+    sources = {channel: str(paths[0].absolute()) for channel, paths in found.items() if paths}
+    channels = {channel: sources[channel] for channel in wanted if channel in sources}
+    masks: dict[str, str | None] = {"": sources[""]} if "" in sources else {}
     patient = case.removeprefix("sub-").partition("_ses-")[0]
     return ManifestRow(case, channels, masks, None, patient, where)

@@ -21,9 +21,9 @@ def hours_between(onset: str, scan: str, where: str) -> float | None:
         UserError: One is empty, has another form, only one has an offset from UTC, or the scan is not within a week
             after the onset.
     """
-    if not onset and not scan:
-        return None
     if not onset or not scan:
+        if onset == scan:
+            return None
         missing = "scan_time" if onset else "onset_time"
         raise UserError(where, f"no {missing}", "both onset_time and scan_time, or neither", "fill in or empty both")
     start, end = _time("onset_time", onset, where), _time("scan_time", scan, where)

@@ -100,7 +100,7 @@ def check_choice(volumes: Sequence[Sequence[Slice]], index: int, dwi_volume: str
     alike = {_kinds(volume) for volume, value in zip(volumes, values, strict=True) if value == chosen}
     guessed = last and (None in values or len(alike) > 1)
     if several and (guessed or (chosen is None and set(values) != {None})):
-        remedy = "copy the volume's files into a folder of its own, or convert the series with dcm2niix, and name that"
+        remedy = "copy the volume's files into a folder of their own, or convert the series by dcm2niix, and name that"
         remedy = f"--dwi-volume N where it is the same volume in all cases; else {remedy}" if guessed else remedy
         raise UserError(where, described(volumes), "b-values that tell which volume is meant", remedy)
     if chosen == 0 and (last or not several):

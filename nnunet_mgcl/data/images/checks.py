@@ -113,7 +113,8 @@ def truncation(path: Path, look: Callable[[npt.NDArray[Any]], Mistake | None] = 
         return None
     try:
         image: Any = nibabel.load(path)
-        values = np.asanyarray(image.dataobj)
+        with np.errstate(all="ignore"):  # of a wrong slope
+            values = np.asanyarray(image.dataobj)
     except Exception as error:  # gzip's, zlib's, the system's and nibabel's own
         return f"cannot be read ({reason(error)}): damaged or truncated", "an intact image"
     return look(values)

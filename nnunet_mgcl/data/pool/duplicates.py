@@ -7,7 +7,6 @@ are shape and float32 voxels, as the plan's reader gives them: byte-identical fi
 from __future__ import annotations
 
 import glob
-import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,8 +65,8 @@ def held_out_voxels(
     """
     reader = PlansManager(plans).image_reader_writer_class
     images = _held_out_images(raw, dataset_json, splits, log)
-    keys = {path: Path(os.path.relpath(path, raw)).as_posix() for path in images}  # the raw dataset may move
-    known = manifest.labelled
+    keys = {path: _key(path, raw) for path in images}
+    known = {_key(Path(path), raw): entry for path, entry in manifest.labelled.items()}
     fresh = {path for path, key in keys.items() if _described(path, reader).items() <= known.get(key, {}).items()}
     stale = [path for path in images if path not in fresh]
     manifest.labelled = {keys[path]: known[keys[path]] for path in fresh}
@@ -86,6 +85,14 @@ def held_out_voxels(
             manifest.save()
     voxels = {path: manifest.labelled[key]["voxels"] for path, key in keys.items()}
     return {digest: f"{path}, {owner}" for path, owner in images.items() for digest in voxels[path]}
+
+
+def _key(path: Path, raw: Path) -> str:
+    """An image's path below the raw dataset, which may move; earlier versions noted where the dataset then was."""
+    parts = path.parts
+    if path.is_absolute() and raw.name in parts:
+        return Path(*parts[len(parts) - parts[::-1].index(raw.name) :]).as_posix()
+    return path.as_posix()
 
 
 def _held_out_images(

@@ -5,7 +5,6 @@ A case that the manifest does not list does not exist, whatever files a killed r
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container
 from copy import deepcopy
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import Field
 
 from nnunet_mgcl.data.cases.preprocessed import open_case
 from nnunet_mgcl.system.errors import UserError, reason
-from nnunet_mgcl.system.files import is_there, make_folder, read_json, write_json
+from nnunet_mgcl.system.files import file_sha256, is_there, make_folder, read_json, write_json
 from nnunet_mgcl.system.typed_json import MISSING, OpenModel, checked
 
 MANIFEST = "manifest.json"
@@ -155,8 +154,7 @@ def _describe(paths: list[Path], known: list[FileEntry]) -> list[FileEntry]:
         status, earlier = path.stat(), before.get(path.name, {})
         entry: FileEntry = {"name": path.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
         if not entry.items() <= earlier.items():
-            with path.open("rb") as stream:
-                entry["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+            entry["sha256"] = file_sha256(path)
             if entry["sha256"] != earlier.get("sha256"):
                 earlier = {}
         described.append(earlier | entry)

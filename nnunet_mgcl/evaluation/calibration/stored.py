@@ -6,13 +6,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.evaluation.calibration.maps import Calibration
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, write_json
+from nnunet_mgcl.system.typed_json import checked
 
 KEY = "mgcl_calibration"
 """Beside the configurations in plans.json, where nnU-Net reads over it."""
@@ -83,15 +82,11 @@ def stored_calibration(plans: dict[str, Any], path: Path) -> StoredCalibration |
     """
     if KEY not in plans:
         return None
+    remedy = f"run mgcl evaluate on all folds again, or remove {KEY} from the file"
     try:
-        return StoredCalibration.model_validate(plans[KEY])
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, (KEY, *first["loc"])))
-        raise UserError(
-            f"{path}, {place}", first["msg"], "what mgcl evaluate writes there",
-            f"run mgcl evaluate on all folds again, or remove {KEY} from the file",
-        ) from None  # fmt: skip
+        return checked(StoredCalibration, plans[KEY], f"{path}, {KEY}", remedy, separator=".")
+    except UserError as error:  # of a key that is unknown it says another remedy
+        raise UserError(error.where, error.found, error.expected, remedy) from None
 
 
 def changed_folds(calibration: StoredCalibration, model: Path) -> list[int]:

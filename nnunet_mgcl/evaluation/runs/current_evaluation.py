@@ -22,8 +22,8 @@ from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there
 
-TOLERANCE, SENSITIVITY = 2.0, 0.9
-"""Defaults: of the surface Dice, in mm, and the wanted one of the third operating point."""
+SETTINGS = {"surface_dice_tolerance_mm": 2.0, "sensitivity": 0.9}
+"""Where an earlier evaluation has no others."""
 
 
 def evaluate(run: ValidatedRun, tolerance: float, sensitivity: float) -> tuple[dict[str, Any], Path, Path]:
@@ -99,9 +99,8 @@ def current_evaluation(run: ValidatedRun) -> dict[str, Any]:
     content, why = stored_evaluation(path)
     if content is None or (why := why or _why_not_of(run, content, path)):
         print(f"{path.name}: {why}; evaluating")
-        settings = content["settings"] if content else {}
-        tolerance = settings.get("surface_dice_tolerance_mm", TOLERANCE)
-        return evaluate(run, tolerance, settings.get("sensitivity", SENSITIVITY))[0]
+        settings = content["settings"] if content else SETTINGS
+        return evaluate(run, settings["surface_dice_tolerance_mm"], settings["sensitivity"])[0]
     if run.some_folds is None and not _is_stored(run, content["tss"]):
         print(store_calibration(run.model, content["tss"], run.folds, True))
     return content

@@ -13,6 +13,9 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunet_mgcl.data.images.checks import image_mistake
 from nnunet_mgcl.system.errors import UserError, reason
 
+Targets = Mapping[str, list[int]]
+"""The labels that make up each target."""
+
 
 def read_label_map(path: Path, reader: BaseReaderWriter, remedy: str) -> tuple[np.ndarray, dict[str, Any]]:
     """A label map `(Z, Y, X)` and its properties, with `spacing` in mm.
@@ -37,7 +40,7 @@ def read_label_map(path: Path, reader: BaseReaderWriter, remedy: str) -> tuple[n
 
 
 def target_masks(
-    prediction: np.ndarray, reference: np.ndarray, targets: Mapping[str, list[int]], ignore_label: int | None
+    prediction: np.ndarray, reference: np.ndarray, targets: Targets, ignore_label: int | None
 ) -> dict[str, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
     """The predicted and the true mask of each target, without the voxels of nnU-Net's ignore label.
 

@@ -111,11 +111,7 @@ def _tss_reasons(tss: dict[str, Any], cases: list[dict[str, Any]]) -> Iterator[s
     called = {p >= 0.5 for case in cases if (p := case["calibrated_probability"]) is not None}
     if len(called) == 1:
         yield f"TSS, threshold calibrated_0.5: every case is called {'<' if called == {True} else '≥'} 4.5 h"
-    wilson = [
-        f"{rate} at {name}"
-        for name, point in points.items()
-        for rate in RATES
-        if point["pooled"][rate]["ci_method"] == "wilson"
-    ]
+    pooled = {name: point["pooled"] for name, point in points.items()}
+    wilson = [f"{rate} at {name}" for name in pooled for rate in RATES if pooled[name][rate]["ci_method"] == "wilson"]
     if wilson:
         yield f"TSS, Wilson's interval, because {ALL_ALIKE}: {', '.join(wilson)}"

@@ -9,7 +9,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
-from nnunet_mgcl.inference.input_folder import image_digests
+from nnunet_mgcl.inference.input_folder import image_digest
 from nnunet_mgcl.inference.prediction_record import MODEL_KEY, noted_images
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError
@@ -70,7 +70,7 @@ def require_same_images(predictions: Path, name: str, files: list[Path]) -> None
         UserError: It was predicted from others.
     """
     noted = noted_images(predictions).get(name)
-    if noted and all(path.is_file() for path in files) and image_digests({name: files}, 1)[name] != noted:
+    if noted and all(path.is_file() for path in files) and image_digest(files) != noted:
         raise UserError(
             f"-i {files[0].parent}, case {name}",
             f"other images than those of the prediction in {predictions}",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_mgcl.commands import env
-from nnunet_mgcl.system.resources import trainers_dir
+from nnunet_mgcl.system import resources
 
 AWKWARD = '/a b/it\'s $HOME "quoted" `x` \\n*'
 
@@ -37,18 +37,18 @@ def test_powershell_doubles_quotes():
 
 
 def test_the_folder_goes_behind_what_is_there():
-    assert env.extended(f"/one{os.pathsep}/two", Path("/mine")) == os.pathsep.join(["/one", "/two", "/mine"])
+    assert resources.extended(f"/one{os.pathsep}/two", Path("/mine")) == os.pathsep.join(["/one", "/two", "/mine"])
 
 
 def test_the_folder_is_not_added_twice_under_another_name(tmp_path):
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
     value = os.pathsep.join(["/one", f"{link}{os.sep}"])
-    assert env.extended(value, tmp_path) == value
+    assert resources.extended(value, tmp_path) == value
 
 
 def test_blank_entries_vanish():
-    assert env.extended(os.pathsep + " ", Path("/mine")) == "/mine"
+    assert resources.extended(os.pathsep + " ", Path("/mine")) == "/mine"
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_the_shell_is_guessed(shell, expected):
 
 
 def test_standard_output_is_the_line_alone(monkeypatch, capsys):
-    monkeypatch.delenv(env.VARIABLE, raising=False)
-    for name in env.FOLDER_VARIABLES:
+    monkeypatch.delenv(resources.TRAINERS, raising=False)
+    for name in resources.FOLDERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("nnUNet_raw", "/raw")
     assert run_env("powershell") == 0
     printed = capsys.readouterr()
-    assert printed.out == f"$env:nnUNet_extTrainer = '{trainers_dir()}'\n"
+    assert printed.out == f"$env:nnUNet_extTrainer = '{resources.trainers_dir()}'\n"
     assert "nnUNet_results" in printed.err
     assert "nnUNet_raw" not in printed.err
     assert all(line.startswith("#") for line in printed.err.splitlines())

@@ -18,7 +18,9 @@ from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.convert.dataset import convert_dataset
 from nnunet_mgcl.convert.manifest.table import read_manifest
 from nnunet_mgcl.convert.output import case_files
+from nnunet_mgcl.convert.registration import alignment
 from nnunet_mgcl.convert.registration.grid import Grid
+from nnunet_mgcl.convert.registration.rigid import Registration
 from nnunet_mgcl.convert.scans.reader import read_scan
 from nnunet_mgcl.convert.settings import Options, Settings
 from nnunet_mgcl.data.tss_table import read_tss_table
@@ -126,18 +128,10 @@ def test_a_unit_that_an_adc_map_contradicts_cannot_be_accepted(run):
     assert list(run().failures) == ["b"]
 
 
-def test_running_again_rewrites_nothing(run):
-    run()
-    before = run.files()
-    outcome = run()
-    assert outcome.complete
-    assert outcome.converted == []
-    assert run.files() == before
-
-
 def test_running_again_converts_only_the_case_whose_source_was_touched(run, raw_scans):
     run()
     before = run.files()
+    assert run().converted == [] and run.files() == before
     os.utime(raw_scans / "b_flair.nii.gz", (0, 0))
     assert run().converted == ["b"]
     after = run.files()
@@ -183,14 +177,15 @@ def test_a_changed_time_or_patient_changes_the_table_only(run):
     assert {name: content for name, content in run.files().items() if name.startswith(case_files.FOLDERS)} == images
 
 
-def test_a_case_that_left_the_manifest_loses_its_files(run):
+def test_a_case_that_left_the_manifest_or_changed_its_place_loses_its_files(run):
     run()
     run.edit("c,,,c_flair.nii.gz,,,\n", "")
+    run.edit(",b_mask.nii.gz,", ",,")
     outcome = run()
-    assert outcome.removed == ["c"]
-    assert outcome.converted == []
+    assert (outcome.removed, outcome.converted) == (["c"], ["b"])
+    assert [name for name in run.names() if "/b" in name] == [f"imagesUn/b_000{channel}.nii.gz" for channel in range(3)]
     assert not [name for name in run.files() if Path(name).name.startswith("c")]
-    assert any(line.startswith("c: removed") for line in run.lines)
+    assert run.json()["numTraining"] == 1
 
 
 def test_a_manifest_without_any_case_that_is_there_is_refused(run, raw_scans):
@@ -203,14 +198,6 @@ def test_a_manifest_without_any_case_that_is_there_is_refused(run, raw_scans):
     assert "--test" in error.value.remedy
     assert run.files() == before
     assert run(manifest=other, test=True).complete
-
-
-def test_a_case_that_changes_its_place_leaves_the_old_one(run):
-    run()
-    run.edit(",b_mask.nii.gz,", ",,")
-    assert run().converted == ["b"]
-    assert [name for name in run.names() if "/b" in name] == [f"imagesUn/b_000{channel}.nii.gz" for channel in range(3)]
-    assert run.json()["numTraining"] == 1
 
 
 def test_files_of_the_dataset_that_somebody_changed_are_converted_again(run):
@@ -339,56 +326,49 @@ def test_no_output_names_a_source_or_holds_a_headers_text(run, raw_scans, tmp_pa
 @pytest.fixture
 def doubtful(monkeypatch):
     """Every registration turns out to move the head by 40 mm."""
-    from nnunet_mgcl.convert.registration import alignment
-    from nnunet_mgcl.convert.registration.rigid import Registration
-
     found = Registration(sitk.Euler3DTransform(), 0.5, 0.6, 40.0, 1.0)
     monkeypatch.setattr(alignment, "register", lambda fixed, moving, *, engine: found)
 
 
+def held_back(outcome) -> list[str]:
+    return [record.case for record in outcome.held_back]
+
+
 def test_a_doubtful_registration_is_held_back_until_it_is_accepted(run, doubtful):
     outcome = run(reference="DWI")
-    assert [record.case for record in outcome.held_back] == ["a", "b"]
-    assert not outcome.complete
+    assert held_back(outcome) == ["a", "b"] and not outcome.complete
     assert run.names() == ["imagesUn/c_0002.nii.gz"]
     assert (run.dataset / "mgcl_convert" / "cases" / "a.png").exists()
 
     outcome = run(reference="DWI")  # looked at nothing, changed nothing
-    assert outcome.converted == []
-    assert not outcome.complete
+    assert outcome.converted == [] and not outcome.complete
 
     outcome = run(reference="DWI", accept=["a"])
-    assert outcome.converted == ["a"]
-    assert [record.case for record in outcome.held_back] == ["b"]
+    assert outcome.converted == ["a"] and held_back(outcome) == ["b"]
     assert run.json()["numTraining"] == 1
 
     assert run(reference="DWI", accept=["a"], max_shift=50.0).complete
 
 
 def test_only_what_was_looked_at_can_be_accepted(run, raw_scans, doubtful):
-    outcome = run(reference="DWI", accept=["a", "b"])  # never converted before: there is no picture yet
-    assert [record.case for record in outcome.held_back] == ["a", "b"]
+    accepted = {"reference": "DWI", "accept": ["a", "b"]}
+    assert held_back(run(**accepted)) == ["a", "b"]  # never converted before: there is no picture yet
     assert any(line.startswith("a: --accept does not count yet") for line in run.lines)
-    assert run(reference="DWI", accept=["a", "b"]).complete
+    assert run(**accepted).complete
 
     os.utime(raw_scans / "b_flair.nii.gz", (0, 0))  # another scan than the one that was looked at
-    outcome = run(reference="DWI", accept=["a", "b"])
-    assert [record.case for record in outcome.held_back] == ["b"]
+    assert held_back(run(**accepted)) == ["b"]
     assert run.json()["numTraining"] == 1
-    assert run(reference="DWI", accept=["a", "b"]).complete
+    assert run(**accepted).complete
 
     (run.dataset / "labelsTr" / "a.nii.gz").unlink()  # its scans are the same
-    outcome = run(reference="DWI", accept=["a", "b"])
-    assert outcome.converted == ["a"]
-    assert outcome.complete
+    outcome = run(**accepted)
+    assert outcome.converted == ["a"] and outcome.complete
 
 
 @pytest.fixture
 def fits(raw_scans, monkeypatch) -> dict[str, float]:
     """How well the FLAIR of each of four labelled cases fits its DWI."""
-    from nnunet_mgcl.convert.registration import alignment
-    from nnunet_mgcl.convert.registration.rigid import Registration
-
     fits = {"a": 0.9, "b": 0.88, "c": 0.92, "t": 0.59}
     paths = {case: str(raw_scans / f"{case}_flair.nii.gz") for case in fits}
     sums = {sitk.GetArrayFromImage(sitk.ReadImage(path)).sum(): case for case, path in paths.items()}
@@ -405,65 +385,52 @@ def fits(raw_scans, monkeypatch) -> dict[str, float]:
 
 def test_a_case_that_fits_much_worse_than_the_others_is_held_back_until_it_is_accepted(run, fits):
     outcome = run(reference="DWI")
-    assert [record.case for record in outcome.held_back] == ["t"]
+    assert held_back(outcome) == ["t"]
     assert "FLAIR to DWI: fits much worse" in outcome.records["t"].all_doubts[0]
     assert not [name for name in run.names() if "/t" in name]
     assert run.json()["numTraining"] == 3
     assert (run.dataset / "mgcl_convert" / "cases" / "t.png").exists()
-
-    outcome = run(reference="DWI")
-    assert outcome.converted == [] and not outcome.complete
+    assert run(reference="DWI").converted == []
 
     assert run(reference="DWI", accept=["t"]).complete
     assert run.json()["numTraining"] == 4
     assert run(reference="DWI", accept=["t"]).converted == []
-    assert [record.case for record in run(reference="DWI").held_back] == ["t"]
+    assert held_back(run(reference="DWI")) == ["t"]
 
 
 def test_a_case_is_compared_with_those_that_are_there_now(run, fits, raw_scans):
     run(reference="DWI")
-    for case in ("a", "b", "c"):
-        fits[case] = 0.6
-        os.utime(raw_scans / f"{case}_flair.nii.gz", (0, 0))
-    outcome = run(reference="DWI")
-    assert outcome.complete and sorted(outcome.converted) == ["a", "b", "c", "t"]
-    assert len([name for name in run.names() if "/t" in name]) == 4
-    assert run.json()["numTraining"] == 4
-
-    fits["a"] = fits["b"] = fits["c"] = 0.9
-    for case in ("a", "b", "c"):
-        os.utime(raw_scans / f"{case}_flair.nii.gz", (1, 1))
-    outcome = run(reference="DWI")
-    assert outcome.converted == ["a", "b", "c"] and [record.case for record in outcome.held_back] == ["t"]
-    assert not [name for name in run.names() if "/t" in name]
+    for fit, converted, waiting in ((0.6, ["a", "b", "c", "t"], []), (0.9, ["a", "b", "c"], ["t"])):
+        for case in ("a", "b", "c"):
+            fits[case] = fit
+            os.utime(raw_scans / f"{case}_flair.nii.gz", (fit, fit))
+        outcome = run(reference="DWI")
+        assert outcome.converted == converted and held_back(outcome) == waiting
+        assert run.json()["numTraining"] == 4 - len(waiting)
+        assert bool([name for name in run.names() if "/t" in name]) is not bool(waiting)
 
 
 def test_masks_a_modality_become_a_bit_mask(run, raw_scans):
     text = "case,DWI,ADC,FLAIR,mask_FLAIR,mask_DWI\na,a_dwi.nii.gz,a_adc.nii.gz,a_flair.nii.gz,{},a_mask.nii.gz\n"
     mask = sitk.ReadImage(str(raw_scans / "a_flair.nii.gz")) > 150
     sitk.WriteImage(mask, str(raw_scans / "a_flair_mask.nii.gz"))
-    run.manifest.write_text(text.format("a_flair_mask.nii.gz"))
-    assert run().complete
+    dwi = sitk.GetArrayFromImage(sitk.ReadImage(str(raw_scans / "a_mask.nii.gz")))
+    for cell, values in (("a_flair_mask.nii.gz", {0, 3}), ("empty", {0, 1})):
+        run.manifest.write_text(text.format(cell))
+        assert run().converted == ["a"]
+        labels = sitk.GetArrayFromImage(run.image("labelsTr/a"))
+        assert ((labels & 1) == dwi).all() and set(np.unique(labels)) == values
     content = run.json()
     assert content["labels"] == {"background": 0, "DWI": 1, "FLAIR": 2, "DWI+FLAIR": 3}
     assert content["mgcl"]["lesion_labels"] == {"DWI": [1, 3], "FLAIR": [2, 3]}
-    labels = sitk.GetArrayFromImage(run.image("labelsTr/a"))
-    dwi = sitk.GetArrayFromImage(sitk.ReadImage(str(raw_scans / "a_mask.nii.gz")))
-    assert ((labels & 1) == dwi).all()
-    assert (labels & 2).any()
-
-    run.manifest.write_text(text.format("empty"))
-    assert run().converted == ["a"]
-    assert set(np.unique(sitk.GetArrayFromImage(run.image("labelsTr/a")))) == {0, 1}
 
 
 def test_incomplete_rows_are_refused_or_go_to_the_pool(run):
     run.edit("a_flair.nii.gz", "")
-    with pytest.raises(UserError, match="FLAIR \\(line 2, case a\\)") as error:
-        run()
-    assert "--incomplete pool" in error.value.remedy
-    assert "--channels DWI ADC" in error.value.remedy
-    assert not run.raw.exists()
+    for reference, remedy in (("none", "does without"), ("FLAIR", "with another --reference (DWI | ADC | none)")):
+        with pytest.raises(UserError, match="FLAIR \\(line 2, case a\\)") as error:
+            run(reference=reference)
+        assert "--channels DWI ADC" in error.value.remedy and error.value.remedy.endswith(remedy)
 
     assert run(incomplete="pool").complete
     assert [name for name in run.names() if "/a" in name] == ["imagesUn/a_0000.nii.gz", "imagesUn/a_0001.nii.gz"]
@@ -476,20 +443,12 @@ def test_incomplete_rows_are_refused_or_go_to_the_pool(run):
     assert any(line.startswith("c: left out") for line in run.lines)
 
 
-def test_doing_without_the_reference_needs_another_one(run):
-    run.edit("a_flair.nii.gz", "")
-    with pytest.raises(UserError) as error:
-        run(reference="FLAIR")
-    assert "--channels DWI ADC does without, with another --reference (DWI | ADC | none)" in error.value.remedy
-
-
-def test_a_folder_without_a_scan_is_named_with_its_cell(run, raw_scans):
-    (raw_scans / "empty").mkdir()
-    run.edit("c_flair.nii.gz", "empty")
-    assert run().failures["c"].where.endswith(f"manifest.csv, line 4, column FLAIR: {raw_scans / 'empty'}")
+def test_a_damaged_image_of_a_folder_is_named(run, raw_scans):
+    (raw_scans / "c").mkdir()
+    run.edit("c_flair.nii.gz", "c")
     start = bytes(128) + b"DICM" + b"\x02\x00\x02\x00UI\x1a\x001.2.840.10008.5.1.4.1.1.4\x00"
-    (raw_scans / "empty" / "damaged.dcm").write_bytes(start)
-    assert run().failures["c"].where.endswith("empty/damaged.dcm")
+    (raw_scans / "c" / "damaged.dcm").write_bytes(start)
+    assert run().failures["c"].where.endswith(f"manifest.csv, line 4, column FLAIR: {raw_scans}/c/damaged.dcm")
 
 
 def test_the_pool_has_whole_modalities(run):
@@ -531,16 +490,15 @@ def test_new_patients_come_one_by_one(run, test_manifest, raw_scans):
     for channel in ("dwi", "adc", "flair"):
         scan = sitk.ReadImage(str(raw_scans / f"t_{channel}.nii.gz"))
         sitk.WriteImage(sitk.Flip(scan, (True, False, False)), str(raw_scans / f"u_{channel}.nii.gz"))
-    another = raw_scans / "another.csv"
-    another.write_text("case,DWI,ADC,FLAIR\nu,u_dwi.nii.gz,u_adc.nii.gz,u_flair.nii.gz\n")
-    assert run(manifest=another, test=True).removed == []
+    row = "{0},{1}_dwi.nii.gz,{1}_adc.nii.gz,{1}_flair.nii.gz\n"
+    test_manifest.write_text("case,DWI,ADC,FLAIR\n" + row.format("u", "u"))
+    assert run(manifest=test_manifest, test=True).removed == []
     assert {name[:10] for name in run.names() if "Ts" in name} == {"imagesTs/t", "imagesTs/u"}
-    assert any(line.startswith("t: of an earlier manifest, kept") for line in run.lines)
-    another.write_text("case,DWI,ADC,FLAIR\nv,t_dwi.nii.gz,t_adc.nii.gz,t_flair.nii.gz\n")
-    assert "the same scan as case t" in str(run(manifest=another, test=True).failures["v"])
+    test_manifest.write_text("case,DWI,ADC,FLAIR\n" + row.format("v", "t"))
+    assert "the same scan as case t" in str(run(manifest=test_manifest, test=True).failures["v"])
     for path in (run.dataset / "imagesTs").glob("t_*"):
         path.unlink()
-    assert run(manifest=another, test=True).removed == ["t"]
+    assert run(manifest=test_manifest, test=True).removed == ["t"]
 
 
 def test_test_cases_are_prepared_as_the_training_cases_were(run, test_manifest):
@@ -652,52 +610,35 @@ class TestSameScanTwice:
     """Other names and other patients do not make other scans of them."""
 
     @pytest.fixture
-    def copied(self, run) -> Run:
+    def row(self, raw_scans) -> str:
         """Case d is a copy of case a, of another patient; its DWI is stored otherwise."""
-        folder = run.manifest.parent
         for name in ("adc", "flair", "mask"):
-            shutil.copy(folder / f"a_{name}.nii.gz", folder / f"d_{name}.nii.gz")
-        sitk.WriteImage(sitk.ReadImage(str(folder / "a_dwi.nii.gz")), str(folder / "d_dwi.mha"))
-        run.row = "d,d_dwi.mha,d_adc.nii.gz,d_flair.nii.gz,d_mask.nii.gz,2.5,S\n"
-        return run
-
-    def add(self, run: Run, *, first: bool = False) -> None:
-        header, *rows = run.manifest.read_text().splitlines(keepends=True)
-        run.manifest.write_text("".join([header, run.row, *rows] if first else [header, *rows, run.row]))
+            shutil.copy(raw_scans / f"a_{name}.nii.gz", raw_scans / f"d_{name}.nii.gz")
+        sitk.WriteImage(sitk.ReadImage(str(raw_scans / "a_dwi.nii.gz")), str(raw_scans / "d_dwi.mha"))
+        return "d,d_dwi.mha,d_adc.nii.gz,d_flair.nii.gz,d_mask.nii.gz,2.5,S\n"
 
     @pytest.mark.parametrize("channel", ["DWI", "FLAIR"])
-    def test_the_later_case_is_refused_by_name_and_leaves_nothing(self, copied, channel):
-        if channel == "FLAIR":
-            copied.row = "d,,,d_flair.nii.gz,,,S\n"
-        self.add(copied)
-        outcome = copied()
+    def test_the_later_case_is_refused_by_name_and_leaves_nothing(self, run, row, channel):
+        row = row if channel == "DWI" else "d,,,d_flair.nii.gz,,,S\n"
+        run.manifest.write_text(run.manifest.read_text() + row)
+        outcome = run()
         assert list(outcome.failures) == ["d"] and not outcome.complete
         error = outcome.failures["d"]
         assert f"line 5, column {channel}" in error.where and f"case a, {channel}" in error.found
-        assert not any("/d" in name for name in copied.files())
-        assert copied.json()["numTraining"] == 2
+        assert not any("/d" in name for name in run.files())
+        assert run.json()["numTraining"] == 2
 
-    def test_the_case_that_was_there_stays(self, copied):
-        copied()
-        before = copied.names()
-        self.add(copied, first=True)
-        assert list(copied().failures) == ["d"]
-        assert copied.names() == before
-        copied.edit(copied.row, "")
-        assert copied().complete
+    def test_the_case_that_was_there_stays(self, run, row):
+        run()
+        before = run.names()
+        run.edit("\na,", f"\n{row}a,")
+        assert list(run().failures) == ["d"]
+        assert run.names() == before
+        run.edit(row, "")
+        assert run().complete
 
-    def test_a_test_case_is_compared_with_the_training_cases(self, copied, tmp_path):
-        copied()
-        tests = copied.manifest.with_name("tests.csv")
-        tests.write_text("case,DWI,ADC,FLAIR,mask,tss_hours,patient\n" + copied.row)
-        assert "case a" in copied(manifest=tests, test=True).failures["d"].found
-
-    def test_records_of_an_earlier_version_are_read(self, copied):
-        copied()
-        for path in (copied.dataset / case_files.CONVERT_FOLDER / "cases").glob("*.json"):
-            content = json.loads(path.read_text())
-            for channel in content["channels"].values():
-                del channel["voxels"]
-            path.write_text(json.dumps(content))
-        outcome = copied()
-        assert outcome.complete and outcome.converted == []
+    def test_a_test_case_is_compared_with_the_training_cases(self, run, row):
+        run()
+        tests = run.manifest.with_name("tests.csv")
+        tests.write_text(run.manifest.read_text().splitlines()[0] + "\n" + row)
+        assert "case a" in run(manifest=tests, test=True).failures["d"].found

@@ -11,9 +11,7 @@ from nnunet_mgcl.system.errors import UserError
 
 
 def image(array, spacing):
-    result = sitk.GetImageFromArray(array)
-    result.SetSpacing(spacing)
-    return result
+    return Grid(array.shape[::-1], spacing, (0.0, 0.0, 0.0), np.eye(3).ravel().tolist()).image(array)
 
 
 @pytest.fixture
@@ -56,8 +54,7 @@ def test_a_mask_stays_on_its_scan(join):
     drawn = box((4, 8, 8), 1, 2, 3)
     labels, volumes, doubts = join({"": image(drawn, (1.0, 1.0, 2.0))})
     np.testing.assert_array_equal(labels, drawn)
-    assert volumes == {"lesion": pytest.approx(0.016)}
-    assert doubts == []
+    assert volumes == {"lesion": pytest.approx(0.016)} and doubts == []
 
 
 def test_a_mask_moves_with_the_scan_it_lies_on(join):
@@ -79,23 +76,17 @@ def test_masks_of_modalities_may_overlap(join):
     dwi, flair = box((4, 8, 8), 1, 2, 2), box((4, 4, 4), 1, 1, 1)
     labels, volumes, _ = join({"DWI": image(dwi, (1.0, 1.0, 2.0)), "FLAIR": image(flair, (2.0, 2.0, 2.0))})
     np.testing.assert_array_equal(labels & 1, dwi)
-    assert (labels == 2).any()
-    assert set(volumes) == {"DWI", "FLAIR"}
+    assert (labels == 2).any() and volumes["DWI"] > 0
     labels, volumes, _ = join({"DWI": image(dwi, (1.0, 1.0, 2.0)), "FLAIR": None})
     np.testing.assert_array_equal(labels, dwi)
     assert volumes["FLAIR"] == 0
 
 
 def test_a_modalitys_mask_lies_on_a_scan_of_that_modality(join):
+    drawn = image(box((4, 8, 8), 1, 2, 2), (1.0, 1.0, 2.0))
     with pytest.raises(UserError, match="a mask on another grid") as error:
-        join(
-            {
-                "DWI": image(box((4, 8, 8), 1, 2, 2), (1.0, 1.0, 2.0)),
-                "FLAIR": image(box((4, 8, 8), 1, 2, 2), (1.0, 1.0, 2.0)),
-            }
-        )
-    assert "FLAIR: 4 x 4 x 4" in error.value.expected
-    assert "DWI" not in error.value.expected
+        join({"DWI": drawn, "FLAIR": drawn})
+    assert "FLAIR: 4 x 4 x 4" in error.value.expected and "DWI" not in error.value.expected
 
 
 def test_a_mask_that_the_common_grid_loses_raises_a_doubt(join, aligned):
@@ -106,16 +97,13 @@ def test_a_mask_that_the_common_grid_loses_raises_a_doubt(join, aligned):
     assert "of 0.13 ml of the mask" in doubts[0]
 
 
-@pytest.mark.parametrize(("shift", "doubtful"), [(12.0, True), (0.4, False)])
-def test_a_mask_that_fits_two_scans_which_moved_apart_raises_a_doubt(join, scans, aligned, shift, doubtful):
+def test_a_mask_that_fits_two_scans_which_moved_apart_raises_a_doubt(join, scans, aligned):
     scans["FLAIR"] = scans["DWI"]
-    aligned.transforms["FLAIR"] = sitk.TranslationTransform(3, (shift, 0.0, 0.0))
     drawn = image(box((4, 8, 8), 1, 2, 3), (1.0, 1.0, 2.0))
-    labels, _, doubts = join({"": drawn})
-    np.testing.assert_array_equal(labels, sitk.GetArrayFromImage(drawn))  # the first channel's
-    if doubtful:
-        assert "the grids of DWI and FLAIR" in doubts[0]
-        assert "by 12.0 mm at the lesion; taken as drawn on DWI" in doubts[0]
-    assert bool(doubts) is doubtful
-    drawn = image(np.zeros((4, 8, 8), np.uint8), (1.0, 1.0, 2.0))
-    assert join({"": drawn})[2] == []
+    empty = image(np.zeros((4, 8, 8), np.uint8), (1.0, 1.0, 2.0))
+    for shift in (0.4, 12.0):
+        aligned.transforms["FLAIR"] = sitk.TranslationTransform(3, (shift, 0.0, 0.0))
+        labels, _, doubts = join({"": drawn})
+        np.testing.assert_array_equal(labels, sitk.GetArrayFromImage(drawn))  # the first channel's
+        assert len(doubts) == (shift > 1) and all("by 12.0 mm" in doubt for doubt in doubts)
+        assert join({"": empty})[2] == []

@@ -9,7 +9,10 @@ from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunet_mgcl.evaluation.calibration.maps import Calibration, Isotonic, Platt
+from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts, read_rows
+from nnunet_mgcl.mismatch.case_mismatch import FLAIR_COLUMNS
+from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.errors import UserError
 
 TARGETS = {"DWI": [1, 3], "PWI": [2, 3]}
@@ -92,7 +95,7 @@ def test_single_slices_have_no_volume_but_are_finished(tmp_path) -> None:
     NaturalImage2DIO().write_seg(np.ones((1, 3, 4), np.uint8), str(tmp_path / "a.png"), {})
     part.add("a", [0.5])
     part.add_volumes(tmp_path, ".png", NaturalImage2DIO())
-    assert merge_parts(tmp_path, 1) == tmp_path / "tss.csv"
+    assert merge_parts(tmp_path, Part(total=1)) == tmp_path / "tss.csv"
     (row,) = rows(tmp_path / "tss.csv")
     assert (row["volume_ml_DWI"], row["volume_ml_PWI"]) == ("n/a", "n/a")
 
@@ -126,9 +129,9 @@ def test_prediction_with_other_folds_is_not_continued(report) -> None:
 
 def test_parts_are_merged_by_case_once_all_are_finished(tmp_path, predicted_part) -> None:
     predicted_part(1, "a")
-    assert merge_parts(tmp_path, 2) is None
+    assert merge_parts(tmp_path, Part(total=2)) is None
     predicted_part(0, "b")
-    assert merge_parts(tmp_path, 2) == tmp_path / "tss.csv"
+    assert merge_parts(tmp_path, Part(total=2)) == tmp_path / "tss.csv"
     merged = rows(tmp_path / "tss.csv")
     assert [row["case"] for row in merged] == ["a", "b"]
     assert list(merged[0]) == list(rows(tmp_path / "tss_part0.csv")[0])
@@ -138,34 +141,34 @@ def test_part_that_is_still_predicting_keeps_the_others_waiting(tmp_path, predic
     predicted_part(1, "a")
     unfinished = predicted_part(0, "b")
     unfinished.add("c", [0.5])
-    assert merge_parts(tmp_path, 2) is None
+    assert merge_parts(tmp_path, Part(total=2)) is None
     predicted_part(0, "b")
     continued = TSSReport(unfinished.path, ["0"], TARGETS, keep=True)
-    assert list(continued.rows) == ["b"] and merge_parts(tmp_path, 2) is None
+    assert list(continued.rows) == ["b"] and merge_parts(tmp_path, Part(total=2)) is None
 
 
 def test_part_of_an_earlier_prediction_with_other_folds_is_not_merged(tmp_path, predicted_part) -> None:
     predicted_part(0, "a")
     earlier = predicted_part(1, "b")
     earlier.path.write_text(earlier.path.read_text().replace("fold_0", "fold_1"))
-    assert merge_parts(tmp_path, 2) is None and not (tmp_path / "tss.csv").exists()
+    assert merge_parts(tmp_path, Part(total=2)) is None and not (tmp_path / "tss.csv").exists()
 
 
 def test_part_without_a_case_is_merged_too(tmp_path, predicted_part) -> None:
     predicted_part(0)
     predicted_part(1, "a")
-    assert [row["probability"] for row in rows(merge_parts(tmp_path, 2))] == ["0.500000"]
+    assert [row["probability"] for row in rows(merge_parts(tmp_path, Part(total=2)))] == ["0.500000"]
 
 
 def test_further_columns_come_last_and_may_stay_empty(tmp_path) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(np.ones((1, 2, 2), np.uint8)), str(tmp_path / "a.nii.gz"))
-    part = TSSReport(tmp_path / "tss_part0.csv", ["0"], TARGETS, more=["flair_ratio", "mismatch_reason"])
+    part = TSSReport(tmp_path / "tss_part0.csv", ["0"], TARGETS, roles=Roles({"FLAIR": 0}, {"DWI": [1, 3]}))
     part.add("a", [0.5])
-    part.add_cells("a", {"flair_ratio": "", "mismatch_reason": "no FLAIR"})
-    assert merge_parts(tmp_path, 1) is None, "its volumes are missing"
+    part.rows["a"] |= {"flair_ratio": "", "mismatch_reason": "no FLAIR"}
+    assert merge_parts(tmp_path, Part(total=1)) is None, "its volumes are missing"
     part.add_volumes(tmp_path, ".nii.gz", SimpleITKIO())
-    (row,) = rows(merge_parts(tmp_path, 1))
-    assert list(row)[-3:] == ["volume_ml_PWI", "flair_ratio", "mismatch_reason"]
+    (row,) = rows(merge_parts(tmp_path, Part(total=1)))
+    assert list(row)[-6:] == ["volume_ml_PWI", *FLAIR_COLUMNS, "mismatch_reason"]
     assert (row["flair_ratio"], row["mismatch_reason"]) == ("", "no FLAIR")
 
 
@@ -203,7 +206,7 @@ class TestCalibration:
         other = TSSReport(tmp_path / "tss_part1.csv", ["0"], TARGETS, calibration=PLATT)
         other.add("b", [0.5])
         other.add_volumes(tmp_path, ".nii.gz", SimpleITKIO())
-        first, second = rows(merge_parts(tmp_path, 2, PLATT))
+        first, second = rows(merge_parts(tmp_path, Part(total=2), PLATT))
         assert first | {"case": "b"} == second and second["calibration"] == "platt"
 
     def test_table_without_the_folds_probabilities_is_refused(self, report) -> None:

@@ -45,42 +45,35 @@ def test_lesions_are_measured_one_by_one_the_largest_first(head) -> None:
     np.testing.assert_allclose(found.lesions[0].centre, (42, -30, 0), atol=3)  # RAS
 
 
+def changed(image, mask, factor):
+    values = sitk.GetArrayFromImage(image)
+    values[mask] *= factor
+    result = sitk.GetImageFromArray(values)
+    result.CopyInformation(image)
+    return result
+
+
 def test_other_side_s_lesion_is_no_reference(head) -> None:
     """A mirror region of which two thirds are an old lesion twice as bright: the rest counts."""
-    lying = head(lesions=[(*LEFT, 14, 1.3)])
-    other = head(lesions=[(-42, 5, 0, 13, 2.0)])
-    both = sitk.GetArrayFromImage(lying.flair)
-    both[other.mask] *= 2
-    flair = sitk.GetImageFromArray(both)
-    flair.CopyInformation(lying.flair)
+    lying, other = head(lesions=[(*LEFT, 14, 1.3)]), head(lesions=[(-42, 5, 0, 13, 2.0)]).mask
+    flair = changed(lying.flair, other, 2)
     assert flair_mismatch(flair, lying.mask).patient.ratio < 0.8
-    found = flair_mismatch(flair, lying.mask, other.mask)
-    assert found.patient.ratio == pytest.approx(1.3, abs=0.06)
+    assert flair_mismatch(flair, lying.mask, other).patient.ratio == pytest.approx(1.3, abs=0.06)
 
 
 def test_fluid_in_the_mirror_region_is_no_reference(head) -> None:
     """Beside a ventricle that is wider on the other side."""
-    lying = head(lesions=[(34, 5, 8, 13, 1.3)])
-    values = sitk.GetArrayFromImage(lying.flair)
-    wide = head(lesions=[(-30, 5, 8, 11, 1.0)]).mask
-    values[wide] = 0
-    flair = sitk.GetImageFromArray(values)
-    flair.CopyInformation(lying.flair)
+    lying, wide = head(lesions=[(34, 5, 8, 13, 1.3)]), head(lesions=[(-30, 5, 8, 11, 1.0)]).mask
+    flair = changed(lying.flair, wide, 0)
     assert flair_mismatch(flair, lying.mask).patient.ratio == pytest.approx(1.3, abs=0.05)
 
 
-def test_lesion_across_the_midline_is_compared_where_its_mirror_is_healthy(head) -> None:
-    lying = head(lesions=[(8, 60, 20, 15, 1.4)])
-    found = flair_mismatch(lying.flair, lying.mask)
-    assert found.patient.side == "both"
-    assert found.patient.ratio == pytest.approx(1.4, abs=0.06)
-
-
-def test_lesion_that_is_its_own_mirror_image_has_no_ratio_but_a_reason(head) -> None:
-    lying = head(lesions=[(0, 60, 20, 14, 1.4)])
-    found = flair_mismatch(lying.flair, lying.mask)
-    assert found.patient.ratio is None and found.patient.side == "both"
-    assert "mirror region" in found.patient.reason
+@pytest.mark.parametrize(("x", "radius", "ratio"), [(8, 15, 1.4), (0, 14, None)])
+def test_lesion_across_the_midline_is_compared_where_its_mirror_is_healthy(head, x, radius, ratio) -> None:
+    lying = head(lesions=[(x, 60, 20, radius, 1.4)])
+    patient = flair_mismatch(lying.flair, lying.mask).patient
+    assert patient.side == "both" and patient.ratio == (ratio and pytest.approx(ratio, abs=0.06))
+    assert ("mirror region" in patient.reason) == (ratio is None)
 
 
 def test_image_without_symmetry_has_no_ratio_but_a_reason() -> None:

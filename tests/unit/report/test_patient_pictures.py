@@ -15,7 +15,7 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.measures.segmentation import segmentation_metrics
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
-from nnunet_mgcl.inference.input_folder import image_digests
+from nnunet_mgcl.inference.input_folder import image_digest
 from nnunet_mgcl.report.case_images import channel_files
 from nnunet_mgcl.report.cross_validation.overlays import chosen_cases, overlays_section, ranked_cases
 from nnunet_mgcl.report.patient.files import require_validated
@@ -310,9 +310,9 @@ class TestPatient:
     def test_images_that_were_not_predicted_are_refused(self, make_run) -> None:
         made = make_run()
         images = made[0].layout.raw / "imagesTs"
-        own = image_digests({"new_1": channel_files(images, "new_1", made[0].dataset_json)}, 1)
+        own = image_digest(channel_files(images, "new_1", made[0].dataset_json))
         note = made[0].layout.raw.parent / "predicted" / "mgcl_prediction.json"
-        note.write_text(json.dumps({"images": own}))
+        note.write_text(json.dumps({"images": {"new_1": own}}))
         self.new(made)
         note.write_text(json.dumps({"images": {"new_1": "of others"}}))
         with pytest.raises(UserError, match=r"imagesTs, case new_1\n.*other images than those of the prediction"):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
 
@@ -40,77 +39,57 @@ def test_flat_folder_is_grouped_by_the_beginning_of_the_names(draft, tmp_path):
     header = (tmp_path / "manifest.csv").read_text().splitlines()[0]
     assert header == "case,patient,DWI,ADC,FLAIR,T1,mask,onset_time,scan_time"
     assert f"in no row: {tmp_path}/scans/notes.txt" in printed and ".json" not in printed
-    assert printed.splitlines()[:3] == [
-        "case      DWI  ADC  FLAIR  T1  mask  from",
-        "case_001  x    x    x          x     p01",
-        "case_002  x         x      x         p02",
-    ]
+    assert printed.splitlines()[1] == "case_001  x    x    x          x     p01"
     assert "2 cases" in printed
+    assert [row.case for row in read_manifest(tmp_path / "manifest.csv").rows] == ["case_001", "case_002"]
 
 
-def test_folder_of_a_patient_is_a_case_whatever_the_files_are_named(draft):
-    rows, _ = draft(
-        "Miller/20240301_ep2d_diff_trace_5.nii.gz", "Miller/20240301_t2_tirm_7.nii.gz",
-        "Smith/day1/DWI/scan.nii.gz", "Smith/day1/FLAIR/scan.nii.gz", "Smith/day1/masks/scan.nii.gz",
-    )  # fmt: skip
-    assert [sorted(row) for row in rows] == [["DWI", "FLAIR", "case"], ["DWI", "FLAIR", "case", "mask"]]
-    assert all("Miller" not in row["case"] and "Smith" not in row["case"] for row in rows)
-    assert rows[1]["mask"] == "scans/Smith/day1/masks/scan.nii.gz"
+UUID = "0f3c1a52-{}-4a5b-9abc-0123456789ab.mha"
+FOLDERS = {
+    "a patient's, whatever the files are named": [
+        {"DWI": "Miller/20240301_ep2d_diff_trace_5.nii.gz", "FLAIR": "Miller/20240301_t2_tirm_7.nii.gz"},
+        {"DWI": "Smith/d/DWI/scan.nii.gz", "FLAIR": "Smith/d/FLAIR/scan.nii.gz", "mask": "Smith/d/masks/scan.nii.gz"},
+    ],
+    "flat": [{"DWI": "p1_dwi.nii"}, {"FLAIR": "p2_flair.nii"}],
+    "of series below a patient's": [
+        {"DWI": "p1/0003_x/dwi.nii", "FLAIR": "p1/0007_y/flair.nii", "": "p1/0007_y/brain_mask.nii",
+         "mask": "p1/0007_y/roi.nii"},
+    ],
+    "of many patients": [
+        {"DWI": "hospital/a_dwi.nii", "FLAIR": "hospital/a_flair.nii"},
+        {"DWI": "hospital/b_dwi.nii", "FLAIR": "hospital/b_flair.nii"},
+    ],
+    "named after channels": [
+        {"DWI": "DWI/p1.nii", "FLAIR": "FLAIR/p1.nii", "mask": "masks/p1.nii"}, {"DWI": "DWI/p2.nii"},
+    ],
+    "of masks named as their scans": [
+        {"DWI": "images/p1_dwi.nii", "FLAIR": "images/p1_flair.nii", "mask": "lesions/p1_dwi.nii",
+         "": "lesions/p1_brain.nii"},
+    ],
+    "of sessions": [
+        {"DWI": "sub-1/ses-1/dwi/x_dwi.nii"},
+        {"DWI": "sub-1/ses-2/dwi/x_dwi.nii", "mask": "derivatives/sub-1/ses-2/x_msk.nii"},
+    ],
+    "of masks of the modalities": [
+        {"DWI": "p_dwi.nii", "FLAIR": "p_flair.nii", "mask_DWI": "p_dwi_mask.nii", "mask_FLAIR": "p_flair_mask.nii",
+         "": "p_brain_mask.nii"},
+    ],
+    "of one mask named after a modality": [{"DWI": "p_dwi.nii", "mask": "p_dwi_mask.nii"}],
+    "of scans before and after contrast": [{"T1": "p/T1pre_reg.nii.gz", "T1c": "p/T1post.nii.gz"}],
+    "of UUIDs": [
+        {kind.upper(): f"images/{kind}-brain-mri/{UUID.format(1111 * n)}" for n, kind in enumerate(("dwi", "adc"), 1)},
+    ],
+}  # fmt: skip
+"""Rows of the draft; "": a file that is in none."""
 
 
-def test_patients_of_a_flat_folder_are_not_mixed(draft):
-    assert [sorted(row) for row in draft("p1_dwi.nii", "p2_flair.nii")[0]] == [["DWI", "case"], ["FLAIR", "case"]]
-
-
-def test_folders_below_a_patient_s_belong_to_the_patient(draft):
-    rows, _ = draft("p1/0003_x/dwi.nii", "p1/0007_y/flair.nii", "p1/0007_y/brain_mask.nii", "p1/0007_y/roi.nii")
-    assert [sorted(row) for row in rows] == [["DWI", "FLAIR", "case", "mask"]]
-    assert rows[0]["mask"].endswith("roi.nii")
-
-
-def test_brain_mask_is_no_lesion(draft):
-    rows, printed = draft("p1/dwi.nii", "p1/brain_mask.nii")
-    assert "mask" not in rows[0] and "brain_mask.nii" in printed
-
-
-def test_folder_of_many_patients_is_split_by_the_names(draft):
-    rows, _ = draft("hospital/a_dwi.nii", "hospital/a_flair.nii", "hospital/b_dwi.nii", "hospital/b_flair.nii")
-    assert [(row["DWI"], row["FLAIR"]) for row in rows] == [
-        (f"scans/hospital/{case}_dwi.nii", f"scans/hospital/{case}_flair.nii") for case in "ab"
-    ]
-
-
-def test_folders_named_after_channels_are_joined(draft):
-    rows, _ = draft("DWI/p1.nii", "DWI/p2.nii", "FLAIR/p1.nii", "masks/p1.nii")
-    assert rows[0] == {
-        "case": "case_001", "DWI": "scans/DWI/p1.nii", "FLAIR": "scans/FLAIR/p1.nii", "mask": "scans/masks/p1.nii",
-    }  # fmt: skip
-    assert rows[1] == {"case": "case_002", "DWI": "scans/DWI/p2.nii"}
-
-
-def test_masks_may_be_named_as_their_scans_are(draft):
-    rows, _ = draft("images/p1_dwi.nii", "images/p1_flair.nii", "lesions/p1_dwi.nii", "lesions/p1_brain.nii")
+@pytest.mark.parametrize("name", FOLDERS)
+def test_scans_of_a_folder_become_rows(draft, name):
+    rows, _ = draft(*(path for row in FOLDERS[name] for path in row.values()))
     assert rows == [
-        {
-            "case": "case_001", "DWI": "scans/images/p1_dwi.nii", "FLAIR": "scans/images/p1_flair.nii",
-            "mask": "scans/lesions/p1_dwi.nii",
-        }
-    ]  # fmt: skip
-
-
-def test_sessions_are_cases_of_their_own(draft):
-    rows, _ = draft("sub-1/ses-1/dwi/x_dwi.nii", "sub-1/ses-2/dwi/x_dwi.nii", "derivatives/sub-1/ses-2/x_msk.nii")
-    assert [row.get("mask") for row in rows] == [None, "scans/derivatives/sub-1/ses-2/x_msk.nii"]
-
-
-def test_masks_of_the_modalities_have_a_column_each(draft):
-    rows, _ = draft("p_dwi.nii", "p_flair.nii", "p_dwi_mask.nii", "p_flair_mask.nii", "p_brain_mask.nii")
-    assert rows[0]["mask_DWI"].endswith("p_dwi_mask.nii") and rows[0]["mask_FLAIR"].endswith("p_flair_mask.nii")
-    assert "mask" not in rows[0]
-
-
-def test_one_mask_named_after_a_modality_is_the_mask(draft):
-    assert draft("p_dwi.nii", "p_dwi_mask.nii")[0][0]["mask"] == "scans/p_dwi_mask.nii"
+        {"case": f"case_{number:03d}"} | {column: f"scans/{path}" for column, path in row.items() if column}
+        for number, row in enumerate(FOLDERS[name], start=1)
+    ]
 
 
 def test_two_scans_for_one_cell_are_left_to_the_user(draft):
@@ -119,12 +98,11 @@ def test_two_scans_for_one_cell_are_left_to_the_user(draft):
     assert "in no row" in printed and "dwi_1.nii" in printed and "dwi_1.mha" in printed
 
 
-def test_kind_twice_in_every_case_is_said_with_its_places(draft, tmp_path):
+def test_kind_twice_in_every_case_is_said_with_its_places(draft):
     with pytest.raises(UserError) as error:
         draft("d/1_raw/sub-1_dwi.nii.gz", "d/2_pre/sub-1_dwi.nii.gz")
     for part in ("DWI 2 times in d/sub_1", "d/1_raw/sub-1_dwi.nii.gz", "d/2_pre/sub-1_dwi.nii.gz"):
         assert part in error.value.found
-    assert "move the copies" in error.value.remedy
     _, printed = draft("d/3/sub-1_flair.nii.gz")
     assert "DWI 2 times in d/sub_1" in printed
 
@@ -135,26 +113,11 @@ def test_processed_copy_counts_only_where_the_scan_itself_is_missing(draft):
     rows, printed = draft(*map(name.format, kinds))
     wanted = {"FLAIR": "FLAIR", "T1": "T1", "T1c": "T1c", "ADC": "ADC_reg", "mask": "tumor_segmentation"}
     assert rows == [{"case": "case_001"} | {c: f"scans/{name.format(kind)}" for c, kind in wanted.items()}]
-    assert (
-        sorted(line.rpartition("_")[2] for line in printed.splitlines() if "in no row" in line) == ["bias.nii.gz"] * 3
-    )
-
-
-def test_scans_before_and_after_contrast_are_two_kinds(draft):
-    rows, _ = draft("p/T1pre_reg.nii.gz", "p/T1post.nii.gz")
-    assert (rows[0]["T1"], rows[0]["T1c"]) == ("scans/p/T1pre_reg.nii.gz", "scans/p/T1post.nii.gz")
-
-
-def test_names_that_are_uuids_divide_no_case(draft):
-    uuid = "0f3c1a52-{}-4a5b-9abc-0123456789ab.mha"
-    names = [f"images/{kind}-brain-mri/{uuid.format(n)}" for kind, n in (("dwi", 1111), ("adc", 2222), ("flair", 3333))]
-    rows, _ = draft(*names)
-    assert [list(row) for row in rows] == [["case", "DWI", "ADC", "FLAIR"]]
+    assert printed.count("in no row") == printed.count("_bias.nii.gz") == 3
 
 
 def test_uuids_of_several_patients_are_not_paired(draft):
-    uuid = "0f3c1a52-{}-4a5b-9abc-0123456789ab.mha"
-    rows, _ = draft(*(f"{kind}/{uuid.format(n)}" for kind, n in (("dwi", 1111), ("dwi", 2222), ("adc", 3333))))
+    rows, _ = draft(*(f"{kind}/{UUID.format(n)}" for kind, n in (("dwi", 1111), ("dwi", 2222), ("adc", 3333))))
     assert sorted(sorted(row) for row in rows) == [["ADC", "case"], ["DWI", "case"], ["DWI", "case"]]
 
 
@@ -173,14 +136,12 @@ def test_files_that_are_no_scans_take_one_line(draft):
 
 def test_dicom_series_are_told_by_their_description(tmp_path, capsys, write_series, values):
     scans = tmp_path / "scans"
-    write_series(scans / "PAT1", values, series="1.2.1", **{"0008_103e": "ep2d_diff_TRACEW"})
-    write_series(scans / "PAT1", values, series="1.2.2", **{"0008_103e": "t2_tirm_dark-fluid"})
-    write_series(scans / "PAT1", values, series="1.2.3", **{"0008_103e": "localizer"})
+    for number, description in enumerate(("ep2d_diff_TRACEW", "t2_tirm_dark-fluid", "localizer"), start=1):
+        write_series(scans / "PAT1", values, series=f"1.2.{number}", **{"0008_103e": description})
     write_series(scans / "PAT2" / "S001", values, series="1.3.1", ending="", **{"0008_103e": "ep2d_diff_ADC"})
     (scans / "PAT2" / "README").write_text("text")
     write_draft(scans, tmp_path / "manifest.csv")
-    lines = (tmp_path / "manifest.csv").read_text().splitlines()
-    assert lines == [
+    assert (tmp_path / "manifest.csv").read_text().splitlines() == [
         "case,patient,DWI,ADC,FLAIR,onset_time,scan_time",
         "case_001,,scans/PAT1#1.2.1,,scans/PAT1#1.2.2,,",
         "case_002,,,scans/PAT2/S001,,,",
@@ -197,24 +158,12 @@ def test_paths_beside_the_manifest_s_folder_are_absolute(tmp_path):
     assert f"case_001,,{tmp_path}/scans/p_dwi.nii,," in (tmp_path / "elsewhere" / "manifest.csv").read_text()
 
 
-def test_untouched_draft_is_a_manifest(draft, tmp_path):
-    draft("p01_dwi.nii.gz", "p01_dwi_mask.nii.gz", "p01_flair_mask.nii.gz", "p01_flair.nii.gz", "p02_flair.nii.gz")
-    manifest = read_manifest(tmp_path / "manifest.csv")
-    assert manifest.channels == ("DWI", "FLAIR") and manifest.masks == ("DWI", "FLAIR")
-    assert [sorted(row.channels) for row in manifest.rows] == [["DWI", "FLAIR"], ["FLAIR"]]
-    assert manifest.rows[0].tss_hours is None and manifest.rows[0].patient is None
+@pytest.mark.parametrize("name", ["photo.nii", "brain_mask.nii", "notes.txt"])
+def test_a_folder_without_a_known_scan_is_refused(draft, name):
+    with pytest.raises(UserError, match="no scan whose kind its name tells"):
+        draft(name)
 
 
-def test_manifest_is_never_overwritten(tmp_path, draft):
-    (tmp_path / "manifest.csv").write_text("mine")
-    with pytest.raises(UserError, match="existing file"):
-        draft("p_dwi.nii")
-    assert (tmp_path / "manifest.csv").read_text() == "mine"
-
-
-def test_folder_without_a_known_scan_is_refused(tmp_path, draft):
-    with pytest.raises(UserError, match="no scan whose kind"):
-        draft("scan1.nii.gz", "lesion_mask.nii.gz")
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
-        write_draft(Path(tmp_path / "nowhere"), tmp_path / "manifest.csv")
-    assert not (tmp_path / "manifest.csv").exists()
+        write_draft(tmp_path / "nowhere", tmp_path / "manifest.csv")

@@ -49,10 +49,9 @@ def test_a_mask_a_modality_may_be_empty_because_nothing_is_visible(read, folder)
 
 def test_a_counter_names_cases_and_says_so(read):
     lines = []
-    manifest = read("DWI\na_dwi.nii.gz\nb_dwi.nii.gz\n", lines.append)
-    assert [row.case for row in manifest.rows] == ["case_001", "case_002"]
-    assert len(lines) == 1
-    assert "2 rows" in lines[0]
+    manifest = read("case,DWI\n,a_dwi.nii.gz\nx,b_dwi.nii.gz\n", lines.append)
+    assert [row.case for row in manifest.rows] == ["case_001", "x"]
+    assert len(lines) == 1 and "case_001" in lines[0]
 
 
 def test_a_source_may_be_a_dicom_folder_a_series_in_it_or_an_absolute_path(read, folder):
@@ -83,36 +82,30 @@ DWI = "a_dwi.nii.gz"
         ("", "no column of a channel"),
         ("case,DWI\n", "no row"),
         (f"case;DWI\nx;{DWI}\n", "semicolons"),
-        (f"case\tDWI\nx\t{DWI}\n", "tabs"),
-        (f"case,DWI,DWI\nx,{DWI},{DWI}\n", "each column once"),
         (f"case,DWI,dwi\nx,{DWI},b_dwi.nii.gz\n", "differ in more than case"),
         (f"case,DWI,\nx,{DWI},\n", "column ''"),
         (f"case,T max\nx,{DWI}\n", "column 'T max'"),
         (f"Case,DWI\nx,{DWI}\n", "did you mean 'case'"),
         (f"case,DWI,tss_hour\nx,{DWI},3\n", "did you mean 'tss_hours'"),
-        (f"case,DWI,onset time\nx,{DWI},3\n", "column 'onset time'"),
+        (f"case,DWI,age\nx,{DWI},71\n", "line 2, column age"),
         (f"case,DWI,onset_time\nx,{DWI},2024-03-01 07:30\n", "one of onset_time and scan_time"),
+        (f"case,DWI,onset_time,scan_time\nx,{DWI},2024-03-01 07:30,2024-03-01 07:00\n", "line 2\n.*after scan_time"),
         (f"case,DWI,onset_time,scan_time,tss_hours\nx,{DWI},,,3\n", "tss_hours beside"),
         (f"case,DWI,mask,mask_DWI\nx,{DWI},,a_mask.nii.gz\n", "mask and mask_DWI"),
-        (f"case,DWI\nx,{DWI},more\n", "3 fields"),
+        (f"case,DWI,mask_\nx,{DWI},a_mask.nii.gz\n", "column 'mask_'"),
         (f"case,DWI\nx,{DWI}\nx,b_dwi.nii.gz\n", "line 3.*\n.*case 'x', as in line 2"),
         (f"case,DWI\nx,{DWI}\nX,b_dwi.nii.gz\n", "case 'X', as in line 2"),
-        (f"case,DWI\nx/y,{DWI}\n", "case 'x/y'"),
-        (f"case,DWI\n.x,{DWI}\n", "case '.x'"),
-        (f"case,DWI\n{'x' * 101},{DWI}\n", "case 'xxx"),
-        (f"case,DWI\nx_seg,{DWI}\n", "case 'x_seg'"),
-        (f"case,DWI\nx.nii,{DWI}\n", r"line 2(.|\n)*'x.nii'(.|\n)*as in x$"),
-        (f"case,DWI\nx.NII.gz,{DWI}\n", r"line 2(.|\n)*'x.NII.gz'(.|\n)*as in x$"),
-        (f"case,DWI\nx.img,{DWI}\n", r"line 2(.|\n)*'x.img'(.|\n)*as in x$"),
+        *((f"case,DWI\n{case},{DWI}\n", f"line 2.*\n.*case '{case[:5]}") for case in ("x/y", ".x", "x" * 101, "x_seg")),
+        *((f"case,DWI\n{case},{DWI}\n", f"'{case}'(.|\n)*as in x$") for case in ("x.nii", "x.NII.gz", "x.img")),
         ("case,DWI,FLAIR\nx,,\n", "no channel"),
         ("case,DWI\nx,nowhere.nii.gz\n", "no such file: .*nowhere.nii.gz"),
         ("case,DWI\nx,nowhere#1.2.3\n", "no such file: .*nowhere#1.2.3"),
         (f"case,DWI,mask\nx,{DWI},nowhere.nii.gz\n", "line 2, column mask"),
+        (f"case,DWI,mask\nx,{DWI},dicom#1.2\n", "line 2, column mask"),
         (f"case,DWI\nx,{DWI}\ny,{DWI}\n", "as in .*line 2, column DWI"),
         (f"case,DWI,mask\nx,{DWI},{DWI}\n", "column mask.*\n.*as in .*column DWI"),
         (f"case,DWI,tss_hours\nx,{DWI},soon\n", "tss_hours 'soon'"),
-        (f"case,DWI,patient\nx,{DWI},=1+1\n", "line 2, column patient.*\n.*'=1[+]1'"),
-        (f"case,DWI,patient\nx,{DWI},@p\n", "line 2, column patient.*\n.*'@p'"),
+        (f"case,DWI,patient\nx,{DWI},=1+1\n", "line 2, column patient"),
         (f"case,DWI,adc_unit\nx,{DWI},mm2\n", "line 2, column adc_unit.*\n.*'mm2'.*\n.*auto | mm2/s | 1e-3 | 1e-6"),
     ],
 )
@@ -130,19 +123,6 @@ def test_a_column_that_sounds_like_a_mask_is_no_channel(read, column):
     with pytest.raises(UserError, match="sounds like a mask") as error:
         read(f"case,DWI,{column}\nx,{DWI},a_mask.nii.gz\n")
     assert "mask_<MODALITY>" in error.value.remedy
-
-
-def test_a_mask_column_names_its_modality(read):
-    with pytest.raises(UserError, match="column 'mask_'"):
-        read(f"case,DWI,mask_\nx,{DWI},a_mask.nii.gz\n")
-
-
-def test_a_manifest_that_is_missing_or_no_text_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no readable file"):
-        read_manifest(tmp_path / "none.csv")
-    (tmp_path / "latin.csv").write_bytes("case,DWI\nMüller,x\n".encode("latin-1"))
-    with pytest.raises(UserError, match="UTF-8"):
-        read_manifest(tmp_path / "latin.csv")
 
 
 @pytest.mark.parametrize("column", ["DWI", "mask"])

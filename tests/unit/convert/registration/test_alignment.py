@@ -71,17 +71,12 @@ def test_a_map_on_another_grid_than_its_leader_is_registered_by_itself(registere
     assert aligned.notes == {"ADC": "not on the grid of DWI: registered by itself"}
 
 
-def test_without_a_reference_nothing_is_registered(registered):
-    aligned = align({"DWI": scan(), "FLAIR": scan((2.5, 2.5, 4.0))}, ("DWI", "FLAIR"), settings())
-    assert registered == []
-    assert aligned.registrations == {}
+def test_without_a_reference_nothing_is_registered_and_a_spacing_is_that_of_every_channel(registered):
+    scans = {"DWI": scan(), "FLAIR": scan((2.5, 2.5, 4.0))}
+    aligned = align(scans, ("DWI", "FLAIR"), settings())
+    assert registered == [] and aligned.registrations == {}
     assert Grid.of(aligned.images["FLAIR"]) == Grid.of(aligned.images["DWI"])
-
-
-def test_a_spacing_is_that_of_every_channel(registered):
-    aligned = align(
-        {"DWI": scan(), "FLAIR": scan((2.5, 2.5, 4.0))}, ("DWI", "FLAIR"), settings(spacing=(4.0, 4.0, 6.0))
-    )
+    aligned = align(scans, ("DWI", "FLAIR"), settings(spacing=(4.0, 4.0, 6.0)))
     assert {image.GetSpacing() for image in aligned.images.values()} == {(4.0, 4.0, 6.0)}
 
 

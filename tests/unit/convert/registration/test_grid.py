@@ -9,43 +9,28 @@ import SimpleITK as sitk
 from nnunet_mgcl.convert.registration.grid import Grid, common_grid, resample, resample_mask, same_grid
 
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
+UPRIGHT = tuple(np.eye(3).ravel().tolist())
 OBLIQUE = sitk.VersorRigid3DTransform((0.1, 0.2, 0.05, 0.95)).GetMatrix()
 
 
-def image(array: np.ndarray, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0), direction=None) -> sitk.Image:
-    result = sitk.GetImageFromArray(array)
-    result.SetSpacing(spacing)
-    result.SetOrigin(origin)
-    if direction is not None:
-        result.SetDirection(direction)
-    return result
+def image(array: np.ndarray, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0), direction=UPRIGHT) -> sitk.Image:
+    return Grid(array.shape[::-1], spacing, origin, direction).image(array)
 
 
 def noise(shape=(6, 9, 8), **header) -> sitk.Image:
     return image(np.random.default_rng(0).normal(100, 20, shape).astype(np.float32), **header)
 
 
-def corners(grid: Grid) -> np.ndarray:
-    """Of the field of view, to the edges of the outermost voxels."""
-    return np.array(
-        [grid.point(np.where(np.array(end) == 0, -0.5, np.array(grid.size) - 0.5)) for end in np.ndindex(2, 2, 2)]
-    )
-
-
-def test_the_common_grid_is_the_references_own():
-    scan = noise(spacing=(0.5, 0.7, 5.0), origin=(-20.0, 30.0, 4.0), direction=OBLIQUE)
-    assert common_grid(scan, None) == Grid.of(scan)
-
-
 def test_a_wanted_spacing_covers_the_same_field_of_view():
     scan = noise((6, 9, 8), spacing=(0.5, 2.0, 5.0), origin=(-20.0, 30.0, 4.0), direction=OBLIQUE)
+    assert common_grid(scan, None) == Grid.of(scan)
     grid = common_grid(scan, (1.0, 1.0, 6.0))
     assert grid.size == (4, 18, 5)
-    np.testing.assert_allclose(corners(grid), corners(Grid.of(scan)), atol=1e-9)
+    ends = np.array(list(np.ndindex(2, 2, 2)))  # the edges of the outermost voxels
+    corners, before = (g.point(ends * g.size - 0.5) for g in (grid, Grid.of(scan)))
+    np.testing.assert_allclose(corners, before, atol=1e-9)
 
-
-def test_a_field_of_view_that_is_no_multiple_of_the_spacing_stays_centred():
-    scan = noise((7, 9, 8), spacing=(0.5, 2.0, 5.0), direction=OBLIQUE)
+    scan = noise((7, 9, 8), spacing=(0.5, 2.0, 5.0), direction=OBLIQUE)  # no multiple of the spacing: it stays centred
     grid = common_grid(scan, (1.0, 1.0, 6.0))
     assert grid.size[2] == 6
     np.testing.assert_allclose(grid.centre, Grid.of(scan).centre, atol=1e-9)
@@ -120,10 +105,8 @@ def test_axes_that_do_not_get_coarser_are_not_blurred_however_the_scan_is_stored
 def test_a_spline_does_not_leave_the_images_range():
     step = np.zeros((8, 8, 8), np.float32)
     step[:, :, 4:] = 1000
-    scan = image(step)
-    values = sitk.GetArrayFromImage(
-        resample(scan, Grid.of(scan), sitk.TranslationTransform(3, (0.3, 0.0, 0.0)), interpolation="bspline")
-    )
+    shift = sitk.TranslationTransform(3, (0.3, 0.0, 0.0))
+    values = sitk.GetArrayFromImage(resample(image(step), Grid.of(image(step)), shift, interpolation="bspline"))
     assert values.min() >= 0 and values.max() <= 1000
     assert len(np.unique(values.round())) > 3  # and it did interpolate
 

@@ -170,12 +170,19 @@ class TestCost:
 
 
 class TestOtherMachines:
-    def test_dataset_that_was_moved_is_not_read_again_and_named_where_it_now_is(self, world, monkeypatch):
+    @pytest.mark.parametrize("absolute", [False, True])
+    def test_dataset_that_was_moved_is_not_read_again_and_named_where_it_now_is(self, world, monkeypatch, absolute):
+        """Earlier versions noted absolute paths."""
+
         def read_only(*_, **__):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
         before = world.prepare()
-        assert all(not os.path.isabs(key) for key in json.loads(world.manifest.read_text())["labelled"])
+        content = json.loads(world.manifest.read_text())
+        assert not any(map(os.path.isabs, content["labelled"]))
+        if absolute:
+            content["labelled"] = {str(world.layout.raw / key): entry for key, entry in content["labelled"].items()}
+            world.manifest.write_text(json.dumps(content))
         raw = world.layout.raw.parent.with_name("elsewhere") / world.layout.raw.name
         shutil.move(world.layout.raw.parent, raw.parent)
         object.__setattr__(world.layout, "raw", raw)

@@ -29,6 +29,8 @@ FITTED = {
     "reliability": {"raw": [{"cases": 40}], "calibrated": []},
     "measures": {},
 }
+BLOCK = {key: FITTED[key] for key in ("method", "parameters", "cases", "positive", "reliability")}
+BLOCK |= {"folds": [0], "validation_sha256": {"0": "a"}}
 NO_MAP = dict.fromkeys(FITTED) | {"reason": "too few"}
 
 
@@ -60,24 +62,12 @@ def test_what_is_stored_is_read_and_the_rest_of_the_plan_stays(model) -> None:
     assert own.validation_sha256["1"] == sha256(b"case,probability\nc1,0.5\n").hexdigest()
 
 
-def test_an_isotonic_map_of_an_earlier_version_is_read_and_applied(model) -> None:
+def test_an_isotonic_map_of_an_earlier_version_is_read_and_applied(tmp_path) -> None:
     """Lines between the knots, flat beyond them."""
-    block = {
-        "method": "isotonic",
-        "parameters": {"probability": [0.2, 0.4, 0.6], "calibrated": [0.1, 0.1, 0.7]},
-        "cases": 1200, "positive": 500, "folds": [0], "validation_sha256": {"0": "a"},
-        "reliability": {"raw": [{"cases": 1200}], "calibrated": []},
-    }  # fmt: skip
-    (model / "plans.json").write_text(json.dumps(PLANS | {KEY: block}))
-    own = stored_calibration(plans(model), model / "plans.json")
+    lines = {"probability": [0.2, 0.4, 0.6], "calibrated": [0.1, 0.1, 0.7]}
+    plans = json.loads(json.dumps(PLANS | {KEY: BLOCK | {"method": "isotonic", "parameters": lines, "cases": 1200}}))
+    own = stored_calibration(plans, tmp_path / "plans.json")
     assert [own.apply(p) for p in (0, 0.3, 0.5, 1)] == pytest.approx([0.1, 0.1, 0.4, 0.7])
-
-
-def test_a_second_evaluation_writes_the_same_bytes(model) -> None:
-    store(model, FITTED)
-    before = (model / "plans.json").read_bytes()
-    store(model, FITTED)
-    assert (model / "plans.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("reason", [None, "no head"])
@@ -92,6 +82,7 @@ def test_without_an_earlier_map_the_plan_is_left_alone(model) -> None:
     before = (model / "plans.json").stat().st_mtime_ns
     assert "none" in store(model, NO_MAP) and store(model, NO_MAP, "no head") is None
     assert (model / "plans.json").stat().st_mtime_ns == before
+    assert stored_calibration(PLANS, model / "plans.json") is None
 
 
 def test_some_folds_change_nothing(model) -> None:
@@ -102,33 +93,24 @@ def test_some_folds_change_nothing(model) -> None:
     assert (model / "plans.json").read_bytes() == before
 
 
-def test_a_plan_without_the_key_has_no_map(model) -> None:
-    assert stored_calibration(PLANS, model / "plans.json") is None
-
-
 @pytest.mark.parametrize(
-    ("change", "place"),
+    ("block", "place"),
     [
-        ({"parameters": {"slope": -2.0, "intercept": 0.0}}, f"{KEY}.parameters"),
-        ({"method": "isotonic"}, KEY),
-        ({"method": "temperature"}, f"{KEY}.method"),
-        ({"folds": None}, f"{KEY}.folds"),
-        ({"later": 1}, f"{KEY}.later"),
+        (BLOCK | {"parameters": {"slope": -2.0, "intercept": 0.0}}, ".parameters"),
+        (BLOCK | {"method": "isotonic"}, ""),
+        (BLOCK | {"method": "temperature"}, ".method"),
+        (BLOCK | {"folds": None}, ".folds"),
+        (BLOCK | {"later": 1}, ".later"),
+        (None, ""),
+        ([], ""),
+        ("platt", ""),
+        ({}, ".method"),
     ],
 )
-def test_a_broken_or_foreign_map_is_refused_with_the_place(model, change, place) -> None:
-    store(model, FITTED)
-    content = plans(model)
-    content[KEY] |= change
+def test_a_broken_or_foreign_map_is_refused_with_the_place(tmp_path, block, place) -> None:
     with pytest.raises(UserError) as error:
-        stored_calibration(content, model / "plans.json")
-    assert f"{model / 'plans.json'}, {place}" in str(error.value) and "mgcl evaluate" in str(error.value)
-
-
-@pytest.mark.parametrize("content", [None, [], "platt", {}])
-def test_what_is_no_block_at_all_is_refused(model, content) -> None:
-    with pytest.raises(UserError, match=KEY):
-        stored_calibration({KEY: content}, model / "plans.json")
+        stored_calibration({KEY: block}, tmp_path / "plans.json")
+    assert f"{tmp_path / 'plans.json'}, {KEY}{place}" in str(error.value) and "mgcl evaluate" in str(error.value)
 
 
 def test_folds_that_were_validated_again_are_named(model) -> None:

@@ -8,30 +8,17 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from nnunet_mgcl.evaluation.calibration.maps import Calibration, fit_calibration
 from nnunet_mgcl.evaluation.calibration.summary import calibrated_cases, cross_fit, summarise_calibration
-from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.measures.probability import expected_calibration_error
 from nnunet_mgcl.evaluation.tss_cases import TSSCases
+from tests.unit.evaluation.cases import FOLDS, splits_of
+from tests.unit.evaluation.cases import make_cases as cases_of_folds
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
-FOLDS = 3
-CASES_A_FOLD = 20
 
 
-def make_cases(seed: int = 0) -> list[CaseScores]:
-    rng = np.random.default_rng(seed)
-    cases = []
-    for number in range(FOLDS * CASES_A_FOLD):
-        actual = number % 2
-        probability = float(np.clip(rng.normal(0.2 + 0.2 * actual, 0.15), 0.01, 0.99))
-        cases.append(CaseScores(f"c{number:02}", number // CASES_A_FOLD, f"c{number:02}", {}, actual, probability))
-    return cases
-
-
-def splits_of(cases: list[CaseScores]) -> list[dict[str, list[str]]]:
-    return [
-        {"train": [c.case for c in cases if c.fold != f], "val": [c.case for c in cases if c.fold == f]}
-        for f in range(FOLDS)
-    ]
+def make_cases():
+    """Probabilities that are too low."""
+    return cases_of_folds(20, highest=0.6)
 
 
 def calibrated(cases, folds=range(FOLDS)) -> list[float | None]:
@@ -58,12 +45,17 @@ def test_no_validation_case_takes_part_in_its_own_calibration(number, turned) ->
     assert (before[number] == after[number]) == ("tss_class" in turned)
 
 
-def test_a_fold_s_map_is_fitted_on_the_predictions_of_its_training_cases() -> None:
+def test_maps_are_fitted_on_a_fold_s_training_cases_and_for_new_patients_on_all() -> None:
+    def expected(cases):
+        return fit_calibration(np.array([c.probability for c in cases]), np.array([c.tss_class == 1 for c in cases]))
+
     cases = make_cases()
     for fold in range(FOLDS):
         training = [case for case in cases if case.fold != fold]
-        p, y = np.array([c.probability for c in training]), np.array([c.tss_class == 1 for c in training])
-        assert cross_fit(cases, splits_of(cases), [0, 1, 2])[fold] == fit_calibration(p, y)
+        assert cross_fit(cases, splits_of(cases), [0, 1, 2])[fold] == expected(training)
+    result = summarise(cases)
+    assert {key: result[key] for key in Calibration.model_fields} == expected(cases).model_dump()
+    assert result["cases"] == 60 and result["positive"] == 30 and result["reason"] is None
 
 
 def test_another_case_of_a_patient_takes_no_part_in_its_calibration() -> None:
@@ -90,14 +82,6 @@ def test_measures_of_raw_and_calibrated_probabilities() -> None:
     assert all(better[name]["value"] < raw[name]["value"] for name in ("Brier", "ECE", "log_loss"))
 
 
-def test_the_map_for_new_patients_is_fitted_on_all_cases() -> None:
-    cases = make_cases()
-    result = summarise(cases)
-    own = fit_calibration(np.array([c.probability for c in cases]), np.array([c.tss_class == 1 for c in cases]))
-    assert {key: result[key] for key in Calibration.model_fields} == own.model_dump()
-    assert result["cases"] == 60 and result["positive"] == 30 and result["reason"] is None
-
-
 def test_a_map_that_raises_the_cross_fitted_log_loss_is_none() -> None:
     """Raw probabilities that are right already."""
     rng, cases = np.random.default_rng(1), make_cases()
@@ -119,18 +103,14 @@ def test_the_rule_is_about_the_log_loss_of_all_folds_together() -> None:
     assert fitted > raw and result["reason"] is None and result["method"] == "platt"
 
 
-def test_a_map_whose_use_cannot_be_told_is_none() -> None:
-    result = summarise([replace(case, fold=1) for case in make_cases()], folds=[1])
-    assert result["method"] is None and "cannot be told" in result["reason"]
-
-
 def test_one_fold_has_no_cross_fitted_probabilities_and_says_so() -> None:
-    cases = [case for case in make_cases() if case.fold == 1]
+    cases = [replace(case, fold=1) for case in make_cases()]
     result = summarise(cases, folds=[1])
     assert result["per_fold"]["1"]["method"] is None and "evaluate more folds" in result["per_fold"]["1"]["reason"]
+    assert result["method"] is None and "cannot be told" in result["reason"]
     pooled = result["measures"]["calibrated"]["pooled"]
     assert pooled["Brier"]["value"] is None and pooled["Brier"]["ci95"] is None and pooled["reason"]
-    assert result["measures"]["raw"]["pooled"]["cases"] == 20, "the diagram of the raw ones can be drawn all the same"
+    assert result["measures"]["raw"]["pooled"]["cases"] == 60, "the diagram of the raw ones can be drawn all the same"
 
 
 def test_a_fold_that_has_no_map_is_left_out_of_both_kinds() -> None:
@@ -150,14 +130,3 @@ def test_a_case_of_unknown_class_is_calibrated_and_trains_no_map() -> None:
     assert calibrated(unknown)[30] == calibrated(cases)[30]
     assert calibrated(unknown)[0] != calibrated(cases)[0]
     assert summarise(unknown)["cases"] == 59
-
-
-def test_no_known_class_at_all_is_uncalibrated_with_a_reason() -> None:
-    result = summarise([replace(case, tss_class=None) for case in make_cases()])
-    assert result["method"] is None and "0 positive and 0 negative" in result["reason"]
-    assert result["measures"]["raw"]["pooled"]["reason"]
-
-
-def test_a_probability_of_0_that_was_wrong_has_a_finite_log_loss() -> None:
-    cases = [replace(case, probability=0.0) if case.case == "c31" else case for case in make_cases()]
-    assert summarise(cases)["measures"]["raw"]["pooled"]["log_loss"]["value"] < 2

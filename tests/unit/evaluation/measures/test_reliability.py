@@ -41,7 +41,3 @@ def test_bins_without_a_case_have_no_numbers() -> None:
         "low": 0, "high": 0, "cases": 0, "mean_probability": None, "frequency": None, "ci95": None
     }  # fmt: skip
     assert points[0]["ci95"][0] == 0 and points[9]["ci95"][1] == 1
-
-
-def test_no_cases_have_ten_empty_bins() -> None:
-    assert [point["cases"] for point in reliability(np.array([]), np.array([], bool))] == [0] * 10

@@ -7,19 +7,16 @@ import pytest
 from nnunet_mgcl.evaluation.statistics.averages import mean_sd
 
 
-def test_mean_and_standard_deviation_are_the_sample_s() -> None:
-    values = [0.2, None, 0.9, 0.4]
-    result = mean_sd(values, "case")
-    assert result["n"] == 3 and result["reason"] is None
-    assert result["mean"] == pytest.approx(statistics.fmean([0.2, 0.9, 0.4]))
-    assert result["sd"] == pytest.approx(statistics.stdev([0.2, 0.9, 0.4]))
-
-
 @pytest.mark.parametrize(
-    ("values", "mean", "reason"),
-    [([], None, "defined in no fold"), ([None], None, "defined in no fold"), ([2.0], 2, "one fold")],
+    ("values", "mean", "sd", "reason"),
+    [
+        ([0.2, None, 0.9, 0.4], statistics.fmean([0.2, 0.9, 0.4]), statistics.stdev([0.2, 0.9, 0.4]), None),
+        ([], None, None, "defined in no fold"),
+        ([None], None, None, "defined in no fold"),
+        ([2.0], 2, None, "one fold only: no standard deviation"),
+    ],
 )
-def test_what_is_undefined_has_a_reason(values, mean, reason) -> None:
+def test_mean_and_the_sample_s_standard_deviation_of_what_is_defined(values, mean, sd, reason) -> None:
     result = mean_sd(values, "fold")
-    assert result["mean"] == mean and result["sd"] is None
-    assert result["reason"].startswith(reason)
+    assert result["n"] == sum(value is not None for value in values) and result["reason"] == reason
+    assert result["mean"] == (mean and pytest.approx(mean)) and result["sd"] == (sd and pytest.approx(sd))

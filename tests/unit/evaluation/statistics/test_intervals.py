@@ -34,23 +34,6 @@ def test_a_single_patient_gives_no_resample() -> None:
     assert draws(["a", "a"]) == [] == draws([])
 
 
-def test_interval_agrees_with_scipy() -> None:
-    values = np.random.default_rng(0).gamma(2, size=40)
-    own = interval([values[draw].mean() for draw in draws([str(i) for i in range(40)])])["ci95"]
-    scipy = stats.bootstrap((values,), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(1))
-    assert own == pytest.approx(scipy.confidence_interval, abs=0.03)
-
-
-def test_patients_with_several_cases_widen_the_interval() -> None:
-    values = np.repeat([0.1, 0.9, 0.4, 0.7, 0.2, 0.6], 5)
-    patients = [str(i // 5) for i in range(30)]
-    together, apart = (
-        interval([values[draw].mean() for draw in draws(names)])["ci95"]
-        for names in (patients, [str(i) for i in range(30)])
-    )
-    assert together[1] - together[0] > 1.5 * (apart[1] - apart[0])
-
-
 def test_resamples_that_agree_give_no_interval_of_no_width() -> None:
     values = np.full(7, 0.3)
     means = [values[draw].mean() for draw in draws(["a", "a", "a", "b", "c", "c", "d"])]

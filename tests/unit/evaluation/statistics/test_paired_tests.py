@@ -28,18 +28,7 @@ def test_t_test_agrees_with_scipy_s_paired_one(seed) -> None:
     assert result["difference"] == pytest.approx(np.mean(first) - np.mean(second))
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_wilcoxon_agrees_with_all_sign_patterns(seed) -> None:
-    first, second = values(seed, 9)
-    differences = np.subtract(first, second)
-    ranks = stats.rankdata(np.abs(differences))
-    observed = abs((np.sign(differences) * ranks).sum())
-    sums = np.array([abs(np.dot(signs, ranks)) for signs in product((-1, 1), repeat=9)])
-    assert paired_tests(first, second, names(9))["wilcoxon"]["p"] == pytest.approx((sums >= observed).mean())
-
-
-@pytest.mark.parametrize("unchanged", [1, 6])
-@pytest.mark.parametrize("differing", [1, 2, 9])
+@pytest.mark.parametrize(("differing", "unchanged"), [(1, 6), (2, 1), (9, 0), (9, 6)])
 def test_wilcoxon_is_as_exact_where_some_cases_do_not_differ(differing, unchanged) -> None:
     rng = np.random.default_rng(differing)
     second = rng.random(differing + unchanged)
@@ -71,14 +60,6 @@ def test_the_same_difference_in_all_cases_has_no_interval() -> None:
     assert result["ci95"] is None and result["ci_reason"] and result["differing"] == 0
 
 
-def test_interval_agrees_with_scipy_s_bootstrap() -> None:
-    first, second = values(0, 40)
-    expected = stats.bootstrap(
-        (np.subtract(first, second),), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(0)
-    )
-    assert paired_tests(first, second, names(40))["ci95"] == pytest.approx(expected.confidence_interval, abs=0.01)
-
-
 def test_undefined_pairs_are_left_out_and_counted() -> None:
     result = paired_tests([0.5, None, 0.9, 0.3], [0.4, 0.2, None, 0.1], names(4))
     assert (result["n"], result["left_out"]) == (2, 2)
@@ -106,15 +87,3 @@ def test_holm_as_by_hand() -> None:
     assert holm([0.01, 0.04, None, 0.03, 0.005]) == pytest.approx([0.03, 0.06, None, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1, 1]
     assert holm([None]) == [None]
-
-
-def test_holm_rejects_what_the_step_down_procedure_rejects() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        p = (rng.random(6) ** 3).tolist()
-        rejected = set()
-        for step, i in enumerate(np.argsort(p)):
-            if p[i] > 0.05 / (6 - step):
-                break
-            rejected.add(int(i))
-        assert {i for i, value in enumerate(holm(p)) if value <= 0.05} == rejected
