@@ -9,9 +9,16 @@ import pytest
 from nnunet_mgcl.pretraining.monitor.neighbours import neighbour_accuracy
 from nnunet_mgcl.report.analysis import embeddings, embeddings_figure
 from nnunet_mgcl.report.analysis import embeddings_section as module
-from nnunet_mgcl.report.analysis.embeddings import embed
 from nnunet_mgcl.report.analysis.embeddings_section import COLUMNS, embeddings_section
 from nnunet_mgcl.report.page.style import figure_style
+
+
+def embed(fold, branch, name: str):
+    """As `embeddings.embed`, of the phase of a name."""
+    return embeddings.embed(fold, branch, next(phase for phase in fold.phases if phase.name == name))
+
+
+LAY_OUT = embeddings_figure.lay_out
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +29,7 @@ def plain_layout(monkeypatch) -> None:
 
 @pytest.fixture
 def real_layout(monkeypatch, plain_layout) -> None:
-    monkeypatch.undo()
+    monkeypatch.setattr(embeddings_figure, "lay_out", LAY_OUT)
 
 
 def words(section) -> str:
@@ -93,7 +100,7 @@ def test_skipped_branches_are_named_and_the_others_shown(make_fold) -> None:
 
 
 @pytest.mark.parametrize("phases", [("coarse",), ()], ids=["coarse alone", "none"])
-def test_phases_that_the_trainer_does_not_run_have_a_reason(make_fold, phases) -> None:
+def test_phases_whose_weights_are_gone_have_a_reason(make_fold, phases) -> None:
     section = embeddings_section(make_fold(phases=phases))
     assert [picture.name for picture in section.pictures] == [f"embeddings_{phase}" for phase in phases]
     assert len(section.tables) == len(phases)
