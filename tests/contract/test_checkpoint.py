@@ -95,13 +95,13 @@ class TestMGCLPredictor:
         configuration = plans["configurations"]["2d"]
         block = configuration.pop("mgcl")
         path.write_text(json.dumps(plans))
-        with pytest.raises(UserError, match="no mgcl block"):
+        with pytest.raises(SystemExit, match="no mgcl block"):
             load(trainer)
         configuration["mgcl"] = deep_merge(block, change)
         path.write_text(json.dumps(plans))
-        with pytest.raises(UserError, match="restore") as error:
+        with pytest.raises(SystemExit, match="restore") as error:
             load(trainer)
-        assert place in error.value.where
+        assert place in error.value.__cause__.where
 
 
 class TestTrainer:

@@ -24,7 +24,6 @@ from nnunet_mgcl.evaluation.calibration import maps as calibration
 from nnunet_mgcl.evaluation.calibration.maps import Platt
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
-from nnunet_mgcl.system.errors import UserError
 from tests.contract.conftest import MASKS, NAME, SHAPE, SPLITS
 from tests.contract.conftest import RUN_CASES as CASES
 
@@ -128,7 +127,7 @@ class TestEvaluate:
         evaluate()
         before = path.read_bytes()
         (dataset / "tss.csv").unlink()
-        with pytest.raises(UserError, match=r"tss.csv[\s\S]*remove evaluation.json"):
+        with pytest.raises(SystemExit, match=r"tss.csv[\s\S]*remove evaluation.json"):
             cli.main([command, "-d", "901", "-c", "2d"])
         assert path.read_bytes() == before
         path.unlink()
@@ -342,9 +341,9 @@ class TestSummary:
 
     def test_it_needs_the_images_and_a_validated_fold(self, model, monkeypatch) -> None:
         monkeypatch.delenv("nnUNet_raw")
-        with pytest.raises(UserError, match="nnUNet_raw"):
+        with pytest.raises(SystemExit, match="nnUNet_raw"):
             self.summary()
-        with pytest.raises(UserError, match=r"fold_1[\s\S]*-f among \['fold_0'\]"):
+        with pytest.raises(SystemExit, match=r"fold_1[\s\S]*-f among \['fold_0'\]"):
             self.summary("-f", "1")
 
 

@@ -51,9 +51,9 @@ def refusal(real_dataset, plans, masks_json, monkeypatch):
         monkeypatch.setattr("nnunet_mgcl.training.base_trainer.require_readers", lambda *_: None)
         content = deepcopy(plans) | {"continue_training": False}
         content["configurations"]["2d"]["mgcl"] = BLOCK | {"tss": {"epochs": 1, "head": head}}
-        with pytest.raises(UserError) as refusal:
+        with pytest.raises(SystemExit) as refusal:
             MGCLTrainer(content, "2d", 0, masks_json, torch.device("cpu")).run_training()
-        return refusal.value
+        return refusal.value.__cause__
 
     return refusal
 

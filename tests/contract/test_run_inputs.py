@@ -212,5 +212,5 @@ class TestSharedPlans:
         checkpoint(start()[0], "final")
         set_features(plans)
         trainer = make_trainer(continue_training=not validation_only)
-        with pytest.raises(UserError, match=r"plans\.json[\s\S]*features_per_stage was \[4, 8, 16\]"):
+        with pytest.raises(SystemExit, match=r"plans\.json[\s\S]*features_per_stage was \[4, 8, 16\]"):
             maybe_load_checkpoint(trainer, not validation_only, validation_only)

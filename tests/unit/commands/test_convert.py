@@ -79,10 +79,10 @@ WORDS = [
 def refused(convert: Callable[..., int], tmp_path: Path, *options: str) -> UserError:
     """The error that stops the command before anything on the disk has changed."""
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
-    with pytest.raises(UserError) as error:
+    with pytest.raises(SystemExit) as error:
         convert(*options)
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
-    return error.value
+    return error.value.__cause__
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
