@@ -13,7 +13,6 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.plan.plans import deep_merge
-from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.variants import MGCLTrainerRandomInit
 from tests.contract.models import predictor, save_fold
 
