@@ -46,26 +46,21 @@ def supcon_loss(
           \log \frac{\exp(s_{ij} / \tau)}{\sum_{k \neq i} \exp(s_{ik} / \tau)}$$
 
     with $s_{ij}$ the cosine similarity and $P(i)$ the other samples of anchor $i$'s label. Our readings:
-
-    - One minus sign. Eq. 3 and 4 (7 and 8) both print one; their product would maximise the loss.
-    - The anchors $A$ have a positive *and* a negative. Without a positive, Eq. 4 divides by zero. Without a
-      negative, which means a batch of one class, there is nothing to contrast.
-    - No anchor: an exact zero that still has a gradient graph.
+    - One minus sign: Eq. 3 and 4 (7 and 8) both print one, and their product would maximise the loss.
+    - The anchors $A$ have a positive (else Eq. 4 divides by zero) *and* a negative (else nothing is contrasted).
+      No anchor: an exact zero that still has a gradient graph.
     - Eq. 8: the denominator runs over all other patches of the batch, across slices.
     - An embedding of length zero has the similarity 0 to all others, and no gradient.
 
     Args:
         embeddings: `(N, D)`, any length: they are L2-normalised here. N may differ between ranks.
-        labels: `(N,)` integers.
-        temperature: tau.
+        labels, temperature: `(N,)` integers, and tau.
         ignore_index: Samples of this label are neither anchors nor in any denominator.
-        reduction: "mean" over the anchors A of all ranks, or their "sum". Samples that are no anchors, such as those
-            without a positive, count in neither; they are negatives of the anchors all the same.
-        process_group: The ranks that share a batch; None: all of them, where there is more than one.
-        tile: Side of a tile; None: chosen for the device. With a number the loss is tiled however few the samples.
+        reduction: "mean" over the anchors A of all ranks, or their "sum"; other samples are negatives only.
+        process_group, tile: The ranks that share a batch, and the side of a tile; None: all ranks, and as it is best.
 
     Returns:
-        A scalar, in float32 also under autocast (float64 stays float64). It can be differentiated once.
+        A scalar, in float32 also under autocast (float64 stays float64), to be differentiated once.
 
     Raises:
         ValueError: The shapes do not fit, the temperature is not positive or the reduction unknown.

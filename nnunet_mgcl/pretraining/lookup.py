@@ -14,7 +14,7 @@ from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_mgcl.pretraining.protocol import Pretext
-from nnunet_mgcl.system.resources import trainers_dir
+from nnunet_mgcl.system.resources import offer_trainers, trainers_dir
 
 NOBODY = "no trainer has this name"
 
@@ -33,6 +33,7 @@ def trainer_class(name: str) -> Any:
     Raises:
         RuntimeError: There is none.
     """
+    offer_trainers()  # looking inside needs no `mgcl env`
     with redirect_stdout(io.StringIO()):  # nnU-Net tells where it looked
         return recursive_find_trainer_class_by_name(name)
 

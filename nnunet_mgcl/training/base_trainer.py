@@ -25,7 +25,7 @@ from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.fusion import branch_channels, label_membership
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.plan.build import build_network
-from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.config import BLOCKS, MGCLConfig
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.pretraining.handover import require_readers
@@ -64,7 +64,8 @@ class BaseTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's default)
     ) -> None:
         require_device(device)
-        self.blocks = [method.block for method in (*self.pretraining, *filter(None, [self.in_segment]))]
+        methods = (*self.pretraining, *filter(None, [self.in_segment]))
+        self.blocks = [method.block for method in methods if method.block in BLOCKS]
         self.dataset_layout = DatasetLayout.find(plans["dataset_name"])
         self.config = self._resolve(plans, configuration, dataset_json)
         require_readers(self.pretraining, self.config, type(self).__name__)

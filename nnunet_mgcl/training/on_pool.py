@@ -14,7 +14,7 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import prepare_dataset, tss_known
 from nnunet_mgcl.engine.branches import build_branches
 from nnunet_mgcl.engine.context import RunContext
-from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.config import BLOCKS, MGCLConfig
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plans import resolve_block
@@ -51,7 +51,10 @@ def pretrain_on_pool(
         UserError: The trainer has no label-free phase, or there is no pool.
     """
     phases = _shared_phases(trainer)
-    dataset_json, blocks = read_dataset_json(layout.dataset_json), [phase.block for phase in trainer.pretraining]
+    dataset_json, blocks = (
+        read_dataset_json(layout.dataset_json),
+        [phase.block for phase in trainer.pretraining if phase.block in BLOCKS],
+    )
     prepared = prepare_dataset(layout, plans, configuration, processes, log)
     if not any(prepared.pool.values()):
         raise UserError(

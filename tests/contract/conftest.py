@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from itertools import product
 from pathlib import Path
@@ -96,23 +96,19 @@ def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nnunetv2.training.nnUNetTrainer.nnUNetTrainer.nnUNetTrainer.on_train_start", lambda _: None)
 
 
-class Note(Pretext):
-    """A phase that only notes that it ran, and hands nothing on that anybody has written."""
+class Note:
+    """Stands for the phases before `segment`, and only notes that they ran."""
 
-    name, trains = "note", ("encoder",)
+    runs = 0
 
-    def __init__(self) -> None:
-        self.runs = 0
-
-    def run(self, run: FoldContext, earlier: Any = ()) -> None:
+    def __call__(self, phases: Sequence[Pretext], context: FoldContext) -> None:
         self.runs += 1
 
 
 @pytest.fixture
 def note(monkeypatch: pytest.MonkeyPatch) -> Note:
-    """The only phase before `segment`."""
     note = Note()
-    monkeypatch.setattr(MGCLTrainer, "pretraining", (note,))
+    monkeypatch.setattr("nnunet_mgcl.training.mgcl_trainer.pretrain", note)
     return note
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.config import config_model
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.variants import MGCLTrainer, MGCLTrainerCoarse, MGCLTrainerRandomInit
 
@@ -35,8 +35,8 @@ def test_block_is_whole_when_nnunet_reads_the_plans(make_trainer, monkeypatch) -
 
     monkeypatch.setattr(nnUNetTrainer, "__init__", spy)
     trainer = make_trainer()
-    config = MGCLConfig.model_validate(seen[0])
-    assert config == trainer.config
+    config = config_model(trainer.blocks).model_validate(seen[0])
+    assert config.model_dump() == trainer.config.model_dump()
     assert config.modalities == {"DWI": [0], "FLAIR": [1], "PWI": [2]}
     assert (config.tss.enabled, config.tss.slices, config.tss.size) == (True, 6, [32, 32])
     assert trainer.configuration_manager.configuration["mgcl"] == seen[0]
@@ -57,7 +57,8 @@ def test_inherited_block_is_merged_key_by_key(make_trainer, plans) -> None:
     plans["configurations"]["2d"]["mgcl"] = {"coarse": {"epochs": 7, "lr": 0.5}, "tss": {"grid": 2}}
     plans["configurations"]["2d_heir"]["mgcl"] = {"coarse": {"epochs": 3}}
     trainer = make_trainer(configuration="2d_heir")
-    for config in (trainer.config, MGCLConfig.model_validate(trainer.configuration_manager.configuration["mgcl"])):
+    written = trainer.configuration_manager.configuration["mgcl"]
+    for config in (trainer.config, config_model(trainer.blocks).model_validate(written)):
         assert (config.coarse.epochs, config.coarse.lr, config.tss.grid) == (3, 0.5, 2)
     assert trainer.configuration_manager.batch_size == 3  # the heir's own
     assert trainer.configuration_manager.patch_size == [32, 32]  # inherited
@@ -88,3 +89,14 @@ def test_split_is_nnunet_s_and_no_fold_is_beyond_it(make_trainer) -> None:
     assert make_trainer(fold=1).do_split() == (["case_2", "case_3"], ["case_0", "case_1"])
     train, val = make_trainer(fold="all").do_split()
     assert sorted(train) == sorted(val) == ["case_0", "case_1", "case_2", "case_3"]
+
+
+@pytest.mark.parametrize(("wish", "compiles"), [(None, True), ("f", False), ("t", True)])
+def test_wish_to_compile_is_nnunet_s(make_trainer, monkeypatch, wish, compiles) -> None:
+    monkeypatch.delenv("nnUNet_compile", raising=False)
+    if wish:
+        monkeypatch.setenv("nnUNet_compile", wish)
+    trainer = make_trainer()
+    assert trainer._do_i_compile() is False  # on a CPU, whatever is wished
+    trainer.device = torch.device("cuda")
+    assert trainer._do_i_compile() is compiles

@@ -24,8 +24,9 @@ from nnunet_mgcl.evaluation.calibration import maps as calibration
 from nnunet_mgcl.evaluation.calibration.maps import Platt
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
-from tests.contract.conftest import MASKS, NAME, SHAPE, SPLITS
-from tests.contract.conftest import RUN_CASES as CASES
+from tests.contract.conftest import MASKS, NAME
+from tests.contract.validated import RUN_CASES as CASES
+from tests.contract.validated import SHAPE, SPLITS
 
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
 IGNORE = {"labels": {"background": 0, "lesion": 1, "ignore": 2}}
@@ -142,10 +143,13 @@ class TestEvaluate:
         assert [printed.count(name) for name in ("AUROC", "Brier", "ECE", "log loss")] == [1, 1, 1, 1]
         assert "no skill" in printed and "0.250" in printed, "half of the cases are positive"
 
-    def test_patients_on_both_sides_of_a_fold_are_named(self, make_run, dataset, capsys) -> None:
-        make_run()
+    def test_patients_on_both_sides_and_cases_of_no_fold_are_named(self, make_run, dataset, capsys) -> None:
+        model, splits = make_run(), deepcopy(SPLITS)
+        splits[0]["train"].append("case_99")
+        (dataset / "splits_final.json").write_text(json.dumps(splits))
         evaluate()
         assert "patients with cases in train and val of a fold: p2. " in " ".join(capsys.readouterr().out.split())
+        assert read(model / "evaluation.json")["cases_without_fold"] == ["case_99"]
 
     @pytest.mark.parametrize(("tolerance", "said"), [("2.9", True), ("3", False)])
     def test_a_tolerance_below_a_voxel_s_side_is_told(self, make_run, capsys, tolerance, said) -> None:
@@ -165,14 +169,6 @@ class TestEvaluate:
         assert "no interval of Dice, lesion F1, HD95 mm, surface Dice, because every resample" in printed
         assert "14 with only one of the two" in printed
         assert "Wilson's interval, because every resample gives the same value: ACC at 0.5, SEN at 0.5" in printed
-
-    def test_labelled_cases_of_no_fold_are_named(self, make_run, dataset) -> None:
-        model = make_run()
-        splits = deepcopy(SPLITS)
-        splits[0]["train"].append("case_99")
-        (dataset / "splits_final.json").write_text(json.dumps(splits))
-        evaluate()
-        assert read(model / "evaluation.json")["cases_without_fold"] == ["case_99"]
 
 
 class TestCalibration:

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import random
 import re
-import resource
 import signal
 import sys
 from collections import Counter
@@ -34,6 +33,7 @@ from nnunet_mgcl.plan.plans import deep_merge
 from nnunet_mgcl.pretraining import pseudo_label
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from nnunet_mgcl.tss.phase import TSS
+from tests.contract.hooks import always, no_room_from, of_phase, on_call, on_write
 
 BLOCK = {
     "modalities": {"DWI": [0], "others": [1, 2]},
@@ -45,50 +45,6 @@ BLOCK = {
 }
 BLOCK["fine"]["patch_size"] = 8
 PHASES = ("seed", "self_train", "coarse", "fine", "tss")
-
-
-def killed() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def on_call(owner: Any, name: str, when: Callable[..., bool], number: int = 1, after: bool = False) -> None:
-    """Kills this process before (or after) the `number`-th call of `owner.name` for which `when` holds."""
-    original, calls = getattr(owner, name), []
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        hit = when(*args, **kwargs)
-        calls.append(hit)
-        if hit and sum(calls) == number and not after:
-            killed()
-        result = original(*args, **kwargs)
-        if hit and sum(calls) == number and after:
-            killed()
-        return result
-
-    setattr(owner, name, wrapper)
-
-
-def on_write(folder: str, name: str, number: int = 1) -> None:
-    """Kills this process in the middle of the `number`-th torch.save of such a file: half of it lies on disk."""
-    original, calls = torch.save, []
-
-    def save(content: Any, path: Any, *args: Any, **kwargs: Any) -> None:
-        original(content, path, *args, **kwargs)
-        if folder in str(path) and str(path).endswith(name):
-            calls.append(path)
-            if len(calls) == number:
-                os.truncate(path, os.path.getsize(path) // 2)
-                killed()
-
-    torch.save = save  # type: ignore[assignment]
-
-
-def always(*_: Any, **__: Any) -> bool:
-    return True
-
-
-def of_phase(phase: str, epoch: int) -> Callable[..., bool]:
-    return lambda trainer, at, *_: trainer.job.phase == phase and at == epoch
 
 
 def second_epoch(phase: str) -> Callable[[], None]:
@@ -253,18 +209,6 @@ def test_run_killed_at_every_point_goes_on_where_it_was_and_ends_with_the_same_m
     assert_same(run.content(), expected)
     assert not (run.fold / "checkpoint_latest.pth").exists()
     assert not list(run.fold.rglob(".*.part.*"))
-
-
-def no_room_from(owner: Any, name: str, when: Callable[..., bool]) -> None:
-    """From a call on, no file may grow beyond 60 kB: every checkpoint fails in the middle."""
-    original = getattr(owner, name)
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if when(*args, **kwargs):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
-        return original(*args, **kwargs)
-
-    setattr(owner, name, wrapper)
 
 
 FULL = {

@@ -11,7 +11,6 @@ import torch
 
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.fine import Fine
-from nnunet_mgcl.pretraining.protocol import Pretext
 from nnunet_mgcl.pretraining.teacher import Teacher
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -24,36 +23,25 @@ BLOCK = {
 }
 
 
-class Poison(Pretext):
-    """Fills a preprocessed training image with NaN between two phases."""
-
-    name = "poison"
-
-    def run(self, run, earlier=()) -> None:
-        rewrite_case(run.dataset_layout.preprocessed / "nnUNetPlans_2d", "case_3", image=lambda v: v * np.nan)
-
-
-class Head(Pretext):
-    """Phase `tss` in the place of one before `segment`."""
-
-    name = "head"
-
-    def run(self, run, earlier=()) -> None:
-        TSS().run(run)
-
-
 @pytest.fixture
 def refusal(real_dataset, plans, masks_json, monkeypatch):
     """Trains with a NaN between two phases."""
 
     def refusal(before=(), after=(), head="mrff") -> UserError:
-        monkeypatch.setattr(MGCLTrainer, "pretraining", (*before, Poison(), *after))
-        monkeypatch.setattr("nnunet_mgcl.training.base_trainer.require_readers", lambda *_: None)
+        def phases(_, context) -> None:
+            for phase in before:
+                phase.run(context)
+            rewrite_case(real_dataset.preprocessed / "nnUNetPlans_2d", "case_3", image=lambda v: v * np.nan)
+            for phase in after:
+                phase.run(context)
+
+        monkeypatch.setattr("nnunet_mgcl.training.mgcl_trainer.pretrain", phases)
         content = deepcopy(plans) | {"continue_training": False}
         content["configurations"]["2d"]["mgcl"] = BLOCK | {"tss": {"epochs": 1, "head": head}}
-        with pytest.raises(SystemExit) as refusal:
+        with pytest.raises(SystemExit) as end:
             MGCLTrainer(content, "2d", 0, masks_json, torch.device("cpu")).run_training()
-        return refusal.value.__cause__
+        assert isinstance(end.value.__cause__, UserError)
+        return end.value.__cause__
 
     return refusal
 
@@ -65,7 +53,7 @@ def refusal(real_dataset, plans, masks_json, monkeypatch):
         ("phase coarse (DWI), epoch 1", (), (Coarse(),)),
         ("phase fine (DWI), epoch 1", (Coarse(),), (Fine(),)),
         ("phase segment, epoch 1", (), ()),
-        ("phase tss (mrff), epoch 1", (), (Head(),)),
+        ("phase tss (mrff), epoch 1", (), (TSS(),)),
     ],
 )
 def test_phase_stops_with_its_epoch_and_cases(refusal, real_dataset, where, before, after) -> None:
@@ -78,4 +66,4 @@ def test_phase_stops_with_its_epoch_and_cases(refusal, real_dataset, where, befo
 
 
 def test_fit_of_the_lesion_head_stops_with_its_case(refusal) -> None:
-    assert refusal(after=(Head(),), head="lesion").where == "phase tss (lesion), case case_3"
+    assert refusal(after=(TSS(),), head="lesion").where == "phase tss (lesion), case case_3"

@@ -13,7 +13,6 @@ from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_json
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from nnunet_mgcl.training.results_folder import write_shared_plans
-from tests.contract.conftest import Note
 
 CORE_RIM, RIM_CORE = ({"labels": {"background": 0, "core": n, "rim": 3 - n}} for n in (1, 2))
 EPOCHS = {"mgcl": {"coarse": {"epochs": 3}}}
@@ -38,6 +37,10 @@ def unchanged(plans) -> None:
 
 def shared(trainer) -> Path:
     return Path(trainer.output_folder_base) / "plans.json"
+
+
+def share(trainer) -> None:
+    write_shared_plans(trainer.results_base, trainer.plans_manager.plans, trainer.dataset_json, trainer.log)
 
 
 def checkpoint(trainer, name="latest") -> None:
@@ -136,17 +139,16 @@ class TestSharedPlans:
     def test_they_are_written_before_the_first_phase(self, start, monkeypatch) -> None:
         seen = []
 
-        class Look(Note):
-            def run(self, context) -> None:
-                seen.append(json.loads((context.fold_layout.root.parent / "plans.json").read_text()))
+        def look(_, context) -> None:
+            seen.append(json.loads((context.layout.root.parent / "plans.json").read_text()))
 
-        monkeypatch.setattr(MGCLTrainer, "pretraining", (Look(),))
+        monkeypatch.setattr("nnunet_mgcl.training.mgcl_trainer.pretrain", look)
         trainer, _ = start()
         assert seen == [json.loads(json.dumps(trainer.plans_manager.plans))]
 
     def test_half_a_file_is_written_anew(self, start, make_trainer, note) -> None:
         trainer = make_trainer()
-        write_shared_plans(trainer)
+        share(trainer)
         whole = shared(trainer).read_text()
         shared(trainer).write_text(whole[:100])
         _, log = start(trainer)
@@ -197,7 +199,7 @@ class TestSharedPlans:
         self, start, make_trainer, plans, note, first, then, edit, named
     ) -> None:
         trainer = make_trainer(fold=0, **first)
-        write_shared_plans(trainer)
+        share(trainer)
         before = shared(trainer).read_text()
         edit(plans)
         with pytest.raises(UserError) as refusal:

@@ -61,11 +61,11 @@ def fold(real_dataset, no_pictures, plans, masks_json, workspace, monkeypatch, o
     for path in (real_dataset.dataset_json, real_dataset.raw / "dataset.json"):
         path.write_text(json.dumps(masks_json))
 
-    def spy(context, phase, branch, cases, module, config, untrained):
-        SEEN["before", phase, branch.name] = weights(module)
-        warnings = train(context, phase, branch, cases, module, config, untrained)
-        SEEN["after", phase, branch.name] = weights(module)
-        return warnings
+    def spy(context, job):
+        SEEN["before", job.phase, job.branch] = weights(job.module)
+        curve = train(context, job)
+        SEEN["after", job.phase, job.branch] = weights(job.module)
+        return curve
 
     def build(folder) -> None:
         monkeypatch.setenv("nnUNet_results", str(folder))
@@ -73,8 +73,8 @@ def fold(real_dataset, no_pictures, plans, masks_json, workspace, monkeypatch, o
         content["configurations"]["2d"] |= {"mgcl": BLOCK, "batch_size": 3}
         MGCLTrainer(content, "2d", FOLD, masks_json, torch.device("cpu")).run_training()
 
-    train = contrast.contrast
-    monkeypatch.setattr(contrast, "contrast", spy)
+    train = contrast.train
+    monkeypatch.setattr(contrast, "train", spy)
     model = once("trained fold", workspace / "results", build) / real_dataset.name / "MGCLTrainer__nnUNetPlans__2d"
     return TrainedFold(ValidatedRun(real_dataset, model, SPLITS, [FOLD]), FOLD, torch.device("cpu"))
 
@@ -83,8 +83,9 @@ def test_networks_before_and_after_each_phase_are_those_of_the_training(fold) ->
     assert len(SEEN) == 8
     for branch in fold.branches:
         for phase in ("coarse", "fine"):
-            assert fold.why_not(branch, phase) is None
-            for moment, unet in (("before", fold.initial(branch, phase)), ("after", fold.pretrained(branch, phase))):
+            own = fold.phase(phase)
+            assert fold.why_not(branch, own) is None
+            for moment, unet in (("before", fold.initial(branch, own)), ("after", fold.pretrained(branch, own))):
                 assert_same(weights(unet, phase), SEEN[moment, phase, branch.name])
             name = f"{'encoder' if phase == 'coarse' else 'decoder'}.stages.0.{KERNEL[phase]}"
             assert not torch.equal(*(SEEN[moment, phase, branch.name][name] for moment in ("before", "after")))
@@ -110,30 +111,32 @@ def test_its_representations_are_shown_before_and_after_each_phase(fold, monkeyp
 
 def test_a_phase_without_its_weights_is_told_by_its_reason(fold) -> None:
     branch = fold.branches[0]
-    (fold.fold_layout.phase("coarse", branch.name) / "network.pth").unlink()
-    assert "the weights of coarse are no longer" in fold.why_not(branch, "coarse")
-    assert "the weights of coarse and fine are no longer" in fold.why_not(branch, "fine")
+    (fold.layout.phase("coarse", branch.name) / "network.pth").unlink()
+    assert "the weights of coarse are no longer" in fold.why_not(branch, fold.phase("coarse"))
+    assert "the weights of coarse and fine are no longer" in fold.why_not(branch, fold.phase("fine"))
 
 
 def test_weights_that_are_no_numbers_are_not_looked_into(fold) -> None:
     branch = fold.branches[0]
     files = [
-        fold.fold_layout.phase("coarse", branch.name) / "network.pth",
-        fold.fold_layout.root / "checkpoint_final.pth",
+        fold.layout.phase("coarse", branch.name) / "network.pth",
+        fold.layout.root / "checkpoint_final.pth",
     ]
     for path in files:
         content = torch.load(path, weights_only=False)
         weights = content.get("network_weights", content)
         next(iter(weights.values())).view(-1)[0] = torch.nan
         torch.save(content, path)
-    for path, look in zip(files, (lambda: fold.pretrained(branch, "coarse"), lambda: fold.network), strict=True):
+    for path, look in zip(
+        files, (lambda: fold.pretrained(branch, fold.phase("coarse")), lambda: fold.network), strict=True
+    ):
         with pytest.raises(UserError, match="no numbers") as error:
             look()
         assert str(path) in str(error.value)
 
 
 def test_half_a_file_costs_the_sections_that_read_it_alone(fold, capsys) -> None:
-    path = fold.fold_layout.phase("coarse", "DWI") / "network.pth"
+    path = fold.layout.phase("coarse", "DWI") / "network.pth"
     path.write_bytes(path.read_bytes()[:100])
     sections = {section.title: section for section in _analyses(fold.run, fold.device)}
     assert [title for title, section in sections.items() if "could not be made" in section.text[0]] == [
@@ -143,6 +146,6 @@ def test_half_a_file_costs_the_sections_that_read_it_alone(fold, capsys) -> None
 
 
 def test_a_final_network_needs_no_phases(fold) -> None:
-    shutil.rmtree(fold.fold_layout.phases)
+    shutil.rmtree(fold.layout.phases)
     sections = {section.title: section for section in _analyses(fold.run, fold.device)}
     assert sections[perception.TITLE].tables and "phases/coarse was removed" in str(sections[embeddings.TITLE].text)

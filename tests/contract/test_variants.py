@@ -296,14 +296,3 @@ def test_compiled_phases(train, monkeypatch) -> None:
     trained = train(Variant())
     assert trained.trainer.context.compiles
     assert_finished(trained, {0, 1}, ["DWI", "FLAIR"], ["DWI", "FLAIR"], 4)
-
-
-@pytest.mark.parametrize(("wish", "compiles"), [(None, True), ("f", False), ("t", True)])
-def test_wish_to_compile_is_nnunet_s(make_trainer, monkeypatch, wish, compiles) -> None:
-    monkeypatch.delenv("nnUNet_compile", raising=False)
-    if wish:
-        monkeypatch.setenv("nnUNet_compile", wish)
-    trainer = make_trainer()
-    assert trainer._do_i_compile() is False  # on a CPU, whatever is wished
-    trainer.device = torch.device("cuda")
-    assert trainer._do_i_compile() is compiles

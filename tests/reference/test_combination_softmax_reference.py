@@ -51,7 +51,7 @@ def table_of(labels: list[Combination]) -> torch.Tensor:
         modalities={f"m{m}": [m] for m in modalities},
         lesion_labels={f"m{m}": [value for value, members in enumerate(labels) if m in members] for m in modalities},
     )
-    return label_membership(config, len(labels))
+    return label_membership(config.labels_by_branch, len(labels))
 
 
 @pytest.fixture(params=TABLES)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_mgcl import cli
-from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.config import config_model
 from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.training import variants
 
@@ -87,7 +87,7 @@ def covered(title: str) -> list[int]:
 
 @each_page
 def test_keys_named_in_the_text_exist(page):
-    fields = MGCLConfig.model_fields
+    fields = config_model().model_fields
     for section, key in re.findall(r"`(\w+)\.(\w+)`", page.read_text()):
         if section in fields and key != "csv":
             assert key in fields[section].annotation.model_fields, f"{section}.{key}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.scans.diffusion import read_b_value
+from nnunet_mgcl.convert.scans.b_value import read_b_value
 from nnunet_mgcl.system.errors import UserError
 
 _ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.4.1")

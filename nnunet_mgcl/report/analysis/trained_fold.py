@@ -87,6 +87,10 @@ class TrainedFold:
         """The phases of which the report shows what they have learned."""
         return [phase for phase in self.phases if phase.unit]
 
+    def phase(self, name: str) -> Pretext:
+        """One of the trainer's phases."""
+        return next(phase for phase in self.phases if phase.name == name)
+
     @property
     def encoder_phase(self) -> Pretext | None:
         """The last of them that trains encoders."""

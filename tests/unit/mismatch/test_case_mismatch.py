@@ -31,7 +31,6 @@ def measure(head, tmp_path):
     labels = (patient.mask + 4 * hypoperfused).astype(np.uint8)
     adc = np.where(patient.mask & (np.indices(labels.shape)[1] > 28), 500.0, 800.0)
     adc[:2] = 500.0  # noise, far from any lesion
-    arrays = {"FLAIR": sitk.GetArrayFromImage(patient.flair), "ADC": adc, "Tmax": np.where(hypoperfused, 8.0, 2.0)}
 
     def path(name):
         return tmp_path / (f"a_{CHANNELS[name]:04}.nii.gz" if name in CHANNELS else "a.nii.gz")
@@ -41,7 +40,8 @@ def measure(head, tmp_path):
         image.CopyInformation(patient.flair)
         sitk.WriteImage(image, str(path(name)))
 
-    for name, array in {**arrays, "labels": labels}.items():
+    sitk.WriteImage(patient.flair, str(path("FLAIR")))
+    for name, array in {"ADC": adc, "Tmax": np.where(hypoperfused, 8.0, 2.0), "labels": labels}.items():
         write(name, array)
 
     def measure(roles=ROLES, replaced=None, **options):

@@ -68,9 +68,10 @@ def _leave(fold: TrainedFold, phases: Sequence[str], skipped: Sequence[str]) -> 
     torch.manual_seed(1)
     for phase in phases:
         for branch in fold.branches:
-            path = fold.fold_layout.phase(phase, branch.name) / "network.pth"
+            path = fold.layout.phase(phase, branch.name) / "network.pth"
             path.parent.mkdir(parents=True)
             state = encoder_state if phase == "coarse" else decoder_state
             torch.save(state(branch.build_unet()), path)
-    content = {"done": [], "skipped": list(skipped), "current": None}
-    fold.fold_layout.state.write_text(json.dumps(content))
+    done = [f"{phase}/{branch.name}" for phase in phases for branch in fold.branches]
+    content = {"done": done, "skipped": list(skipped), "current": None}
+    fold.layout.state.write_text(json.dumps(content))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.convert.scans.diffusion import read_b_value
+from nnunet_mgcl.convert.scans.b_value import read_b_value
 from nnunet_mgcl.convert.scans.reader import read_scan
 from nnunet_mgcl.system.errors import UserError
 

@@ -102,7 +102,6 @@ def test_some_folds_change_nothing(model) -> None:
         (BLOCK | {"folds": None}, ".folds"),
         (BLOCK | {"later": 1}, ".later"),
         (None, ""),
-        ([], ""),
         ("platt", ""),
         ({}, ".method"),
     ],

@@ -58,15 +58,6 @@ def test_maps_are_fitted_on_a_fold_s_training_cases_and_for_new_patients_on_all(
     assert result["cases"] == 60 and result["positive"] == 30 and result["reason"] is None
 
 
-def test_another_case_of_a_patient_takes_no_part_in_its_calibration() -> None:
-    """Two cases of a patient in different folds, which only a stock trainer's split may have."""
-    cases = make_cases()
-    cases = [replace(case, patient="p") if i in (0, 25) else case for i, case in enumerate(cases)]
-    turned = [replace(case, tss_class=1 - case.tss_class) if i in (0, 25) else case for i, case in enumerate(cases)]
-    before, after = calibrated(cases), calibrated(turned)
-    assert before[0] == after[0] and before[25] == after[25] and before[45] != after[45]
-
-
 def test_measures_of_raw_and_calibrated_probabilities() -> None:
     cases = make_cases()
     result = summarise(cases)

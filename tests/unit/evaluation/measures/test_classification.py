@@ -6,18 +6,11 @@ import pytest
 from nnunet_mgcl.evaluation.measures.classification import classification_metrics, dice
 
 
-def test_dice_of_two_empty_masks_is_undefined() -> None:
-    empty, full = np.zeros((2, 3)), np.ones((2, 3))
-    assert dice(empty, empty) is None
-    assert dice(empty, full) == dice(full, empty) == 0
-    assert dice(full, full) == 1
-
-
-def test_dice_takes_any_integers_of_one_shape() -> None:
-    mask = np.ones(1000, dtype=np.uint8)
-    assert dice(mask, mask) == 1
-    with pytest.raises(ValueError, match=r"\(2, 3\) and \(3,\)"):
-        dice(np.ones((2, 3)), np.ones(3))
+def test_dice_takes_any_numbers_of_one_shape_and_is_undefined_where_both_are_empty() -> None:
+    empty, full = np.zeros((2, 500)), np.ones((2, 500), dtype=np.uint8)
+    assert dice(empty, empty) is None and dice(empty, full) == dice(full, empty) == 0 and dice(full, full) == 1
+    with pytest.raises(ValueError, match=r"\(2, 500\) and \(3,\)"):
+        dice(full, np.ones(3))
 
 
 @pytest.mark.parametrize(

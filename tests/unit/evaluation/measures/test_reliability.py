@@ -37,7 +37,5 @@ def test_points_are_means_frequencies_and_wilson_intervals(ties) -> None:
 def test_bins_without_a_case_have_no_numbers() -> None:
     points = reliability(np.array([0.0, 1.0]), np.array([False, True]))
     assert [point["cases"] for point in points] == [1, *[0] * 8, 1]
-    assert points[3] | {"low": 0, "high": 0} == {
-        "low": 0, "high": 0, "cases": 0, "mean_probability": None, "frequency": None, "ci95": None
-    }  # fmt: skip
+    assert [points[3][key] for key in ("mean_probability", "frequency", "ci95")] == [None] * 3
     assert points[0]["ci95"][0] == 0 and points[9]["ci95"][1] == 1

@@ -23,18 +23,11 @@ CONTENT = {
     "segmentation": {},
     "tss": {"reason": None, "cases": 4, "measures": {}, "operating_points": {"calibrated_0.5": {}}, "calibration": {}},
     "cases": [
-        {
-            "case": f"case_{number}",
-            "fold": number % 2,
-            "patient": f"p{number}",
-            "tss_class": 0,
-            "probability": 0.5,
-            "calibrated_probability": None,
-            "targets": {name: {"volume_ml": 2.5, "dice": 0.5} for name in "AB"},
-        }
-        for number in range(4)
+        {"case": f"case_{n}", "fold": n % 2, "patient": f"p{n}", "tss_class": 0, "probability": 0.5,
+         "calibrated_probability": None, "targets": {name: {"volume_ml": 2.5, "dice": 0.5} for name in "AB"}}
+        for n in range(4)
     ],
-}
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ def test_probabilities_of_the_cases(tmp_path, encoding) -> None:
         (TABLE.replace("case", "kase"), "no column case"),
         ("", "no column case and probability"),
         (b"\xff\xfe\x00", "not UTF-8 text"),
-        (b"\x00\x01", "no column"),
     ],
 )  # fmt: skip
 def test_what_is_no_such_table_is_refused_with_its_row(tmp_path, content, message) -> None:

@@ -12,7 +12,6 @@ from nnunet_mgcl.evaluation.statistics.averages import mean_sd
     [
         ([0.2, None, 0.9, 0.4], statistics.fmean([0.2, 0.9, 0.4]), statistics.stdev([0.2, 0.9, 0.4]), None),
         ([], None, None, "defined in no fold"),
-        ([None], None, None, "defined in no fold"),
         ([2.0], 2, None, "one fold only: no standard deviation"),
     ],
 )

@@ -55,11 +55,6 @@ def test_wilcoxon_is_exact_up_to_50_cases_that_differ() -> None:
     assert p == pytest.approx(2 * ways[: negative + 1].sum() / 2**33)
 
 
-def test_the_same_difference_in_all_cases_has_no_interval() -> None:
-    result = paired_tests([0.5, 0.25], [0.5, 0.25], names(2))
-    assert result["ci95"] is None and result["ci_reason"] and result["differing"] == 0
-
-
 def test_undefined_pairs_are_left_out_and_counted() -> None:
     result = paired_tests([0.5, None, 0.9, 0.3], [0.4, 0.2, None, 0.1], names(4))
     assert (result["n"], result["left_out"]) == (2, 2)

@@ -86,9 +86,12 @@ def expected(fold, branch, phase, unet):
 def test_representations_and_labels_are_those_of_plain_loops(make_fold, dimensions, patch_size, labels, phase) -> None:
     fold = make_fold(dimensions, patch_size=patch_size, labels=labels)
     branch = fold.branches[2]
-    cloud = embed(fold, branch, phase)
+    cloud = embed(fold, branch, fold.phase(phase))
     final = fold.network.branches[2]
-    units = {"before": fold.initial(branch, phase), f"after {phase}": fold.pretrained(branch, phase)}
+    units = {
+        "before": fold.initial(branch, fold.phase(phase)),
+        f"after {phase}": fold.pretrained(branch, fold.phase(phase)),
+    }
     for stage, unet in {**units, "after segment": final}.items():
         values, lesion, cases = zip(*expected(fold, branch, phase, unet), strict=True)
         np.testing.assert_allclose(cloud.representations[stage], np.stack(values), atol=1e-5)
@@ -100,13 +103,13 @@ def test_representations_and_labels_are_those_of_plain_loops(make_fold, dimensio
 
 def test_looking_leaves_the_final_network_as_it_is(make_fold) -> None:
     fold = make_fold()
-    embed(fold, fold.branches[0], "fine")
+    embed(fold, fold.branches[0], fold.phase("fine"))
     assert isinstance(fold.network.branches[0].decoder.seg_layers[-1], nn.Conv2d)
 
 
 def test_cases_of_one_patient_are_one_patient(make_fold) -> None:
     fold = make_fold(patients={"case_0": "p", "case_2": "p"})
-    cloud = embed(fold, fold.branches[0], "coarse")
+    cloud = embed(fold, fold.branches[0], fold.phase("coarse"))
     assert cloud.patients.tolist() == ["p"] * 12 + ["case_5"] * 6
 
 
@@ -115,7 +118,7 @@ def test_too_many_slices_are_thinned_out_evenly(make_fold, monkeypatch) -> None:
     monkeypatch.setattr(embeddings, "MAX_SLICES", 5)
     found = sources(fold, fold.branches[0])  # every 4th of 18
     assert found == [("case_0", [0, 4]), ("case_2", [2]), ("case_5", [0, 4])]
-    assert len(embed(fold, fold.branches[0], "coarse").lesion) == 5
+    assert len(embed(fold, fold.branches[0], fold.phase("coarse")).lesion) == 5
 
 
 def test_too_many_volumes_are_thinned_out_evenly(make_fold, monkeypatch) -> None:
@@ -127,9 +130,9 @@ def test_too_many_volumes_are_thinned_out_evenly(make_fold, monkeypatch) -> None
 def test_drawn_samples_keep_their_labels_and_patients(make_fold, monkeypatch) -> None:
     fold = make_fold()
     branch = fold.branches[0]
-    whole = embed(fold, branch, "fine")
+    whole = embed(fold, branch, fold.phase("fine"))
     monkeypatch.setattr(embeddings, "MAX_POINTS", 30)
-    some = embed(fold, branch, "fine")
+    some = embed(fold, branch, fold.phase("fine"))
     chosen = draw(whole.lesion, fold.config.random_seed, 30)
     assert some.available == whole.available and len(some.lesion) == 30 < len(whole.lesion)
     for found, known in ((some.lesion, whole.lesion), (some.patients, whole.patients)):
@@ -143,14 +146,14 @@ def test_before_is_the_network_of_self_train_where_the_phase_went_on_with_it(mak
     fold = make_fold()
     branch = fold.branches[0]
     torch.manual_seed(3)
-    teacher, path = branch.build_unet(), fold.fold_layout.phase("self_train", branch.name) / "network.pth"
+    teacher, path = branch.build_unet(), fold.layout.phase("self_train", branch.name) / "network.pth"
     path.parent.mkdir(parents=True)
     torch.save(teacher.state_dict(), path)
     if done:
-        fold.fold_layout.state.write_text(
+        fold.layout.state.write_text(
             json.dumps({"done": [f"self_train/{branch.name}"], "skipped": [], "current": None})
         )
     name = "encoder.stages.0.0.convs.0.conv.weight"
-    before, untrained = fold.initial(branch, "coarse").state_dict(), fold.untrained(branch).state_dict()
+    before, untrained = fold.initial(branch, fold.phase("coarse")).state_dict(), fold.untrained(branch).state_dict()
     assert torch.equal(before[name], (teacher.state_dict() if done else untrained)[name])
     assert not torch.equal(untrained[name], teacher.state_dict()[name])
