@@ -15,7 +15,7 @@ from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.evaluation.runs.tss_validation import write_tss
 from nnunet_mgcl.plan.build import build_classifier
 from nnunet_mgcl.system.files import write_json
-from nnunet_mgcl.tss.phase import tss_probability
+from nnunet_mgcl.tss.probability import tss_probability
 from tests.contract.models import predictor, save_fold
 
 TABLE = TSSTable({"a": TSSRow(True, 2.0, None), "b": TSSRow(False, 9.0, None)})
