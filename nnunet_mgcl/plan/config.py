@@ -193,7 +193,7 @@ def register(name: str, block: Block) -> None:
 
 def config_model(names: Iterable[str] | None = None) -> type[MGCLConfig]:
     """The whole block's model with the blocks of some methods; None: of all that are registered."""
-    return _config_model(tuple((name, BLOCKS[name].settings) for name in (BLOCKS if names is None else names)))
+    return _config_model(tuple((name, BLOCKS[name].settings) for name in sorted(BLOCKS if names is None else names)))
 
 
 @lru_cache
