@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from nnunet_mgcl.commands.evaluate import add_model
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("head", help="shows the trained TSS heads of a model, or switches to another")
-    parser.add_argument("-d", required=True, help="dataset name or number")
-    parser.add_argument("-c", required=True, help="configuration, e.g. 2d")
-    parser.add_argument("-tr", default="MGCLTrainer", help="trainer (default: %(default)s)")
-    parser.add_argument("-p", default="nnUNetPlans", help="plans name (default: %(default)s)")
+    add_model(parser)
     parser.add_argument("--use", metavar="HEAD", help="the head that all folds shall answer with (default: show them)")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.system.files import unreadable, write_text
+from nnunet_mgcl.system.files import read_text, write_text
 from nnunet_mgcl.system.numbers import number
 
 _FORMULA = re.compile(r"[=+\-@\t\r]")
@@ -37,14 +37,7 @@ def read_csv(path: Path, what: str) -> tuple[list[str], Rows]:
         UserError: It is missing, is no file (a pipe would be waited for without end), is not text, is not separated by
             commas, has a column twice, or a row is too short or too long.
     """
-    if found := unreadable(path):
-        raise UserError(path, found, f"{what}, a file", "restore the file, or check the path")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", what, "restore the file") from None
-    except UnicodeDecodeError:
-        raise UserError(path, "not UTF-8 text", "a CSV file in UTF-8", "save it as CSV UTF-8") from None
+    text = read_text(path, f"{what}, a CSV file in UTF-8")
     lines = _lines(path, text)
     _, header = next(lines, ("", []))
     _check_header(path, text.partition("\n")[0], header)
@@ -88,17 +81,13 @@ def check_identifier(name: str, where: object) -> None:
 
 def _harmless(value: Any) -> Any:
     """A cell that a spreadsheet takes for text; one that looks like that already gets a prefix of its own."""
-    if isinstance(value, str) and (_starts_formula(value) or _PREFIXED.match(value)):
-        return _PREFIX + value
-    return value
-
-
-def _starts_formula(text: str) -> bool:
+    if not isinstance(value, str) or not (_FORMULA.match(value) or _PREFIXED.match(value)):
+        return value
     try:
-        number(text)
+        number(value)
     except ValueError:
-        return _FORMULA.match(text) is not None
-    return False  # such as -1.5
+        return _PREFIX + value
+    return value  # such as -1.5
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
@@ -120,10 +109,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
 def _check_header(path: Path, line: str, header: list[str]) -> None:
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in line and "," not in line:
-            remedy = (
-                "save it as comma-separated CSV (Excel: CSV UTF-8, with a comma as the system's list separator), or "
-            )
-            remedy += f"replace the {name} by commas in a text editor"
+            excel = "Excel: CSV UTF-8, with a comma as the system's list separator"
+            remedy = f"save it as comma-separated CSV ({excel}), or replace the {name} by commas in a text editor"
             raise UserError(path, f"columns separated by {name}", "commas", remedy)
     if len(set(header)) < len(header):
         raise UserError(f"{path}, line 1", f"columns {header}", "each column once", "remove one")

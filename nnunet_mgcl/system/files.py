@@ -184,26 +184,40 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=4) + "\n")
 
 
+def read_text(path: Path, expected: str) -> str:
+    """Reads a text file, UTF-8 with or without a byte order mark.
+
+    Args:
+        path: The file.
+        expected: What it should be, for messages.
+
+    Raises:
+        UserError: It is missing, is no file (a pipe would be waited for without end), cannot be read, or is not UTF-8.
+    """
+    found = unreadable(path) if os.path.lexists(path) else "no such file"
+    try:
+        if found is None:
+            return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(path, "not UTF-8 text", expected, "save it as UTF-8, or restore it") from None
+    except OSError as error:
+        found = f"cannot be read ({error.strerror})"
+    raise UserError(path, found, expected, "restore the file, or check the path and the nnUNet_* variables")
+
+
 def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
         UserError: The file is missing or is not JSON.
     """
-    if not os.path.lexists(path):
-        raise UserError(path, "no such file", "a JSON file", "check the path and the nnUNet_* variables")
-    if found := unreadable(path, "file"):
-        raise UserError(path, found, "a JSON file", "restore or regenerate the file")
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UserError(path, "no such file", "a JSON file", "check the path and the nnUNet_* variables") from None
+        return json.loads(read_text(path, "a JSON file"))
     except RecursionError:
         raise UserError(path, "lists or objects hundreds deep", "a JSON file", "mend or regenerate the file") from None
-    except ValueError as error:  # no JSON, no UTF-8, or a number of thousands of digits
-        raise UserError(
-            path, f"not valid JSON ({reason(error)})", "a JSON file", "mend or regenerate the file"
-        ) from None
+    except ValueError as error:  # no JSON, or a number of thousands of digits
+        found = f"not valid JSON ({reason(error)})"
+        raise UserError(path, found, "a JSON file", "mend or regenerate the file") from None
 
 
 def file_sha256(path: Path) -> str:
@@ -234,7 +248,7 @@ def _is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):  # somebody else's; no process has such a number
-        return True
+        pass
     return True
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import io
 import os
 import platform
-import re
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.resources import FOLDERS, TRAINERS, trainers_dir
 
-OLDEST = {
-    "nnunet-mgcl": "0", "nnunetv2": "2.8.1", "torch": "2.4", "torchvision": "0", "pydantic": "2", "numpy": "0",
-    "scikit-learn": "0", "SimpleITK": "0",
-}  # fmt: skip
 TRAINER = "MGCLTrainer"
 
 SET_UP = 'run: eval "$(mgcl env)" (other shells: mgcl env --help)'
@@ -60,7 +57,7 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Looks at everything in turn."""
     yield Finding("python", platform.python_version())
-    yield from map(check_version, OLDEST)
+    yield from check_requirements()
     for check in (check_torch, check_torchvision):
         yield check()
     for name in FOLDERS:
@@ -69,16 +66,26 @@ def examine() -> Iterator[Finding]:
     yield check_lookup()
 
 
-def check_version(package: str) -> Finding:
-    """Is the package installed, and new enough?"""
+def check_requirements(name: str = "nnunet-mgcl") -> Iterator[Finding]:
+    """Is the package installed, and all that it requires, and new enough?"""
     try:
-        version = metadata.version(package)
+        required = [Requirement(name), *map(Requirement, metadata.requires(name) or ())]
     except metadata.PackageNotFoundError:
-        return Finding(package, "not installed", f"pip install {package}")
-    oldest = OLDEST[package]
-    if _release(version) < _release(oldest):
-        return Finding(package, version, f"{oldest} or newer is needed: pip install -U {package}")
-    return Finding(package, version)
+        required = [Requirement(name)]
+    for requirement in required:
+        if requirement.marker is None:  # no extra
+            yield check_version(requirement)
+
+
+def check_version(required: Requirement) -> Finding:
+    """Is one package installed, and new enough?"""
+    try:
+        version = metadata.version(required.name)
+    except metadata.PackageNotFoundError:
+        return Finding(required.name, "not installed", f"pip install {required.name}")
+    if not required.specifier.contains(version, prereleases=True):
+        return Finding(required.name, version, f"{required.specifier} is needed: pip install -U {required.name}")
+    return Finding(required.name, version)
 
 
 def check_torch() -> Finding:
@@ -159,7 +166,3 @@ def _broken(subject: str, error: Exception) -> Finding:
         remedy = "install nnunet_mgcl again: pip install . in its folder brings everything it needs"
     first_line = text.split("\n")[0]
     return Finding(subject, f"{type(error).__name__}: {first_line[:160]}", remedy)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])

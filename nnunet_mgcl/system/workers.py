@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.numbers import integer
@@ -109,7 +109,7 @@ def submitted(
     """
     pool = ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn"), start_worker)
     try:
-        with _ignoring_interrupts():
+        with _handling(signal.SIGINT, signal.SIG_IGN):  # from the first, not only once `start_worker` runs in them
             futures = {pool.submit(function, job): job for job in jobs}
         yield futures
     finally:
@@ -117,34 +117,29 @@ def submitted(
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Processes started meanwhile ignore Ctrl-C from the first, not only once `start_worker` runs in them."""
-    if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
+def _handling(number: signal.Signals, action: Any) -> Iterator[None]:
+    """Within it a signal does something else: in the main thread, which alone may say what."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(number, action)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
     """Where the program is told to end (SIGTERM), its processes end with it: nnU-Net's own would live on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _end)
-    try:
-        yield
-    except SystemExit as end:
-        if end.code == _ENDED:
-            for process in active_children():
-                process.terminate()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with _handling(signal.SIGTERM, _end):
+        try:
+            yield
+        except SystemExit as end:
+            if end.code == _ENDED:
+                for process in active_children():
+                    process.terminate()
+            raise
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -152,25 +147,19 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(_ENDED)
 
 
-def _hold_sigterm() -> None:
-    """A fork forgets what Python's handler was called for; what is held arrives."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-
-
-def _release_sigterm() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-
-
 def _release_sigterm_in_child() -> None:
     """`_end` is the parent's: a pool that ends its forked processes waits for ever for one that lives on."""
     if signal.getsignal(signal.SIGTERM) is _end:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _release_sigterm()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 if hasattr(os, "register_at_fork"):  # where processes can be forked
+    # A fork forgets what Python's handler was called for; what is held arrives.
     os.register_at_fork(
-        before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_release_sigterm_in_child
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM]),
+        after_in_child=_release_sigterm_in_child,
     )
 
 

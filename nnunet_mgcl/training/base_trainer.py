@@ -16,7 +16,7 @@ from torch import nn
 from nnunet_mgcl.data.cases.labelled import preprocessed_cases
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import tss_known
-from nnunet_mgcl.data.splits import fold_cases
+from nnunet_mgcl.data.splits import fold_cases, read_splits
 from nnunet_mgcl.engine.context import Augmentation
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.evaluation.calibration.stored import KEY
@@ -33,7 +33,7 @@ from nnunet_mgcl.pretraining.lookup import register_methods
 from nnunet_mgcl.pretraining.protocol import InSegment, Pretext
 from nnunet_mgcl.system.devices import require_device, require_equal_shares
 from nnunet_mgcl.system.errors import ending_with_one_message
-from nnunet_mgcl.system.files import read_json
+from nnunet_mgcl.system.files import is_there, read_json
 from nnunet_mgcl.system.safe_loading import loading_safely
 from nnunet_mgcl.training.results_folder import (
     described_plan,
@@ -67,6 +67,8 @@ class BaseTrainer(nnUNetTrainer):
         methods = (*self.pretraining, *filter(None, [self.in_segment]))
         self.blocks = [method.block for method in methods if method.block in BLOCKS]
         self.dataset_layout = DatasetLayout.find(plans["dataset_name"])
+        if fold != "all" and is_there(self.dataset_layout.splits):  # before the fold gets a folder
+            fold_cases(read_splits(self.dataset_layout), fold)
         self.config = self._resolve(plans, configuration, dataset_json)
         require_readers(self.pretraining, self.config, type(self).__name__)
         self.continue_training = bool(plans["continue_training"])

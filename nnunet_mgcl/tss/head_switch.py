@@ -60,16 +60,13 @@ def switch_model(model: Path, configuration: str, chosen: str) -> list[str]:
 
 def _require(fold: FoldLayout, earlier: str, chosen: str) -> None:
     if not (fold.root / "checkpoint_final.pth").is_file():
-        raise UserError(
-            fold.root, "no checkpoint_final.pth", "a finished fold: all folds share plans.json, which names the head",
-            "let its training finish, or move the folder away",
-        )  # fmt: skip
-    there = trained_heads(fold)
-    if missing := [kind for kind in (chosen, earlier) if kind not in there]:
-        raise UserError(
-            fold.phase("tss"), f"no {missing[0]}", "the head as phase tss left it",
-            suggestion(missing[0], there) if there else "train the fold again",
-        )  # fmt: skip
+        expected = "a finished fold: all folds share plans.json, which names the head"
+        remedy = "let its training finish, or move the folder away"
+        raise UserError(fold.root, "no checkpoint_final.pth", expected, remedy)
+    heads = trained_heads(fold)
+    if missing := [kind for kind in (chosen, earlier) if kind not in heads]:
+        remedy = suggestion(missing[0], heads) if heads else "train the fold again"
+        raise UserError(fold.phase("tss"), f"no {missing[0]}", "the head as phase tss left it", remedy)
     if earlier != chosen and (fold.validation / TABLE).is_file():
         require_column(fold.validation, earlier, chosen)
 

@@ -27,10 +27,8 @@ def head_table(model: Path) -> Table:
     for kind in KINDS:
         if not any(kind in trained_heads(fold) for fold in folds):
             continue
-        cells = []
-        for summary in summaries:
-            auroc = summary.get("heads", {}).get(kind, {}).get("AUROC")
-            told = "-" if auroc is None else f"{auroc:.3f}"
-            cells.append(told + ("*" if summary.get("head") == kind else ""))
-        table.add_row(kind, *cells)
+        aurocs = [summary.get("heads", {}).get(kind, {}).get("AUROC") for summary in summaries]
+        stars = ["*" if summary.get("head") == kind else "" for summary in summaries]
+        told = ["-" if auroc is None else f"{auroc:.3f}" for auroc in aurocs]
+        table.add_row(kind, *map("".join, zip(told, stars, strict=True)))
     return table

@@ -11,7 +11,6 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_mgcl.plan.config import config_model
-from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.training.variants import MGCLTrainer, MGCLTrainerCoarse, MGCLTrainerRandomInit
 
 TRAINERS = [MGCLTrainer, MGCLTrainerCoarse, MGCLTrainerRandomInit]
@@ -83,9 +82,10 @@ def test_initialisation_is_the_seed_s_and_the_fold_s(make_trainer) -> None:
     assert not torch.equal(weights(fold=0), weights(fold=0, mgcl={"random_seed": 7}))
 
 
-def test_split_is_nnunet_s_and_no_fold_is_beyond_it(make_trainer) -> None:
-    with pytest.raises(UserError, match="fold 2"):
-        make_trainer(fold=2).do_split()
+def test_split_is_nnunet_s_and_no_fold_is_beyond_it(make_trainer, workspace) -> None:
+    with pytest.raises(SystemExit, match="fold 2"):
+        make_trainer(fold=2)
+    assert not list(workspace.glob("results/**/fold_*"))
     assert make_trainer(fold=1).do_split() == (["case_2", "case_3"], ["case_0", "case_1"])
     train, val = make_trainer(fold="all").do_split()
     assert sorted(train) == sorted(val) == ["case_0", "case_1", "case_2", "case_3"]

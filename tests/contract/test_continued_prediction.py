@@ -12,7 +12,7 @@ import torch
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
-from nnunet_mgcl.system.errors import INTERRUPTED, UserError
+from nnunet_mgcl.system.errors import INTERRUPTED
 
 WORDS = ("-device", "cpu", "-npp", "0", "-nps", "0", "--disable_tta", "--disable_progress_bar")
 
@@ -142,7 +142,7 @@ def test_channel_of_another_spacing_is_named_before_anything_is_predicted(predic
     image = sitk.ReadImage(str(images / "case_1_0001.nii.gz"))
     image.SetSpacing((3, 3, 5))
     sitk.WriteImage(image, str(images / "case_1_0001.nii.gz"))
-    with pytest.raises(UserError, match=r"case_1_0001\.nii\.gz\n.*spacing"):
+    with pytest.raises(SystemExit, match=r"case_1_0001\.nii\.gz\n.*spacing"):
         predict(model)
     assert not (tmp_path / "out").exists()
 
@@ -152,5 +152,5 @@ def test_image_that_only_the_reader_dislikes_is_named_too(predict, model, images
     image = sitk.ReadImage(str(images / "case_1_0001.nii.gz"))
     image.SetSpacing((3, 3, 6.0005))  # which nnU-Net does not round
     sitk.WriteImage(image, str(images / "case_1_0001.nii.gz"))
-    with pytest.raises(UserError, match=r"images, case case_1\n.*cannot be read"):
+    with pytest.raises(SystemExit, match=r"images, case case_1\n.*cannot be read"):
         predict(model, "-npp", processes, "-nps", processes)

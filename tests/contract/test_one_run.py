@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
-from nnunet_mgcl.training.results_folder import only_run
 
 
 def test_second_training_of_a_fold_is_refused_before_it_moves_anything(make_trainer, monkeypatch) -> None:
@@ -21,8 +20,8 @@ def test_second_training_of_a_fold_is_refused_before_it_moves_anything(make_trai
     def second(fold) -> None:
         try:
             make_trainer(fold=fold).run_training()
-        except UserError as error:
-            refusals.put(str(error))
+        except SystemExit as refusal:
+            refusals.put(str(refusal))
         except KeyboardInterrupt:
             refusals.put("trained")
 
@@ -40,7 +39,7 @@ def test_second_training_of_a_fold_is_refused_before_it_moves_anything(make_trai
     monkeypatch.setattr(MGCLTrainer, "on_train_start", start)
     with pytest.raises(KeyboardInterrupt):
         first.run_training()
-    assert "another process that trains this fold" in seen[0] and "let it finish" in seen[0]
+    assert "fold_0" in seen[0] and "another training" in seen[0]
     assert seen[1] == "trained"
     assert not list(first.fold_layout.root.glob("before_*"))
 
@@ -51,7 +50,7 @@ def test_workers_that_outlive_a_killed_training_do_not_keep_it_out(tmp_path) -> 
     ready = fork.Queue()
 
     def training() -> None:
-        with only_run(tmp_path):
+        with run_lock(tmp_path / ".lock", tmp_path, "training"):
             worker = fork.Process(target=time.sleep, args=(60,))
             worker.start()
             ready.put(worker.pid)
@@ -65,7 +64,7 @@ def test_workers_that_outlive_a_killed_training_do_not_keep_it_out(tmp_path) -> 
     try:
         os.kill(worker, 0)  # it lives
         entered = []
-        with only_run(tmp_path):
+        with run_lock(tmp_path / ".lock", tmp_path, "training"):
             entered.append(True)
         assert entered
     finally:

@@ -17,24 +17,24 @@ def layout(tiny_dataset, monkeypatch):
 
 
 @pytest.fixture
-def large():
-    """Makes `2d` of the tiny dataset's plan as large as nnU-Net plans for 8 GB."""
+def large(layout):
+    """The dataset with `2d` of its plan as large as nnU-Net plans for 8 GB."""
+    plans = json.loads(layout.plans("nnUNetPlans").read_text())
+    plans["configurations"]["2d"]["patch_size"] = [512, 512]
+    plans["configurations"]["2d"]["architecture"]["arch_kwargs"] |= {
+        "n_stages": 8, "features_per_stage": [32, 64, 128, 256, 512, 512, 512, 512], "kernel_sizes": [[3, 3]] * 8,
+        "strides": [[1, 1]] + [[2, 2]] * 7, "n_conv_per_stage": [2] * 8, "n_conv_per_stage_decoder": [2] * 7,
+    }  # fmt: skip
+    layout.plans("nnUNetPlans").write_text(json.dumps(plans))
+    return layout
 
-    def enlarge(layout):
-        plans = json.loads(layout.plans("nnUNetPlans").read_text())
-        configuration = plans["configurations"]["2d"] | {"patch_size": [512, 512]}
-        configuration["architecture"]["arch_kwargs"] |= {
-            "n_stages": 8,
-            "features_per_stage": [32, 64, 128, 256, 512, 512, 512, 512],
-            "kernel_sizes": [[3, 3]] * 8,
-            "strides": [[1, 1]] + [[2, 2]] * 7,
-            "n_conv_per_stage": [2] * 8,
-            "n_conv_per_stage_decoder": [2] * 7,
-        }
-        plans["configurations"]["2d"] = configuration
-        layout.plans("nnUNetPlans").write_text(json.dumps(plans))
 
-    return enlarge
+def configurations(layout, name):
+    return json.loads(layout.plans(name).read_text())["configurations"]
+
+
+def block(layout, name):
+    return configurations(layout, name)["2d"]["mgcl"]
 
 
 class TestPlan:
@@ -49,42 +49,24 @@ class TestPlan:
         assert "nnUNetv2_train 901 2d 0 -tr MGCLTrainer -p MGCLPlans_demo" in printed
         assert "nnUNetv2_preprocess" not in printed
 
-    def test_memory_of_the_branches_is_mentioned(self, layout, capsys):
-        main(["plan", "-d", "901", "-c", "3d_fullres", "--preset", "short"])
-        expected = "3d_fullres: segment, 3 branches with batch_size 2: about 0.0 GB by nnU-Net's estimate"
-        assert expected in capsys.readouterr().out
-
     @pytest.mark.parametrize(
         ("arguments", "batch_size", "checkpointing", "line"),
         [
             ([], 4, None, "about 23.8 GB by nnU-Net's estimate, planned for 8.0 GB; so configuration.batch_size=4, "),
             (["--preset", "paper"], 16, True, "segment.checkpointing=true, about 10.6 GB, by computing twice; it does"),
             (["--set", "configuration.batch_size=12"], 12, True, "about 7.9 GB, by computing twice\n"),
-            (
-                ["--set", "configuration.batch_size=12", "segment.checkpointing=false"],
-                12,
-                False,
-                "it does not fit, --set configuration.batch_size=4 would\n",
-            ),
+            (["--set", "configuration.batch_size=12", "segment.checkpointing=false"], 12, False,
+             "it does not fit, --set configuration.batch_size=4 would\n"),
+            (["--set", "configuration.batch_size=2000000000", "segment.checkpointing=false"], 2_000_000_000, False,
+             "--set configuration.batch_size=4 would\n"),  # found at once
         ],
-    )
-    def test_batch_is_lowered_where_nobody_chose_it(
-        self, layout, large, capsys, arguments, batch_size, checkpointing, line
-    ):
-        large(layout)
+    )  # fmt: skip
+    def test_batch_is_lowered_where_nobody_chose_it(self, large, capsys, arguments, batch_size, checkpointing, line):
         main(["plan", "-d", "901", "-c", "2d", "-o", "New", *arguments])
-        written = json.loads(layout.plans("New").read_text())["configurations"]["2d"]
+        written = configurations(large, "New")["2d"]
         assert written["batch_size"] == batch_size
         assert written.get("mgcl", {}).get("segment", {}).get("checkpointing") == checkpointing
-        printed = capsys.readouterr().out
-        print(printed)
-        assert line in printed
-
-    def test_smaller_batch_is_found_at_once_whatever_the_batch(self, layout, large, capsys):
-        large(layout)
-        settings = ["configuration.batch_size=2000000000", "segment.checkpointing=false"]
-        main(["plan", "-d", "901", "-c", "2d", "-o", "New", "--set", *settings])
-        assert "--set configuration.batch_size=4 would\n" in capsys.readouterr().out
+        assert line in capsys.readouterr().out
 
     @pytest.mark.parametrize("number", ["1000000000000", "1" + "0" * 4000, "9" * 5000, "0", "-1", "1.5", "true"])
     @pytest.mark.parametrize("key", ["configuration.batch_size", "coarse.batch_size"])
@@ -93,59 +75,55 @@ class TestPlan:
             main(["plan", "-d", "901", "-c", "2d", "-o", "New", "--set", f"{key}={number}"])
         assert not layout.plans("New").exists()
 
-    def test_without_a_preset_the_plan_keeps_its_numbers(self, layout):
-        main(["plan", "-d", "901", "--set", "coarse.epochs=7"])
-        new = json.loads(layout.plans("MGCLPlans").read_text())["configurations"]
-        assert new["2d"]["mgcl"] == {"coarse": {"epochs": 7}}
-        assert new["2d"]["batch_size"] == 12
-
-    def test_set_may_be_given_twice(self, layout):
+    def test_without_a_preset_the_plan_keeps_its_numbers_but_those_that_are_set(self, layout):
         main(["plan", "-d", "901", "--set", "coarse.epochs=7", "--set", "fine.epochs=3", "seed.epochs=2"])
-        block = json.loads(layout.plans("MGCLPlans").read_text())["configurations"]["2d"]["mgcl"]
-        assert block == {"coarse": {"epochs": 7}, "fine": {"epochs": 3}, "seed": {"epochs": 2}}
+        assert block(layout, "MGCLPlans") == {"coarse": {"epochs": 7}, "fine": {"epochs": 3}, "seed": {"epochs": 2}}
+        assert configurations(layout, "MGCLPlans")["2d"]["batch_size"] == 12
 
     def test_changed_preprocessing_is_mentioned(self, layout, capsys):
         main(["plan", "-d", "901", "-c", "2d", "--preset", "short", "--set", "configuration.spacing=[1.0, 1.0]"])
         expected = "nnUNetv2_preprocess -d 901 -plans_name MGCLPlans_short -c 2d"
         assert expected in capsys.readouterr().out
 
-    def test_different_plans_of_that_name_are_kept(self, layout):
-        main(["plan", "-d", "901", "--preset", "demo"])
-        main(["plan", "-d", "901", "--preset", "demo"])  # the same again does no harm
+    def test_different_plans_of_that_name_are_kept_or_the_models_of_them_named(
+        self, layout, tmp_path, monkeypatch, capsys
+    ):
+        monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+        model = tmp_path / "results" / layout.name / "MGCLTrainer__MGCLPlans_demo__2d"
+        (model / "fold_0").mkdir(parents=True)
+        demo = ["plan", "-d", "901", "--preset", "demo"]
+        main(demo)
+        main(demo)  # the same again does no harm
         with pytest.raises(SystemExit, match="other content"):
-            main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs=7"])
-        main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs=7", "--overwrite"])
-        assert (
-            json.loads(layout.plans("MGCLPlans_demo").read_text())["configurations"]["2d"]["mgcl"]["coarse"]["epochs"]
-            == 7
-        )
+            main([*demo, "--set", "coarse.epochs=7"])
+        assert str(model) not in capsys.readouterr().out
+        main([*demo, "--set", "coarse.epochs=7", "--overwrite"])
+        assert block(layout, "MGCLPlans_demo")["coarse"]["epochs"] == 7
+        assert str(model) in capsys.readouterr().out
 
-    def test_nnunets_plans_are_never_replaced(self, layout):
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ("--preset demo -o nnUNetPlans --overwrite", "plans to start from"),
+            ("-p nnUNetResEncUNetMPlans --preset demo", r"\['nnUNetPlans'\]"),
+            ("--preset demo --set coarse.epochs", "KEY=VALUE"),
+        ],
+    )
+    def test_what_does_not_go_together_is_refused_and_nnunets_plans_stay(self, layout, words, message):
         before = layout.plans("nnUNetPlans").read_text()
-        with pytest.raises(SystemExit, match="plans to start from"):
-            main(["plan", "-d", "901", "--preset", "demo", "-o", "nnUNetPlans", "--overwrite"])
+        with pytest.raises(SystemExit, match=message):
+            main(["plan", "-d", "901", *words.split()])
         assert layout.plans("nnUNetPlans").read_text() == before
 
-    def test_missing_plans_are_refused_with_those_that_exist(self, layout):
-        with pytest.raises(SystemExit, match=r"\['nnUNetPlans'\]"):
-            main(["plan", "-d", "901", "-p", "nnUNetResEncUNetMPlans", "--preset", "demo"])
 
-    def test_override_without_value(self, layout):
-        with pytest.raises(SystemExit, match="KEY=VALUE"):
-            main(["plan", "-d", "901", "--preset", "demo", "--set", "coarse.epochs"])
-
-
-class TestPrepare:
-    def test_everything_is_prepared_and_told(self, layout, capsys):
-        assert main(["prepare", "-d", "901", "-c", "2d", "-np", "1"]) == 0
-        assert "ready for 2d: 5 folds, 5 cases with a TSS" in capsys.readouterr().out
-        assert layout.splits.exists() and layout.tss.exists()
-
-    def test_changed_table_is_taken_over(self, layout):
-        main(["prepare", "-d", "901", "-c", "2d", "-np", "1"])
-        layout.raw_tss.write_text(layout.raw_tss.read_text().replace("case_0,1", "case_0,2.5"))
-        main(["prepare", "-d", "901", "-c", "2d", "-np", "1"])
-        assert "case_0,2.5" in layout.tss.read_text()
+def test_prepare_prepares_everything_and_takes_over_a_changed_table(layout, capsys):
+    command = ["prepare", "-d", "901", "-c", "2d", "-np", "1"]
+    assert main(command) == 0
+    assert "ready for 2d: 5 folds, 5 cases with a TSS" in capsys.readouterr().out
+    assert layout.splits.exists()
+    layout.raw_tss.write_text(layout.raw_tss.read_text().replace("case_0,1", "case_0,2.5"))
+    main(command)
+    assert "case_0,2.5" in layout.tss.read_text()
 
 
 def test_schema_is_printed_or_written(tmp_path, capsys):

@@ -7,17 +7,12 @@ from nnunet_mgcl.system.devices import require_equal_shares, use_own_cores
 from nnunet_mgcl.system.errors import UserError
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "batch_dice", "ranks"), [(4, True, 2), (3, False, 2), (3, True, 1), (2, True, 2)]
-)
-def test_equal_shares_are_welcome_and_unequal_ones_without_batch_dice(batch_size, batch_dice, ranks) -> None:
-    require_equal_shares(batch_size, batch_dice, ranks)
-
-
-@pytest.mark.parametrize(("batch_size", "ranks", "fitting"), [(3, 2, 2), (13, 4, 12), (2, 4, 4)])
-def test_unequal_shares_are_refused_with_a_batch_that_fits(batch_size, ranks, fitting) -> None:
-    with pytest.raises(UserError, match=f"configuration.batch_size={fitting},"):
-        require_equal_shares(batch_size, True, ranks)
+def test_a_batch_that_the_gpus_cannot_share_equally_is_refused_where_they_must() -> None:
+    for fine in ((4, True, 2), (3, False, 2), (3, True, 1), (2, True, 2)):
+        require_equal_shares(*fine)
+    for batch_size, ranks, fitting in ((3, 2, 2), (13, 4, 12), (2, 4, 4)):
+        with pytest.raises(UserError, match=f"configuration.batch_size={fitting},"):
+            require_equal_shares(batch_size, True, ranks)
 
 
 def test_threads_are_no_more_than_the_cores_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

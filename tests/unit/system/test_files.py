@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from nnunet_mgcl.system.files import (
     write_json,
     write_text,
 )
+
+NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everywhere")
 
 
 @pytest.fixture
@@ -69,26 +72,19 @@ WRITERS = {
 def test_full_disk_is_one_message_and_the_old_file_stays(full_disk, writer) -> None:
     with pytest.raises(UserError) as raised, replacing(full_disk) as temporary:
         WRITERS[writer](temporary)
-    message = raised.value
-    assert message.where == str(full_disk)
-    assert "No space left on device" in message.found
-    assert "free some space" in message.remedy and "--c" in message.remedy
+    assert raised.value.where == str(full_disk)
+    assert "No space left on device" in raised.value.found and "--c" in raised.value.remedy
     assert full_disk.read_text() == "whole"
     assert os.listdir(full_disk.parent) == [full_disk.name]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@NOT_ROOT
 def test_read_only_folder_is_one_message(tmp_path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o555)
-    for write in (lambda: require_writable(folder), lambda: require_writable(folder / "new"), lambda: open_in(folder)):
-        with pytest.raises(UserError, match=r"Permission denied[\s\S]*make it writable"):
+    for write in (lambda: require_writable(folder), lambda: require_writable(folder / "new"), (folder / "file").touch):
+        with pytest.raises(UserError, match=r"Permission denied[\s\S]*make it writable"), explaining_writes():
             write()
-
-
-def open_in(folder: Path) -> None:
-    with explaining_writes():
-        (folder / "file").touch()
 
 
 def test_writable_folder_is_made_and_left_empty(tmp_path) -> None:
@@ -108,12 +104,13 @@ def test_two_ranks_may_try_a_folder_at_the_same_time(tmp_path, monkeypatch) -> N
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "x"), RuntimeError("CUDA error")])
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "No such file", "x"), RuntimeError("CUDA error")])
 def test_other_errors_pass(path, error) -> None:
-    with pytest.raises(type(error)), explaining_writes(path):
-        raise error
-    with pytest.raises(type(error)), replacing(path):
-        raise error
+    for context in (explaining_writes(path), replacing(path)):
+        with pytest.raises(type(error)), context:
+            raise error
+    with pytest.raises(NotADirectoryError), explaining_writes():  # it may be about a file that is read
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
 
 
 def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path) -> None:
@@ -144,75 +141,54 @@ def test_path_that_cannot_be_one_is_one_message(tmp_path, name, remedy) -> None:
         write_text(tmp_path / name, "text")
 
 
-def test_error_about_a_path_without_a_written_file_passes() -> None:
-    with pytest.raises(NotADirectoryError), explaining_writes():
-        raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
-    with pytest.raises(FileNotFoundError), replacing(Path("x")):
-        raise FileNotFoundError(errno.ENOENT, "No such file")
+def test_optional_input_is_absent_or_there(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    assert is_there(tmp_path / "file") and is_there(tmp_path / "link") and is_there(tmp_path, "folder")
+    assert not is_there(tmp_path / "none") and not is_there(tmp_path / "file" / "below")
 
 
-class TestOptionalInput:
-    """Absent and unreadable are two things: what is there counts, or is refused."""
-
-    def test_absent_and_there(self, tmp_path) -> None:
-        (tmp_path / "file").touch()
-        (tmp_path / "link").symlink_to("file")
-        assert is_there(tmp_path / "file") and is_there(tmp_path / "link")
-        assert is_there(tmp_path, "folder")
-        assert not is_there(tmp_path / "none") and not is_there(tmp_path / "file" / "below")
-
-    @pytest.mark.parametrize(
-        ("make", "found"),
-        [
-            (lambda path: path.symlink_to("gone"), r"a link to nothing \(gone\)"),
-            (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
-            (os.mkfifo, "pipe"),
-            (lambda path: path.mkdir(), "a folder"),
-        ],
-        ids=["dangling link", "circle of links", "pipe", "folder"],
-    )
-    def test_what_cannot_be_read_is_refused(self, tmp_path, make, found) -> None:
-        path = tmp_path / "tss.csv"
-        make(path)
-        with pytest.raises(UserError, match=rf"tss\.csv\n[\s\S]*{found}[\s\S]*restore it, or remove it"):
-            is_there(path)
-        with pytest.raises(UserError, match=found):
-            read_json(path)
-
-    def test_file_in_place_of_a_folder(self, tmp_path) -> None:
-        (tmp_path / "imagesUn").touch()
-        with pytest.raises(UserError, match=r"no readable folder \(a file\)"):
-            is_there(tmp_path / "imagesUn", "folder")
-
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-    def test_no_permission(self, tmp_path) -> None:
-        (tmp_path / "tss.csv").touch(mode=0o200)
-        with pytest.raises(UserError, match="Permission denied"):
-            is_there(tmp_path / "tss.csv")
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (lambda path: path.symlink_to("gone"), r"a link to nothing \(gone\)"),
+        (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+        (os.mkfifo, "pipe"),
+        (Path.mkdir, "a folder"),
+        pytest.param(lambda path: path.touch(0o200), "Permission denied", marks=NOT_ROOT),
+    ],
+    ids=["dangling link", "circle of links", "pipe", "folder", "no permission"],
+)
+def test_what_is_there_and_cannot_be_read_is_refused(tmp_path, make, found) -> None:
+    path = tmp_path / "tss.csv"
+    make(path)
+    with pytest.raises(UserError, match=rf"tss\.csv\n[\s\S]*{found}[\s\S]*restore it, or remove it"):
+        is_there(path)
+    with pytest.raises(UserError, match=found):
+        read_json(path)
 
 
-class TestAfterAKill:
-    @pytest.fixture
-    def dead(self) -> int:
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
-        return pid
+def test_file_in_place_of_a_folder_is_refused(tmp_path) -> None:
+    (tmp_path / "imagesUn").touch()
+    with pytest.raises(UserError, match=r"no readable folder \(a file\)"):
+        is_there(tmp_path / "imagesUn", "folder")
 
-    def test_next_write_removes_what_a_killed_process_left_of_the_file(self, path, dead) -> None:
-        own = files._temporary(path).name
-        left = path.with_name(own.replace(str(os.getpid()), str(dead)))
-        kept = [
-            path.with_name(own.replace(str(os.getpid()), str(os.getppid()))),  # at work on the same file
-            path.with_name(f".elsewhere.{dead}.part.{path.name}"),  # perhaps at work on another computer
-            path.with_name(own.replace(str(os.getpid()), str(dead)) + "x"),  # of another file
-        ]
-        path.parent.mkdir()
-        for file in (left, *kept):
-            file.touch()
-        write_text(path, "whole")
-        assert sorted(path.parent.iterdir()) == sorted([path, *kept])
+
+def test_next_write_removes_what_a_killed_process_left_of_the_file(path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    mine, here = files._temporary(path).name, str(os.getpid())
+    left = path.with_name(mine.replace(here, str(dead.pid)))
+    kept = [
+        path.with_name(mine.replace(here, str(os.getppid()))),  # at work on the same file
+        path.with_name(f".elsewhere.{dead.pid}.part.{path.name}"),  # perhaps at work on another computer
+        path.with_name(left.name + "x"),  # of another file
+    ]
+    path.parent.mkdir()
+    for file in (left, *kept):
+        file.touch()
+    write_text(path, "whole")
+    assert sorted(path.parent.iterdir()) == sorted([path, *kept])
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
@@ -221,14 +197,9 @@ def test_a_folder_that_takes_no_files_is_one_message() -> None:
         write_text(Path("/proc/mgcl.csv"), "x")
 
 
-def test_full_disk_without_a_path_names_the_folder() -> None:
-    with pytest.raises(UserError) as refusal, explaining_writes(folder=Path("results/fold_0")):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert "results/fold_0" in refusal.value.where
-
-
-def test_full_disk_without_a_path_or_a_folder_names_those_in_use(monkeypatch) -> None:
+@pytest.mark.parametrize(("folder", "named"), [(Path("results/fold_0"), "results/fold_0"), (None, "/data/results")])
+def test_full_disk_without_a_path_names_the_folder_or_those_in_use(monkeypatch, folder, named) -> None:
     monkeypatch.setenv("nnUNet_results", "/data/results")
-    with pytest.raises(UserError) as refusal, explaining_writes():
+    with pytest.raises(UserError) as refusal, explaining_writes(folder=folder):
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert "/data/results" in refusal.value.where
+    assert named in refusal.value.where

@@ -30,11 +30,14 @@ def test_what_does_not_load_is_a_problem_with_a_remedy(monkeypatch, error, remed
 
 
 def test_old_and_missing_packages_are_problems(monkeypatch):
-    monkeypatch.setattr(metadata, "version", lambda _: "2.6.4")
-    assert installation.check_version("nnunetv2").is_problem
-    assert not installation.check_version("torch").is_problem  # 2.6.4 is younger than 2.4
+    monkeypatch.setattr(metadata, "requires", lambda _: ["nnunetv2>=2.8.1", "torch>=2.6", 'pytest; extra == "dev"'])
+    monkeypatch.setattr(metadata, "version", lambda _: "2.6.4+cu124")
+    found = {finding.subject: finding.is_problem for finding in installation.check_requirements()}
+    assert found == {"nnunet-mgcl": False, "nnunetv2": True, "torch": False}
+    monkeypatch.setattr(metadata, "requires", raising(metadata.PackageNotFoundError()))
     monkeypatch.setattr(metadata, "version", raising(metadata.PackageNotFoundError()))
-    assert installation.check_version("torch").is_problem
+    (finding,) = installation.check_requirements()
+    assert finding.is_problem
 
 
 def test_an_unset_folder_and_one_that_is_not_there_are_problems(tmp_path):

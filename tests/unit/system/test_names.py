@@ -19,16 +19,13 @@ MODEL = ["-d", "901", "-c", "2d"]
 @pytest.fixture
 def root(tmp_path, monkeypatch, plans, dataset_json):
     """A planned dataset without a case, and a model without a checkpoint."""
-    layout = DatasetLayout(
-        "Dataset901_Tiny", tmp_path / "raw/Dataset901_Tiny", tmp_path / "preprocessed/Dataset901_Tiny"
-    )
-    for folder in (layout.raw, layout.preprocessed, tmp_path / "results" / layout.name):
-        folder.mkdir(parents=True)
+    for variable in ("raw", "preprocessed", "results"):
+        monkeypatch.setenv(f"nnUNet_{variable}", str(tmp_path / variable))
+        (tmp_path / variable / "Dataset901_Tiny").mkdir(parents=True)
+    layout = DatasetLayout.find("Dataset901_Tiny")
     layout.splits.write_text(json.dumps([{"train": ["a"], "val": ["b"]}]))
     layout.dataset_json.write_text(json.dumps(dataset_json))
     layout.plans("nnUNetPlans").write_text(json.dumps(plans))
-    for variable in ("raw", "preprocessed", "results"):
-        monkeypatch.setenv(f"nnUNet_{variable}", str(tmp_path / variable))
     return tmp_path
 
 
@@ -67,11 +64,9 @@ def test_paths_are_refused(root, monkeypatch, raw_scans, command, option, name):
     assert not (raw_scans / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["dataset", "dataset_fingerprint", "splits_final", "A__B", ".hidden", "plän", ""])
+@pytest.mark.parametrize("name", ["dataset", "dataset_fingerprint", "splits_final", "A__B", ".hidden", "plän", " "])
 def test_new_plans_are_not_called_like_files_of_nnunet(root, name):
     before = files(root)
-    if name == "":
-        name = " "
     with pytest.raises(SystemExit, match="--plans-name"):
         main(["plan", "-d", "901", "-o", name, "--overwrite"])
     assert files(root) == before

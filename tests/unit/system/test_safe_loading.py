@@ -45,29 +45,23 @@ class TestCheckpoint:
         (tmp_path / "c.pth").write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
         assert load_checkpoint(tmp_path / "c.pth")["_best_ema"] == np.float32(0.5)
 
-    def test_code_is_refused_by_name(self, tmp_path, mark) -> None:
-        torch.save(CHECKPOINT | {"network_weights": {}, "extra": Evil(mark)}, tmp_path / "c.pth")
+    def test_code_is_refused_by_name_also_where_torch_is_asked_for_more(self, tmp_path, mark) -> None:
+        path = tmp_path / "c.pth"
+        torch.save(CHECKPOINT | {"network_weights": {}, "extra": Evil(mark)}, path)
         with pytest.raises(UserError, match=r"c\.pth\n.*code .*(posix|nt)\.mkdir[\s\S]*SECURITY"):
-            load_checkpoint(tmp_path / "c.pth")
-
-    def test_loading_safely_holds_for_whoever_asks_torch_for_more(self, tmp_path, mark) -> None:
-        torch.save({"network_weights": Evil(mark)}, tmp_path / "c.pth")
-        with pytest.raises(UserError, match="mkdir"), loading_safely([tmp_path / "c.pth"]):
-            torch.load(tmp_path / "c.pth", weights_only=False)
+            load_checkpoint(path)
+        with pytest.raises(UserError, match="mkdir"), loading_safely([path]):
+            torch.load(path, weights_only=False)
 
     @pytest.mark.parametrize("length", [0, 100, -10])
-    def test_truncated_one_is_named(self, tmp_path, length) -> None:
-        torch.save(CHECKPOINT | {"network_weights": {"a": torch.ones(1000)}}, tmp_path / "c.pth")
-        (tmp_path / "c.pth").write_bytes((tmp_path / "c.pth").read_bytes()[:length])
-        with pytest.raises(UserError, match=r"c\.pth\n.*truncated"):
-            load_checkpoint(tmp_path / "c.pth")
-
-    def test_truncated_result_of_a_phase_is_named_too(self, tmp_path) -> None:
+    def test_truncated_one_is_named_and_a_result_of_a_phase_too(self, tmp_path, length) -> None:
         path = FoldLayout(tmp_path).phase("seed", "DWI") / "network.pth"
         path.parent.mkdir(parents=True)
-        path.write_bytes(b"half")
-        with pytest.raises(UserError, match=r"phases/seed/DWI/network\.pth\n.*truncated"):
-            handed_on("seed", "DWI", FoldLayout(tmp_path))
+        torch.save(CHECKPOINT | {"network_weights": {"a": torch.ones(1000)}}, path)
+        path.write_bytes(path.read_bytes()[:length])
+        for read in (lambda: load_checkpoint(path), lambda: handed_on("seed", "DWI", FoldLayout(tmp_path))):
+            with pytest.raises(UserError, match=r"phases/seed/DWI/network\.pth\n.*truncated"):
+                read()
 
     @pytest.mark.parametrize("content", [{"a": torch.ones(2)}, [1]])
     def test_other_content_is_refused(self, tmp_path, content) -> None:
@@ -114,10 +108,8 @@ class TestPlan:
         architecture["arch_kwargs"] |= changes
         return build_branch(PlansManager(plans).get_configuration("2d"), 1, 2, False)
 
-    def test_layers_are_built(self, plans) -> None:
+    def test_layers_are_built_and_a_function_among_them_is_not_called(self, plans, mark) -> None:
         assert self.build(plans, dropout_op="torch.nn.Dropout2d", dropout_op_kwargs={"p": 0.5}) is not None
-
-    def test_function_among_the_layers_is_not_called(self, plans, mark) -> None:
         with pytest.raises(UserError, match=r"os\.mkdir"):
             self.build(plans, nonlin="os.mkdir", nonlin_kwargs={"path": str(mark)})
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
-from nnunet_mgcl.cli import main
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.workers import default_processes, run_jobs
 
@@ -40,37 +39,27 @@ def nothing():
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_every_job_is_done_once(processes):
+def test_every_job_is_done_once_and_a_users_mistake_comes_back(processes):
     assert sorted(run_jobs(square, range(5), processes)) == [0, 1, 4, 9, 16]
-
-
-def test_a_killed_process_is_a_message():
-    with pytest.raises(UserError, match="-np"):
-        list(run_jobs(die, range(4), 2))
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_users_mistake_comes_back_from_the_processes(processes):
     with pytest.raises(UserError, match="mend it"):
         list(run_jobs(refuse, range(2), processes))
 
 
-def test_processes_compute_with_one_thread():
+def test_a_killed_process_is_a_message_and_each_computes_with_one_thread():
+    with pytest.raises(UserError, match="-np"):
+        list(run_jobs(die, range(4), 2))
     assert set(run_jobs(threads, range(2), 2)) == {1}
 
 
-@pytest.fixture
-def answering_interrupts():
-    """A shell's background job, as tests may be, ignores Ctrl-C from the first."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_processes_ignore_ctrl_c_while_they_start(answering_interrupts, monkeypatch):
+def test_processes_ignore_ctrl_c_while_they_start(monkeypatch):
+    """A shell's background job, as tests may be, ignores it from the first."""
     monkeypatch.setattr("nnunet_mgcl.system.workers.start_worker", nothing)
-    assert all(run_jobs(ignores_interrupts, range(2), 2))
-    assert not ignores_interrupts(0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert all(run_jobs(ignores_interrupts, range(2), 2))
+        assert not ignores_interrupts(0)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 ENDED = """
@@ -130,19 +119,11 @@ def is_alive(pid):
         return False
 
 
-def test_the_default_is_nnunets_within_the_machine(monkeypatch):
-    monkeypatch.setenv("nnUNet_def_n_proc", "1")
-    assert default_processes() == 1
-    monkeypatch.setenv("nnUNet_def_n_proc", "10000")
-    assert default_processes() == (os.cpu_count() or 1)
-
-
-@pytest.mark.parametrize("wished", ["auto", "", "0", "-3", "2.5", "²"])
-def test_a_default_that_is_no_number_ends_no_command(monkeypatch, capsys, wished):
+def test_the_default_is_nnunets_within_the_machine_and_what_is_no_number_counts_as_not_set(monkeypatch):
     monkeypatch.delenv("nnUNet_def_n_proc", raising=False)
-    usual = default_processes()
-    monkeypatch.setenv("nnUNet_def_n_proc", wished)
-    with pytest.raises(SystemExit) as end:
-        main(["phantom", "--help"])
-    assert end.value.code == 0
-    assert f"(default here: {usual})" in " ".join(capsys.readouterr().out.split())
+    cores = os.cpu_count() or 1
+    for wished, expected in {"1": 1, "10000": cores, **dict.fromkeys(("auto", "", "0", "-3", "2.5", "²"))}.items():
+        usual = default_processes() if expected is None else expected
+        monkeypatch.setenv("nnUNet_def_n_proc", wished)
+        assert default_processes() == usual
+        monkeypatch.delenv("nnUNet_def_n_proc")
