@@ -1,4 +1,12 @@
-"""The supervised contrastive loss of both grains: Eq. 2-4 (slices) and Eq. 6-8 (patches).
+r"""The supervised contrastive loss of both grains: Eq. 2-4 (slices) and Eq. 6-8 (patches).
+
+Our readings:
+
+- One minus sign: Eq. 3 and 4 (7 and 8) both print one, and their product would maximise the loss.
+- The anchors $A$ have a positive (else Eq. 4 divides by zero) *and* a negative (else nothing is contrasted).
+  No anchor: an exact zero that still has a gradient graph.
+- Eq. 8: the denominator runs over all other patches of the batch, across slices.
+- An embedding of length zero has the similarity 0 to all others, and no gradient.
 
 The loss is exact, no pair is left out. N samples cost $2 N^2 D$ multiply-adds, gradient included (it is computed
 here, and `backward` only hands it on), and $O(N D)$ memory: the N x N matrix exists a tile at a time
@@ -45,19 +53,17 @@ def supcon_loss(
     $$L = \frac{1}{|A|} \sum_{i \in A} \frac{-1}{|P(i)|} \sum_{j \in P(i)}
           \log \frac{\exp(s_{ij} / \tau)}{\sum_{k \neq i} \exp(s_{ik} / \tau)}$$
 
-    with $s_{ij}$ the cosine similarity and $P(i)$ the other samples of anchor $i$'s label. Our readings:
-    - One minus sign: Eq. 3 and 4 (7 and 8) both print one, and their product would maximise the loss.
-    - The anchors $A$ have a positive (else Eq. 4 divides by zero) *and* a negative (else nothing is contrasted).
-      No anchor: an exact zero that still has a gradient graph.
-    - Eq. 8: the denominator runs over all other patches of the batch, across slices.
-    - An embedding of length zero has the similarity 0 to all others, and no gradient.
+    with $s_{ij}$ the cosine similarity and $P(i)$ the other samples of anchor $i$'s label; our readings stand above.
 
     Args:
         embeddings: `(N, D)`, any length: they are L2-normalised here. N may differ between ranks.
-        labels, temperature: `(N,)` integers, and tau.
+        labels: `(N,)` integers.
+        temperature: tau.
         ignore_index: Samples of this label are neither anchors nor in any denominator.
-        reduction: "mean" over the anchors A of all ranks, or their "sum"; other samples are negatives only.
-        process_group, tile: The ranks that share a batch, and the side of a tile; None: all ranks, and as it is best.
+        reduction: "mean" over the anchors A of all ranks, or their "sum". Samples that are no anchors, such as those
+            without a positive, count in neither; they are negatives of the anchors all the same.
+        process_group: The ranks that share a batch; None: all of them, where there is more than one.
+        tile: Side of a tile; None: chosen for the device. With a number the loss is tiled however few the samples.
 
     Returns:
         A scalar, in float32 also under autocast (float64 stays float64), to be differentiated once.

@@ -163,10 +163,11 @@ class MGCLConfig(_Block):
 
 @dataclass(frozen=True)
 class Block:
-    """A method's block as the plan knows it: its settings, and the parts of a U-Net that the method trains."""
+    """A method's block as the plan knows it: its settings, the parts of a U-Net that it trains, its views of a crop."""
 
     settings: type[MethodSettings]
     trains: tuple[str, ...] = ()
+    views: int = 1
 
 
 BLOCKS: dict[str, Block] = {}
@@ -180,6 +181,8 @@ def register(name: str, block: Block) -> None:
         UserError: The name is taken by other settings, or by a key of the block itself.
     """
     taken = BLOCKS[name].settings if name in BLOCKS else None
+    if block.trains and not issubclass(block.settings, PhaseSettings):
+        raise TypeError(f"{block.settings.__qualname__}: the settings of what trains something are PhaseSettings")
     if name in MGCLConfig.model_fields or (taken and taken.__qualname__ != block.settings.__qualname__):
         raise UserError(
             f"method {block.settings.__qualname__}", f"the block {name!r}, which is taken", "a name of its own",
@@ -190,7 +193,7 @@ def register(name: str, block: Block) -> None:
 
 def config_model(names: Iterable[str] | None = None) -> type[MGCLConfig]:
     """The whole block's model with the blocks of some methods; None: of all that are registered."""
-    return _config_model(tuple((name, BLOCKS[name].settings) for name in (BLOCKS if names is None else names)))
+    return _config_model(tuple((name, BLOCKS[name].settings) for name in sorted(BLOCKS if names is None else names)))
 
 
 @lru_cache

@@ -110,9 +110,10 @@ class MemoryEstimate:
     def phase(self, block: str, batch_size: int | None = None) -> float:
         """A phase of one branch: the parts of a U-Net that its method trains; others are frozen, and losses small."""
         trains, settings = BLOCKS[block].trains, self.config.blocks()[block]
-        assert isinstance(settings, PhaseSettings)
+        assert isinstance(settings, PhaseSettings) and settings.batch_size
+        samples = BLOCKS[block].views * (batch_size or settings.batch_size)
         counted = [("encoder" in trains) * v.encoder + ("decoder" in trains) * v.decoder for v in self._branches]
-        return self._gigabytes(max(counted), batch_size or settings.batch_size)
+        return self._gigabytes(max(counted), samples)
 
     @property
     def phases(self) -> list[str]:

@@ -40,6 +40,7 @@ class Method:
         title: What it does in a few words, for the report.
         Settings: The block: a nested class.
         trains: The parts of each branch's U-Net that it hands on, some of `handover.PARTS`.
+        views: Augmentations of every crop.
     """
 
     name: str
@@ -47,12 +48,13 @@ class Method:
     title: str = ""
     Settings: type[MethodSettings]
     trains: ClassVar[tuple[str, ...]] = ()
+    views: ClassVar[int] = 1
 
     def __init_subclass__(cls) -> None:
         if "name" in cls.__dict__ and "block" not in cls.__dict__:
             cls.block = cls.name
         if hasattr(cls, "block") and hasattr(cls, "Settings"):
-            register(cls.block, Block(cls.Settings, cls.trains))
+            register(cls.block, Block(cls.Settings, cls.trains, cls.views))
 
     def settings(self, config: MGCLConfig) -> Any:
         """Its block of a resolved configuration."""
@@ -73,7 +75,6 @@ class Pretext(Method):
         reads: Earlier phases whose files it reads, besides the parts that they hand on.
         label_free: Whether it needs neither labels nor a fold. It then sees images only, and one run over the pool
             serves all folds (`mgcl pretrain`).
-        views: Augmentations of every crop.
         loader: nnU-Net's, or an heir that chooses cases and crops in its own way.
         figure: Which figure of the paper the report's picture of it is.
         unit: What the report shows before and after it, "slices" or "patches"; None: nothing.
@@ -81,7 +82,6 @@ class Pretext(Method):
 
     reads: tuple[str, ...] = ()
     label_free: ClassVar[bool] = False
-    views: ClassVar[int] = 1
     loader: ClassVar[type[nnUNetDataLoader]] = nnUNetDataLoader
     figure: ClassVar[str] = ""
 

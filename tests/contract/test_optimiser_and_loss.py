@@ -25,7 +25,8 @@ def batch(channels=3, highest=1):
 def initialised(make_trainer, trainer=MGCLTrainer, **arguments):
     trainer = make_trainer(trainer, **arguments)
     trainer.initialize()
-    trainer.context = SimpleNamespace(autocast=nullcontext)
+    ignored, device = trainer.label_manager.ignore_label, torch.device("cpu")
+    trainer.context = SimpleNamespace(autocast=nullcontext, device=device, ignore_label=ignored)
     return trainer
 
 

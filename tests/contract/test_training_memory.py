@@ -25,4 +25,4 @@ def test_full_gpu_ends_the_training_with_the_keys_to_change(make_trainer, withou
     trainer = make_trainer(MGCLTrainerRandomInit)
     with pytest.raises(SystemExit, match=r"phase segment \(all branches\)") as raised:
         trainer.run_training()
-    assert "--set segment.checkpointing=true configuration.batch_size=6 -o nnUNetPlans_small" in raised.value.remedy
+    assert "--set segment.checkpointing=true configuration.batch_size=6 -o nnUNetPlans_small" in str(raised.value)

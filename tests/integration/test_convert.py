@@ -94,8 +94,9 @@ def test_all_patients_are_labelled_without_flair(convert, tmp_path, call):
 def test_a_killed_run_takes_its_workers_along_and_the_next_one_goes_on(raw_scans, tmp_path, call):
     many = raw_scans / "many.csv"
     rows = [f"{case}{number},{case}{number}.nii.gz\n" for case in "abc" for number in range(20)]
-    for row in rows:
-        (raw_scans / row.split(",")[1].strip()).write_bytes((raw_scans / f"{row[0]}_flair.nii.gz").read_bytes())
+    for number, row in enumerate(rows):  # no two are one scan
+        scan = sitk.ReadImage(str(raw_scans / f"{row[0]}_flair.nii.gz")) + number
+        sitk.WriteImage(scan, str(raw_scans / row.split(",")[1].strip()))
     many.write_text("case,FLAIR\n" + "".join(rows))
     words = ["mgcl", "convert", "-i", many, "-o", tmp_path / "raw", "--id", 31, "--name", "Many", "-np", 2]
     process = subprocess.Popen([str(word) for word in words], start_new_session=True)

@@ -19,6 +19,8 @@ FEW, MANY = 20_000, 60_000
 SEARCH_BLUR_MM = 4.0
 
 Optimizer = Callable[[sitk.ImageRegistrationMethod], None]
+Scans = tuple[sitk.Image, sitk.Image, np.ndarray]
+"""The fixed one, the moving one, and where the fixed one's head is, `(Z, Y, X)` bool."""
 
 
 def align(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
@@ -35,12 +37,12 @@ def align(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -
     Raises:
         UserError: The scans do not overlap there.
     """
-    head = head_mask(fixed)
-    descended = _optimise(fixed, moving, head, start, _descent(1.0), MANY)
+    scans = fixed, moving, head_mask(fixed)
+    descended = _optimise(scans, start, _descent(1.0), MANY)
     starts = [start] if descended is None else [start, descended[1]]
-    ends = [_optimise(fixed, moving, head, pose, _line_searches, FEW) for pose in starts]
+    ends = [_optimise(scans, pose, _line_searches, FEW) for pose in starts]
     best = min((end for end in ends if end is not None), key=lambda end: end[0], default=None)
-    last = best and _optimise(fixed, moving, head, best[1], _line_searches, MANY)
+    last = best and _optimise(scans, best[1], _line_searches, MANY)
     if last is None:
         remedy = "look at both scans in a viewer, or use --engine elastix"
         raise UserError("registration", "the scans do not overlap enough", "two scans of one head", remedy)
@@ -49,7 +51,7 @@ def align(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -
 
 def search(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -> sitk.Euler3DTransform | None:
     """Looks for a pose from far away, on coarse scans; None where the scans do not overlap there."""
-    end = _optimise(fixed, moving, head_mask(fixed), start, _descent(4.0), MANY, SEARCH_BLUR_MM)
+    end = _optimise((fixed, moving, head_mask(fixed)), start, _descent(4.0), MANY, SEARCH_BLUR_MM)
     return end and end[1]
 
 
@@ -63,15 +65,10 @@ def _line_searches(method: sitk.ImageRegistrationMethod) -> None:
 
 
 def _optimise(
-    fixed: sitk.Image,
-    moving: sitk.Image,
-    head: np.ndarray,
-    start: sitk.Euler3DTransform,
-    optimizer: Optimizer,
-    samples: int,
-    blur: float = 0.0,
+    scans: Scans, start: sitk.Euler3DTransform, optimizer: Optimizer, samples: int, blur: float = 0.0
 ) -> tuple[float, sitk.Euler3DTransform] | None:
     """The negative mutual information and the pose at the end; None where the scans do not overlap."""
+    fixed, moving, head = scans
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)  # off the voxels' centres, where nothing would be interpolated

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ def prepare_pool(
         raise UserError(raw, "no folder", "a folder of unlabelled images", "mend or remove it")
 
     files = scan_pool(raw, dataset_json, config.modalities)
-    with run_lock(pool / ".lock", pool, "process", wait=log):
+    with _alone(pool, log):
         manifest = Manifest(pool)
         held_out = held_out_voxels(raw.parent, plans, dataset_json, splits, manifest, num_processes, log, progress)
         jobs = []
@@ -74,6 +76,19 @@ def prepare_pool(
             jobs += _new_jobs(modality, view, files[modality], manifest, held_out, log)
         _run(jobs, manifest, num_processes, progress)
     return pool_cases(layout, config, data_identifier)
+
+
+@contextmanager
+def _alone(pool: Path, log: Log) -> Iterator[None]:
+    """Waits for another process that prepares the pool; one that cannot be written to needs no lock."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(run_lock(pool / ".lock", pool, "process", wait=log))
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            log(f"{pool} cannot be written to: used as it is")
+        yield
 
 
 def pool_cases(layout: DatasetLayout, config: MGCLConfig, data_identifier: str) -> dict[str, list[str]]:

@@ -12,7 +12,6 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.convert.case import convert_case
-from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.workers import run_here
 
@@ -76,26 +75,26 @@ WORDS = [
 ]  # fmt: skip
 
 
-def refused(convert: Callable[..., int], tmp_path: Path, *options: str) -> UserError:
-    """The error that stops the command before anything on the disk has changed."""
+def refused(convert: Callable[..., int], tmp_path: Path, *options: str) -> str:
+    """The line of the message that says where, once nothing on the disk has changed."""
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     with pytest.raises(SystemExit) as error:
         convert(*options)
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
-    return error.value.__cause__
+    return str(error.value).partition("nnunet_mgcl: ")[2].partition("\n")[0]
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_what_is_wrong_with_a_manifest_stops_the_command_before_any_work(convert, raw_scans, tmp_path, name):
     old, new, where = MANIFESTS[name]
     edit(raw_scans, old, new)
-    assert where in refused(convert, tmp_path).where
+    assert where in refused(convert, tmp_path)
 
 
 @pytest.mark.parametrize("words", WORDS)
 def test_what_is_wrong_with_an_option_stops_the_command_before_any_work(convert, tmp_path, words):
     option, *values = words.split()
-    where = refused(convert, tmp_path, option, *values).where
+    where = refused(convert, tmp_path, option, *values)
     assert where.startswith(option) or where in values[0]
 
 
@@ -103,7 +102,7 @@ def test_what_is_wrong_with_an_option_stops_the_command_before_any_work(convert,
 def test_a_file_or_link_in_the_datasets_place_stops_the_command(convert, tmp_path, spoil):
     (tmp_path / "raw").mkdir()
     spoil(tmp_path / "raw" / "Dataset007_Bad")
-    assert refused(convert, tmp_path).where.endswith("Dataset007_Bad")
+    assert refused(convert, tmp_path).endswith("Dataset007_Bad")
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -142,7 +141,7 @@ def test_a_reference_is_the_users_to_choose_where_there_are_several_channels(raw
 
 def test_a_missing_elastix_is_told_before_any_work(convert, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "itk", None)
-    assert "[elastix]" in refused(convert, tmp_path, "--reference", "DWI", "--engine", "elastix").remedy
+    assert refused(convert, tmp_path, "--reference", "DWI", "--engine", "elastix") == "--engine elastix"
 
 
 @pytest.mark.usefixtures("no_pictures")

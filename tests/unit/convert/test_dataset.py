@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,9 +41,7 @@ def convert_here(jobs, processes):
 def in_this_process(monkeypatch):
     """No worker processes, no pictures, no waiting for the disk: they cost seconds."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(
-        module, "convert_cases", lambda jobs, _: ((job.row.case, run_here(convert_case, job)) for job in jobs)
-    )
+    monkeypatch.setattr(module, "convert_cases", convert_here)
     monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
 
 
@@ -295,10 +294,11 @@ def test_a_case_that_fails_after_its_source_has_changed_leaves_nothing_stale(run
     run()
     good = (raw_scans / "a_dwi.nii.gz").read_bytes()
     (raw_scans / "a_dwi.nii.gz").write_bytes(good[:1000])
-    error = UserError("case a", "its process was killed", "", "")
+    dead = Future()
+    dead.set_exception(UserError("case a", "its process was killed", "", ""))
     with monkeypatch.context() as patch:
         if killed:
-            patch.setattr(module, "convert_cases", lambda jobs, _: ((job.row.case, error) for job in jobs))
+            patch.setattr(module, "convert_cases", lambda jobs, _: ((job.row.case, dead) for job in jobs))
         outcome = run()
     assert list(outcome.failures) == ["a"] and not outcome.complete
     assert not [name for name in run.files() if Path(name).name.startswith("a")]
@@ -543,9 +543,8 @@ def test_what_others_have_written_is_left_alone(run):
 
 def test_two_runs_at_a_time_are_refused(run, refused_elsewhere):
     run()
-    lock = run_lock(run.dataset / case_files.CONVERT_FOLDER / ".lock", run.dataset, "test")
-    with lock, pytest.raises(UserError, match="another mgcl convert"):
-        run()
+    with run_lock(run.dataset / case_files.CONVERT_FOLDER / ".lock", run.dataset, "test"):
+        assert "another mgcl convert" in refused_elsewhere(run)
 
 
 class Killed(BaseException):

@@ -17,8 +17,15 @@ from nnunet_mgcl.network.branch import decoder_state, encoder_state
 from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
+from nnunet_mgcl.system.resources import trainers_dir
 
 VALIDATED = ("case_0", "case_2", "case_5")
+
+
+@pytest.fixture(autouse=True)
+def trainers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the phases of a model's trainer are looked up."""
+    monkeypatch.setenv("nnUNet_extTrainer", str(trainers_dir()))
 
 
 @pytest.fixture
@@ -72,6 +79,5 @@ def _leave(fold: TrainedFold, phases: Sequence[str], skipped: Sequence[str]) -> 
             path.parent.mkdir(parents=True)
             state = encoder_state if phase == "coarse" else decoder_state
             torch.save(state(branch.build_unet()), path)
-    done = [f"{phase}/{branch.name}" for phase in phases for branch in fold.branches]
-    content = {"done": done, "skipped": list(skipped), "current": None}
+    content = {"done": [], "skipped": list(skipped), "current": None}
     fold.layout.state.write_text(json.dumps(content))

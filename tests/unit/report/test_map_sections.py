@@ -287,7 +287,7 @@ class TestPerceptionSection:
         assert table.rows[1][2] == "1.00 ± 0.00" and table.rows[3][2] == "1.00"
         words = draw(section)
         assert "B: 2 of 3 validation cases have no lesion in this modality" in words
-        assert "No encoder “after coarse” for A, B: this trainer does not run it" in words
+        assert "No encoder “after coarse” for A, B: phases/coarse was removed" in words
 
     @pytest.mark.parametrize("labels", ["shared", "ignore", "regions", "single"])
     def test_masks_that_modalities_share(self, make_fold, labels):

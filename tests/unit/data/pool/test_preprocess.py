@@ -15,7 +15,6 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_mgcl.data.pool import case as pool_case
 from nnunet_mgcl.data.pool import manifest as pool_manifest
 from nnunet_mgcl.data.pool import preprocess as unlabelled_pool
-from nnunet_mgcl.system import run_lock as locks
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.run_lock import run_lock
 
@@ -123,7 +122,7 @@ class TestLaterRuns:
         before = world.prepare()
         for path in world.raw.iterdir() if touched else ():
             os.utime(path, (1, 1))
-        monkeypatch.setattr(locks.FileLock, "acquire", read_only)
+        monkeypatch.setattr("nnunet_mgcl.data.pool.preprocess.run_lock", read_only)
         monkeypatch.setattr(pool_manifest, "write_json", read_only)
         assert world.prepare() == before and world.done == []
         assert any("cannot be written to" in line for line in world.lines)

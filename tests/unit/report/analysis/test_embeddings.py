@@ -10,10 +10,19 @@ from torch import nn
 
 from nnunet_mgcl.pretraining.monitor.samples import draw
 from nnunet_mgcl.report.analysis import embeddings
-from nnunet_mgcl.report.analysis.embeddings import embed, sources
+from nnunet_mgcl.report.analysis.embeddings import sources
 
 SHARED = {"labels": {"background": 0, "a": 1, "b": 2, "c": 3, "ignore": 4}, "mgcl": {}}
 """One label map for all; what is 4 in the tiny masks is ignored then, what is 5 to 7 is lesion."""
+
+
+def embed(fold, branch, name: str):
+    """As `embeddings.embed`, of the phase of a name."""
+    return embeddings.embed(fold, branch, phase_of(fold, name))
+
+
+def phase_of(fold, name: str):
+    return next(phase for phase in fold.phases if phase.name == name)
 
 
 def cut(array, size, fill):
@@ -86,12 +95,10 @@ def expected(fold, branch, phase, unet):
 def test_representations_and_labels_are_those_of_plain_loops(make_fold, dimensions, patch_size, labels, phase) -> None:
     fold = make_fold(dimensions, patch_size=patch_size, labels=labels)
     branch = fold.branches[2]
-    cloud = embed(fold, branch, fold.phase(phase))
+    cloud = embed(fold, branch, phase)
     final = fold.network.branches[2]
-    units = {
-        "before": fold.initial(branch, fold.phase(phase)),
-        f"after {phase}": fold.pretrained(branch, fold.phase(phase)),
-    }
+    kind = phase_of(fold, phase)
+    units = {"before": fold.initial(branch, kind), f"after {phase}": fold.pretrained(branch, kind)}
     for stage, unet in {**units, "after segment": final}.items():
         values, lesion, cases = zip(*expected(fold, branch, phase, unet), strict=True)
         np.testing.assert_allclose(cloud.representations[stage], np.stack(values), atol=1e-5)
@@ -103,13 +110,13 @@ def test_representations_and_labels_are_those_of_plain_loops(make_fold, dimensio
 
 def test_looking_leaves_the_final_network_as_it_is(make_fold) -> None:
     fold = make_fold()
-    embed(fold, fold.branches[0], fold.phase("fine"))
+    embed(fold, fold.branches[0], "fine")
     assert isinstance(fold.network.branches[0].decoder.seg_layers[-1], nn.Conv2d)
 
 
 def test_cases_of_one_patient_are_one_patient(make_fold) -> None:
     fold = make_fold(patients={"case_0": "p", "case_2": "p"})
-    cloud = embed(fold, fold.branches[0], fold.phase("coarse"))
+    cloud = embed(fold, fold.branches[0], "coarse")
     assert cloud.patients.tolist() == ["p"] * 12 + ["case_5"] * 6
 
 
@@ -118,7 +125,7 @@ def test_too_many_slices_are_thinned_out_evenly(make_fold, monkeypatch) -> None:
     monkeypatch.setattr(embeddings, "MAX_SLICES", 5)
     found = sources(fold, fold.branches[0])  # every 4th of 18
     assert found == [("case_0", [0, 4]), ("case_2", [2]), ("case_5", [0, 4])]
-    assert len(embed(fold, fold.branches[0], fold.phase("coarse")).lesion) == 5
+    assert len(embed(fold, fold.branches[0], "coarse").lesion) == 5
 
 
 def test_too_many_volumes_are_thinned_out_evenly(make_fold, monkeypatch) -> None:
@@ -130,9 +137,9 @@ def test_too_many_volumes_are_thinned_out_evenly(make_fold, monkeypatch) -> None
 def test_drawn_samples_keep_their_labels_and_patients(make_fold, monkeypatch) -> None:
     fold = make_fold()
     branch = fold.branches[0]
-    whole = embed(fold, branch, fold.phase("fine"))
+    whole = embed(fold, branch, "fine")
     monkeypatch.setattr(embeddings, "MAX_POINTS", 30)
-    some = embed(fold, branch, fold.phase("fine"))
+    some = embed(fold, branch, "fine")
     chosen = draw(whole.lesion, fold.config.random_seed, 30)
     assert some.available == whole.available and len(some.lesion) == 30 < len(whole.lesion)
     for found, known in ((some.lesion, whole.lesion), (some.patients, whole.patients)):
@@ -154,6 +161,6 @@ def test_before_is_the_network_of_self_train_where_the_phase_went_on_with_it(mak
             json.dumps({"done": [f"self_train/{branch.name}"], "skipped": [], "current": None})
         )
     name = "encoder.stages.0.0.convs.0.conv.weight"
-    before, untrained = fold.initial(branch, fold.phase("coarse")).state_dict(), fold.untrained(branch).state_dict()
+    before, untrained = fold.initial(branch, phase_of(fold, "coarse")).state_dict(), fold.untrained(branch).state_dict()
     assert torch.equal(before[name], (teacher.state_dict() if done else untrained)[name])
     assert not torch.equal(untrained[name], teacher.state_dict()[name])

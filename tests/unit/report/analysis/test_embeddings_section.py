@@ -9,9 +9,16 @@ import pytest
 from nnunet_mgcl.pretraining.monitor.neighbours import neighbour_accuracy
 from nnunet_mgcl.report.analysis import embeddings, embeddings_figure
 from nnunet_mgcl.report.analysis import embeddings_section as module
-from nnunet_mgcl.report.analysis.embeddings import embed
 from nnunet_mgcl.report.analysis.embeddings_section import COLUMNS, embeddings_section
 from nnunet_mgcl.report.page.style import figure_style
+
+
+def embed(fold, branch, name: str):
+    """As `embeddings.embed`, of the phase of a name."""
+    return embeddings.embed(fold, branch, next(phase for phase in fold.phases if phase.name == name))
+
+
+LAY_OUT = embeddings_figure.lay_out
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +29,7 @@ def plain_layout(monkeypatch) -> None:
 
 @pytest.fixture
 def real_layout(monkeypatch, plain_layout) -> None:
-    monkeypatch.undo()
+    monkeypatch.setattr(embeddings_figure, "lay_out", LAY_OUT)
 
 
 def words(section) -> str:
@@ -48,7 +55,7 @@ def test_table_and_titles_have_the_neighbours_numbers(make_fold) -> None:
         assert table.columns == COLUMNS and len(picture.figure.axes) == len(table.rows) == 9
         titles = {axis.get_title() for axis in picture.figure.axes}
         for branch in fold.branches:
-            cloud = embed(fold, branch, fold.phase(phase))
+            cloud = embed(fold, branch, phase)
             lesions, samples = int(cloud.lesion.sum()), len(cloud.lesion)
             for stage, representations in cloud.representations.items():
                 score = neighbour_accuracy(representations, cloud.lesion, cloud.patients)
@@ -63,7 +70,7 @@ def test_panels_show_every_sample_of_their_branch_and_stage(make_fold) -> None:
     fold = make_fold()
     figure = embeddings_section(fold).pictures[1].figure
     for column, branch in enumerate(fold.branches):
-        cloud = embed(fold, branch, fold.phase("fine"))
+        cloud = embed(fold, branch, "fine")
         for row, representations in enumerate(cloud.representations.values()):
             points = [own.get_offsets() for own in figure.axes[3 * row + column].collections if len(own.get_offsets())]
             for drawn, lesion in zip(points, (False, True), strict=True):
@@ -93,7 +100,7 @@ def test_skipped_branches_are_named_and_the_others_shown(make_fold) -> None:
 
 
 @pytest.mark.parametrize("phases", [("coarse",), ()], ids=["coarse alone", "none"])
-def test_phases_that_the_trainer_does_not_run_have_a_reason(make_fold, phases) -> None:
+def test_phases_whose_weights_are_gone_have_a_reason(make_fold, phases) -> None:
     section = embeddings_section(make_fold(phases=phases))
     assert [picture.name for picture in section.pictures] == [f"embeddings_{phase}" for phase in phases]
     assert len(section.tables) == len(phases)
@@ -136,7 +143,7 @@ def test_drawn_samples_are_counted_in_words(make_fold, monkeypatch) -> None:
     monkeypatch.setattr(embeddings, "MAX_POINTS", 30)
     monkeypatch.setattr(module, "MAX_POINTS", 30)
     fold = make_fold()
-    cloud = embed(fold, fold.branches[0], fold.phase("fine"))
+    cloud = embed(fold, fold.branches[0], "fine")
     samples, lesions = cloud.available
     which = "all" if lesions <= 15 else "15 of the"
     line = f"DWI: of {samples} samples of fine, {which} {lesions} with lesion were taken, and others at random up to 30"
