@@ -222,7 +222,7 @@ def flags() -> list[Row]:
         "-step_size -1": "-step_size", "-num_parts 0": "-num_parts", "-part_id 2": "-part_id", "-f 9": "fold_9",
         "-f ../fold_0": "../fold_0", "-chk ../../other.pth": "other.pth", "-f all": "fold_all", "-i gone": "gone",
         "-i images/case_0_0000.nii.gz": "case_0_0000", "-m gone": "gone", "-o images": "-o",
-        "-o /dev/null": "/dev/null",
+        "-m model/fold_0": "name the folder above", "-o /dev/null": "/dev/null",
         "-o /proc/x": "/proc/x", "-o model/plans.json": "plans.json", "-npp -1": "-npp", "-nps -2": "-nps",
     }  # fmt: skip
     quick = {"-step_size 0", "-npp -1", "-o model/plans.json"}
