@@ -65,11 +65,12 @@ def decoder_state(unet: UNet) -> StateDict:
 
     The decoder of dynamic-network-architectures registers the encoder a second time; it is left out.
     """
-    return {
-        key: value
-        for key, value in unet.decoder.state_dict().items()
-        if not key.startswith(("encoder.", "seg_layers."))
-    }
+    return own_layers(unet.decoder.state_dict())
+
+
+def own_layers(decoder: StateDict) -> StateDict:
+    """A decoder's state without the encoder and the segmentation layers."""
+    return {key: value for key, value in decoder.items() if not key.startswith(("encoder.", "seg_layers."))}
 
 
 def load_unet(unet: UNet, state: StateDict) -> None:

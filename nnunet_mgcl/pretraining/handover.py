@@ -15,6 +15,7 @@ from nnunet_mgcl.network.branch import (
     load_decoder,
     load_encoder,
     load_unet,
+    own_layers,
 )
 from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.system.errors import UserError
@@ -96,9 +97,12 @@ def load_parts(unet: UNet, state: StateDict, parts: Sequence[str]) -> None:
     elif len(parts) == 1:
         (load_encoder if parts[0] == "encoder" else load_decoder)(unet, state)
     else:
-        load_encoder(unet, {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")})
-        own = {k.removeprefix("decoder."): v for k, v in state.items() if k.startswith("decoder.")}
-        load_decoder(unet, {k: v for k, v in own.items() if not k.startswith(("encoder.", "seg_layers."))})
+        load_encoder(unet, _below(state, "encoder."))
+        load_decoder(unet, own_layers(_below(state, "decoder.")))
+
+
+def _below(state: StateDict, prefix: str) -> StateDict:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def require_readers(phases: Sequence[Giver], config: MGCLConfig, trainer: str) -> None:

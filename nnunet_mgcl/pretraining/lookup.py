@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from os import pathsep
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.paths import nnUNet_extTrainer
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_mgcl.pretraining.protocol import Pretext
-from nnunet_mgcl.system.resources import offer_trainers, trainers_dir
+from nnunet_mgcl.system.resources import TRAINERS, extended, offer_trainers, trainers_dir
 
 NOBODY = "no trainer has this name"
 
 
 def register_methods() -> None:
     """Imports every file that nnU-Net would look for trainers in, so that their methods' blocks are known."""
-    own = nnUNet_extTrainer.get() or "" if nnUNet_extTrainer.is_set() else ""
-    for folder in dict.fromkeys([str(trainers_dir()), *own.split(pathsep)]):
-        if folder.strip() and Path(folder).is_dir():
+    for folder in extended(os.environ.get(TRAINERS, ""), trainers_dir()).split(os.pathsep):
+        if Path(folder).is_dir():
             recursive_find_python_class(folder, NOBODY, None, folder, cleanup_imports_from_base_folder=True)
 
 

@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +51,17 @@ def run_shared(phase: Pretext, run: RunContext, earlier: Sequence[Pretext]) -> N
 def train_stored(phase: Pretext, run: RunContext, branch: Branch, earlier: Sequence[Pretext]) -> RunContext:
     """Trains one branch in the store, or goes on there; where another process is at it, waits for that one."""
     inputs = inputs_of(phase, run, branch, earlier)
-    store = _context(run, branch, store_folder(run, phase, branch, inputs))
-    with _alone(store):
-        store = _context(run, branch, store.layout.root)  # another process may have finished it
+    root = store_folder(run, phase, branch, inputs)
+    with _alone(run, root):
+        store = replace(run, fold="pool", layout=FoldLayout(root), branches=[branch])
         if store.state.is_done(phase.name, branch.name):
-            run.log(f"{phase.name} {branch.name}: takes what was pretrained on the pool, {store.layout.root}")
+            run.log(f"{phase.name} {branch.name}: takes what was pretrained on the pool, {root}")
             return store
         if run.is_first_rank:
-            write_json(store.layout.root / INPUTS, inputs)
+            write_json(root / INPUTS, inputs)
         for other in [phase for phase in earlier if not store.state.is_done(phase.name, branch.name)]:
             _take_over(other, store, branch, train_stored(other, run, branch, earlier[: earlier.index(other)]))
-        run.log(f"{phase.name} {branch.name}: pretrains on the pool for all folds, in {store.layout.root}")
+        run.log(f"{phase.name} {branch.name}: pretrains on the pool for all folds, in {root}")
         phase.run(store, earlier)
     return store
 
@@ -76,7 +76,7 @@ def store_folder(run: RunContext, phase: Pretext, branch: Branch, inputs: dict[s
 def inputs_of(phase: Pretext, run: RunContext, branch: Branch, earlier: Sequence[Pretext]) -> dict[str, Any]:
     """Everything that decides on a branch's result: settings, seed, plan and the pool's images."""
     plan = branch.configuration.configuration
-    manifest = Manifest(run.dataset_layout.unlabelled(run.configuration.data_identifier)).cases(branch.name)
+    pool = Manifest(run.dataset_layout.unlabelled(run.configuration.data_identifier)).hashes(branch.name)
     return {
         "phases": {p.name: p.settings(run.config).model_dump(mode="json") for p in (*earlier, phase)},
         "random_seed": run.config.random_seed,
@@ -84,16 +84,10 @@ def inputs_of(phase: Pretext, run: RunContext, branch: Branch, earlier: Sequence
         "plan": {key: value for key, value in plan.items() if key in PLANNED or key.startswith("resampling_")},
         "intensities": branch.plans.plans.get("foreground_intensity_properties_per_channel"),
         "outputs": branch.label_manager.num_segmentation_heads,
-        "pool": {case: [entry["sha256"] for entry in manifest[case]] for case in run.pool[branch.name]},
+        "pool": {case: pool[case] for case in run.pool[branch.name]},
         "ranks": run.world_size,
         "version": __version__,
     }
-
-
-def _context(run: RunContext, branch: Branch, folder: Path) -> RunContext:
-    """The same run for one branch, with its results in the store."""
-    known = {part.name: getattr(run, part.name) for part in fields(RunContext) if part.init}
-    return RunContext(**known | {"fold": "pool", "layout": FoldLayout(folder), "branches": [branch]})
 
 
 def _take_over(phase: Pretext, run: RunContext, branch: Branch, store: RunContext) -> None:
@@ -108,9 +102,8 @@ def _take_over(phase: Pretext, run: RunContext, branch: Branch, store: RunContex
 
 
 @contextmanager
-def _alone(store: RunContext) -> Iterator[None]:
+def _alone(run: RunContext, root: Path) -> Iterator[None]:
     """Keeps other processes out; they wait, since what is made here is what they want."""
-    root = store.layout.root
-    with run_lock(root / ".lock", root, "training", wait=store.log) if store.is_first_rank else nullcontext():
-        store.wait_for_all()
+    with run_lock(root / ".lock", root, "training", wait=run.log) if run.is_first_rank else nullcontext():
+        run.wait_for_all()
         yield

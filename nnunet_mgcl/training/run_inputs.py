@@ -93,7 +93,4 @@ def _fingerprint(context: FoldContext, case: str) -> str:
 def _pool(context: FoldContext) -> dict[str, dict[str, list[str]]]:
     """Modality -> case -> hashes of its raw files."""
     manifest = Manifest(context.dataset_layout.unlabelled(context.configuration.data_identifier))
-    return {
-        modality: {case: [entry["sha256"] for entry in entries] for case, entries in manifest.cases(modality).items()}
-        for modality in context.config.modalities or {}
-    }
+    return {modality: manifest.hashes(modality) for modality in context.config.modalities or {}}

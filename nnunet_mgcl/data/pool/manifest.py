@@ -93,6 +93,10 @@ class Manifest:
         """The preprocessed cases of a modality."""
         return self.modalities.get(modality, {}).get("cases", {})
 
+    def hashes(self, modality: str) -> dict[str, list[str]]:
+        """Case -> hashes of its raw files: what a training that has read the pool depends on."""
+        return {case: [entry["sha256"] for entry in files] for case, files in self.cases(modality).items()}
+
     def fits(self, modality: str, plan: dict[str, Any]) -> bool:
         """Whether the modality was preprocessed with these plan entries."""
         return modality in self.modalities and self.modalities[modality]["plan"] == plan
