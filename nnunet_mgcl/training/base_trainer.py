@@ -64,8 +64,7 @@ class BaseTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's default)
     ) -> None:
         require_device(device)
-        methods = (*self.pretraining, *filter(None, [self.in_segment]))
-        self.blocks = [method.block for method in methods if method.block in BLOCKS]
+        self.blocks = self.method_blocks()
         self.dataset_layout = DatasetLayout.find(plans["dataset_name"])
         if fold != "all" and is_there(self.dataset_layout.splits):  # before the fold gets a folder
             fold_cases(read_splits(self.dataset_layout), fold)
@@ -84,6 +83,12 @@ class BaseTrainer(nnUNetTrainer):
         self.memory = MemoryEstimate(self.plans_manager.plans, configuration, dataset_json, self.config)
         self.checkpoint_loaded = False
         self.weights_loaded = False
+
+    @classmethod
+    def method_blocks(cls) -> list[str]:
+        """The blocks of the methods that the trainer uses; a method without settings has none."""
+        methods = (*cls.pretraining, *filter(None, [cls.in_segment]))
+        return [method.block for method in methods if method.block in BLOCKS]
 
     def _resolve(self, plans: dict, configuration: str, dataset_json: dict) -> MGCLConfig:
         """Resolves the whole `mgcl` block and writes it into the plans, which is all that a predictor sees.

@@ -14,7 +14,7 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import prepare_dataset, tss_known
 from nnunet_mgcl.engine.branches import build_branches
 from nnunet_mgcl.engine.context import RunContext
-from nnunet_mgcl.plan.config import BLOCKS, MGCLConfig
+from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plans import resolve_block
@@ -51,16 +51,13 @@ def pretrain_on_pool(
         UserError: The trainer has no label-free phase, or there is no pool.
     """
     phases = _shared_phases(trainer)
-    dataset_json, blocks = (
-        read_dataset_json(layout.dataset_json),
-        [phase.block for phase in trainer.pretraining if phase.block in BLOCKS],
-    )
+    dataset_json = read_dataset_json(layout.dataset_json)
     prepared = prepare_dataset(layout, plans, configuration, processes, log)
     if not any(prepared.pool.values()):
         raise UserError(
             layout.name, "no unlabelled case", "a pool, imagesUn", "add scans, or train: each fold then uses its own"
         )
-    config = resolve_block(plans, configuration, dataset_json, tss_known(layout), blocks=blocks)
+    config = resolve_block(plans, configuration, dataset_json, tss_known(layout), blocks=trainer.method_blocks())
     run = _run_context(trainer, layout, plans, configuration, dataset_json, config, prepared.pool, device, log)
     return [
         train_stored(phase, run, branch, phases[:number]).layout.root
