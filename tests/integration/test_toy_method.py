@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,14 @@ def stored(root: Path) -> list[Path]:
     return sorted((root / "res" / "Dataset501_Phantom" / "mgcl_pretrained" / "toy").glob("*"))
 
 
-def test_one_file_is_configured_trained_killed_resumed_handed_on_drawn_and_reported(root, call, run) -> None:
+def test_one_file_is_configured_trained_killed_resumed_handed_on_drawn_and_reported(root, call, run, request) -> None:
     assert "toy" in json.loads(call(root, "mgcl", "schema", **TRAINERS))["properties"]
     refused = run(root, "mgcl", "plan", "-d", 501, "-c", "2d", "-o", "Q", "--set", "toy.epochs=0", **TRAINERS)
     assert refused.returncode == 1 and "mgcl.toy.epochs" in refused.stderr + refused.stdout
 
     pretrain = ("mgcl", "pretrain", *PLAN, "-tr", "ToyTrainer", "-device", "cpu")
-    kill_after_an_epoch(root, pretrain, run)
+    group = kill_after_an_epoch(root, pretrain, run)
+    request.addfinalizer(lambda: end(group))  # nnU-Net's workers outlive it
     log = call(root, *pretrain, **TRAINERS)
     assert "toy DWI: epochs 1-30" not in log and "toy DWI: epochs" in log
     assert [path.name.split("_")[0] for path in stored(root)] == ["DWI", "FLAIR", "PWI"]
@@ -63,16 +65,25 @@ def test_one_file_is_configured_trained_killed_resumed_handed_on_drawn_and_repor
     assert {"curves_toy.png", "embeddings_toy.png"} <= {path.name for path in (report / "figures").iterdir()}
 
 
-def kill_after_an_epoch(root: Path, command: tuple, run) -> None:
-    """Starts a command, and kills it as soon as its state says that an epoch is done."""
+def kill_after_an_epoch(root: Path, command: tuple, run) -> int:
+    """Starts a command, kills it as soon as its state says that an epoch is done, and returns its process group."""
     environment = run(root, "env", **TRAINERS).stdout
     variables = dict(line.split("=", 1) for line in environment.splitlines() if "=" in line)
-    process = subprocess.Popen([str(word) for word in command], env=variables, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [str(word) for word in command], env=variables, stdout=subprocess.DEVNULL, start_new_session=True
+    )
     while process.poll() is None:
         if any((path / "phases" / "state.json").is_file() for path in stored(root)):
             process.send_signal(signal.SIGKILL)
         time.sleep(0.05)
     assert process.wait() == -signal.SIGKILL
+    return process.pid
+
+
+def end(group: int) -> None:
+    """Ends whatever is left of a process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def test_docs_list_the_block(root, run) -> None:
