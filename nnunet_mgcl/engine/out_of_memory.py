@@ -10,7 +10,6 @@ import torch
 
 from nnunet_mgcl.plan.config import BLOCKS, MGCLConfig, PhaseSettings
 from nnunet_mgcl.plan.memory import MemoryEstimate
-from nnunet_mgcl.plan.plan_command import plan_command
 from nnunet_mgcl.system.errors import UserError
 
 
@@ -73,4 +72,4 @@ def _needed(memory: MemoryEstimate, phase: str) -> str:
 
 def _remedy(memory: MemoryEstimate, phase: str) -> str:
     settings = smaller_settings(memory.config, phase, memory.batch_size)
-    return f"change {' or '.join(settings)}: {plan_command(memory, settings, 'small')}"
+    return f"change {' or '.join(settings)}: {memory.plan_command(settings, 'small')}"

@@ -6,6 +6,7 @@ that it takes so many GB with batches of so many samples (`ExperimentPlanner.get
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -132,6 +133,18 @@ class MemoryEstimate:
             f"segment needs about {self.segment(batch_size):.1f} GB of GPU memory by nnU-Net's estimate, planned for "
             f"{self.budget:.1f} GB; mgcl plan makes a plan that fits"
         )
+
+    def plan_command(self, settings: Mapping[str, Any], suffix: str) -> str:
+        """`mgcl plan ... --set ...`, and what to train with afterwards: a remedy that works as typed.
+
+        Args:
+            settings: Keys as `mgcl plan --set` names them, with their new values.
+            suffix: Of the new plan's name.
+        """
+        values = " ".join(f"{key}={value}" for key, value in settings.items())
+        name, dataset = self.plans["plans_name"], self.plans["dataset_name"]
+        command = f"mgcl plan -d {dataset} -c {self.configuration} -p {name} --set {values} -o {name}_{suffix}"
+        return f"{command}, then train with -p {name}_{suffix}"
 
     @property
     def _reference(self) -> Reference:

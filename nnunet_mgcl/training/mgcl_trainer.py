@@ -16,7 +16,7 @@ from nnunet_mgcl.engine.branches import build_branches
 from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.engine.seeding import reseed
-from nnunet_mgcl.plan.plan_command import plan_command
+from nnunet_mgcl.engine.training_loop import no_finite_loss, on_cases
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.course import hand_over, pretrain
 from nnunet_mgcl.pretraining.fine import Fine
@@ -25,19 +25,16 @@ from nnunet_mgcl.pretraining.pseudo_label import PseudoLabel
 from nnunet_mgcl.pretraining.self_train import SelfTrain
 from nnunet_mgcl.pretraining.teacher import Teacher
 from nnunet_mgcl.system.devices import use_own_cores
-from nnunet_mgcl.system.errors import UserError, ending_with_one_message
+from nnunet_mgcl.system.errors import ending_with_one_message
 from nnunet_mgcl.system.files import explaining_writes, remove_leftovers, replacing
 from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.system.versions import note_versions
 from nnunet_mgcl.training.base_trainer import BaseTrainer, augmentation_of
 from nnunet_mgcl.training.head_warning import warn_of_head
 from nnunet_mgcl.training.modality_validation import modality_validation_step
-from nnunet_mgcl.training.results_folder import (
-    set_old_run_aside,
-    write_shared_plans,
-)
+from nnunet_mgcl.training.results_folder import set_old_run_aside, write_shared_plans
 from nnunet_mgcl.training.run_inputs import check_run_inputs
-from nnunet_mgcl.training.validation import ValidatedFold, write_validation_extras
+from nnunet_mgcl.training.validation import write_validation_extras
 from nnunet_mgcl.tss.phase import TSS, forget_head
 
 
@@ -143,13 +140,9 @@ class MGCLTrainer(BaseTrainer):
         result = super().train_step(batch)
         self._step_of_epoch += 1
         if not np.isfinite(result["loss"]):
-            raise UserError(
-                f"phase segment, epoch {self.current_epoch + 1}",
-                f"loss {result['loss']} on the cases {', '.join(dict.fromkeys(batch['keys']))}",
-                "a finite loss",
-                "check these images for extreme values, or lower the learning rate: "
-                + plan_command(self.memory, {"segment.lr": f"{self.initial_lr / 10:g}"}, "lower_lr"),
-            )
+            where = f"phase segment, epoch {self.current_epoch + 1}"
+            found = f"loss {result['loss']} {on_cases(batch)}"
+            raise no_finite_loss(where, found, self.memory, "segment", self.initial_lr)
         if self.companion:
             self.companion.after_step(self.network)
         return result
@@ -191,9 +184,8 @@ class MGCLTrainer(BaseTrainer):
         with explaining_writes(folder=self.fold_layout.root):
             super().perform_actual_validation(save_probabilities)
             if self.local_rank == 0:
-                fold = self._validated_fold()
-                write_validation_extras(fold)
-                warn_of_head(fold, self.memory)
+                write_validation_extras(self)
+                warn_of_head(self)
 
     def _log_decisions(self, context: FoldContext) -> None:
         """What the program decided for the user, in one line each."""
@@ -232,35 +224,11 @@ class MGCLTrainer(BaseTrainer):
             world_size=dist.get_world_size() if self.is_ddp else 1,
         )
 
-    def _validated_fold(self) -> ValidatedFold:
-        """What validation reads of this trainer."""
-        train_cases, validation_cases = self.do_split()
-        return ValidatedFold(
-            layout=self.fold_layout,
-            dataset_layout=self.dataset_layout,
-            config=self.config,
-            configuration=self.configuration_manager,
-            dataset_json=self.dataset_json,
-            reader=self.plans_manager.image_reader_writer_class(),
-            ignore_label=self.label_manager.ignore_label,
-            network=self.mgcl_network,
-            labelled_folder=self.preprocessed_dataset_folder,
-            dataset_class=self.dataset_class,
-            train_cases=list(train_cases),
-            validation_cases=list(validation_cases),
-            log=self.log,
-        )
-
     def _prepare(self) -> Prepared:
         """Splits, TSS table and pool; the first rank does what is missing, the others then find it done."""
-        if self.local_rank == 0:
-            prepared = self._prepare_dataset()
-        if self.is_ddp:
+        if self.local_rank != 0:
             dist.barrier()
-        return prepared if self.local_rank == 0 else self._prepare_dataset()
-
-    def _prepare_dataset(self) -> Prepared:
-        return prepare_dataset(
+        prepared = prepare_dataset(
             self.dataset_layout,
             self.plans_manager.plans,
             self.configuration_name,
@@ -269,3 +237,6 @@ class MGCLTrainer(BaseTrainer):
             fold=self.fold,
             uses_pool=self.uses_pool,
         )
+        if self.is_ddp and self.local_rank == 0:
+            dist.barrier()
+        return prepared
