@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch.distributed as dist
+from nnunetv2.training.loss.dice import get_tp_fp_fn_tn
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset
@@ -31,7 +32,6 @@ from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.system.versions import note_versions
 from nnunet_mgcl.training.base_trainer import BaseTrainer, augmentation_of
 from nnunet_mgcl.training.head_warning import warn_of_head
-from nnunet_mgcl.training.modality_validation import modality_validation_step
 from nnunet_mgcl.training.results_folder import set_old_run_aside, write_shared_plans
 from nnunet_mgcl.training.run_inputs import check_run_inputs
 from nnunet_mgcl.training.validation import write_validation_extras
@@ -152,8 +152,20 @@ class MGCLTrainer(BaseTrainer):
         if not self.config.lesion_labels:
             return super().validation_step(batch)
         assert self.context is not None
-        step = self.network, self.loss, self.supervised_loss
-        return modality_validation_step(self.context, *step, batch, self.enable_deep_supervision)
+        data, target, supervised = batch["data"].to(self.device), batch["target"], self.supervised_loss
+        target = [t.to(self.device) for t in target] if isinstance(target, list) else target.to(self.device)
+        with self.context.autocast():
+            output = self.network(data)
+            loss = self.loss(output, target)
+        if isinstance(target, list):  # deep supervision: the finest resolution counts
+            supervised, output, target = supervised.loss, output[0], target[0]
+        predicted, masks, counted = output[:, supervised.branch_channels] > 0, supervised.decode(target), None
+        if self.label_manager.has_ignore_label:
+            masks, counted = masks[:, :-1], ~masks[:, -1:]
+        axes = [0, *range(2, predicted.ndim)]
+        tp, fp, fn, _ = get_tp_fp_fn_tn(predicted.float(), masks.float(), axes=axes, mask=counted)
+        result = {"loss": loss, "tp_hard": tp, "fp_hard": fp, "fn_hard": fn}
+        return {name: value.cpu().numpy() for name, value in result.items()}
 
     def on_train_end(self) -> None:
         """Trains the TSS head before nnU-Net writes `checkpoint_final` and deletes `checkpoint_latest`."""

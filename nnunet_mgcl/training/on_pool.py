@@ -25,14 +25,9 @@ from nnunet_mgcl.training.base_trainer import BaseTrainer, augmentation_of
 
 
 def pretrain_on_pool(
-    trainer: type[BaseTrainer],
-    layout: DatasetLayout,
-    plans: dict[str, Any],
-    configuration: str,
-    device: torch.device,
-    processes: int,
-    log: Callable[..., None],
-) -> list[Path]:
+    trainer: type[BaseTrainer], layout: DatasetLayout, plans: dict[str, Any], configuration: str, device: torch.device,
+    processes: int, log: Callable[..., None],
+) -> list[Path]:  # fmt: skip
     """Trains what the store lacks, and goes on with what it has in part.
 
     Args:
@@ -57,9 +52,7 @@ def pretrain_on_pool(
         remedy = "add scans, or train: each fold then uses its own"
         raise UserError(layout.name, "no unlabelled case", "a pool, imagesUn", remedy)
     config = resolve_block(plans, configuration, dataset_json, tss_known(layout), blocks=trainer.method_blocks())
-    setting_up = trainer.__new__(trainer)  # it knows nnU-Net's augmentation; its __init__ would begin a fold
-    setting_up.configuration_manager = PlansManager(plans).get_configuration(configuration)
-    setting_up.device, setting_up.print_to_log_file = device, log
+    setting_up = _without_fold(trainer, plans, configuration, device, log)
     run = RunContext(
         config=config,
         fold="pool",
@@ -80,6 +73,20 @@ def pretrain_on_pool(
         for branch in run.branches
         if prepared.pool[branch.name]
     ]
+
+
+def _without_fold(
+    trainer: type[BaseTrainer],
+    plans: dict[str, Any],
+    configuration: str,
+    device: torch.device,
+    log: Callable[..., None],
+) -> BaseTrainer:
+    """A trainer that knows nnU-Net's augmentation; its __init__ would begin a fold."""
+    setting_up = trainer.__new__(trainer)
+    setting_up.configuration_manager = PlansManager(plans).get_configuration(configuration)
+    setting_up.device, setting_up.print_to_log_file = device, log
+    return setting_up
 
 
 def _shared_phases(trainer: type[BaseTrainer]) -> Sequence[Pretext]:
