@@ -52,7 +52,7 @@ def pretrain_on_pool(
         remedy = "add scans, or train: each fold then uses its own"
         raise UserError(layout.name, "no unlabelled case", "a pool, imagesUn", remedy)
     config = resolve_block(plans, configuration, dataset_json, tss_known(layout), blocks=trainer.method_blocks())
-    setting_up = _without_fold(trainer, plans, configuration, device, log)
+    setting_up = _without_fold(trainer, PlansManager(plans).get_configuration(configuration), device, log)
     run = RunContext(
         config=config,
         fold="pool",
@@ -75,17 +75,10 @@ def pretrain_on_pool(
     ]
 
 
-def _without_fold(
-    trainer: type[BaseTrainer],
-    plans: dict[str, Any],
-    configuration: str,
-    device: torch.device,
-    log: Callable[..., None],
-) -> BaseTrainer:
+def _without_fold(trainer: type[BaseTrainer], plan: Any, device: torch.device, log: Callable[..., None]) -> BaseTrainer:
     """A trainer that knows nnU-Net's augmentation; its __init__ would begin a fold."""
     setting_up = trainer.__new__(trainer)
-    setting_up.configuration_manager = PlansManager(plans).get_configuration(configuration)
-    setting_up.device, setting_up.print_to_log_file = device, log
+    setting_up.configuration_manager, setting_up.device, setting_up.print_to_log_file = plan, device, log
     return setting_up
 
 
