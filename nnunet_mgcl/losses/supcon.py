@@ -45,6 +45,7 @@ def supcon_loss(
     reduction: Literal["mean", "sum"] = "mean",
     process_group: dist.ProcessGroup | None = None,
     tile: int | None = None,
+    reach: float | None = None,
 ) -> Tensor:
     r"""Pulls embeddings of one label together and pushes the other labels away.
 
@@ -57,13 +58,16 @@ def supcon_loss(
 
     Args:
         embeddings: `(N, D)`, any length: they are L2-normalised here. N may differ between ranks.
-        labels: `(N,)` integers.
+        labels: `(N,)` integers; with `reach` any numbers.
         temperature: tau.
         ignore_index: Samples of this label are neither anchors nor in any denominator.
         reduction: "mean" over the anchors A of all ranks, or their "sum". Samples that are no anchors, such as those
             without a positive, count in neither; they are negatives of the anchors all the same.
         process_group: The ranks that share a batch; None: all of them, where there is more than one.
         tile: Side of a tile; None: chosen for the device. With a number the loss is tiled however few the samples.
+        reach: With a number the labels are positions `(N,)`, and P(i) are the samples nearer to the anchor than that:
+            Eq. 1 of Zeng et al. (PCL, MICCAI 2021). Dense however many the samples: its batches are of slices, and
+            1,000 slices are a matrix of 4 MB.
 
     Returns:
         A scalar, in float32 also under autocast (float64 stays float64), to be differentiated once.
@@ -77,8 +81,8 @@ def supcon_loss(
         vectors, lengths = _normalise(embeddings.detach(), valid)
         batch = gather_batch(vectors, labels, valid, process_group)
         few = tile is None and len(batch.labels) < FEWEST_FOR_TILES
-        if few or temperature < LOWEST_TEMPERATURE:
-            total, anchors, gradient = dense_sum(batch, temperature)
+        if few or reach is not None or temperature < LOWEST_TEMPERATURE:
+            total, anchors, gradient = dense_sum(batch, temperature, reach)
         else:
             total, anchors, gradient = tiled_sum(batch, temperature, tile)
         divisor = anchors.clamp(min=1) if reduction == "mean" else torch.ones_like(anchors)
