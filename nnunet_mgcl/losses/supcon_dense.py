@@ -27,7 +27,7 @@ def dense_sum(batch: Batch, temperature: float, reach: float | None = None) -> t
 
 
 def _dense(
-    vectors: Tensor, labels: Tensor, valid: Tensor, temperature: float, reach: float | None
+    vectors: Tensor, labels: Tensor, valid: Tensor, temperature: float, reach: float | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     with full_precision(vectors.device.type):
         near = labels[:, None] == labels if reach is None else (labels[:, None] - labels).abs() < reach
@@ -53,6 +53,6 @@ _dense_operator = torch.library.custom_op("nnunet_mgcl::supcon_dense", _dense, m
 
 @_dense_operator.register_fake
 def _(
-    vectors: Tensor, labels: Tensor, valid: Tensor, temperature: float, reach: float | None
+    vectors: Tensor, labels: Tensor, valid: Tensor, temperature: float, reach: float | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     return vectors.new_empty(()), vectors.new_empty(()), torch.empty_like(vectors)
