@@ -75,10 +75,7 @@ class BaseTrainer(nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         segment = self.config.segment
         self.initial_lr, self.weight_decay, self.num_epochs = segment.lr, segment.weight_decay, segment.epochs
-        self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = (
-            segment.iterations,
-            segment.val_iterations,
-        )
+        self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = segment.iterations, segment.val_iterations
         self.fold_layout = FoldLayout(Path(self.output_folder))
         self.memory = MemoryEstimate(self.plans_manager.plans, configuration, dataset_json, self.config)
         self.checkpoint_loaded = False
