@@ -86,7 +86,7 @@ class Section:
         """
         begun: list[tuple[str, list[str], list[list[str]]]] = []
         actions = {
-            "table": lambda caption, *columns: begun.append((caption, list(columns), [])),
+            "table": lambda caption, *columns: begun.append((caption.replace("\n", " "), list(columns), [])),
             "columns": lambda *columns: begun[-1][1].extend(columns),
             "row": lambda *cells: begun[-1][2].append([str(cell) for cell in cells]),
             "cells": lambda *cells: begun[-1][2][-1].extend(map(str, cells)),
