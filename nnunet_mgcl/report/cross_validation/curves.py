@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from pydantic import Field
 
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.engine.curves import BESIDE, places
@@ -23,7 +24,8 @@ from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.page.style import CYCLE, GREY, HALF_WIDTH, figure_style
 from nnunet_mgcl.report.page.wording import grouped
 from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.system.files import is_there, read_json
+from nnunet_mgcl.system.files import is_there
+from nnunet_mgcl.system.typed_json import OpenModel, read_typed
 
 TITLE = "Learning curves"
 STOCK_WIDTH = 5
@@ -31,6 +33,15 @@ STOCK_WIDTH = 5
 LINES = ("-", "--", "-.", ":")
 TITLES = {"segment": "segment: segmentation of all modalities", "tss": "tss: the TSS head"}
 """Of the phases that every trainer has."""
+
+
+class _Panel(OpenModel):
+    """What `Curves` notes of a phase."""
+
+    axes: Annotated[list[str], Field(min_length=2, max_length=2)]
+    curves: Annotated[dict[str, list[float]], Field(min_length=1)]
+    at: dict[str, list[float]] = Field(default_factory=dict)
+    beside: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
 
 
 def curves_section(run: ValidatedRun) -> Section:
@@ -63,7 +74,7 @@ def curves_section(run: ValidatedRun) -> Section:
         "cross_validation/training/curves",
         pictures=pictures,
         curves=curves,
-        broken=noted.keys() - curves.keys(),
+        broken=sorted(noted.keys() - curves.keys()),
         without=[fold for fold in run.folds if fold not in noted],
         gaps=_gaps(curves),
         unknown=unknown,
@@ -84,29 +95,14 @@ def _skipped(folds: Mapping[int, FoldLayout]) -> tuple[dict[str, list[int]], lis
     return grouped(skipped), unknown
 
 
-def _noted(path: Path) -> Any:
+def _noted(path: Path) -> dict[str, dict[str, Any]] | None:
     """The curves that the training noted; None where it is half a file, or something else."""
     try:
-        content = read_json(path)
-        return content if _are_curves(content) else None
-    except (UserError, AttributeError, KeyError, TypeError):
+        panels = {phase: panel.model_dump() for phase, panel in read_typed(dict[str, _Panel], path, "").items()}
+    except UserError:
         return None
-
-
-def _are_curves(content: Any) -> bool:
-    return all(
-        len(panel["axes"]) == 2
-        and panel["curves"]
-        and all(isinstance(value, int | float) for values in _lines(panel) for value in values)
-        and all(len(places(panel, name)) == len(values) for name, values in panel["curves"].items())
-        for panel in content.values()
-    )
-
-
-def _lines(panel: dict[str, Any]) -> list[list[float]]:
-    """Every list of numbers of a panel."""
-    beside = [values for lines in panel.get("beside", {}).values() for values in lines.values()]
-    return [*panel["curves"].values(), *panel.get("at", {}).values(), *beside]
+    fits = all(len(places(p, name)) == len(values) for p in panels.values() for name, values in p["curves"].items())
+    return panels if fits else None
 
 
 def _gaps(curves: Mapping[int, dict[str, Any]]) -> dict[str, list[int]]:
@@ -151,7 +147,7 @@ def _picture(
         counting=counting,
         measured=measured,
         folds=panels,
-        bounds=any(panel.get("beside") for panel in panels.values()),
+        bounds=any(panel["beside"] for panel in panels.values()),
         phase=phase,
         limit=limit,
         ends=ends,
@@ -170,7 +166,7 @@ def _draw(axes: Axes, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, 
                 places(panel, name), values, color=colour, linestyle=line, alpha=0.7,
                 linewidth=1.2 if len(panels) > 1 else 1.6, marker="." if longest < 15 else None,
             )  # fmt: skip
-            for style, bound in zip(BESIDE, panel.get("beside", {}).get(name, {}).values(), strict=False):
+            for style, bound in zip(BESIDE, panel["beside"].get(name, {}).values(), strict=False):
                 axes.plot(range(1, len(bound) + 1), bound, color=colour, linestyle=style, linewidth=0.6, alpha=0.6)
     return [name for name, there in drawn.items() if there]
 
