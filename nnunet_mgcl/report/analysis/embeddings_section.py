@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.progress import track
 
@@ -57,8 +58,12 @@ def embeddings_section(fold: TrainedFold) -> Section:
         scores=scores,
         reasons=[*reasons, *(why for phase, own in clouds.items() for why in _undefined(phase.name, own))],
         unit=_unit,
-        **{"COLUMNS": COLUMNS, "NEIGHBOURS": NEIGHBOURS, "SHUFFLES": SHUFFLES},
-        **{"MAX_POINTS": MAX_POINTS, "MAX_SLICES": MAX_SLICES, "MAX_VOLUMES": MAX_VOLUMES},
+        COLUMNS=COLUMNS,
+        NEIGHBOURS=NEIGHBOURS,
+        SHUFFLES=SHUFFLES,
+        MAX_POINTS=MAX_POINTS,
+        MAX_SLICES=MAX_SLICES,
+        MAX_VOLUMES=MAX_VOLUMES,
     )
 
 
@@ -82,7 +87,8 @@ def _picture(fold: TrainedFold, phase: Pretext, clouds: Mapping[str, Cloud], sco
         score = scores[branch, stage]
         return f"{branch}, kNN {score.balanced:.2f}" if score else branch
 
-    unit, words = _unit(fold, phase), {"fold": fold, "phase": phase, "scores": scores, "modalities": clouds}
+    unit = _unit(fold, phase)
+    words: dict[str, Any] = {"fold": fold, "phase": phase, "scores": scores, "modalities": clouds}
     figure = draw_clouds(clouds, heading, unit)
     return Picture.of(f"embeddings_{phase.name}", figure, f"{WORDS}/clouds", unit=unit, **words)
 

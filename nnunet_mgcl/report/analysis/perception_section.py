@@ -54,7 +54,8 @@ def perception_section(fold: TrainedFold) -> Section:
         handed_over=len(missing) < len(fold.branches),
         left_out=grouped((why.split(": ", 1)[1], name) for why, name in missing),
         stages=_stage_names(max((len(row) for own in scores for rows in own.values() for row in rows), default=1)),
-        **{"RANDOM": RANDOM, "TRAINED": TRAINED},
+        RANDOM=RANDOM,
+        TRAINED=TRAINED,
     )
 
 

@@ -35,7 +35,7 @@ def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
         return Section(TITLE, ("No case has a Dice: neither a reference nor a prediction holds a lesion.",))
     tie = len(ranked) > 1 and ranked[0][0] == ranked[-1][0]
     chosen = chosen_cases(ranked)
-    words = {"ranked": ranked, "cases": len(content["cases"]), "tie": tie, "chosen": chosen}
+    words: dict[str, Any] = {"ranked": ranked, "cases": len(content["cases"]), "tie": tie, "chosen": chosen}
     try:
         drawn = [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]
     except UserError as error:

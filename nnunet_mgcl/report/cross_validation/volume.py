@@ -29,7 +29,7 @@ def volume_section(content: dict[str, Any]) -> Section:
             pictures.append(_picture(f"dice_per_volume_{file_stem(place, target)}", target, drawn))
         without = [case["predicted_volume_ml"] for case in volumes if case["volume_ml"] == 0]
         targets.append((target, volumes, drawn, without, [volume for volume in without if volume > 0]))
-    words = {"targets": targets, "NO_THICKNESS": NO_THICKNESS, "ml": _ml, "median": np.median}
+    words: dict[str, Any] = {"targets": targets, "NO_THICKNESS": NO_THICKNESS, "ml": _ml, "median": np.median}
     return Section.of("Dice per lesion volume", f"{WORDS}/dice_per_volume", pictures=pictures, **words)
 
 
@@ -56,8 +56,9 @@ def _picture(name: str, target: str, cases: list[dict[str, Any]]) -> Picture:
             axes.plot(*line.T, "-s", color=GREY, markersize=4, markerfacecolor="white", label="median of neighbours")
         _number_volumes(axes)
         figure.legend(loc="outside lower center", ncols=2)
-    words = {"target": target, "volumes": volumes, "dice": dice, "squares": len(line), "missed": int(missed.sum())}
-    return Picture.of(name, figure, f"{WORDS}/dice_over_volume", ml=_ml, median=np.median, **words)
+    words: dict[str, Any] = {"target": target, "volumes": volumes, "dice": dice, "ml": _ml, "median": np.median}
+    words |= {"squares": len(line), "missed": int(missed.sum())}
+    return Picture.of(name, figure, f"{WORDS}/dice_over_volume", **words)
 
 
 def _number_volumes(axes: Axes) -> None:

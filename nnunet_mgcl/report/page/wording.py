@@ -15,7 +15,8 @@ from nnunet_mgcl.evaluation.tables.format import mean_sd, number
 from nnunet_mgcl.evaluation.tss_summary import RATES
 from nnunet_mgcl.system.errors import UserError, counted
 
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 MEASURES = {
     "dice": "Dice",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.mismatch.case_mismatch import REASON, MismatchOptions, Row, measure_case, mismatch_columns
@@ -28,7 +29,7 @@ def mismatch_section(run: ValidatedRun, patient: Patient) -> Section:
         for name, path in files.items()
         if path is not None
     }
-    words = {"measures": columns, "measured": measured, "cell": _cell, "REASON": REASON}
+    words: dict[str, Any] = {"measures": columns, "measured": measured, "cell": _cell, "REASON": REASON}
     return Section.of(TITLE, "patient/words/mismatch", **words)
 
 
