@@ -47,7 +47,11 @@ def embeddings_section(fold: TrainedFold) -> Section:
     clouds: dict[Pretext, dict[str, Cloud]] = {}
     for phase, branch in track(wanted, "Embeddings", transient=True):
         clouds.setdefault(phase, {})[branch.name] = embed(fold, branch, phase)
-    scores = {phase: _scores(own) for phase, own in clouds.items()}
+    undefined = {
+        phase: {name: why_undefined(cloud.lesion, cloud.patients) for name, cloud in own.items()}
+        for phase, own in clouds.items()
+    }
+    scores = {phase: _scores(own, undefined[phase]) for phase, own in clouds.items()}
     return Section.of(
         TITLE,
         f"{WORDS}/embeddings",
@@ -56,7 +60,8 @@ def embeddings_section(fold: TrainedFold) -> Section:
         chosen=sources(fold, fold.branches[0]),
         clouds=clouds,
         scores=scores,
-        reasons=[*reasons, *(why for phase, own in clouds.items() for why in _undefined(phase.name, own))],
+        reasons=reasons,
+        undefined=undefined,
         unit=_unit,
         COLUMNS=COLUMNS,
         NEIGHBOURS=NEIGHBOURS,
@@ -67,19 +72,12 @@ def embeddings_section(fold: TrainedFold) -> Section:
     )
 
 
-def _scores(clouds: Mapping[str, Cloud]) -> Scores:
+def _scores(clouds: Mapping[str, Cloud], undefined: Mapping[str, str | None]) -> Scores:
     return {
-        (name, stage): None
-        if why_undefined(cloud.lesion, cloud.patients)
-        else neighbour_accuracy(representations, cloud.lesion, cloud.patients)
+        (name, stage): None if undefined[name] else neighbour_accuracy(representations, cloud.lesion, cloud.patients)
         for name, cloud in clouds.items()
         for stage, representations in cloud.representations.items()
     }
-
-
-def _undefined(phase: str, clouds: Mapping[str, Cloud]) -> list[str]:
-    why = {name: why_undefined(cloud.lesion, cloud.patients) for name, cloud in clouds.items()}
-    return [f"{name}: no kNN accuracy of {phase}, {reason}" for name, reason in why.items() if reason]
 
 
 def _picture(fold: TrainedFold, phase: Pretext, clouds: Mapping[str, Cloud], scores: Scores) -> Picture:

@@ -57,7 +57,8 @@ def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
 
 def draw_overlays(run: ValidatedRun, content: Mapping[str, Any], path: Path) -> bool:
     """Draws the same three cases into a file; False where no case has a Dice."""
-    chosen = chosen_cases(ranked_cases(content["cases"])) if ranked_cases(content["cases"]) else {}
+    ranked = ranked_cases(content["cases"])
+    chosen = chosen_cases(ranked) if ranked else {}
     if drawn := [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]:
         draw_overlay(path, drawn, f"{run.layout.name}, fold {', '.join(map(str, run.folds))}: validation cases")
     return bool(drawn)
