@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     from nnunet_mgcl.mismatch.case_mismatch import MismatchOptions, measure_cases
     from nnunet_mgcl.mismatch.roles import find_roles
-    from nnunet_mgcl.mismatch.tables import baseline_reasons, baseline_table, write_tables
+    from nnunet_mgcl.mismatch.tables import baseline_reasons, baseline_table, in_words, write_tables
     from nnunet_mgcl.plan.dataset_json import read_dataset_json
     from nnunet_mgcl.system.workers import default_processes, require_processes
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     labelled = (raw / "labelsTr").glob(f"*{ending}")
     positive = _known_classes(args, raw, {path.name.removesuffix(ending) for path in (*files, *labelled)})
 
-    print(options.in_words(roles))
+    print(in_words(options, roles))
     measuring = measure_cases(files, images, ending, roles, options, args.processes or default_processes())
     measured = list(track(measuring, description="Measuring", total=len(files)))
     summary = write_tables(args.output, measured, roles, options, positive)

@@ -143,6 +143,11 @@ class FoldLayout:
         return self.phases / "progress.png"
 
     @property
+    def costs(self) -> Path:
+        """What the parts of the training cost."""
+        return self.phases / "costs.json"
+
+    @property
     def warnings(self) -> Path:
         """What went wrong in training without ending it."""
         return self.phases / "warnings.json"

@@ -18,6 +18,7 @@ from nnunet_mgcl.data.cases.modality_dataset import CaseSource, PoolCase, labell
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.engine.branches import Branch
+from nnunet_mgcl.engine.costs import Costs
 from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.engine.ranks import Ranks
 from nnunet_mgcl.engine.state import PhaseState
@@ -58,6 +59,7 @@ class RunContext(Ranks):
         state: Which parts are done.
         curves: The learning curves.
         warnings: What went wrong without ending the training.
+        costs: What the parts cost.
     """
 
     config: MGCLConfig
@@ -75,10 +77,11 @@ class RunContext(Ranks):
     state: PhaseState = field(init=False)
     curves: Curves = field(init=False)
     warnings: TrainingWarnings = field(init=False)
+    costs: Costs = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = PhaseState(self.layout.state, writes=self.is_first_rank)
-        self.curves = Curves(self.layout.progress)
+        self.curves, self.costs = Curves(self.layout.progress), Costs(self.layout.costs)
         self.warnings = TrainingWarnings(self.layout.warnings, self.log, writes=self.is_first_rank)
 
     @property

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_mgcl.data.cases.modality_dataset import LabelledCase, ModalityDataset, PoolCase, labelled_sources
+from nnunet_mgcl.data.cases.modality_dataset import (
+    CaseSource,
+    LabelledCase,
+    ModalityDataset,
+    PoolCase,
+    labelled_sources,
+)
 from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.context import FoldContext, RunContext
 
@@ -31,6 +38,18 @@ def labelled_and_pool_dataset(
     """All or some labelled training cases together with some pool cases and their pseudo-labels of a round."""
     sources = _labelled(context, branch, context.train_cases if labelled is None else labelled)
     return ModalityDataset([*sources, *_pool(context, branch, pool_cases, round_)])
+
+
+def kinds(dataset: ModalityDataset) -> dict[str, float]:
+    """What a loss knows of the cases: kind (`costs.KINDS`) -> share of the cases."""
+    counts = Counter(map(_kind, dataset.sources.values()))
+    return {kind: count / counts.total() for kind, count in counts.items()}
+
+
+def _kind(source: CaseSource) -> str:
+    if isinstance(source, PoolCase):
+        return "pseudo_labelled" if source.pseudo_labels else "unlabelled"
+    return "unlabelled" if source.lesion_labels == () else "labelled"
 
 
 def _labelled(context: FoldContext, branch: Branch, cases: Sequence[str]) -> list[LabelledCase]:

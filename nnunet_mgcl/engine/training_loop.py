@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import cos, isfinite, pi
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nnunet_mgcl.engine.context import RunContext
+from nnunet_mgcl.engine.costs import Cost
 from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.engine.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.engine.seeding import reseed
@@ -84,6 +85,7 @@ class Job:
         step: Loss of one batch.
         block: The block of the plan that has its settings, for messages; `phase` where it is not given.
         observer: Looks on.
+        samples: What passes the network in a step, in all processes: kind (`costs.KINDS`) -> number.
     """
 
     phase: str
@@ -97,6 +99,7 @@ class Job:
     step: Step
     block: str = ""
     observer: Observer = field(default_factory=Observer)
+    samples: Mapping[str, float] = field(default_factory=dict)
 
 
 def train(context: RunContext, job: Job) -> list[float]:
@@ -142,6 +145,7 @@ class _ModuleTrainer:
     def __init__(self, context: RunContext, job: Job) -> None:
         self.context, self.job = context, job
         self.curve: list[float] = []
+        self.seconds = 0.0
         self.module = job.module.to(context.device)
         self.wrapped = context.wrap(self.module)
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
@@ -163,7 +167,7 @@ class _ModuleTrainer:
         self.module.load_state_dict(saved["module"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
-        self.curve = saved["curve"]
+        self.curve, self.seconds = saved["curve"], saved.get("seconds", 0.0)
         self.job.observer.notes.update(saved.get("notes", {}))  # older versions took none
         self._draw_curve()  # the run may have stopped before it was drawn
         return len(self.curve)
@@ -183,6 +187,7 @@ class _ModuleTrainer:
         taught = job.iterations - remarks.total()  # a zero that teaches nothing would blur the curve
         self.curve.append(context.mean_over_ranks(total / max(taught, 1)))
         job.observer.after_epoch(self.module, self.curve)
+        self.seconds += time() - started
         self._finish_epoch(epoch, time() - started, remarks)
         return self.curve[-1]
 
@@ -239,9 +244,11 @@ class _ModuleTrainer:
             "scaler": self.scaler.state_dict(),
             "curve": self.curve,
             "notes": job.observer.notes,
+            "seconds": self.seconds,
         }
         with replacing(self.checkpoint) as temporary:
             torch.save(saved, temporary)
+        context.costs.note(job.phase, job.branch, Cost.of((epoch + 1) * job.iterations, self.seconds, job.samples))
         context.state.mark_epoch(job.phase, job.branch, epoch + 1)
         self._draw_curve()
 

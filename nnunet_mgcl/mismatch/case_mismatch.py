@@ -48,18 +48,6 @@ class MismatchOptions:
     adc_core: bool = False
     tmax: bool = False
 
-    def in_words(self, roles: Roles) -> str:
-        """What is measured in such a dataset, in one line."""
-        channels = ", ".join(f"{role} (channel {number})" for role, number in roles.channels.items()) or "none"
-        masks = ", ".join(f"{role} (labels {labels})" for role, labels in roles.masks.items()) or "none"
-        core = f"DWI mask with ADC < {CORE_ADC:g}" if self.adc_core else "DWI mask"
-        hypoperfusion = "PWI mask"
-        if self.tmax or "PWI" not in roles.masks:
-            hypoperfusion = f"Tmax > {TMAX_SECONDS:g} s" if "Tmax" in roles.channels else "none (no Tmax channel)"
-        if "DWI" not in roles.masks or (self.adc_core and "ADC" not in roles.channels):
-            core = f"none (no {'ADC channel' if 'DWI' in roles.masks else 'DWI mask'})"
-        return f"channels: {channels}; masks: {masks}; core: {core}; hypoperfusion: {hypoperfusion}"
-
 
 @dataclass(frozen=True)
 class CaseMismatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,20 @@ from nnunet_mgcl.mismatch.case_mismatch import (
     CaseMismatch,
     MismatchOptions,
 )
+from nnunet_mgcl.mismatch.perfusion_rules import CORE_ADC, TMAX_SECONDS
 from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.csv_table import write_csv
 from nnunet_mgcl.system.errors import some
 from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.system.pages import paragraphs
+
+WORDS = "mismatch/words.txt"
+
+
+def in_words(options: MismatchOptions, roles: Roles) -> str:
+    """What is measured in such a dataset, in one line."""
+    words = {"options": options, "roles": roles, "CORE_ADC": CORE_ADC, "TMAX_SECONDS": TMAX_SECONDS}
+    return paragraphs(WORDS, "options", words)[0]
 
 
 def write_tables(
@@ -58,10 +68,6 @@ def baseline_table(summary: dict[str, dict[str, Any]], threshold: float) -> Tabl
     return table
 
 
-def baseline_reasons(summary: dict[str, dict[str, Any]]) -> Iterator[str]:
+def baseline_reasons(summary: dict[str, dict[str, Any]]) -> list[str]:
     """Why something is missing in it, a line each."""
-    for rule, metrics in summary.items():
-        if metrics["auroc_reason"]:
-            yield f"{rule}: what is undefined has {metrics['auroc_reason']}"
-        if metrics["left_out"]:
-            yield f"{rule}: left out without an answer: {some(metrics['left_out'])} (see {REASON})"
+    return paragraphs(WORDS, "baseline", {"summary": summary, "some": some, "REASON": REASON})

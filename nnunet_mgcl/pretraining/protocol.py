@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset
 from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.context import FoldContext, RunContext
-from nnunet_mgcl.engine.datasets import unlabelled_dataset
+from nnunet_mgcl.engine.datasets import kinds, unlabelled_dataset
 from nnunet_mgcl.engine.loading import Sampling, apart, iterations_per_epoch, open_batches
 from nnunet_mgcl.engine.results import finish_branch
 from nnunet_mgcl.engine.seeding import reseed
@@ -141,6 +141,7 @@ class Pretext(Method):
     ) -> Job:
         """The training of a model on a branch's cases, by the phase's settings; `regions` as of `Sampling`."""
         settings = self.settings(run.config)
+        samples = self.views * settings.batch_size * run.world_size
         sampling = Sampling(regions, labels=not self.label_free, views=self.views, loader=self.loader)
         return Job(
             self.name,
@@ -153,6 +154,7 @@ class Pretext(Method):
             batches=partial(open_batches, run, branch, dataset, settings.batch_size, sampling),
             step=partial(self._step, run),
             block=self.block,
+            samples={kind: share * samples for kind, share in kinds(dataset).items()},
         )
 
     def _step(self, run: RunContext, model: nn.Module, batch: Batch) -> tuple[Tensor, str | None]:

@@ -97,6 +97,7 @@ def _take_over(phase: Pretext, run: RunContext, branch: Branch, store: RunContex
         with replacing(run.layout.phase(phase.name, branch.name) / "network.pth") as temporary:
             shutil.copyfile(source, temporary)
         run.curves.take_over(store.layout.progress)
+        run.costs.take_over(store.costs, phase.name)
     run.warnings.replace(phase.name, branch.name, store.warnings.of(phase.name, branch.name))
     run.wait_for_all()
     run.state.mark_done(phase.name, branch.name)

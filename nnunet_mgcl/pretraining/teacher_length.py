@@ -84,6 +84,7 @@ def _search(context: FoldContext, branch: Branch, seed: Any, left_out: list[str]
             step=partial(supervised_step, context, supervised_loss(context, branch)),
             observer=watch,
             block="seed",
+            samples={"labelled": seed.batch_size * context.world_size},
         ),
     )
     return context.from_first_rank(watch.best), watch.lowest

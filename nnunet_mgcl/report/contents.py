@@ -13,7 +13,6 @@ from nnunet_mgcl.report.analysis import embeddings_section as embeddings
 from nnunet_mgcl.report.analysis import perception_section as perception
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.report.cross_validation.curves import curves_section
-from nnunet_mgcl.report.cross_validation.metrics import folds_section, metrics_section
 from nnunet_mgcl.report.cross_validation.overlays import overlays_section
 from nnunet_mgcl.report.cross_validation.overview import overview_section
 from nnunet_mgcl.report.cross_validation.settings import settings_section
@@ -40,11 +39,11 @@ def report_sections(run: ValidatedRun, content: dict[str, Any], device: torch.de
     """
     return [
         overview_section(run, content),
-        metrics_section(content),
+        Section.of("Segmentation", "cross_validation/segmentation/metrics", content=content),
         volume_section(content),
         overlays_section(run, content),
         tss_section(run, content),
-        folds_section(content),
+        Section.of("Fold by fold", "cross_validation/segmentation/folds", folded=True, content=content),
         curves_section(run),
         *_analyses(run, device),
         settings_section(run, content),

@@ -15,6 +15,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset
 from nnunet_mgcl.engine.branches import build_branches
 from nnunet_mgcl.engine.context import FoldContext
+from nnunet_mgcl.engine.costs import Cost
 from nnunet_mgcl.engine.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.engine.training_loop import no_finite_loss, on_cases
@@ -127,10 +128,21 @@ class MGCLTrainer(BaseTrainer):
         """nnU-Net's end of an epoch; the loss also joins the picture of all phases."""
         super().on_epoch_end()
         if self.local_rank == 0 and self.context is not None:
+            self._note_cost(self.context)
             losses = [float(loss) for loss in self.logger.get_value("train_losses", step=None)]
             self.context.curves.update(
                 "segment", "all branches", losses, finished=self.current_epoch == self.num_epochs
             )
+
+    def _note_cost(self, context: FoldContext) -> None:
+        """Seconds by nnU-Net's own clock, which a resumed training has too; validation counts."""
+        begun, ended = (self.logger.get_value(f"epoch_{point}_timestamps", step=None) for point in ("start", "end"))
+        seconds = sum(end - begin for begin, end in zip(begun, ended, strict=True))
+        steps, ranks = self.current_epoch * self.num_iterations_per_epoch, context.world_size
+        samples = {"labelled": self.batch_size * ranks}
+        if unlabelled := self.samples_per_step - self.batch_size:
+            samples["unlabelled"] = unlabelled * ranks
+        context.costs.note("segment", "all branches", Cost.of(steps, seconds, samples))
 
     def train_step(self, batch: dict) -> dict:
         """nnU-Net's step, with what a method adds to it; a NaN stops the training with the cases' names."""

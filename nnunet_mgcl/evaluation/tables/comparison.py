@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from nnunet_mgcl.evaluation.comparison import TESTS
-from nnunet_mgcl.evaluation.tables.format import NAMES, divided_told, interval, number, plain_table
-from nnunet_mgcl.system.errors import counted
+from nnunet_mgcl.evaluation.tables.format import NAMES, interval, number, plain_table, told
 
 
 def comparison_tables(content: dict[str, Any]) -> list[Table]:
@@ -36,28 +34,13 @@ def comparison_tables(content: dict[str, Any]) -> list[Table]:
     return tables
 
 
-def reasons(content: dict[str, Any]) -> Iterator[str]:
+def reasons(content: dict[str, Any]) -> list[str]:
     """What to know about the numbers, a line each."""
-    yield "n: cases with a difference / cases compared, where not all differ; first, second: means over these cases"
-    yield "diff.: first minus second; less is better in vol. diff., HD95 and Brier"
-    yield "p values: adjusted by Holm's method over the targets and models of a measure; of AUROC DeLong's"
-    if content["patients"] < content["cases"]:
-        patients = counted(content["patients"], "patient")
-        independent = "the tests take cases for independent, the intervals do not"
-        yield f"{content['cases']} cases of {patients}: {independent}"
-    for target, without in content["without_lesion"].items():
-        if n := without["cases"]:
-            by_model = zip(content["models"], without["false_positives"], strict=True)
-            said = f"one is predicted all the same in {', '.join(f'{count} by {model}' for model, count in by_model)}"
-            yield f"{target}: {counted(n, 'case')} {'has' if n == 1 else 'have'} no lesion; {said}"
-    if divided := divided_told(content["divided_patients"]):
-        yield divided
-    if content["tss_reason"]:
-        yield f"TSS: {content['tss_reason']}"
     entries = content["comparisons"]
     tests = (entry[test]["reason"] for entry in entries for test in TESTS if test in entry)
-    for what, why in (("interval", (entry["ci_reason"] for entry in entries)), ("p value", tests)):
-        yield from (f"no {what}, {count} times: {reason}" for reason, count in Counter(filter(None, why)).items())
+    missing = {"interval": (entry["ci_reason"] for entry in entries), "p value": tests}
+    counts = [(what, Counter(filter(None, why))) for what, why in missing.items()]
+    return told("comparison", content, missing=counts)
 
 
 def _differing(entry: dict[str, Any]) -> str:

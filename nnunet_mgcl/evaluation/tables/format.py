@@ -9,7 +9,8 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
-from nnunet_mgcl.system.errors import some
+from nnunet_mgcl.system.errors import counted, some
+from nnunet_mgcl.system.pages import paragraphs
 
 NAMES = {
     "dice": "Dice",
@@ -54,7 +55,13 @@ def interval(value: Sequence[float] | None, measure: str = "") -> str:
     return "" if value is None else f"\\[{number(value[0], measure)}, {number(value[1], measure)}]"
 
 
-def divided_told(patients: Sequence[str]) -> str | None:
+def told(command: str, content: dict[str, Any], **words: Any) -> list[str]:
+    """What a command says about its numbers, a line each: its block of `words.txt`, which names also these words."""
+    words |= {"content": content, "counted": counted, "divided_told": _divided_told}
+    return paragraphs("evaluation/tables/words.txt", command, words)
+
+
+def _divided_told(patients: Sequence[str]) -> str | None:
     """What it means that a fold's training has seen patients that it validates on; None where there are none."""
     if not patients:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset
 from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.context import FoldContext
-from nnunet_mgcl.engine.datasets import labelled_and_pool_dataset, labelled_dataset
+from nnunet_mgcl.engine.datasets import kinds, labelled_and_pool_dataset, labelled_dataset
 from nnunet_mgcl.engine.loading import Sampling, open_batches
 from nnunet_mgcl.engine.results import finish_branch
 from nnunet_mgcl.engine.supervised_loss import supervised_loss
@@ -64,9 +65,11 @@ class LCLPL(SupervisedPhase):
         pool = labelled_and_pool_dataset(run, branch, confident, self.round, labelled=[] if confident else None)
         everything = labelled_and_pool_dataset(run, branch, confident, self.round)
         model = LocalContrastModel(unet, settings.embedding_dim)
+        samples = settings.batch_size * run.world_size
         job = replace(
             self.job(run, branch, model, everything),
             batches=partial(open_pairs, run, branch, labelled, pool, settings.batch_size),
+            samples=dict(sum((Counter({kind: samples for kind in kinds(own)}) for own in (labelled, pool)), Counter())),
             step=partial(self._joint, run, branch, supervised_loss(run, branch)),
         )
         train(run, job)

@@ -20,10 +20,8 @@ from nnunet_mgcl.report.analysis.attention import modality_attention, region_num
 from nnunet_mgcl.report.analysis.brain_grid import LETTERS, BrainPanel, brain_grid
 from nnunet_mgcl.report.analysis.fold_case import FoldCase, choose_case, describe_choice, largest_slice
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
-from nnunet_mgcl.report.page.section import Picture, Section, Table
+from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.page.style import WIDTH, figure_style
-from nnunet_mgcl.report.page.wording import mean_and_sd
-from nnunet_mgcl.system.errors import counted
 from nnunet_mgcl.tss.phase import encoder_chunk
 from nnunet_mgcl.tss.volumes import fit_volume, load_volume
 
@@ -40,15 +38,15 @@ def attention_section(fold: TrainedFold) -> Section:
     known = [case for case in fold.cases if table is not None and table.positive(case) is not None]
     cases = known + [chosen] * (chosen not in known)
     measured = {case: _attention(fold, case) for case in track(cases, "Attention", transient=True)}
-    text = [
-        "The TSS head splits the slices into sub-regions and lets the slices of all modalities attend to each other "
-        "within each. A share says how much of what one modality's slices take in comes from another's. It says where "
-        "the head looks, not what it concludes."
-    ]
-    if not known:
-        text.append(f"No validation case of fold {fold.fold} has a known TSS, so there is no mean over cases.")
-    tables = (_table(fold, [measured[case] for case in known]),) if known else ()
-    return Section(TITLE, tuple(text), tables, (_picture(fold, chosen, measured[chosen]),))
+    return Section.of(
+        TITLE,
+        "analysis/words/attention",
+        pictures=[_picture(fold, chosen, measured[chosen])],
+        fold=fold,
+        modalities=_modalities(fold),
+        known=len(known),
+        shares=np.transpose([measured[case].mean(axis=0) for case in known], (1, 2, 0)) if known else None,
+    )
 
 
 def _why_not(fold: TrainedFold) -> str | None:
@@ -84,19 +82,6 @@ def _attention(fold: TrainedFold, case: str) -> np.ndarray:
     assert network.tss is not None and isinstance(network.tss.head, MRFF)
     tokens = network.tss.valid_tokens(valid[None].to(fold.device))
     return modality_attention(network.tss.head, features, tokens, network.tss.num_modalities)[0].cpu().numpy()
-
-
-def _table(fold: TrainedFold, measured: Sequence[np.ndarray]) -> Table:
-    modalities = _modalities(fold)
-    cases = np.stack([attention.mean(axis=0) for attention in measured])  # (cases, M, M)
-    form = "mean ± standard deviation over" if len(cases) > 1 else "in"
-    return Table(
-        f"Share of attention over all sub-regions: {form} the {counted(len(cases), 'validation case')} of "
-        f"fold {fold.fold} with a known TSS. A row is the attending modality, a column the attended one; rows sum to "
-        f"1, and without any preference every share is {1 / len(modalities):.3f}.",
-        ("attending", *(f"to {name}" for name in modalities)),
-        tuple((name, *map(mean_and_sd, cases[:, row].T)) for row, name in enumerate(modalities)),
-    )
 
 
 def _fitted(fold: TrainedFold, case: FoldCase) -> tuple[list[BrainPanel], np.ndarray]:
@@ -147,16 +132,9 @@ def _picture(fold: TrainedFold, name: str, attention: np.ndarray) -> Picture:
         for colour, width in (("white", 3), ("black", 1.2)):
             bar.ax.axvline(even, color=colour, linewidth=width)
         bar.ax.set_title(f"even share {even:.2f}", fontsize="small")
-    return Picture(
-        "attention",
-        figure,
-        f"Attention of the TSS head in its {len(attention)} sub-regions: a row is the attending modality, a column the "
-        f"attended one, whose slice is shown as the head reads it. The shares are means over all slices and heads and "
-        f"lie between {attention.min():.3f} and {attention.max():.3f}. {describe_choice(case, fold.fold)}",
-        f"A grid of brain slices with {len(attention)} sub-regions each, coloured by the share of attention between "
-        f"each pair of {len(modalities)} modalities; the table has the mean shares.",
-        drawing=False,
-    )
+    words = {"attention": attention, "modalities": modalities, "case": case, "fold": fold.fold}
+    words["describe_choice"] = describe_choice
+    return Picture.of("attention", figure, "analysis/words/attention_map", drawing=False, **words)
 
 
 def _write_shares(axis: Axes, regions: np.ndarray, size: Sequence[float], shares: np.ndarray) -> None:

@@ -55,20 +55,19 @@ class Window:
         """The wanted slices, counted in the window."""
         return [number - self.box[0][0] for number in self.slices]
 
+    @property
+    def _seen(self) -> list[tuple[int, int]]:
+        """The part of the box that is in the case."""
+        return [(max(first, 0), min(last, side)) for (first, last), side in zip(self.box, self.shape, strict=True)]
+
     def cut(self, array: np.ndarray) -> np.ndarray:
         """The wanted slices of `(Z, Y, X)` within the window; nothing beyond the case."""
-        rows, columns = (
-            slice(max(first, 0), min(last, side))
-            for (first, last), side in zip(self.box[1:], self.shape[1:], strict=True)
-        )
+        _, rows, columns = (slice(*axis) for axis in self._seen)
         return array[list(self.slices), rows, columns]
 
     def trim(self, maps: Tensor) -> np.ndarray:
         """Leaves out what a map of the window's planes `(N, H, W)` shows of what is beyond the case."""
-        rows, columns = (
-            slice(max(-first, 0), min(last, side) - first)
-            for (first, last), side in zip(self.box[1:], self.shape[1:], strict=True)
-        )
+        _, rows, columns = (slice(low - s[0], high - s[0]) for (low, high), s in zip(self._seen, self.box, strict=True))
         return maps[:, rows, columns].cpu().numpy()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,9 +15,9 @@ from nnunet_mgcl.report.analysis.brain_grid import BrainPanel, brain_grid
 from nnunet_mgcl.report.analysis.fold_case import FoldCase, choose_case, describe_choice, largest_slice
 from nnunet_mgcl.report.analysis.perception import Window, perception_maps
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
-from nnunet_mgcl.report.page.section import Picture, Section, Table
+from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.page.style import WIDTH, figure_style
-from nnunet_mgcl.report.page.wording import mean_and_sd
+from nnunet_mgcl.report.page.wording import grouped
 from nnunet_mgcl.tss.phase import encoder_chunk
 
 TITLE = "What the encoders perceive"
@@ -43,8 +42,21 @@ def perception_section(fold: TrainedFold) -> Section:
             if np.unique(lesion[head]).size == 2:
                 for network, stages in maps[branch].items():
                     rows[network].append([auroc(stage[head], lesion[head]) for stage in stages])
-    tables = (_table(fold, scores),) if any(rows[TRAINED] for rows in scores) else ()
-    return Section(TITLE, (_method(fold), *_left_out(fold, scores)), tables, (picture,))
+    phase = fold.encoder_phase
+    missing = [(why, branch.name) for branch in fold.branches if phase and (why := fold.why_not(branch, phase))]
+    return Section.of(
+        TITLE,
+        "analysis/words/perception",
+        pictures=[picture],
+        fold=fold,
+        phase=phase,
+        measured=list(zip(fold.branches, scores, strict=True)),
+        handed_over=len(missing) < len(fold.branches),
+        left_out=grouped((why.split(": ", 1)[1], name) for why, name in missing),
+        stages=_stage_names(max((len(row) for own in scores for rows in own.values() for row in rows), default=1)),
+        RANDOM=RANDOM,
+        TRAINED=TRAINED,
+    )
 
 
 def _encoders(fold: TrainedFold) -> list[dict[str, nn.Module]]:
@@ -69,61 +81,8 @@ def _perceive(fold: TrainedFold, encoders: Sequence[dict[str, nn.Module]], case:
     ]
 
 
-def _table(fold: TrainedFold, scores: Sequence[dict[str, list[list[float]]]]) -> Table:
-    stages = max(len(row) for encoders in scores for rows in encoders.values() for row in rows)
-    rows = [
-        (f"{branch.name}, {network}", str(len(measured)), *(mean_and_sd(s, 2) for s in _by_stage(measured, stages)))
-        for branch, encoders in zip(fold.branches, scores, strict=True)
-        for network, measured in encoders.items()
-    ]
-    return Table(
-        "AUROC of the perception map for the voxels of the lesion against the rest of the head, in the slices with a "
-        f"lesion: mean ± standard deviation over the validation cases of fold {fold.fold} that have one (n). 0.5 is "
-        "chance; below it, the lesion lies where the map is low.",
-        ("encoder", "n", *_stage_names(stages)),
-        tuple(rows),
-    )
-
-
-def _by_stage(measured: list[list[float]], stages: int) -> np.ndarray:
-    """Numbers `(cases, stages)` stage by stage, also where there is no case."""
-    return np.reshape(measured, (-1, stages)).T
-
-
 def _stage_names(stages: int) -> list[str]:
     return [f"stage {number}" for number in range(1, stages)] + ["last stage"]
-
-
-def _method(fold: TrainedFold) -> str:
-    phase = fold.encoder_phase
-    there = phase and any(not fold.why_not(branch, phase) for branch in fold.branches)
-    return (
-        "EigenCAM shows what the activations of an encoder's stage have most in common (their projection on the first "
-        "singular vector). It looks at no label and no output: a map that agrees with the lesion says that the stage "
-        "reacts to it most, not that the network decides by it. "
-        f"“{TRAINED}” is the final network of fold {fold.fold}, “{RANDOM}” an encoder before any training"
-        + (
-            f", “after {phase.name}” the encoder that {phase.name} handed to the segmentation."
-            if phase and there
-            else "."
-        )
-    )
-
-
-def _left_out(fold: TrainedFold, scores: Sequence[dict[str, list[list[float]]]]) -> list[str]:
-    """Why a number is over fewer cases than the fold has, and why an encoder is not there."""
-    lines = [
-        f"{branch.name}: {len(fold.cases) - len(rows[TRAINED])} of {len(fold.cases)} validation cases have no lesion "
-        "in this modality, or nothing but it, and so no AUROC."
-        for branch, rows in zip(fold.branches, scores, strict=True)
-        if len(rows[TRAINED]) < len(fold.cases)
-    ]
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for branch in fold.branches:
-        if (phase := fold.encoder_phase) and (why := fold.why_not(branch, phase)):
-            reasons[why.split(": ", 1)[1]].append(branch.name)
-    missing = f"No encoder “after {fold.encoder_phase.name}”" if fold.encoder_phase else ""
-    return lines + [f"{missing} for {', '.join(names)}: {why}." for why, names in reasons.items()]
 
 
 def _picture(fold: TrainedFold, case: FoldCase, window: Window, perceived: Sequence[Maps]) -> Picture:
@@ -148,15 +107,8 @@ def _picture(fold: TrainedFold, case: FoldCase, window: Window, perceived: Seque
             width=WIDTH,
         )
         bar.set_label("perception, each map from its lowest to its highest value")
-    return Picture(
-        "perception",
-        figure,
-        f"EigenCAM of the encoders' stages over a slice of each modality (its first channel), before and after "
-        f"training. {describe_choice(case, fold.fold)}",
-        f"Perception maps of {len(rows)} modalities over a brain slice of case {case.name}, from the first stage of "
-        "the encoder to the last; the table has their agreement with the lesion as numbers.",
-        drawing=False,
-    )
+    words = {"modalities": len(rows), "case": case, "fold": fold.fold, "describe_choice": describe_choice}
+    return Picture.of("perception", figure, "analysis/words/perception_maps", drawing=False, **words)
 
 
 def _normalised(plane: np.ndarray) -> np.ndarray:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from pydantic import Field
 
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.engine.curves import BESIDE, places
@@ -21,9 +22,10 @@ from nnunet_mgcl.plan.build import resolved_config
 from nnunet_mgcl.pretraining.lookup import phases_of
 from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.page.style import CYCLE, GREY, HALF_WIDTH, figure_style
-from nnunet_mgcl.report.page.wording import fold_names
-from nnunet_mgcl.system.errors import UserError, counted
-from nnunet_mgcl.system.files import is_there, read_json
+from nnunet_mgcl.report.page.wording import grouped
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import is_there
+from nnunet_mgcl.system.typed_json import OpenModel, read_typed
 
 TITLE = "Learning curves"
 STOCK_WIDTH = 5
@@ -31,13 +33,15 @@ STOCK_WIDTH = 5
 LINES = ("-", "--", "-.", ":")
 TITLES = {"segment": "segment: segmentation of all modalities", "tss": "tss: the TSS head"}
 """Of the phases that every trainer has."""
-BOUNDS = (
-    "Thin dashed: chance, the loss of embeddings that do not differ. Thin dotted: the floor that the classes of the "
-    "batches allow."
-)
-NEIGHBOURS = (
-    "Labelled training cases that are in no batch; epoch 0 is what the phase starts from. About 0.5 is got by chance."
-)
+
+
+class _Panel(OpenModel):
+    """What `Curves` notes of a phase."""
+
+    axes: Annotated[list[str], Field(min_length=2, max_length=2)]
+    curves: Annotated[dict[str, list[float]], Field(min_length=1)]
+    at: dict[str, list[float]] = Field(default_factory=dict)
+    beside: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
 
 
 def curves_section(run: ValidatedRun) -> Section:
@@ -46,19 +50,9 @@ def curves_section(run: ValidatedRun) -> Section:
     if run.is_stock:
         return _stock(folds)
     paths = {fold: layout.phases / "curves.json" for fold, layout in folds.items()}
-    there = {fold: _noted(path) for fold, path in paths.items() if is_there(path)}
-    curves = {fold: own for fold, own in there.items() if own is not None}
-    text: list[str] = []
-    if curves:
-        text = [
-            f"{counted(len(curves), 'fold')}; one line for each modality and fold. Losses of different phases are "
-            "different functions and cannot be compared."
-        ]
-    if broken := [fold for fold, own in there.items() if own is None]:
-        text.append(f"phases/curves.json of {fold_names(broken)} cannot be read, so its curves are not drawn.")
-    if without := [fold for fold in run.folds if fold not in there]:
-        text.append(f"No phases/curves.json in {fold_names(without)}, so its curves are not drawn.")
-    text += [*_gaps(curves), *_skipped(folds)]
+    noted = {fold: _noted(path) for fold, path in paths.items() if is_there(path)}
+    curves = {fold: panels for fold, panels in noted.items() if panels is not None}
+    skipped, unknown = _skipped(folds)
     phases = list(dict.fromkeys(phase for own in curves.values() for phase in own))
     names = list(dict.fromkeys(name for own in curves.values() for panel in own.values() for name in panel["curves"]))
     looks = {name: (CYCLE[i % len(CYCLE)], LINES[i % len(LINES)]) for i, name in enumerate(names)}
@@ -75,60 +69,51 @@ def curves_section(run: ValidatedRun) -> Section:
         )
         for phase in phases
     ]
-    return Section(TITLE, tuple(text), pictures=tuple(pictures))
-
-
-def _skipped(folds: Mapping[int, FoldLayout]) -> list[str]:
-    """Branches that had nothing to learn from in a phase, with the folds."""
-    skipped: dict[str, list[str]] = {}
-    broken = []
-    for fold, layout in folds.items():
-        try:
-            for part in PhaseState(layout.state, writes=False).skipped():
-                skipped.setdefault(part, []).append(str(fold))
-        except UserError:
-            broken.append(f"phases/state.json of fold {fold} cannot be read: what it skipped is not known.")
-    parts = [f"{part.replace('/', ' of ')} ({fold_names(own)})" for part, own in skipped.items()]
-    if not parts:
-        return broken
-    return [*broken, f"Skipped, because the cases to contrast held a single class: {'; '.join(parts)}."]
-
-
-def _noted(path: Path) -> Any:
-    """The curves that the training noted; None where it is half a file, or something else."""
-    try:
-        content = read_json(path)
-        return content if _are_curves(content) else None
-    except (UserError, AttributeError, KeyError, TypeError):
-        return None
-
-
-def _are_curves(content: Any) -> bool:
-    return all(
-        len(panel["axes"]) == 2
-        and panel["curves"]
-        and all(isinstance(value, int | float) for values in _lines(panel) for value in values)
-        and all(len(places(panel, name)) == len(values) for name, values in panel["curves"].items())
-        for panel in content.values()
+    return Section.of(
+        TITLE,
+        "cross_validation/training/curves",
+        pictures=pictures,
+        curves=curves,
+        broken=sorted(noted.keys() - curves.keys()),
+        without=[fold for fold in run.folds if fold not in noted],
+        gaps=_gaps(curves),
+        unknown=unknown,
+        skipped=skipped,
     )
 
 
-def _lines(panel: dict[str, Any]) -> list[list[float]]:
-    """Every list of numbers of a panel."""
-    beside = [values for lines in panel.get("beside", {}).values() for values in lines.values()]
-    return [*panel["curves"].values(), *panel.get("at", {}).values(), *beside]
+def _skipped(folds: Mapping[int, FoldLayout]) -> tuple[dict[str, list[int]], list[int]]:
+    """The folds of each branch and phase that had nothing to learn from, and those of which nobody knows."""
+    skipped, unknown = [], []
+    for fold, layout in folds.items():
+        try:
+            parts = PhaseState(layout.state, writes=False).skipped()
+        except UserError:
+            unknown.append(fold)
+        else:
+            skipped += [(part.replace("/", " of "), fold) for part in parts]
+    return grouped(skipped), unknown
 
 
-def _gaps(curves: Mapping[int, dict[str, Any]]) -> list[str]:
+def _noted(path: Path) -> dict[str, dict[str, Any]] | None:
+    """The curves that the training noted; None where it is half a file, or something else."""
+    try:
+        panels = {phase: panel.model_dump() for phase, panel in read_typed(dict[str, _Panel], path, "").items()}
+    except UserError:
+        return None
+    fits = all(len(places(p, name)) == len(values) for p in panels.values() for name, values in p["curves"].items())
+    return panels if fits else None
+
+
+def _gaps(curves: Mapping[int, dict[str, Any]]) -> dict[str, list[int]]:
     """Where a loss was no number: a line cannot show it."""
-    gaps: dict[str, list[str]] = {}
-    for fold, own in curves.items():
-        for phase, panel in own.items():
-            for name, values in panel["curves"].items():
-                if not all(map(isfinite, values)):
-                    gaps.setdefault(f"{phase} of {name}", []).append(str(fold))
-    parts = [f"{part} ({fold_names(own)})" for part, own in gaps.items()]
-    return [f"Gaps are values that were no number: {'; '.join(parts)}."] if parts else []
+    return grouped(
+        (f"{phase} of {name}", fold)
+        for fold, panels in curves.items()
+        for phase, panel in panels.items()
+        for name, values in panel["curves"].items()
+        if not all(map(isfinite, values))
+    )
 
 
 def _picture(
@@ -153,19 +138,19 @@ def _picture(
             axes.axhline(limit, color=GREY, linestyle=":", linewidth=1.5)
         handles = [Line2D([], [], color=looks[n][0], linestyle=looks[n][1], label=n) for n in names]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    caption = f"{measured.capitalize()} over {counting}s, {fold_names(panels)}."
-    if counting != "epoch":
-        caption += f" The {counting}s in which a lesion was found are sorted by it."
-    if any(panel.get("beside") for panel in panels.values()):
-        caption += f" {BOUNDS}"
-    if phase.endswith("_knn"):
-        caption += f" {NEIGHBOURS}"
-    if limit is not None:
-        caption += f" Self-training takes those above the dotted line, {limit:g}."
     last = {n: [v for p in panels.values() for v in p["curves"].get(n, [])[-1:] if isfinite(v)] for n in names}
     ends = ", ".join(f"{n} {sum(values) / len(values):.3g}" for n, values in last.items() if values)
-    return Picture(
-        f"curves_{phase}", figure, caption, f"Curves of {phase}; they end, on average, at: {ends or 'no number'}."
+    return Picture.of(
+        f"curves_{phase}",
+        figure,
+        "cross_validation/training/curve",
+        counting=counting,
+        measured=measured,
+        folds=panels,
+        bounds=any(panel["beside"] for panel in panels.values()),
+        phase=phase,
+        limit=limit,
+        ends=ends,
     )
 
 
@@ -181,7 +166,7 @@ def _draw(axes: Axes, panels: Mapping[int, dict[str, Any]], looks: Mapping[str, 
                 places(panel, name), values, color=colour, linestyle=line, alpha=0.7,
                 linewidth=1.2 if len(panels) > 1 else 1.6, marker="." if longest < 15 else None,
             )  # fmt: skip
-            for style, bound in zip(BESIDE, panel.get("beside", {}).get(name, {}).values(), strict=False):
+            for style, bound in zip(BESIDE, panel["beside"].get(name, {}).values(), strict=False):
                 axes.plot(range(1, len(bound) + 1), bound, color=colour, linestyle=style, linewidth=0.6, alpha=0.6)
     return [name for name, there in drawn.items() if there]
 
@@ -190,11 +175,10 @@ def _stock(folds: Mapping[int, FoldLayout]) -> Section:
     """nnU-Net's own pictures."""
     paths = {fold: layout.root / "progress.png" for fold, layout in folds.items()}
     there = {fold: path for fold, path in paths.items() if is_there(path)}
-    text = ["A stock trainer of nnU-Net has one phase; its own picture of each fold follows."]
-    if missing := [fold for fold in folds if fold not in there]:
-        text.append(f"No progress.png in {fold_names(missing)}.")
+    missing = [fold for fold in folds if fold not in there]
     pictures = [_own_picture(fold, path) for fold, path in there.items()]
-    return Section(TITLE, tuple(text if there else text[1:]), pictures=tuple(pictures), folded=len(pictures) > 1)
+    words = "cross_validation/training/stock_curves"
+    return Section.of(TITLE, words, pictures=pictures, folded=len(pictures) > 1, missing=missing, drawn=there)
 
 
 def _own_picture(fold: int, path: Path) -> Picture:

@@ -18,6 +18,7 @@ from nnunet_mgcl.report.page.wording import without_folders
 from nnunet_mgcl.system.errors import UserError, counted
 
 TITLE = "Best, median and worst case"
+WORDS = "cross_validation/segmentation"
 MOST_LINES = 4
 """Scores over a case whose modalities share the targets."""
 
@@ -32,28 +33,32 @@ def overlays_section(run: ValidatedRun, content: Mapping[str, Any]) -> Section:
     ranked = ranked_cases(content["cases"])
     if not ranked:
         return Section(TITLE, ("No case has a Dice: neither a reference nor a prediction holds a lesion.",))
-    rule = (
-        f"Ranked by Dice, averaged over a case's targets where it is defined; {len(ranked)} of {len(content['cases'])} "
-        "validated cases have one. Of two middle cases the worse one is the median."
-    )
-    if len(ranked) > 1 and ranked[0][0] == ranked[-1][0]:
-        rule += " All of them tie, so best and worst only tell the order of their names."
+    tie = len(ranked) > 1 and ranked[0][0] == ranked[-1][0]
     chosen = chosen_cases(ranked)
+    words: dict[str, Any] = {"ranked": ranked, "cases": len(content["cases"]), "tie": tie, "chosen": chosen}
     try:
         drawn = [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]
     except UserError as error:
-        names = ", ".join(f"{name} {case['case']} ({mean:.3f})" for name, (mean, case) in chosen.items())
-        return Section(TITLE, (rule, f"{names}. No pictures: {without_folders(error)}."))
+        return Section.of(TITLE, f"{WORDS}/overlays", no_pictures=without_folders(error), **words)
     panels = max(len(case.panels) for case in drawn)
     with figure_style():  # a single panel is no wider than a phone can show
         figure = overlay_figure(drawn, min(WIDTH, HALF_WIDTH * panels))
-    names = ", ".join(f"{name} {case['case']}" for name, (_, case) in chosen.items())
-    return Section(TITLE, (rule,), pictures=(Picture("cases", figure, _caption(drawn), f"Cases: {names}.", False),))
+    picture = Picture.of(
+        "cases",
+        figure,
+        f"{WORDS}/overlay",
+        drawing=False,
+        outlines=outlines_in_words([panel for case in drawn for panel in case.panels]),
+        sides=drawn[0].sides,
+        names=", ".join(f"{name} {case['case']}" for name, (_, case) in chosen.items()),
+    )
+    return Section.of(TITLE, f"{WORDS}/overlays", pictures=[picture], no_pictures=None, **words)
 
 
 def draw_overlays(run: ValidatedRun, content: Mapping[str, Any], path: Path) -> bool:
     """Draws the same three cases into a file; False where no case has a Dice."""
-    chosen = chosen_cases(ranked_cases(content["cases"])) if ranked_cases(content["cases"]) else {}
+    ranked = ranked_cases(content["cases"])
+    chosen = chosen_cases(ranked) if ranked else {}
     if drawn := [_panels(run, name, mean, case) for name, (mean, case) in chosen.items()]:
         draw_overlay(path, drawn, f"{run.layout.name}, fold {', '.join(map(str, run.folds))}: validation cases")
     return bool(drawn)
@@ -110,13 +115,3 @@ def _shared(targets: Mapping[str, Any]) -> str:
     if len(targets) > MOST_LINES:
         lines.append(f"and {counted(len(targets) - MOST_LINES, 'more target')}")
     return "".join(f"\n{line}" for line in lines)
-
-
-def _caption(cases: Sequence[CasePanels]) -> str:
-    view = (
-        "Axial, seen from below: R is the patient's right side, slice 1 the lowest."
-        if cases[0].sides
-        else "The files do not say which side is which: shown as they lie."
-    )
-    outlines = outlines_in_words([panel for case in cases for panel in case.panels])
-    return f"The first channel of each modality. {outlines.capitalize()}. {view}"

@@ -15,7 +15,6 @@ from nnunet_mgcl.data.tss_table import TSS_WINDOW_HOURS
 from nnunet_mgcl.report.page import style
 from nnunet_mgcl.report.page.section import Picture
 from nnunet_mgcl.report.page.wording import number, operating_point, with_interval
-from nnunet_mgcl.system.errors import counted
 
 MARKS = ((style.VERMILION, "o"), (style.GREEN, "D"), (style.ORANGE, "s"), (style.BLACK, "^"))
 """Colour and marker of the operating points."""
@@ -49,17 +48,8 @@ def roc_picture(cases: list[dict[str, Any]], tss: dict[str, Any]) -> Picture:
         _mark(axes, tss)
         axes.grid(alpha=0.25)
         figure.legend(loc="outside lower center")
-    single = f"; thin lines: single folds ({len(curves)} of them have both classes)" if curves else ""
-    caption = (
-        f"Out-of-fold predictions of {counted(len(cases), 'case')}, {tss['positive']} of them positive{single}. Every "
-        "fold's cases are judged at a threshold that was chosen without them, so a mark need not lie on the curve of "
-        "all cases."
-    )
-    if several:
-        caption += (
-            " The AUROC of all cases compares probabilities of different folds' models: most pairs are of two folds."
-        )
-    return Picture("tss_roc", figure, caption, f"ROC curve with {area}.")
+    words = {"cases": len(cases), "positive": tss["positive"], "curves": len(curves), "several": several, "area": area}
+    return Picture.of("tss_roc", figure, "cross_validation/tss/roc", **words)
 
 
 def _curve(cases: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
@@ -107,16 +97,8 @@ def reliability_picture(reliability: dict[str, list[dict[str, Any]]]) -> Picture
         bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         top.grid(alpha=0.25)
         figure.legend(loc="outside lower center", ncols=3)
-    totals = {kind: sum(b["cases"] for b in bins) for kind, bins in drawn.items()}
-    counts = " and ".join(f"{total} {kind}" for kind, total in totals.items())
-    noun = "probability" if list(totals.values()) == [1] else "probabilities"
-    caption = (
-        f"{counts} {noun} in bins of 0.1: on the dotted line they mean what they say. Bars: 95 % Wilson intervals, "
-        "wide where a bin has few cases; below, how many it has."
-    )
     off = {kind: max(abs(b["mean_probability"] - b["frequency"]) for b in bins) for kind, bins in drawn.items()}
-    far = " ".join(f"{kind}: {len(drawn[kind])} bins, at most {most:.2f} off the line." for kind, most in off.items())
-    return Picture("tss_reliability", figure, caption, f"Reliability diagram. {far}")
+    return Picture.of("tss_reliability", figure, "cross_validation/tss/reliability", drawn=drawn, off=off)
 
 
 def _draw_bins(axes: Axes, kind: str, bins: list[dict[str, Any]]) -> None:
@@ -152,14 +134,8 @@ def hours_picture(cases: list[dict[str, Any]], hours: Mapping[str, float | None]
         shown = [tick for tick in TICKS if tick <= longest]
         axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
         figure.legend(loc="outside lower center", ncols=2)
-    caption = (
-        f"Raw out-of-fold probability of {counted(len(drawn), 'case')} whose hours are known. Dashed: 4.5 h; dotted: "
-        "the threshold 0.5. The hours are spaced by their square root. "
-        "A perfect model has its circles above and its triangles below the dotted line."
-    )
     right = sum((case["probability"] >= 0.5) == (case["tss_class"] == 1) for case in drawn)
-    alt = f"Scatter plot: {right} of {counted(len(drawn), 'case')} lie on the right side of the threshold 0.5."
-    return Picture("tss_hours", figure, caption, alt)
+    return Picture.of("tss_hours", figure, "cross_validation/tss/hours", cases=len(drawn), right=right)
 
 
 def _root(hours: np.ndarray) -> np.ndarray:

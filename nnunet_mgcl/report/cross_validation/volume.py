@@ -13,34 +13,24 @@ from nnunet_mgcl.data.images.single_slice import NO_THICKNESS
 from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.page.style import BLUE, GREY, HALF_WIDTH, VERMILION, figure_style
 from nnunet_mgcl.report.page.wording import file_stem, number
-from nnunet_mgcl.system.errors import counted
 
+WORDS = "cross_validation/segmentation"
 CASES_A_BIN, MOST_BINS = 6, 5
 """Of the line of medians; fewer cases would make it a line through single cases."""
 
 
 def volume_section(content: dict[str, Any]) -> Section:
     """A scatter plot a target; what cannot be on it (cases without lesion) in words."""
-    text, pictures = [], []
+    targets, pictures = [], []
     for place, target in enumerate(content["segmentation"], start=1):
         scores = [case["targets"][target] for case in content["cases"]]
         volumes = [case for case in scores if case["volume_ml"] is not None]
-        if not volumes:
-            text.append(f"{target}: no volumes, the images are {NO_THICKNESS}.")
         if drawn := [case for case in volumes if case["volume_ml"] > 0]:
             pictures.append(_picture(f"dice_per_volume_{file_stem(place, target)}", target, drawn))
-        if without := [case for case in volumes if case["volume_ml"] == 0]:
-            text.append(f"{target}: {_without_lesion(without, bool(drawn))}")
-    return Section("Dice per lesion volume", tuple(text), pictures=tuple(pictures))
-
-
-def _without_lesion(cases: list[dict[str, Any]], drawn: bool) -> str:
-    """What was predicted where there was nothing to find."""
-    false = [case["predicted_volume_ml"] for case in cases if case["predicted_volume_ml"] > 0]
-    median = f" (median {_ml(np.median(false))} ml)" if false else ""
-    where = "left out of the figure" if drawn else "and none with one, so there is no figure"
-    count = counted(len(cases), "case")
-    return f"{count} without lesion {where}; a lesion was predicted in {len(false) or 'none'} of them{median}."
+        without = [case["predicted_volume_ml"] for case in volumes if case["volume_ml"] == 0]
+        targets.append((target, volumes, drawn, without, [volume for volume in without if volume > 0]))
+    words: dict[str, Any] = {"targets": targets, "NO_THICKNESS": NO_THICKNESS, "ml": _ml, "median": np.median}
+    return Section.of("Dice per lesion volume", f"{WORDS}/dice_per_volume", pictures=pictures, **words)
 
 
 def _ml(volume: float) -> str:
@@ -66,14 +56,9 @@ def _picture(name: str, target: str, cases: list[dict[str, Any]]) -> Picture:
             axes.plot(*line.T, "-s", color=GREY, markersize=4, markerfacecolor="white", label="median of neighbours")
         _number_volumes(axes)
         figure.legend(loc="outside lower center", ncols=2)
-    caption = f"{target}: Dice of {counted(len(cases), 'case')} with a lesion over its volume in the reference mask."
-    if len(line):
-        caption += f" Each square is the median of {len(cases) // len(line)} or more cases of similar volume."
-    alt = (
-        f"Scatter plot of {target}: volumes from {_ml(volumes.min())} to {_ml(volumes.max())} ml, median Dice "
-        f"{number(float(np.median(dice)))}, {counted(int(missed.sum()), 'case')} without prediction."
-    )
-    return Picture(name, figure, caption, alt)
+    words: dict[str, Any] = {"target": target, "volumes": volumes, "dice": dice, "ml": _ml, "median": np.median}
+    words |= {"squares": len(line), "missed": int(missed.sum())}
+    return Picture.of(name, figure, f"{WORDS}/dice_over_volume", **words)
 
 
 def _number_volumes(axes: Axes) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
+
+from nnunet_mgcl.report.page.wording import WORDS
+from nnunet_mgcl.system.pages import paragraphs
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,12 @@ class Picture:
     caption: str
     alt: str
     drawing: bool = True
+
+    @classmethod
+    def of(cls, name: str, figure: Figure, words: str, *, drawing: bool = True, **content: Any) -> Picture:
+        """A picture whose caption and description are the two paragraphs of a block of prose (see `Section.of`)."""
+        caption, alt = _prose(words, content)
+        return cls(name, figure, caption, alt, drawing)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,36 @@ class Section:
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     folded: bool = False
+
+    @classmethod
+    def of(
+        cls, title: str, words: str, *, pictures: Sequence[Picture] = (), folded: bool = False, **content: Any
+    ) -> Section:
+        """A section whose paragraphs and tables come from a template.
+
+        Args:
+            title: As above.
+            words: A text file of the report and a block in it: `patient/words/volumes`. `table(caption, *columns)`
+                begins a table there, and `row(*cells)` a row of it; `columns` and `cells` add to these.
+            pictures: As above.
+            folded: As above.
+            content: What the block names, beside the functions and names of `WORDS`.
+        """
+        begun: list[tuple[str, list[str], list[list[str]]]] = []
+        actions = {
+            "table": lambda caption, *columns: begun.append((caption.replace("\n", " "), list(columns), [])),
+            "columns": lambda *columns: begun[-1][1].extend(columns),
+            "row": lambda *cells: begun[-1][2].append([str(cell) for cell in cells]),
+            "cells": lambda *cells: begun[-1][2][-1].extend(map(str, cells)),
+        }
+        text = _prose(words, actions | content)
+        tables = [Table(caption, tuple(columns), tuple(map(tuple, rows))) for caption, columns, rows in begun]
+        return cls(title, tuple(text), tuple(tables), tuple(pictures), folded)
+
+
+def _prose(words: str, content: dict[str, Any]) -> list[str]:
+    file, block = words.rsplit("/", 1)
+    return paragraphs(f"report/{file}.txt", block, WORDS | content)
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:

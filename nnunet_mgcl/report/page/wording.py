@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from nnunet_mgcl.evaluation.measures import probability, segmentation
+from nnunet_mgcl.evaluation.segmentation_summary import EMPTY
 from nnunet_mgcl.evaluation.tables.format import mean_sd, number
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.evaluation.tss_summary import RATES
+from nnunet_mgcl.system.errors import UserError, counted
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 MEASURES = {
     "dice": "Dice",
@@ -41,6 +47,19 @@ def fold_names(folds: Iterable[int | str]) -> str:
     """`fold 0`, `folds 0, 1, 2`."""
     names = [str(fold) for fold in folds]
     return f"fold{'' if len(names) == 1 else 's'} {', '.join(names)}"
+
+
+def grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
+    """The values of each key."""
+    groups: dict[Key, list[Value]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
+
+
+def with_folds(groups: Mapping[str, Iterable[int | str]]) -> str:
+    """`seed of DWI (fold 0); tss of mrff (folds 1, 2)`."""
+    return "; ".join(f"{what} ({fold_names(folds)})" for what, folds in groups.items())
 
 
 def between(interval: Sequence[float] | None, measure: str = "") -> str:
@@ -89,3 +108,18 @@ def without_folders(error: UserError) -> str:
 def file_stem(number: int, name: str) -> str:
     """A name that a user chose, as part of a file name; the number keeps different ones different."""
     return f"{number}_{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_')}".rstrip("_")
+
+
+_FUNCTIONS = (
+    between, counted, fold_names, in_hours, map, mean_and_sd, mean_sd, no_skill, number, operating_point, pooled_cells,
+    with_folds, with_interval,
+)  # fmt: skip
+WORDS: dict[str, Any] = {function.__name__: function for function in _FUNCTIONS} | {
+    "EMPTY": EMPTY,
+    "MEASURES": MEASURES,
+    "METHODS": METHODS,
+    "RATES": RATES,
+    "SEGMENTATION": segmentation.MEASURES,
+    "THRESHOLD_FREE": probability.MEASURES,
+}
+"""What every template of prose may name."""

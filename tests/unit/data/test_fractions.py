@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -26,7 +27,7 @@ def share(fraction, known=None, seed=0, cases=CASES, **options):
 def test_smaller_fraction_is_part_of_a_larger_one(known, seed) -> None:
     drawn = [share(fraction, known, seed) for fraction in FRACTIONS]
     assert drawn[-1] == CASES
-    for smaller, larger in zip(drawn, drawn[1:], strict=False):
+    for smaller, larger in pairwise(drawn):
         assert set(smaller) < set(larger) and smaller == sorted(smaller)
     assert [len(own) for own in drawn] == pytest.approx([60 * fraction for fraction in FRACTIONS], abs=1)
 
