@@ -11,7 +11,6 @@ from nnunet_mgcl.convert.manifest.assignment import (
     assign,
     assign_test,
     check_kinds,
-    check_known,
     check_masks,
     group_channels,
     select_channels,
@@ -22,7 +21,7 @@ from nnunet_mgcl.convert.registration.engine_elastix import load_elastix
 from nnunet_mgcl.convert.run import Log, Outcome, Run, Track
 from nnunet_mgcl.convert.settings import ANY, Options, Settings
 from nnunet_mgcl.data.dataset_name import check_number_and_name, check_number_is_free
-from nnunet_mgcl.system.errors import UserError, counted, some
+from nnunet_mgcl.system.errors import UserError, check_known, counted, some
 from nnunet_mgcl.system.run_lock import run_lock
 
 

@@ -173,10 +173,9 @@ def _compare_dataset_json(layout: DatasetLayout, copy: dict[str, Any], log: Log)
     if changes := differences(before, after):
         only_ours = before | {"mgcl": None} == after | {"mgcl": None}
         command = f"cp {raw} {layout.dataset_json}" if only_ours else f"nnUNetv2_plan_and_preprocess -d {layout.number}"
+        remedy = f"{command} takes over the change; or undo it"
         expected = f"what training reads from {layout.dataset_json}"
-        raise UserError(
-            raw, f"changed since planning ({changes})", expected, f"{command} takes over the change; or undo it"
-        )
+        raise UserError(raw, f"changed since planning ({changes})", expected, remedy)
     if now != copy:
         log(f"{raw} has changed since planning; training uses {layout.dataset_json}, in which nothing it reads differs")
 

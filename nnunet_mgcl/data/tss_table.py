@@ -112,10 +112,20 @@ def _row(where: str, values: dict[str, str]) -> TSSRow:
         if value not in ("0", "1"):
             raise UserError(where, f"tss_class {value!r}", f"1 (TSS < {TSS_WINDOW_HOURS} h) or 0", remedy)
         return TSSRow(value == "1", None, patient)
+    hours = read_hours(value, where, remedy)
+    return TSSRow(binarise(hours), hours, patient)
+
+
+def read_hours(text: str, where: str, remedy: str) -> float:
+    """The time since stroke from the text of a cell `tss_hours`.
+
+    Raises:
+        UserError: It is no number of hours up to a week.
+    """
     try:
-        hours = number(value)
+        hours = number(text)
     except ValueError:
         hours = math.nan
     if not 0 <= hours <= LIMIT_HOURS:
-        raise UserError(where, f"tss_hours {value!r}", f"hours from 0 to {LIMIT_HOURS:g}", remedy)
-    return TSSRow(binarise(hours), hours, patient)
+        raise UserError(where, f"tss_hours {text!r}", f"hours from 0 to {LIMIT_HOURS:g}", remedy)
+    return hours

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_mgcl.data.cases.modality_dataset import CaseSource, blank_sources, pool_sources
+from nnunet_mgcl.data.cases.modality_dataset import CaseSource, PoolCase, labelled_sources
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.engine.branches import Branch
@@ -92,8 +93,12 @@ class RunContext(Ranks):
         """Images of a branch without labels: its pool's, where it has one."""
         if branch.name in self.unlabelled:
             return self.unlabelled[branch.name]
+        return [*self.pool_sources(branch, self.pool.get(branch.name, []), None)]
+
+    def pool_sources(self, branch: Branch, cases: Sequence[str], pseudo_labels: Path | None) -> list[PoolCase]:
+        """Some cases of a branch's pool; arguments as of `PoolCase`."""
         images = self.dataset_layout.unlabelled(branch.configuration.data_identifier, branch.name)
-        return [*pool_sources(images, self.pool.get(branch.name, []), None)]
+        return [PoolCase(case, images, pseudo_labels) for case in cases]
 
     def autocast(self) -> AbstractContextManager[Any]:
         """nnU-Net's rule: mixed precision on CUDA only."""
@@ -131,7 +136,7 @@ class FoldContext(RunContext):
         """The same run for a phase that may see no label; a branch without a pool has the training cases' images."""
         known = {part.name: getattr(self, part.name) for part in fields(RunContext) if part.init}
         known["unlabelled"] = {
-            branch.name: [*blank_sources(self.labelled_folder, self.train_cases, branch.channels)]
+            branch.name: [*labelled_sources(Path(self.labelled_folder), self.train_cases, branch.channels, (), None)]
             for branch in self.branches
             if not self.pool.get(branch.name)
         }

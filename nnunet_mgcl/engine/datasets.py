@@ -12,7 +12,6 @@ from nnunet_mgcl.data.cases.modality_dataset import (
     ModalityDataset,
     PoolCase,
     labelled_sources,
-    pool_sources,
 )
 from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.context import FoldContext, RunContext
@@ -34,11 +33,7 @@ def unlabelled_dataset(context: RunContext, branch: Branch) -> ModalityDataset:
 
 
 def labelled_and_pool_dataset(
-    context: FoldContext,
-    branch: Branch,
-    pool_cases: Sequence[str],
-    round_: int,
-    labelled: Sequence[str] | None = None,
+    context: FoldContext, branch: Branch, pool_cases: Sequence[str], round_: int, labelled: Sequence[str] | None = None
 ) -> ModalityDataset:
     """All or some labelled training cases together with some pool cases and their pseudo-labels of a round."""
     sources = _labelled(context, branch, context.train_cases if labelled is None else labelled)
@@ -58,16 +53,10 @@ def _kind(source: CaseSource) -> str:
 
 
 def _labelled(context: FoldContext, branch: Branch, cases: Sequence[str]) -> list[LabelledCase]:
-    return labelled_sources(
-        Path(context.labelled_folder),
-        cases,
-        branch.channels,
-        branch.lesion_labels,
-        context.ignore_label,
-    )
+    folder = Path(context.labelled_folder)
+    return labelled_sources(folder, cases, branch.channels, branch.lesion_labels, context.ignore_label)
 
 
 def _pool(context: FoldContext, branch: Branch, cases: Sequence[str], round_: int | None) -> list[PoolCase]:
-    images = context.dataset_layout.unlabelled(branch.configuration.data_identifier, branch.name)
     masks = context.layout.pseudo_labels(round_, branch.name) if round_ else None
-    return pool_sources(images, cases, masks)
+    return context.pool_sources(branch, cases, masks)

@@ -86,11 +86,23 @@ def open_batches(
     Image and mask move together, so every slice, slab or patch label is a reduction of the augmented mask.
     """
     labels = branch.label_manager if sampling.labels else LabelManager({"background": 0, "lesion": 1}, None)
-    transforms = _transforms(context, branch, labels, sampling)
+    augmentation = context.augmentation
+    transforms = augmentation.transforms(
+        branch.configuration.patch_size,
+        augmentation.rotation,
+        None,
+        augmentation.mirror_axes,
+        augmentation.dummy_2d,
+        use_mask_for_norm=branch.configuration.use_mask_for_norm,
+        is_cascaded=False,
+        foreground_labels=labels.foreground_labels,
+        regions=labels.foreground_regions if sampling.regions and labels.has_regions else None,
+        ignore_label=labels.ignore_label,
+    )
     loader = sampling.loader(
         dataset,
         batch_size,
-        context.augmentation.initial_patch_size,
+        augmentation.initial_patch_size,
         branch.configuration.patch_size,
         labels,
         oversample_foreground_percent=FOREGROUND_SHARE if sampling.labels else 0.0,
@@ -112,19 +124,3 @@ def open_batches(
         yield workers
     finally:
         workers._finish()
-
-
-def _transforms(context: RunContext, branch: Branch, labels: LabelManager, sampling: Sampling) -> Callable[..., Any]:
-    augmentation = context.augmentation
-    return augmentation.transforms(
-        branch.configuration.patch_size,
-        augmentation.rotation,
-        None,
-        augmentation.mirror_axes,
-        augmentation.dummy_2d,
-        use_mask_for_norm=branch.configuration.use_mask_for_norm,
-        is_cascaded=False,
-        foreground_labels=labels.foreground_labels,
-        regions=labels.foreground_regions if sampling.regions and labels.has_regions else None,
-        ignore_label=labels.ignore_label,
-    )

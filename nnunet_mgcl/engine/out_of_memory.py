@@ -10,7 +10,6 @@ import torch
 
 from nnunet_mgcl.plan.config import BLOCKS, MGCLConfig, PhaseSettings
 from nnunet_mgcl.plan.memory import MemoryEstimate
-from nnunet_mgcl.plan.plan_command import plan_command
 from nnunet_mgcl.system.errors import UserError
 
 
@@ -30,12 +29,10 @@ def explaining_out_of_memory(memory: MemoryEstimate, phase: str, part: str, devi
     try:
         yield
     except torch.cuda.OutOfMemoryError:
-        raise UserError(
-            f"phase {phase} ({part})",
-            f"not enough memory on {_described(device)}",
-            _needed(memory, phase),
-            _remedy(memory, phase),
-        ) from None
+        settings = smaller_settings(memory.config, phase, memory.batch_size)
+        remedy = f"change {' or '.join(settings)}: {memory.plan_command(settings, 'small')}"
+        found = f"not enough memory on {_described(device)}"
+        raise UserError(f"phase {phase} ({part})", found, _needed(memory, phase), remedy) from None
 
 
 def smaller_settings(config: MGCLConfig, phase: str, plan_batch: int) -> dict[str, Any]:
@@ -69,8 +66,3 @@ def _needed(memory: MemoryEstimate, phase: str) -> str:
         return "a GPU that no other program uses, or less to compute at a time"
     needed = memory.segment() if phase == "segment" else memory.phase(phase)
     return f"about {needed:.1f} GB by nnU-Net's estimate, which no other program uses"
-
-
-def _remedy(memory: MemoryEstimate, phase: str) -> str:
-    settings = smaller_settings(memory.config, phase, memory.batch_size)
-    return f"change {' or '.join(settings)}: {plan_command(memory, settings, 'small')}"

@@ -21,7 +21,7 @@ from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.engine.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.plan.config import Optimiser
-from nnunet_mgcl.plan.plan_command import plan_command
+from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, replacing
 from nnunet_mgcl.system.safe_loading import load_weights
@@ -210,29 +210,22 @@ class _ModuleTrainer:
     def _require_steps(self, epoch: int, batch: Batch) -> None:
         """The scaler leaves out each step whose gradients are not finite, silently; a few at first are usual."""
         if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
-            raise UserError(
-                f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}",
-                f"gradients that are not finite, whatever the loss is scaled by; last on the cases "
-                f"{', '.join(dict.fromkeys(map(str, batch['keys'])))}",
-                "finite gradients",
-                "train with nnUNet_compile=f, or check these images for extreme values",
-            )
+            found = f"gradients that are not finite, whatever the loss is scaled by; last {on_cases(batch)}"
+            remedy = "train with nnUNet_compile=f, or check these images for extreme values"
+            raise UserError(self._place(epoch), found, "finite gradients", remedy)
 
     def _require_finite(self, epoch: int, value: float, batch: Batch) -> None:
         """Stops every process where one has no finite loss: the others would wait for its gradients."""
         wrong = not isfinite(value)
         if not self.context.any_over_ranks(torch.tensor(wrong, device=self.context.device)):
             return
-        own = f"loss {value} on the cases {', '.join(dict.fromkeys(map(str, batch['keys'])))}" if wrong else ""
+        own = f"loss {value} {on_cases(batch)}" if wrong else ""
+        found = "; ".join(filter(None, self.context.from_all_ranks(own)))
         block = self.job.block or self.job.phase
-        lower = {f"{block}.lr": f"{self.job.optimiser.lr / 10:g}"}
-        raise UserError(
-            f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}",
-            "; ".join(filter(None, self.context.from_all_ranks(own))),
-            "a finite loss",
-            "check these images for extreme values, or lower the learning rate: "
-            + plan_command(self.context.memory, lower, "lower_lr"),
-        )
+        raise no_finite_loss(self._place(epoch), found, self.context.memory, block, self.job.optimiser.lr)
+
+    def _place(self, epoch: int) -> str:
+        return f"phase {self.job.phase} ({self.job.branch}), epoch {epoch + 1}"
 
     def _finish_epoch(self, epoch: int, seconds: float, remarks: Counter[str]) -> None:
         job, context = self.job, self.context
@@ -265,3 +258,15 @@ class _ModuleTrainer:
             beside = job.observer.beside()
             self.context.curves.update(job.phase, job.branch, self.curve, finished=finished, beside=beside)
             job.observer.draw(self.context.curves, finished)
+
+
+def on_cases(batch: Batch) -> str:
+    """The cases of a batch, for a message."""
+    return f"on the cases {', '.join(dict.fromkeys(map(str, batch['keys'])))}"
+
+
+def no_finite_loss(where: str, found: str, memory: MemoryEstimate, block: str, lr: float) -> UserError:
+    """The end of a training whose loss is NaN or infinite; `block`: the plan's, with its learning rate."""
+    lower = memory.plan_command({f"{block}.lr": f"{lr / 10:g}"}, "lower_lr")
+    remedy = f"check these images for extreme values, or lower the learning rate: {lower}"
+    return UserError(where, found, "a finite loss", remedy)

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.system.files import is_there, read_json, write_json
+from nnunet_mgcl.system.files import is_there, write_json
+from nnunet_mgcl.system.typed_json import read_typed
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,5 @@ def read_warnings(path: Path) -> list[TrainingWarning]:
     Raises:
         UserError: The file is none that `TrainingWarnings` wrote.
     """
-    if not is_there(path):
-        return []
-    content = read_json(path)
-    try:
-        warnings = [TrainingWarning(**own) for own in content]
-    except TypeError:
-        warnings = [TrainingWarning(*[""] * 4)]
-    if not all(value and isinstance(value, str) for own in warnings for value in asdict(own).values()):
-        raise UserError(
-            path, "not what a training writes", "a list of warnings", "remove the file; it influences no result"
-        )
-    return warnings
+    kind, remedy = list[TrainingWarning], "remove the file; it influences no result"
+    return read_typed(kind, path, remedy) if is_there(path) else []

@@ -45,17 +45,13 @@ class Case:
 
 def all_cases(options: PhantomOptions) -> dict[str, list[Case]]:
     """The cases of nnU-Net's folders: training `Tr`, test `Ts`, and the pool `Un`."""
-    return {"Tr": training_cases(options), "Ts": test_cases(options), "Un": pool_cases(options)}
+    test_cases = _labelled_cases(options, "phantom_test", options.test, stream=2)
+    return {"Tr": training_cases(options), "Ts": test_cases, "Un": pool_cases(options)}
 
 
 def training_cases(options: PhantomOptions) -> list[Case]:
     """The labelled training cases."""
     return _labelled_cases(options, "phantom", options.cases, stream=1)
-
-
-def test_cases(options: PhantomOptions) -> list[Case]:
-    """The labelled test cases."""
-    return _labelled_cases(options, "phantom_test", options.test, stream=2)
 
 
 def pool_cases(options: PhantomOptions) -> list[Case]:

@@ -8,14 +8,13 @@ from typing import Any
 from nnunet_mgcl.data.dataset_name import check_number_is_free
 from nnunet_mgcl.data.images.bit_mask import encode, label_names, lesion_labels
 from nnunet_mgcl.phantom.brain.scan import Grid
-from nnunet_mgcl.phantom.cases import CHANNEL_NUMBERS, Case, test_cases, training_cases
-from nnunet_mgcl.phantom.image_file import write_array
+from nnunet_mgcl.phantom.cases import CHANNEL_NUMBERS, Case, all_cases
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_patient
 from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, MODALITIES, draw_images
 from nnunet_mgcl.phantom.scanner.scene import draw_masks
 from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
-from nnunet_mgcl.phantom.writing import Form
+from nnunet_mgcl.phantom.writing import Form, write_array
 from nnunet_mgcl.system.csv_table import write_csv
 from nnunet_mgcl.system.files import write_json
 
@@ -59,8 +58,8 @@ def _write_case(root: Path, options: PhantomOptions, masks: LesionMasks | None, 
 
 def _write_tables(root: Path, options: PhantomOptions) -> None:
     # The test cases are not in tss.csv, whose cases are the training cases: nobody trains on their times.
-    for name, cases in (("tss.csv", training_cases(options)), ("tssTs.csv", test_cases(options))):
-        if cases:
+    for name, part in (("tss.csv", "Tr"), ("tssTs.csv", "Ts")):
+        if cases := all_cases(options)[part]:
             rows = [{"case": case.name, "tss_hours": f"{case.hours:.2f}"} for case in cases]
             write_csv(root / name, ("case", "tss_hours"), rows)
     write_json(root / "dataset.json", dataset_json(options))

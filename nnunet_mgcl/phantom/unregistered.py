@@ -13,13 +13,12 @@ import numpy.typing as npt
 from nnunet_mgcl.phantom.brain.scan import FIELD_OF_VIEW_MM, Grid
 from nnunet_mgcl.phantom.cases import CHANNEL_NUMBERS, Case, all_cases
 from nnunet_mgcl.phantom.dataset import DESCRIPTION, FILE_ENDING
-from nnunet_mgcl.phantom.image_file import write_array
 from nnunet_mgcl.phantom.options import PAPER_MATRIX, PhantomOptions
 from nnunet_mgcl.phantom.patient import draw_patient
 from nnunet_mgcl.phantom.scanner.acquisition import CHANNELS, MODALITIES, draw_images
 from nnunet_mgcl.phantom.scanner.scene import draw_masks
 from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
-from nnunet_mgcl.phantom.writing import Form
+from nnunet_mgcl.phantom.writing import Form, write_array
 from nnunet_mgcl.system.csv_table import write_csv
 from nnunet_mgcl.system.files import write_json
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from nnunet_mgcl.data.images.files import write_image
+from nnunet_mgcl.phantom.brain.scan import Grid
 from nnunet_mgcl.phantom.cases import Case, all_cases
 from nnunet_mgcl.phantom.options import PhantomOptions
 from nnunet_mgcl.phantom.stroke.lesion_masks import LesionMasks
@@ -121,3 +127,19 @@ def _check_content(form: Form, target: Path) -> None:
     if foreign := [name for name in names if not re.fullmatch(form.files, name)]:
         found = f"files that mgcl phantom has not written: {some(foreign)}"
         raise UserError(target, found, "only its own, which --overwrite removes", "move them out of the folder")
+
+
+def write_array(path: Path, array: npt.NDArray[Any], grid: Grid, centre: Sequence[float] = (0.0, 0.0, 0.0)) -> None:
+    """Writes an image `(Z, Y, X)`.
+
+    Args:
+        path: The file.
+        array: Its voxels.
+        grid: Their size.
+        centre: Where the middle of the image lies in the scanner, in mm along x, y and z.
+    """
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(grid.spacing[::-1])
+    extents = [(n - 1) * step for n, step in zip(grid.shape[::-1], grid.spacing[::-1], strict=True)]
+    image.SetOrigin([middle - extent / 2 for middle, extent in zip(centre, extents, strict=True)])
+    write_image(path, image)

@@ -32,9 +32,8 @@ def check_modalities(modalities: dict[str, list[int]], dataset_json: dict[str, A
         check_branch_name(name, where)
         if not own:
             raise UserError(f"{where}.{name}", "no channel", "at least one", "list its channels or remove it")
-        for channel in own:
-            if channel not in channels:
-                raise UserError(f"{where}.{name}", f"channel {channel}", f"one of {channels}", "mend the number")
+        if unknown := [channel for channel in own if channel not in channels]:
+            raise UserError(f"{where}.{name}", f"channel {unknown[0]}", f"one of {channels}", "mend the number")
     used = sorted(channel for own in modalities.values() for channel in own)
     if used != list(channels):
         raise UserError(where, f"channels {used}", f"each of {channels} exactly once", "mend the grouping")
@@ -55,28 +54,18 @@ def check_masks(masks: dict[str, list[int]], modalities: list[str], dataset_json
     if regions or dataset_json.get("regions_class_order"):
         raise UserError(where, f"together with regions {regions}", "plain labels", "declare one label a combination")
     labels = {value: name for name, value in dataset_json["labels"].items() if name != "ignore"}
+    lesions = sorted(set(labels) - {0})
     for modality, own in masks.items():
-        for label in own:
-            if label == 0 or label not in labels:
-                raise UserError(
-                    f"{where}.{modality}",
-                    f"label {label}",
-                    f"one of {sorted(set(labels) - {0})}",
-                    "mend the number",
-                )
+        if unknown := [label for label in own if label not in lesions]:
+            raise UserError(f"{where}.{modality}", f"label {unknown[0]}", f"one of {lesions}", "mend the number")
     owners: dict[frozenset[str], int] = {}
     for label in sorted(labels):
         members = frozenset(modality for modality, own in masks.items() if label in own)
         if members in owners:
-            raise UserError(
-                where, f"labels {owners[members]} and {label} both mean {sorted(members) or 'background'}",
-                "a combination of its own for each label", "mend the lists",
-            )  # fmt: skip
+            found = f"labels {owners[members]} and {label} both mean {sorted(members) or 'background'}"
+            raise UserError(where, found, "a combination of its own for each label", "mend the lists")
         owners[members] = label
     if len(owners) != 2 ** len(masks):
-        raise UserError(
-            where,
-            f"{len(owners)} labels in dataset.json",
-            f"all {2 ** len(masks)} combinations of {list(masks)}",
-            "declare also the combinations that do not occur",
-        )
+        expected = f"all {2 ** len(masks)} combinations of {list(masks)}"
+        remedy = "declare also the combinations that do not occur"
+        raise UserError(where, f"{len(owners)} labels in dataset.json", expected, remedy)

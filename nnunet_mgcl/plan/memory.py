@@ -6,8 +6,9 @@ that it takes so many GB with batches of so many samples (`ExperimentPlanner.get
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ class MemoryEstimate:
         self._channels = len(channel_names(dataset_json))
         self._heads = self._manager.get_label_manager(dataset_json).num_segmentation_heads
         self.batch_size: int = self._plan.batch_size
-        self._counted: dict[int, Voxels | None] = {}
+        self._voxels = cache(self._count)  # by the number of channels
 
     @cached_property
     def unknown(self) -> str | None:
@@ -100,12 +101,10 @@ class MemoryEstimate:
         assert own is not None
         return max(self._reference.gigabytes, self._gigabytes(own.both, self.batch_size))
 
-    def segment(self, batch_size: int | None = None, checkpointing: bool | None = None) -> float:
+    def segment(self, batch_size: int | None = None) -> float:
         """All branches; with checkpointing one at a time."""
-        if checkpointing is None:
-            checkpointing = self.config.segment.checkpointing
-        branches = [voxels.both for voxels in self._branches]
-        return self._gigabytes(max(branches) if checkpointing else sum(branches), batch_size or self.batch_size)
+        together = max if self.config.segment.checkpointing else sum
+        return self._gigabytes(together(voxels.both for voxels in self._branches), batch_size or self.batch_size)
 
     def phase(self, block: str, batch_size: int | None = None) -> float:
         """A phase of one branch: the parts of a U-Net that its method trains; others are frozen, and losses small."""
@@ -133,6 +132,18 @@ class MemoryEstimate:
             f"{self.budget:.1f} GB; mgcl plan makes a plan that fits"
         )
 
+    def plan_command(self, settings: Mapping[str, Any], suffix: str) -> str:
+        """`mgcl plan ... --set ...`, and what to train with afterwards: a remedy that works as typed.
+
+        Args:
+            settings: Keys as `mgcl plan --set` names them, with their new values.
+            suffix: Of the new plan's name.
+        """
+        values = " ".join(f"{key}={value}" for key, value in settings.items())
+        name, dataset = self.plans["plans_name"], self.plans["dataset_name"]
+        command = f"mgcl plan -d {dataset} -c {self.configuration} -p {name} --set {values} -o {name}_{suffix}"
+        return f"{command}, then train with -p {name}_{suffix}"
+
     @property
     def _reference(self) -> Reference:
         return PLANNERS[self.plans["experiment_planner_used"]]
@@ -143,11 +154,6 @@ class MemoryEstimate:
         counted = [self._voxels(len(channels)) for channels in self.config.modalities.values()]
         return [voxels for voxels in counted if voxels is not None]
 
-    def _voxels(self, channels: int) -> Voxels | None:
-        if channels not in self._counted:
-            self._counted[channels] = self._count(channels)
-        return self._counted[channels]
-
     def _count(self, channels: int) -> Voxels | None:
         with torch.device("meta"):  # no weights
             unet = build_branch(self._plan, channels, self._heads, deep_supervision=False)
@@ -155,8 +161,7 @@ class MemoryEstimate:
         counts = [getattr(part, "compute_conv_feature_map_size", None) for part in parts]
         return None if None in counts else Voxels(*(int(count(self._plan.patch_size)) for count in counts if count))
 
-    def _gigabytes(self, voxels: int, batch_size: int | None) -> float:
-        assert batch_size is not None
+    def _gigabytes(self, voxels: int, batch_size: int) -> float:
         dimensions = len(self._plan.patch_size)
         reference = self._reference.voxels_2d if dimensions == 2 else self._reference.voxels_3d
         return voxels / reference * batch_size / REFERENCE_BATCH[dimensions] * self._reference.gigabytes

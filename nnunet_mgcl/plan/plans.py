@@ -13,7 +13,7 @@ from nnunet_mgcl.plan.dataset_json import BOTH_COPIES, Grouping, channel_names, 
 from nnunet_mgcl.plan.grouping import check_masks, check_modalities, one_branch_a_channel
 from nnunet_mgcl.plan.older import filled, followed
 from nnunet_mgcl.plan.plans_file import INTENSITIES, OLDER_INTENSITIES, check_channels, check_complete
-from nnunet_mgcl.system.errors import UserError, suggestion
+from nnunet_mgcl.system.errors import UserError, check_known
 from nnunet_mgcl.system.typed_json import first_mistake, key_path
 
 if TYPE_CHECKING:  # it brings torch
@@ -253,11 +253,7 @@ def _resolved_tss(
     if tss.enabled and not known:
         raise UserError(f"{where}.enabled", "true, but no tss.csv", "a TSS table", "add tss.csv, or set null or false")
     if tss.modalities is not None:
-        for name in tss.modalities:
-            if name not in modalities:
-                raise UserError(
-                    f"{where}.modalities", repr(name), f"some of {modalities}", suggestion(name, modalities)
-                )
+        check_known(tss.modalities, modalities, f"{where}.modalities", f"some of {modalities}")
         if not tss.modalities or len(set(tss.modalities)) < len(tss.modalities):
             raise UserError(f"{where}.modalities", repr(tss.modalities), "each at most once, one at least", "mend it")
     # A 2d patch has no depth, so b is the fingerprint's median; a 3d patch is the volume.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import nnunetv2
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import read_json
@@ -66,7 +66,6 @@ class Arguments(OpenModel):
 class Architecture(OpenModel):
     """`architecture`."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     network_class_name: str
     arch_kwargs: Arguments
     kw_requires_import: list[str] = Field(alias="_kw_requires_import")

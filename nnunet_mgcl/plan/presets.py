@@ -50,10 +50,8 @@ def load_preset(name: str) -> dict[str, Any]:
         UserError: There is no such preset, or it is malformed.
     """
     path = Path(name) if name.endswith(".json") else plans_dir() / f"{name}.json"
-    if not name.endswith(".json") and name not in preset_names():
-        raise UserError(
-            f"preset {name}", "no such preset", f"one of {preset_names()}", suggestion(name, preset_names())
-        )
+    if not name.endswith(".json") and name not in (known := preset_names()):
+        raise UserError(f"preset {name}", "no such preset", f"one of {known}", suggestion(name, known))
     preset = read_json(path)
     checked(_Preset, preset, path, "compare with plans/short.json")
     return preset
@@ -146,12 +144,9 @@ def _fit_features(overlay: dict[str, Any], before: dict[str, Any], configuration
     if not isinstance(features, list) or stages is None:  # another architecture, which says what it does not take
         return
     if len(features) < stages:
-        raise UserError(
-            f"configurations.{configuration}.architecture.arch_kwargs.features_per_stage",
-            f"{len(features)} numbers",
-            f"at least {stages}, one for each stage of the plan's network",
-            "add numbers",
-        )
+        where = f"configurations.{configuration}.architecture.arch_kwargs.features_per_stage"
+        expected = f"at least {stages}, one for each stage of the plan's network"
+        raise UserError(where, f"{len(features)} numbers", expected, "add numbers")
     arguments["features_per_stage"] = features[:stages]
 
 

@@ -29,12 +29,9 @@ def require_equal_shares(batch_size: int, batch_dice: bool, ranks: int) -> None:
     """
     if batch_dice and batch_size % ranks:
         fitting = max(1, batch_size // ranks) * ranks
-        raise UserError(
-            f"-num_gpus {ranks}",
-            f"batch_size {batch_size}, of which the GPUs get unequal shares",
-            "equal shares, since the plan has batch_dice",
-            f"mgcl plan --set configuration.batch_size={fitting}, or another number of GPUs",
-        )
+        found = f"batch_size {batch_size}, of which the GPUs get unequal shares"
+        remedy = f"mgcl plan --set configuration.batch_size={fitting}, or another number of GPUs"
+        raise UserError(f"-num_gpus {ranks}", found, "equal shares, since the plan has batch_dice", remedy)
 
 
 def use_own_cores(device: torch.device) -> None:

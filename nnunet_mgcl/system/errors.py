@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 INTERRUPTED = 130
@@ -45,6 +45,17 @@ class UserError(Exception):
             f"\nnnunet_mgcl: {self.where}\n  found:    {self.found}\n  expected: {self.expected}\n"
             f"  remedy:   {self.remedy}"
         )
+
+
+def check_known(names: Iterable[str], known: Collection[str], where: str, expected: str) -> None:
+    """Refuses a name that is not known, with the one that may have been meant.
+
+    Raises:
+        UserError: There is such a name.
+    """
+    for name in names:
+        if name not in known:
+            raise UserError(where, repr(name), expected, suggestion(name, known))
 
 
 @contextmanager

@@ -73,7 +73,10 @@ def explaining_failure(path: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError:
-        _try_to_write(path)
+        with path.open("ab") as file:  # so that the system says whether and why it cannot be written
+            file.write(bytes(2**20))
+            file.flush()
+            os.fsync(file.fileno())
         raise
 
 
@@ -255,11 +258,3 @@ def _is_running(process: int) -> bool:
 def _folders_in_use() -> str:
     named = [os.environ.get(name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "TMPDIR")]
     return ", ".join(dict.fromkeys(["the folder of the output", *filter(None, named), "/tmp"]))
-
-
-def _try_to_write(path: Path) -> None:
-    """Appends to a file, so that the system says whether and why it cannot be written."""
-    with path.open("ab") as file:
-        file.write(bytes(2**20))
-        file.flush()
-        os.fsync(file.fileno())

@@ -27,9 +27,8 @@ def check_names(names: dict[str, str]) -> None:
     """
     for option, name in names.items():
         if name and not is_name(name):
-            raise UserError(
-                option, repr(name), f"a name without a path, up to {LONGEST} bytes long", "give the name alone"
-            )
+            expected = f"a name without a path, up to {LONGEST} bytes long"
+            raise UserError(option, repr(name), expected, "give the name alone")
 
 
 def fold_number(text: str, expected: str = "numbers such as 0 1 2 3 4") -> int:

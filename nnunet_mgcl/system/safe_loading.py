@@ -83,7 +83,8 @@ def load_weights(path: Path, device: torch.device | str = "cpu") -> Any:
         if named := re.search(r"GLOBAL (\S+)|unrecognized function (.+)", str(error)):
             found = f"code that loading would run ({named[1] or named[2]})"
             raise UserError(path, found, "weights and numbers only", _TRUST) from None
-        found = f"a damaged or truncated file ({_first_sentence(error)})"
+        sentence = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]  # of perhaps a page
+        found = f"a damaged or truncated file ({sentence})"
         raise UserError(path, found, "a whole file", "copy it again from its source, or train the fold again") from None
 
 
@@ -101,11 +102,6 @@ def loading_safely(checkpoints: Iterable[Path]) -> Iterator[None]:
         for path in checkpoints:
             load_checkpoint(path)
         raise
-
-
-def _first_sentence(error: Exception) -> str:
-    """Of a message that may go on for a page."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
 
 
 def require_layers(configuration: ConfigurationManager) -> None:

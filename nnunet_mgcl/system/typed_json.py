@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ def read_typed(kind: type[Kind], path: Path, remedy: str) -> Kind:
     """Reads a JSON file that this package or nnU-Net has written, and checks what it holds.
 
     Args:
-        kind: Its type, as in `dict[str, float]`; of an object with other keys as well, an `OpenModel`.
+        kind: Its type, as in `dict[str, float]`, or a dataclass; of an object with other keys as well, an `OpenModel`.
         path: The file.
         remedy: What the user can do about a wrong one.
 
@@ -37,7 +38,7 @@ def read_typed(kind: type[Kind], path: Path, remedy: str) -> Kind:
     """
     content = read_json(path)
     try:
-        return TypeAdapter(kind).validate_python(content, strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         raise first_mistake(error, OpenModel, content, path, remedy) from None
 

@@ -49,15 +49,13 @@ def require_processes(number: int | None) -> None:
 _REMEDY = "choose fewer processes (-np), close other programs, and run it again"
 
 
-def run_jobs(
-    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int, remedy: str = _REMEDY
-) -> Iterator[Result]:
+def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:
     """Yields the results as they come, in any order; arguments as of `run_each`.
 
     Raises:
         UserError: A process was killed; also what `function` raises.
     """
-    for _, future in run_each(function, jobs, processes, remedy):
+    for _, future in run_each(function, jobs, processes):
         yield future.result()
 
 

@@ -77,10 +77,7 @@ class BaseTrainer(nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         segment = self.config.segment
         self.initial_lr, self.weight_decay, self.num_epochs = segment.lr, segment.weight_decay, segment.epochs
-        self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = (
-            segment.iterations,
-            segment.val_iterations,
-        )
+        self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = segment.iterations, segment.val_iterations
         self.fold_layout = FoldLayout(Path(self.output_folder))
         self.memory = MemoryEstimate(self.plans_manager.plans, configuration, dataset_json, self.config)
         self.checkpoint_loaded = False
@@ -139,22 +136,15 @@ class BaseTrainer(nnUNetTrainer):
         """nnU-Net's loss, or with one target per modality Dice + BCE a branch; and what a method makes of it."""
         self.supervised_loss: Any = super()._build_loss()
         if self.config.lesion_labels:
-            modality_loss = self._modality_loss()
+            labels = self.label_manager
+            membership = label_membership(self.config.labels_by_branch, labels.num_segmentation_heads)
+            given = branch_channels(membership), labels.ignore_label, self.configuration_manager.batch_dice, self.is_ddp
+            modality_loss = ModalityDiceBCELoss(membership.to(self.device), *given)
             if self.enable_deep_supervision:
                 self.supervised_loss.loss = modality_loss
             else:
                 self.supervised_loss = modality_loss
         return self.in_segment.loss(self.supervised_loss) if self.in_segment else self.supervised_loss
-
-    def _modality_loss(self) -> ModalityDiceBCELoss:
-        membership = label_membership(self.config.labels_by_branch, self.label_manager.num_segmentation_heads)
-        return ModalityDiceBCELoss(
-            membership.to(self.device),
-            branch_channels(membership),
-            self.label_manager.ignore_label,
-            self.configuration_manager.batch_dice,
-            self.is_ddp,
-        )
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """Sets it in every branch."""

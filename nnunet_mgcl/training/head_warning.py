@@ -8,55 +8,53 @@ from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnin
 from nnunet_mgcl.evaluation.measures.classification import classification_metrics
 from nnunet_mgcl.evaluation.runs.tss_validation import read_tss_summary
 from nnunet_mgcl.plan.memory import MemoryEstimate
-from nnunet_mgcl.plan.plan_command import plan_command
-from nnunet_mgcl.training.validation import ValidatedFold
+from nnunet_mgcl.training.base_trainer import BaseTrainer
+from nnunet_mgcl.training.validation import head_probabilities, known_times
 
 FITTED = 0.9
 """AUROC of the training cases from which on a head has learned them."""
 NORMAL_95 = 1.96
 
 
-def warn_of_head(fold: ValidatedFold, memory: MemoryEstimate) -> None:
+def warn_of_head(trainer: BaseTrainer) -> None:
     """Replaces the fold's warning of its TSS head, after the validation; costs a pass over its training cases at most.
 
     Args:
-        fold: With the network that was validated.
-        memory: The configuration that is trained.
+        trainer: With the network that was validated.
     """
-    layout, head = fold.layout, fold.config.tss.head
+    layout = trainer.fold_layout
     if not (layout.validation / "tss_summary.json").is_file():
         return
     summary = read_tss_summary(layout.validation / "tss_summary.json")
     auroc, positive = summary["AUROC"], summary["positive"]
     negative, found = summary["cases"] - positive, None
     if auroc is not None and reaches_chance(auroc, positive, negative):
-        found = head_warning(memory, _training_auroc(fold), auroc, positive, negative)
-    TrainingWarnings(layout.warnings, fold.log).replace("tss", head, [found] if found else [])
+        found = head_warning(trainer.memory, _training_auroc(trainer), auroc, summary["cases"])
+    TrainingWarnings(layout.warnings, trainer.log).replace("tss", trainer.config.tss.head, [found] if found else [])
 
 
 def head_warning(
-    memory: MemoryEstimate, train_auroc: float | None, validation_auroc: float, positive: int, negative: int
+    memory: MemoryEstimate, train_auroc: float | None, validation_auroc: float, cases: int
 ) -> TrainingWarning | None:
-    """The warning, where the head fits its training cases and the validation's interval holds 0.5.
+    """The warning of a head that cannot be told from chance, where it fits its training cases.
 
     Args:
         memory: The configuration that is trained.
         train_auroc: Of the cases that the head was trained on; None where it is undefined.
         validation_auroc: Of the fold's validation cases.
-        positive: Validation cases < 4.5 h.
-        negative: The others.
+        cases: How many these are.
     """
-    if train_auroc is None or train_auroc < FITTED or not reaches_chance(validation_auroc, positive, negative):
+    if train_auroc is None or train_auroc < FITTED:
         return None
     tss = memory.config.tss
     remedy = "add training cases with a known TSS"
     if tss.head != "lesion":
-        remedy += f", or fewer weights: {plan_command(memory, {'tss.head': 'lesion'}, 'lesion')}"
+        remedy += f", or fewer weights: {memory.plan_command({'tss.head': 'lesion'}, 'lesion')}"
     return TrainingWarning(
         "tss",
         tss.head,
         f"the head fits its training cases (AUROC {train_auroc:.2f}) and cannot be told from chance on the "
-        f"{positive + negative} validation cases (AUROC {validation_auroc:.2f}, its 95 % interval holds 0.5)",
+        f"{cases} validation cases (AUROC {validation_auroc:.2f}, its 95 % interval holds 0.5)",
         remedy,
     )
 
@@ -68,11 +66,11 @@ def reaches_chance(auroc: float, positive: int, negative: int) -> bool:
     return auroc - NORMAL_95 * sqrt(max(variance, 0) / (positive * negative)) <= 0.5
 
 
-def _training_auroc(fold: ValidatedFold) -> float | None:
+def _training_auroc(trainer: BaseTrainer) -> float | None:
     """Of the training cases with a known TSS, as they are and not augmented."""
-    assert fold.network.tss is not None
-    table = fold.table()
-    known = [case for case in fold.train_cases if table.positive(case) is not None]
-    probabilities = fold.probabilities(known, {"head": fold.network.tss})["head"]
-    metrics = classification_metrics([*probabilities.values()], [int(bool(table.positive(case))) for case in known])
+    table, (cases, _) = known_times(trainer), trainer.do_split()
+    known = [case for case in cases if table.positive(case) is not None]
+    assert trainer.mgcl_network.tss is not None
+    said = head_probabilities(trainer, known, {"head": trainer.mgcl_network.tss})["head"]
+    metrics = classification_metrics([*said.values()], [int(bool(table.positive(case))) for case in known])
     return metrics["AUROC"]  # type: ignore[return-value]

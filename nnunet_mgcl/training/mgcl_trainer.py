@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch.distributed as dist
+from nnunetv2.training.loss.dice import get_tp_fp_fn_tn
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunet_mgcl.data.prepare import Prepared, prepare_dataset
@@ -17,7 +18,7 @@ from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.costs import Cost
 from nnunet_mgcl.engine.out_of_memory import explaining_out_of_memory
 from nnunet_mgcl.engine.seeding import reseed
-from nnunet_mgcl.plan.plan_command import plan_command
+from nnunet_mgcl.engine.training_loop import no_finite_loss, on_cases
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.course import hand_over, pretrain
 from nnunet_mgcl.pretraining.fine import Fine
@@ -26,19 +27,15 @@ from nnunet_mgcl.pretraining.pseudo_label import PseudoLabel
 from nnunet_mgcl.pretraining.self_train import SelfTrain
 from nnunet_mgcl.pretraining.teacher import Teacher
 from nnunet_mgcl.system.devices import use_own_cores
-from nnunet_mgcl.system.errors import UserError, ending_with_one_message
+from nnunet_mgcl.system.errors import ending_with_one_message
 from nnunet_mgcl.system.files import explaining_writes, remove_leftovers, replacing
 from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.system.versions import note_versions
 from nnunet_mgcl.training.base_trainer import BaseTrainer, augmentation_of
 from nnunet_mgcl.training.head_warning import warn_of_head
-from nnunet_mgcl.training.modality_validation import modality_validation_step
-from nnunet_mgcl.training.results_folder import (
-    set_old_run_aside,
-    write_shared_plans,
-)
+from nnunet_mgcl.training.results_folder import set_old_run_aside, write_shared_plans
 from nnunet_mgcl.training.run_inputs import check_run_inputs
-from nnunet_mgcl.training.validation import ValidatedFold, write_validation_extras
+from nnunet_mgcl.training.validation import write_validation_extras
 from nnunet_mgcl.tss.phase import TSS, forget_head
 
 
@@ -155,13 +152,9 @@ class MGCLTrainer(BaseTrainer):
         result = super().train_step(batch)
         self._step_of_epoch += 1
         if not np.isfinite(result["loss"]):
-            raise UserError(
-                f"phase segment, epoch {self.current_epoch + 1}",
-                f"loss {result['loss']} on the cases {', '.join(dict.fromkeys(batch['keys']))}",
-                "a finite loss",
-                "check these images for extreme values, or lower the learning rate: "
-                + plan_command(self.memory, {"segment.lr": f"{self.initial_lr / 10:g}"}, "lower_lr"),
-            )
+            where = f"phase segment, epoch {self.current_epoch + 1}"
+            found = f"loss {result['loss']} {on_cases(batch)}"
+            raise no_finite_loss(where, found, self.memory, "segment", self.initial_lr)
         if self.companion:
             self.companion.after_step(self.network)
         return result
@@ -171,8 +164,20 @@ class MGCLTrainer(BaseTrainer):
         if not self.config.lesion_labels:
             return super().validation_step(batch)
         assert self.context is not None
-        step = self.network, self.loss, self.supervised_loss
-        return modality_validation_step(self.context, *step, batch, self.enable_deep_supervision)
+        data, target, supervised = batch["data"].to(self.device), batch["target"], self.supervised_loss
+        target = [t.to(self.device) for t in target] if isinstance(target, list) else target.to(self.device)
+        with self.context.autocast():
+            output = self.network(data)
+            loss = self.loss(output, target)
+        if isinstance(target, list):  # deep supervision: the finest resolution counts
+            supervised, output, target = supervised.loss, output[0], target[0]
+        predicted, masks, counted = output[:, supervised.branch_channels] > 0, supervised.decode(target), None
+        if self.label_manager.has_ignore_label:
+            masks, counted = masks[:, :-1], ~masks[:, -1:]
+        axes = [0, *range(2, predicted.ndim)]
+        tp, fp, fn, _ = get_tp_fp_fn_tn(predicted.float(), masks.float(), axes=axes, mask=counted)
+        result = {"loss": loss, "tp_hard": tp, "fp_hard": fp, "fn_hard": fn}
+        return {name: value.cpu().numpy() for name, value in result.items()}
 
     def on_train_end(self) -> None:
         """Trains the TSS head before nnU-Net writes `checkpoint_final` and deletes `checkpoint_latest`."""
@@ -203,9 +208,8 @@ class MGCLTrainer(BaseTrainer):
         with explaining_writes(folder=self.fold_layout.root):
             super().perform_actual_validation(save_probabilities)
             if self.local_rank == 0:
-                fold = self._validated_fold()
-                write_validation_extras(fold)
-                warn_of_head(fold, self.memory)
+                write_validation_extras(self)
+                warn_of_head(self)
 
     def _log_decisions(self, context: FoldContext) -> None:
         """What the program decided for the user, in one line each."""
@@ -246,35 +250,11 @@ class MGCLTrainer(BaseTrainer):
             world_size=dist.get_world_size() if self.is_ddp else 1,
         )
 
-    def _validated_fold(self) -> ValidatedFold:
-        """What validation reads of this trainer."""
-        train_cases, validation_cases = self.do_split()
-        return ValidatedFold(
-            layout=self.fold_layout,
-            dataset_layout=self.dataset_layout,
-            config=self.config,
-            configuration=self.configuration_manager,
-            dataset_json=self.dataset_json,
-            reader=self.plans_manager.image_reader_writer_class(),
-            ignore_label=self.label_manager.ignore_label,
-            network=self.mgcl_network,
-            labelled_folder=self.preprocessed_dataset_folder,
-            dataset_class=self.dataset_class,
-            train_cases=list(train_cases),
-            validation_cases=list(validation_cases),
-            log=self.log,
-        )
-
     def _prepare(self) -> Prepared:
         """Splits, TSS table and pool; the first rank does what is missing, the others then find it done."""
-        if self.local_rank == 0:
-            prepared = self._prepare_dataset()
-        if self.is_ddp:
+        if self.local_rank != 0:
             dist.barrier()
-        return prepared if self.local_rank == 0 else self._prepare_dataset()
-
-    def _prepare_dataset(self) -> Prepared:
-        return prepare_dataset(
+        prepared = prepare_dataset(
             self.dataset_layout,
             self.plans_manager.plans,
             self.configuration_name,
@@ -283,3 +263,6 @@ class MGCLTrainer(BaseTrainer):
             fold=self.fold,
             uses_pool=self.uses_pool,
         )
+        if self.is_ddp and self.local_rank == 0:
+            dist.barrier()
+        return prepared

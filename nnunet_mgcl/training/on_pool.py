@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import prepare_dataset, tss_known
 from nnunet_mgcl.engine.branches import build_branches
 from nnunet_mgcl.engine.context import RunContext
-from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plans import resolve_block
@@ -25,14 +25,9 @@ from nnunet_mgcl.training.base_trainer import BaseTrainer, augmentation_of
 
 
 def pretrain_on_pool(
-    trainer: type[BaseTrainer],
-    layout: DatasetLayout,
-    plans: dict[str, Any],
-    configuration: str,
-    device: torch.device,
-    processes: int,
-    log: Callable[..., None],
-) -> list[Path]:
+    trainer: type[BaseTrainer], layout: DatasetLayout, plans: dict[str, Any], configuration: str, device: torch.device,
+    processes: int, log: Callable[..., None],
+) -> list[Path]:  # fmt: skip
     """Trains what the store lacks, and goes on with what it has in part.
 
     Args:
@@ -54,11 +49,24 @@ def pretrain_on_pool(
     dataset_json = read_dataset_json(layout.dataset_json)
     prepared = prepare_dataset(layout, plans, configuration, processes, log)
     if not any(prepared.pool.values()):
-        raise UserError(
-            layout.name, "no unlabelled case", "a pool, imagesUn", "add scans, or train: each fold then uses its own"
-        )
+        remedy = "add scans, or train: each fold then uses its own"
+        raise UserError(layout.name, "no unlabelled case", "a pool, imagesUn", remedy)
     config = resolve_block(plans, configuration, dataset_json, tss_known(layout), blocks=trainer.method_blocks())
-    run = _run_context(trainer, layout, plans, configuration, dataset_json, config, prepared.pool, device, log)
+    setting_up = _without_fold(trainer, PlansManager(plans).get_configuration(configuration), device, log)
+    run = RunContext(
+        config=config,
+        fold="pool",
+        layout=FoldLayout(Path(nnUNet_results.require()) / layout.name / FOLDER),
+        dataset_layout=layout,
+        branches=build_branches(config, plans, configuration, dataset_json),
+        configuration=setting_up.configuration_manager,
+        memory=MemoryEstimate(plans, configuration, dataset_json, config),
+        pool=prepared.pool,
+        augmentation=augmentation_of(setting_up),
+        compiles=setting_up._do_i_compile(),
+        log=log,
+        device=device,
+    )
     return [
         train_stored(phase, run, branch, phases[:number]).layout.root
         for number, phase in enumerate(phases)
@@ -67,41 +75,16 @@ def pretrain_on_pool(
     ]
 
 
-def _run_context(
-    trainer: type[BaseTrainer],
-    layout: DatasetLayout,
-    plans: dict[str, Any],
-    configuration: str,
-    dataset_json: dict[str, Any],
-    config: MGCLConfig,
-    pool: dict[str, list[str]],
-    device: torch.device,
-    log: Callable[..., None],
-) -> RunContext:
-    """What the phases work with, without a fold."""
-    setting_up = trainer.__new__(trainer)  # it knows nnU-Net's augmentation; its __init__ would begin a fold
-    setting_up.configuration_manager = PlansManager(plans).get_configuration(configuration)
-    setting_up.device, setting_up.print_to_log_file = device, log
-    return RunContext(
-        config=config,
-        fold="pool",
-        layout=FoldLayout(Path(nnUNet_results.require()) / layout.name / FOLDER),
-        dataset_layout=layout,
-        branches=build_branches(config, plans, configuration, dataset_json),
-        configuration=setting_up.configuration_manager,
-        memory=MemoryEstimate(plans, configuration, dataset_json, config),
-        pool=pool,
-        augmentation=augmentation_of(setting_up),
-        compiles=setting_up._do_i_compile(),
-        log=log,
-        device=device,
-    )
+def _without_fold(trainer: type[BaseTrainer], plan: Any, device: torch.device, log: Callable[..., None]) -> BaseTrainer:
+    """A trainer that knows nnU-Net's augmentation; its __init__ would begin a fold."""
+    setting_up = trainer.__new__(trainer)
+    setting_up.configuration_manager, setting_up.device, setting_up.print_to_log_file = plan, device, log
+    return setting_up
 
 
 def _shared_phases(trainer: type[BaseTrainer]) -> Sequence[Pretext]:
     """The label-free phases before the first that sees a label."""
-    phases = [*trainer.pretraining]
-    shared = phases[: next((number for number, phase in enumerate(phases) if not phase.label_free), len(phases))]
+    shared = [*takewhile(lambda phase: phase.label_free, trainer.pretraining)]
     if not shared:
         raise UserError(
             f"-tr {trainer.__name__}", "no label-free phase: its phases see the fold's labels, so each fold runs them",

@@ -79,19 +79,13 @@ def refuse_other_plans(
     if shared:
         before = described_plan(shared, configuration, blocks)
         if differing := differences(before, json.loads(json.dumps(now))):
-            raise UserError(
-                base / "plans.json",
-                f"folds trained with another configuration ({differing})",
-                "the plan that is trained now",
-                f"give the plan another name (mgcl plan --plans-name), or move {base} away",
-            )
+            found = f"folds trained with another configuration ({differing})"
+            remedy = f"give the plan another name (mgcl plan --plans-name), or move {base} away"
+            raise UserError(base / "plans.json", found, "the plan that is trained now", remedy)
     if labels and (differing := differences(labels_of(labels), labels_of(dataset_json))):
-        raise UserError(
-            base / "dataset.json",
-            f"folds trained with other labels ({differing})",
-            "the labels that are trained now",
-            f"move {base} away and train all folds again, or restore the labels",
-        )
+        found = f"folds trained with other labels ({differing})"
+        remedy = f"move {base} away and train all folds again, or restore the labels"
+        raise UserError(base / "dataset.json", found, "the labels that are trained now", remedy)
 
 
 def described_plan(plans: dict[str, Any], configuration: str, blocks: Collection[str]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from nnunet_mgcl.system.differences import differences
 from nnunet_mgcl.system.errors import UserError, counted
 from nnunet_mgcl.system.files import is_there, read_json, write_json
 from nnunet_mgcl.tss.lesion_fit import fit_lesion_head
-from nnunet_mgcl.tss.probability import PHASE, encoder_chunk, load_head, read_inputs, volume_geometry
+from nnunet_mgcl.tss.probability import PHASE, encoder_chunk, load_head, read_inputs
 from nnunet_mgcl.tss.volumes import augment_volume, fit_volume, load_volume
 
 COMPARED = "compared"
@@ -169,14 +169,14 @@ class TSSVolumes(Dataset[dict[str, Any]]):
         assert context.table is not None
         self.images = context.dataset_class(context.labelled_folder, list(cases))
         self.cases, self.table = cases, context.table
-        self.geometry = volume_geometry(context.config, context.is_3d)
+        self.tss = context.config.tss
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         case = self.cases[index]
-        volume, valid = fit_volume(load_volume(self.images, case), self.geometry)
+        volume, valid = fit_volume(load_volume(self.images, case), self.tss)
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
         target = float(bool(self.table.positive(case)))
         return {"volumes": augment_volume(volume, generator), "valid": valid, "target": target, "keys": case}

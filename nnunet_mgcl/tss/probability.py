@@ -14,16 +14,9 @@ from nnunet_mgcl.network.tss_classifier import TSSClassifier
 from nnunet_mgcl.network.tss_heads import KINDS
 from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.system.safe_loading import load_weights
-from nnunet_mgcl.tss.volumes import VolumeGeometry, fit_volume
+from nnunet_mgcl.tss.volumes import fit_volume
 
 PHASE = "tss"
-
-
-def volume_geometry(config: MGCLConfig, is_3d: bool) -> VolumeGeometry:
-    """The size of the volumes that the head of a resolved configuration reads."""
-    assert config.tss.slices and config.tss.size
-    height, width = config.tss.size
-    return VolumeGeometry(config.tss.slices, (height, width), 3 if is_3d else 2)
 
 
 def encoder_chunk(configuration: Any) -> int:
@@ -60,7 +53,7 @@ def read_inputs(
     This is the one way to it for training the lesion head, for validation and for prediction.
     """
     device = next(network.parameters()).device
-    volume, valid = fit_volume(image.float(), volume_geometry(config, len(configuration.patch_size) == 3))
+    volume, valid = fit_volume(image.float(), config.tss)
     volume, valid = volume[None].to(device), valid[None].to(device)
     return network.tss_inputs(volume, valid, encoder_chunk(configuration), heads), valid
 

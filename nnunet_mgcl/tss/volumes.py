@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,25 +10,11 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from torch import Tensor
 from torch.nn import functional as F
 
+from nnunet_mgcl.plan.config import TSSConfig
 from nnunet_mgcl.system.safe_loading import load_case
 
 MAX_ROTATION = math.radians(15)
 ZOOM = (0.85, 1.15)
-
-
-@dataclass(frozen=True)
-class VolumeGeometry:
-    """The size of every volume that the head sees.
-
-    Attributes:
-        slices: b, the number of slices.
-        size: Height and width of a slice in voxels.
-        dimensions: 2 where the encoders read slice by slice, 3 where they read the volume at once.
-    """
-
-    slices: int
-    size: tuple[int, int]
-    dimensions: int
 
 
 def load_volume(dataset: nnUNetBaseDataset, case: str) -> Tensor:
@@ -38,33 +23,32 @@ def load_volume(dataset: nnUNetBaseDataset, case: str) -> Tensor:
     return torch.from_numpy(np.array(data[:], dtype=np.float32))
 
 
-def fit_volume(volume: Tensor, geometry: VolumeGeometry) -> tuple[Tensor, Tensor]:
-    """Brings a volume to the geometry without cropping anything.
+def fit_volume(volume: Tensor, tss: TSSConfig) -> tuple[Tensor, Tensor]:
+    """Brings a volume to the size that the head reads, without cropping anything.
 
     In plane, what is too large is scaled down (aspect kept, antialiased), then zero-padded around the centre.
     Along z, too many slices are resampled to b (linearly), too few are followed by zero slices.
 
     Args:
         volume: `(C, Z, Y, X)`, float32.
-        geometry: The target.
+        tss: A resolved block, whose `slices` (b) and `size` (H, W) it gets.
 
     Returns:
         The volume `(C, b, H, W)`, and which of its slices are real, `(b,)` bool.
     """
-    (_, depth, rows, columns), (height, width) = volume.shape, geometry.size
+    assert tss.slices and tss.size
+    (_, depth, rows, columns), (height, width), slices = volume.shape, tss.size, tss.slices
     scale = min(1.0, height / rows, width / columns)
     if scale < 1:
         rows, columns = max(1, int(rows * scale)), max(1, int(columns * scale))
         volume = F.interpolate(volume, (rows, columns), mode="bilinear", antialias=True)
-    if depth > geometry.slices:
-        lines = F.interpolate(
-            volume.flatten(2)[None], (geometry.slices, rows * columns), mode="bilinear", antialias=True
-        )
-        volume, depth = lines[0].unflatten(2, (rows, columns)), geometry.slices
+    if depth > slices:
+        lines = F.interpolate(volume.flatten(2)[None], (slices, rows * columns), mode="bilinear", antialias=True)
+        volume, depth = lines[0].unflatten(2, (rows, columns)), slices
 
     top, left = (height - rows) // 2, (width - columns) // 2
-    margins = (left, width - columns - left, top, height - rows - top, 0, geometry.slices - depth)
-    return F.pad(volume, margins), torch.arange(geometry.slices, device=volume.device) < depth
+    margins = (left, width - columns - left, top, height - rows - top, 0, slices - depth)
+    return F.pad(volume, margins), torch.arange(slices, device=volume.device) < depth
 
 
 def augment_volume(volume: Tensor, generator: torch.Generator) -> Tensor:

@@ -20,7 +20,7 @@ from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.mismatch.case_mismatch import mismatch_columns
 from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.tss.probability import tss_probability, volume_geometry
+from nnunet_mgcl.tss.probability import tss_probability
 from nnunet_mgcl.tss.volumes import fit_volume
 from tests.contract.models import predict, predict_with, predictor, rows, voxels
 
@@ -177,7 +177,7 @@ def test_padded_slices_of_a_short_volume_are_masked(model) -> None:
     used = predictor(model)
     network = used.network.eval()
     image = torch.randn(3, 3, 32, 32)
-    volume, valid = fit_volume(image, volume_geometry(used.config, is_3d=False))
+    volume, valid = fit_volume(image, used.config.tss)
     poisoned = volume.clone()
     poisoned[:, 3:] = 50
     with torch.no_grad():

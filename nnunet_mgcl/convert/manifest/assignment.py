@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -10,23 +10,12 @@ from nnunet_mgcl.convert.manifest.channels import KINDS, guess_kind, is_adc, lea
 from nnunet_mgcl.convert.manifest.table import Manifest, ManifestRow, mask_column
 from nnunet_mgcl.convert.output.record import Destination
 from nnunet_mgcl.convert.settings import Settings
-from nnunet_mgcl.system.errors import UserError, some, suggestion
+from nnunet_mgcl.system.errors import UserError, check_known, some, suggestion
 from nnunet_mgcl.system.names import check_branch_name
 
 Log = Callable[[str], None]
 Modalities = dict[str, tuple[str, ...]]
 Assignment = list[tuple[ManifestRow, Destination]]
-
-
-def check_known(names: Iterable[str], known: Collection[str], where: str, expected: str) -> None:
-    """Refuses a name that is not known, with the one that may have been meant.
-
-    Raises:
-        UserError: There is such a name.
-    """
-    for name in names:
-        if name not in known:
-            raise UserError(where, repr(name), expected, suggestion(name, known))
 
 
 def select_channels(manifest: Manifest, channels: Sequence[str], log: Log) -> Manifest:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import datetime
 
-from nnunet_mgcl.data.tss_table import LIMIT_HOURS
+from nnunet_mgcl.data.tss_table import LIMIT_HOURS, read_hours
 from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.system.numbers import number
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?")
 _FORM = "ISO 8601, as in 2024-03-01 07:30"
@@ -46,16 +44,8 @@ def hours_from(text: str, where: str) -> float | None:
     Raises:
         UserError: It is not a number from 0 to 168 (a week).
     """
-    if not text:
-        return None
-    try:
-        hours = number(text)
-    except ValueError:
-        hours = math.nan
-    if not 0 <= hours <= LIMIT_HOURS:
-        remedy = "write a number, such as 3.5 (a decimal point); where the time is unknown, leave the cell empty"
-        raise UserError(where, f"tss_hours {text!r}", f"hours from 0 to {LIMIT_HOURS:g}", remedy)
-    return hours
+    remedy = "write a number, such as 3.5 (a decimal point); where the time is unknown, leave the cell empty"
+    return read_hours(text, where, remedy) if text else None
 
 
 def _time(column: str, text: str, where: str) -> datetime:

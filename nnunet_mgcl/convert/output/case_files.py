@@ -14,12 +14,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import SimpleITK as sitk
-from pydantic import TypeAdapter, ValidationError
 
 from nnunet_mgcl.convert.output.record import CaseRecord
 from nnunet_mgcl.data.images.files import write_image
-from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.system.files import read_json, write_json
+from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.system.typed_json import read_typed
 
 FILE_ENDING = ".nii.gz"
 CONVERT_FOLDER = "mgcl_convert"
@@ -27,8 +26,6 @@ CONVERT_FOLDER = "mgcl_convert"
 
 FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs", "imagesUn")
 """The folders whose files belong to cases."""
-
-_RECORD = TypeAdapter(CaseRecord)
 
 
 def picture_path(dataset: Path, case: str) -> Path:
@@ -116,12 +113,8 @@ def _record_path(dataset: Path, case: str) -> Path:
 
 
 def _read_record(path: Path) -> CaseRecord:
-    content = read_json(path)
-    try:
-        return _RECORD.validate_python(content)
-    except ValidationError:
-        remedy = "remove it, and the files of this case in images* and labels*: it will be converted again"
-        raise UserError(path, "not a record of this version", "what mgcl convert writes", remedy) from None
+    remedy = "remove it, and the files of this case in images* and labels*: it will be converted again"
+    return read_typed(CaseRecord, path, remedy)
 
 
 def _withdraw(dataset: Path, case: str) -> None:

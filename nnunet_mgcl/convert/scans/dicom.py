@@ -10,6 +10,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_mgcl.convert.scans.b_value import read_b_value
+from nnunet_mgcl.data.images.checks import EDGE, Mistake, geometry_mistake
 from nnunet_mgcl.system.errors import UserError
 
 _ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.4.1")
@@ -19,6 +20,7 @@ _IMAGE_CLASS = re.compile(
     rb"\x02\x00\x02\x00UI..1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|2\.1|4|4\.1|7)[\x00\x02]", re.DOTALL
 )
 """The start of a file of CT, MR or secondary-capture images; reports, presentations and DICOMDIR name others."""
+_PIXEL_SPACING = "0028|0030"
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,21 @@ def open_dicom(path: Path) -> sitk.ImageFileReader:
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     return reader
+
+
+def spacing_mistake(path: Path) -> Mistake | None:
+    """What is wrong with the edges of a DICOM image's pixels, for which GDCM may take 1 mm; None: nothing."""
+    reader = open_dicom(path)
+    if not reader.HasMetaDataKey(_PIXEL_SPACING):
+        return None
+    text = reader.GetMetaData(_PIXEL_SPACING).strip(" \0")
+    try:
+        edges = [float(part) for part in text.split("\\")]
+    except ValueError:
+        edges = []
+    if len(edges) == 2 and not geometry_mistake((), edges):
+        return None
+    return f"a spacing of {text} mm", EDGE
 
 
 def _read_header(path: Path) -> tuple[str, Slice] | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nnunet_mgcl.convert.manifest.channels import MASK_WORDS, guess_kind
 from nnunet_mgcl.convert.scans.dicom import Slice, find_series
-from nnunet_mgcl.convert.scans.reader import ENDINGS
+from nnunet_mgcl.data.images.checks import WITH_GEOMETRY
 
 _FILLERS = {
     "map", "image", "images", "scan", "scans", "volume", "nii", "nifti", "dicom", "dcm", "anat", "raw", "rawdata",
@@ -22,7 +22,7 @@ _COPIES = {
     "corrected", "resampled",
 }  # fmt: skip
 """Words in the names of processed copies, as in `flair_bias` beside `flair`."""
-_ENDING = re.compile(f"({'|'.join(map(re.escape, ENDINGS))})$", re.IGNORECASE)
+_ENDING = re.compile(f"({'|'.join(map(re.escape, WITH_GEOMETRY))})$", re.IGNORECASE)
 _UUID_FILE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\..+", re.IGNORECASE)
 _SIDECARS = (".json", ".bval", ".bvec", ".tsv", ".raw", ".zraw")
 

@@ -19,12 +19,11 @@ from nibabel.spatialimages import HeaderDataError
 from nnunet_mgcl.convert.manifest.channels import is_adc, is_dwi, is_perfusion
 from nnunet_mgcl.convert.registration.grid import Grid
 from nnunet_mgcl.convert.scans import diffusion
-from nnunet_mgcl.convert.scans.dicom import Slice, pick_series
+from nnunet_mgcl.convert.scans.dicom import Slice, pick_series, spacing_mistake
 from nnunet_mgcl.convert.scans.dicom_stack import arrange, read_volume
 from nnunet_mgcl.data.images import checks
 from nnunet_mgcl.system.errors import UserError, reason
 
-ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 _KEPT_TYPES = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16, sitk.sitkFloat32)
 _NOT_ORTHONORMAL = 1e-3
 _ONE_PLACE_MM = 0.5
@@ -39,7 +38,7 @@ def read_scan(source: str, *, channel: str, dwi_volume: DwiVolume = None) -> tup
     """Reads the scan of one channel.
 
     Args:
-        source: A file that ends in one of `ENDINGS`, a folder of DICOM files, or `folder#SeriesInstanceUID`.
+        source: A file that ends as in `WITH_GEOMETRY`, a folder of DICOM files, or `folder#SeriesInstanceUID`.
         channel: Its name says what a scan with several volumes is.
         dwi_volume: The one to take.
 
@@ -163,15 +162,16 @@ def _pick_volume(
         diffusion.check_choice(volumes, index, dwi_volume, source)
         value = diffusion.b_value(volumes[index])
         notes = [", ".join([*more, diffusion.b_text(value)]), *notes] if more or value is not None else notes
-    _refuse(source, checks.dicom_mistake(volumes[index][0].path))
+    _refuse(source, spacing_mistake(volumes[index][0].path))
     return volumes[index], notes
 
 
 def _open(source: str, path: Path, channel: str, dwi_volume: DwiVolume) -> tuple[sitk.ImageFileReader, list[str]]:
     """A reader of one volume of the file, whose header it has read, and notes."""
-    if not path.name.lower().endswith(ENDINGS):
+    if not path.name.lower().endswith(checks.WITH_GEOMETRY):
+        endings = ", ".join(checks.WITH_GEOMETRY)
         remedy = "name a file of such a format; of a DICOM series the folder"
-        raise UserError(source, f"the file name {path.name}", f"one that ends in {', '.join(ENDINGS)}", remedy)
+        raise UserError(source, f"the file name {path.name}", f"one that ends in {endings}", remedy)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

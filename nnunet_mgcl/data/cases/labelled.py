@@ -10,8 +10,7 @@ from typing import Any
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.data.cases.modality_dataset import located_classes
-from nnunet_mgcl.data.cases.preprocessed import open_case
+from nnunet_mgcl.data.cases.modality_dataset import located_classes, open_case
 from nnunet_mgcl.data.cases.same_scan import SameScans, Twins
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.plan.dataset_json import channel_names

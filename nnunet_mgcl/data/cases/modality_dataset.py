@@ -178,14 +178,17 @@ def labelled_sources(
     return [LabelledCase(case, folder, dataset_class, tuple(channels), masks, ignore_label) for case in cases]
 
 
-def blank_sources(folder: str, cases: Iterable[str], channels: Sequence[int]) -> list[LabelledCase]:
-    """The images of labelled cases without any of their labels."""
-    return labelled_sources(Path(folder), cases, channels, (), None)
+def open_case(images: nnUNetBaseDataset, case: str) -> tuple[Any, dict[str, Any]]:
+    """The image `(C, Z, Y, X)`, of which no voxel is read, and the properties of a case.
 
-
-def pool_sources(images: Path, cases: Iterable[str], pseudo_labels: Path | None) -> list[PoolCase]:
-    """One source a case of the preprocessed pool; arguments as in `PoolCase`."""
-    return [PoolCase(case, images, pseudo_labels) for case in cases]
+    Raises:
+        Exception: A file is missing or truncated, or the image and its mask differ in shape; of blosc2, NumPy, pickle
+            or the operating system.
+    """
+    data, seg, _, properties = load_case(images, case)
+    if data.shape[1:] != seg.shape[1:]:
+        raise ValueError(f"an image of shape {tuple(data.shape)} and a mask of shape {tuple(seg.shape)}")
+    return data, properties
 
 
 def sample_class_locations(seg: np.ndarray, label_manager: LabelManager) -> ClassLocations:

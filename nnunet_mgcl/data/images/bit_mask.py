@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +25,3 @@ def encode(masks: Mapping[str, npt.NDArray[np.bool_]], modalities: Sequence[str]
     """Joins one boolean mask `(Z, Y, X)` a modality to a label map of the same shape."""
     bits = [masks[modality].astype(np.uint8) << bit for bit, modality in enumerate(modalities)]
     return np.bitwise_or.reduce(bits)
-
-
-def decode(labels: npt.NDArray[Any], modalities: Sequence[str]) -> dict[str, npt.NDArray[np.bool_]]:
-    """The masks that `encode` joined."""
-    return {modality: (labels >> bit & 1).astype(bool) for bit, modality in enumerate(modalities)}

@@ -29,10 +29,9 @@ SMALLEST_RANGE = 1e-6
 """Of the values of a normalised channel: with less, a network's own normalisation takes it for a constant."""
 
 NIFTI = (".nii", ".nii.gz")
-_WITH_GEOMETRY = (*NIFTI, ".mha", ".mhd", ".nrrd", ".nhdr")
+WITH_GEOMETRY = (*NIFTI, ".mha", ".mhd", ".nrrd", ".nhdr")
 """Endings of the formats whose headers give millimetres; pictures have none."""
-_PIXEL_SPACING = "0028|0030"
-_EDGE = f"voxels of {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
+EDGE = f"voxels of {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
 
 
 def image_mistake(path: Path) -> Mistake | None:
@@ -45,7 +44,7 @@ def header_mistake(path: Path) -> Mistake | None:
     if not path.is_file():
         return "no file, or a link to nothing", "an image"
     name = path.name.lower()
-    if not name.endswith(_WITH_GEOMETRY):
+    if not name.endswith(WITH_GEOMETRY):
         return None
     try:
         if name.endswith(NIFTI) and (mistake := _nifti_mistake(path)):
@@ -61,24 +60,6 @@ def header_mistake(path: Path) -> Mistake | None:
     return mistake or _place_mistake([*reader.GetOrigin(), *reader.GetDirection()])
 
 
-def dicom_mistake(path: Path) -> Mistake | None:
-    """What is wrong with the edges of a DICOM image's pixels, for which GDCM may take 1 mm; None: nothing."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    if not reader.HasMetaDataKey(_PIXEL_SPACING):
-        return None
-    text = reader.GetMetaData(_PIXEL_SPACING).strip(" \0")
-    try:
-        edges = [float(part) for part in text.split("\\")]
-    except ValueError:
-        edges = []
-    if len(edges) == 2 and not geometry_mistake((), edges):
-        return None
-    return f"a spacing of {text} mm", _EDGE
-
-
 def geometry_mistake(
     size: Sequence[int], spacing: Sequence[float], limits: tuple[float, float] = VOXEL_MM
 ) -> Mistake | None:
@@ -86,7 +67,7 @@ def geometry_mistake(
     if any(length < 1 for length in size[:3]):
         return f"a size of {_listed(size)} voxels", "one voxel or more along each axis"
     if not all(limits[0] <= edge <= limits[1] for edge in spacing[:3]):  # NaN is not either
-        return f"a spacing of {_listed(spacing)} mm", _EDGE
+        return f"a spacing of {_listed(spacing)} mm", EDGE
     return None
 
 

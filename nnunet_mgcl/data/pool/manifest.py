@@ -13,7 +13,7 @@ from typing import Any
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from pydantic import Field
 
-from nnunet_mgcl.data.cases.preprocessed import open_case
+from nnunet_mgcl.data.cases.modality_dataset import open_case
 from nnunet_mgcl.system.errors import UserError, reason
 from nnunet_mgcl.system.files import file_sha256, is_there, make_folder, read_json, write_json
 from nnunet_mgcl.system.typed_json import MISSING, OpenModel, checked

@@ -78,11 +78,9 @@ def check_grids(files: list[Path], of: str, *, place: bool = True) -> None:
     for path, grid in zip(files[1:], grids[1:], strict=False):
         same_shape = [len(part) for part in grid] == [len(part) for part in grids[0]]
         if not same_shape or not all(np.allclose(*pair, atol=1e-3) for pair in zip(grid, grids[0], strict=True)):
-            found, expected = (
-                f"size, spacing{', origin and direction' * place} {grid}",
-                f"those of {files[0].name}: {grids[0]}",
-            )
-            raise UserError(path, found, expected, f"resample the channels of {of} to one grid")
+            found = f"size, spacing{', origin and direction' * place} {grid}"
+            remedy = f"resample the channels of {of} to one grid"
+            raise UserError(path, found, f"those of {files[0].name}: {grids[0]}", remedy)
 
 
 def _grid(path: Path) -> tuple[tuple[float, ...], ...]:

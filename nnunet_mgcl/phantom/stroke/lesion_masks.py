@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nibabel.affines import apply_affine
 from scipy.ndimage import map_coordinates
 
 from nnunet_mgcl.phantom.brain.template import STEP_MM, FloatArray, load_template
@@ -76,7 +77,7 @@ def _open(path: Path) -> Any:
 def _check_space(path: Path, image: Any) -> None:
     shape = image.shape[:3]
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1).T
-    mm = _apply(image.affine, corners)
+    mm = apply_affine(image.affine, corners)
     low, high = mm.min(axis=0), mm.max(axis=0)
     held, holding = np.asarray(_HELD_MM), np.asarray(_HOLDING_MM)
     holds = (low <= held[:, 0]).all() and (high >= held[:, 1]).all()
@@ -97,15 +98,11 @@ def _read(path: Path) -> FloatArray:
     if not (mask | (array == 0)).all():
         raise UserError(path, "several values above 0", "a mask of 0 and one other value", "remove it")
     mm = np.stack(np.broadcast_arrays(*load_template().coordinates()), axis=-1)
-    indices = _apply(np.linalg.inv(image.affine), mm)
+    indices = apply_affine(np.linalg.inv(image.affine), mm)
     # At 1 mm the template's centres lie between the mask's voxels: this is the mean of the eight around them.
     return map_coordinates(
         ((array != 0) & mask).astype(np.float32), np.moveaxis(indices, -1, 0), order=1, output=np.float32
     )
-
-
-def _apply(affine: FloatArray, points: FloatArray) -> FloatArray:
-    return points @ affine[:3, :3].T + affine[:3, 3]
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

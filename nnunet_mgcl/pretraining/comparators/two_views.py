@@ -19,7 +19,6 @@ from nnunet_mgcl.engine.results import finish_branch
 from nnunet_mgcl.engine.training_loop import Batch, Job, train
 from nnunet_mgcl.engine.training_warnings import TrainingWarning
 from nnunet_mgcl.plan.config import BatchSize, Epochs, PhaseSettings
-from nnunet_mgcl.plan.plan_command import plan_command
 from nnunet_mgcl.pretraining.handover import state_of
 from nnunet_mgcl.pretraining.monitor.spread import COLLAPSED, SpreadWatch
 from nnunet_mgcl.pretraining.protocol import Pretext
@@ -74,7 +73,7 @@ class TwoViews(Pretext):
         lower = {f"{self.block}.lr": f"{self.settings(run.config).lr / 10:g}"}
         return TrainingWarning(
             self.name, branch.name, f"its embeddings collapse: spread below {COLLAPSED}, while 1 is even",
-            f"lower its learning rate: {plan_command(run.memory, lower, 'lower_lr')}",
+            f"lower its learning rate: {run.memory.plan_command(lower, 'lower_lr')}",
         )  # fmt: skip
 
     def job(

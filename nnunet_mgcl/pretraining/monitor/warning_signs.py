@@ -11,7 +11,6 @@ import numpy as np
 
 from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.training_warnings import TrainingWarning
-from nnunet_mgcl.plan.plan_command import plan_command
 from nnunet_mgcl.pretraining.monitor.lesion_counts import LesionCounts
 
 FEW_POOL_CASES, MANY_TRAINING_CASES = 0.05, 0.5
@@ -54,7 +53,7 @@ def pseudo_label_warning(
         return None
     epochs = context.config.block(source).epochs
     settings = {f"{source}.epochs": 2 * epochs}
-    remedy = f"train its network longer: {plan_command(context.memory, settings, f'longer_{source}')}"
+    remedy = f"train its network longer: {context.memory.plan_command(settings, f'longer_{source}')}"
     return TrainingWarning(phase, branch, f"pseudo-labels like no training case: {found}", remedy)
 
 
@@ -75,7 +74,7 @@ def confidence_warning(
     if not known or (passing and (passing < NEARLY_ALL * pool_cases or pool_cases < ENOUGH_CASES)):
         return None
     value = round_down(100 * float(np.quantile(known, 0.25 if passing else 0.5))) / 100
-    command = plan_command(context.memory, {"pseudo_label.confidence": value}, "confidence")
+    command = context.memory.plan_command({"pseudo_label.confidence": value}, "confidence")
     which, share = ("nearly every", "three quarters") if passing else ("no", "half")
     return TrainingWarning(
         phase,
@@ -100,7 +99,7 @@ def fallback_warning(context: FoldContext, phase: str, branch: str, unusable: st
         phase,
         branch,
         f"the pool's pseudo-labels are of no use ({unusable}), so it contrasts {cases}",
-        f"train the networks that make them longer: {plan_command(context.memory, settings, 'longer')}",
+        f"train the networks that make them longer: {context.memory.plan_command(settings, 'longer')}",
     )
 
 
@@ -155,5 +154,5 @@ def contrast_warning(context: FoldContext, phase: str, branch: str, outcome: Out
         found += f", kNN {after:.2f}, at the start {before:.2f}"
     config = context.config.block(phase)
     settings = {f"{phase}.lr": f"{3 * config.lr:g}", f"{phase}.epochs": 2 * config.epochs}
-    remedy = f"raise learning rate and epochs: {plan_command(context.memory, settings, phase)}"
+    remedy = f"raise learning rate and epochs: {context.memory.plan_command(settings, phase)}"
     return TrainingWarning(phase, branch, f"contrast learned nothing that shows: {found}", remedy)

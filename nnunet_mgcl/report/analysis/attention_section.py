@@ -22,7 +22,7 @@ from nnunet_mgcl.report.analysis.fold_case import FoldCase, choose_case, describ
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.report.page.section import Picture, Section
 from nnunet_mgcl.report.page.style import WIDTH, figure_style
-from nnunet_mgcl.tss.phase import encoder_chunk, volume_geometry
+from nnunet_mgcl.tss.phase import encoder_chunk
 from nnunet_mgcl.tss.volumes import fit_volume, load_volume
 
 TITLE = "Attention between the modalities"
@@ -77,7 +77,7 @@ def _attention(fold: TrainedFold, case: str) -> np.ndarray:
     """`(m, M, M)` of one case, from the volume that the head reads."""
     network, folder = fold.network, str(fold.images)
     image = load_volume(infer_dataset_class(folder)(folder, [case]), case)
-    volume, valid = fit_volume(image, volume_geometry(fold.config, fold.is_3d))
+    volume, valid = fit_volume(image, fold.config.tss)
     features = network.tss_features(volume[None].to(fold.device), encoder_chunk(fold.run.plan))
     assert network.tss is not None and isinstance(network.tss.head, MRFF)
     tokens = network.tss.valid_tokens(valid[None].to(fold.device))
@@ -95,7 +95,7 @@ def _fitted(fold: TrainedFold, case: FoldCase) -> tuple[list[BrainPanel], np.nda
     seen = [order.index(modality) for modality in _modalities(fold)]
     images = [case.images[index][0] - case.images[index][0].min() for index in seen]
     masks = [case.lesions[index].astype(np.float32) for index in seen]
-    fitted, real = fit_volume(torch.from_numpy(np.stack(images + masks)), volume_geometry(fold.config, fold.is_3d))
+    fitted, real = fit_volume(torch.from_numpy(np.stack(images + masks)), fold.config.tss)
     arrays = [case.view.turn(array) for array in fitted[:, real].numpy()]
     lesions = [(mask > 0) & (mask >= min(0.5, mask.max() / 2)) for mask in arrays[len(seen) :]]
     at = largest_slice(lesions)

@@ -55,7 +55,7 @@ def test_skipped_parts_survive_a_restart(path) -> None:
 def test_another_file_is_refused(path, content) -> None:
     path.parent.mkdir()
     path.write_text(content)
-    with pytest.raises(UserError, match=r"state\.json\n  found: +not what a training writes"):
+    with pytest.raises(UserError, match=r"state\.json"):
         PhaseState(path)
 
 

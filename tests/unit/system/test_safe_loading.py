@@ -14,7 +14,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_mgcl.data.cases.labelled import check_cases
-from nnunet_mgcl.data.cases.modality_dataset import labelled_sources, pool_sources
+from nnunet_mgcl.data.cases.modality_dataset import PoolCase, labelled_sources
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.network.branch import build_branch
 from nnunet_mgcl.pretraining.handover import handed_on
@@ -79,7 +79,7 @@ class TestPreprocessedCase:
         if how == "labelled":
             return labelled_sources(folder, ["case_0"], [0], None, None)[0].load()
         if how == "pool":
-            return pool_sources(folder, ["case_0"], None)[0].load()
+            return PoolCase("case_0", folder, None).load()
         if how == "volume":
             return load_volume(nnUNetDatasetBlosc2(str(folder), ["case_0"]), "case_0")
         return check_cases(layout, plans, "2d", masks_json, ["case_0"])

@@ -12,7 +12,7 @@ from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.evaluation.runs.tss_validation import head_metrics, read_probabilities, write_tss
 from nnunet_mgcl.training import validation
-from nnunet_mgcl.training.validation import ValidatedFold, write_validation_extras
+from nnunet_mgcl.training.validation import write_validation_extras
 
 TABLE = TSSTable({"a": TSSRow(True, 2.0, None), "b": TSSRow(False, 9.0, None), "c": TSSRow(True, None, None)})
 
@@ -37,7 +37,7 @@ def lines() -> list[str]:
 
 @pytest.fixture
 def fold(tmp_path, monkeypatch, lines):
-    """A fold whose head says 0.75 for every case."""
+    """A trainer whose head says 0.75 for every case."""
     (tmp_path / "fold_0" / "validation").mkdir(parents=True)
     (tmp_path / "data").mkdir()
     for case in ("a", "b", "x"):
@@ -45,36 +45,32 @@ def fold(tmp_path, monkeypatch, lines):
     (tmp_path / "tss.csv").write_text("case,tss_hours\na,2\nb,9\n")
     monkeypatch.setattr(validation, "load_volume", lambda images, case: case)
     monkeypatch.setattr(validation, "tss_probabilities", lambda network, heads, *_: dict.fromkeys(heads, 0.75))
-    return ValidatedFold(
-        layout=FoldLayout(tmp_path / "fold_0"),
+    return SimpleNamespace(
+        fold_layout=FoldLayout(tmp_path / "fold_0"),
         dataset_layout=SimpleNamespace(tss=tmp_path / "tss.csv"),
         config=SimpleNamespace(lesion_labels=None, tss=SimpleNamespace(head="lesion")),
-        configuration=None,
-        dataset_json={},
-        reader=None,
-        ignore_label=None,
-        network=SimpleNamespace(tss=SimpleNamespace(trained=torch.tensor(True))),
-        labelled_folder=str(tmp_path / "data"),
+        configuration_manager=None,
+        mgcl_network=SimpleNamespace(tss=SimpleNamespace(trained=torch.tensor(True))),
+        preprocessed_dataset_folder=str(tmp_path / "data"),
         dataset_class=nnUNetDatasetBlosc2,
-        train_cases=["b"],
-        validation_cases=["x", "a"],
+        do_split=lambda: (["b"], ["x", "a"]),
         log=lines.append,
     )
 
 
 def written(fold) -> list[str]:
-    return sorted(path.name for path in fold.layout.validation.iterdir())
+    return sorted(path.name for path in fold.fold_layout.validation.iterdir())
 
 
 def test_every_validation_case_gets_a_row_and_the_known_ones_are_summarised(fold) -> None:
     write_validation_extras(fold)
-    with (fold.layout.validation / "tss.csv").open() as file:
+    with (fold.fold_layout.validation / "tss.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows == [
         {"case": "a", "tss_hours": "2.0", "tss_class": "1", "probability": "0.750000", "predicted_class": "1"},
         {"case": "x", "tss_hours": "", "tss_class": "", "probability": "0.750000", "predicted_class": "1"},
     ]
-    summary = json.loads((fold.layout.validation / "tss_summary.json").read_text())
+    summary = json.loads((fold.fold_layout.validation / "tss_summary.json").read_text())
     assert (summary["cases"], summary["ACC"]) == (1, 1.0)
 
 
@@ -89,14 +85,14 @@ def test_the_log_has_words_for_what_is_undefined_and_no_data_structure(fold, lin
 def test_untrained_head_writes_nothing_says_why_and_leaves_nothing_stale(fold, lines) -> None:
     write_validation_extras(fold)
     assert written(fold) == ["tss.csv", "tss_summary.json"]
-    fold.network.tss.trained = torch.tensor(False)
+    fold.mgcl_network.tss.trained = torch.tensor(False)
     write_validation_extras(fold)
     assert written(fold) == []
     assert "untrained (checkpoint_best)" in lines[-1]
 
 
 def test_network_without_a_head_writes_nothing(fold, lines) -> None:
-    fold.network.tss = None
+    fold.mgcl_network.tss = None
     write_validation_extras(fold)
     assert written(fold) == [] and lines == []
 

@@ -18,7 +18,6 @@ from nnunet_mgcl.tss.probability import (
     trained_heads,
     tss_probabilities,
     tss_probability,
-    volume_geometry,
 )
 from nnunet_mgcl.tss.volumes import fit_volume, load_volume
 
@@ -277,7 +276,7 @@ class TestProbability:
         context = make_context(dimensions)
         network = context.network
         network.tss.trained.fill_(True)
-        volume, valid = fit_volume(image(context, slices), volume_geometry(context.config, dimensions == 3))
+        volume, valid = fit_volume(image(context, slices), context.config.tss)
         assert volume.shape == (3, 4, 32, 32)
         network.eval()
         with torch.no_grad():

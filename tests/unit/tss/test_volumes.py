@@ -5,17 +5,17 @@ import math
 import pytest
 import torch
 
+from nnunet_mgcl.plan.config import TSSConfig
 from nnunet_mgcl.tss.volumes import (
     MAX_ROTATION,
     ZOOM,
-    VolumeGeometry,
     apply_transform,
     augment_volume,
     draw_transform,
     fit_volume,
 )
 
-GEOMETRY = VolumeGeometry(slices=6, size=(20, 16), dimensions=2)
+GEOMETRY = TSSConfig(slices=6, size=[20, 16])
 
 
 class TestFitVolume:

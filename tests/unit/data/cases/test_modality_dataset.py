@@ -10,8 +10,8 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_mgcl.data.cases.modality_dataset import (
     ModalityDataset,
+    PoolCase,
     labelled_sources,
-    pool_sources,
     read_pseudo_label,
     sample_class_locations,
     save_pseudo_label,
@@ -139,7 +139,7 @@ class TestModalityDataset:
         mask = np.zeros((1, *SHAPE), np.int16)
         mask[0, 2, 5:9, 5:9] = 1
         save_pseudo_label(tmp_path / "labels", "a", mask, sample_class_locations(mask, LESION), [16, 16])
-        dataset = ModalityDataset(pool_sources(tmp_path / "images", ["a"], tmp_path / "labels"))
+        dataset = ModalityDataset([PoolCase("a", tmp_path / "images", tmp_path / "labels")])
         loaded, seg, _, properties = dataset["pool:a"]
         assert np.array_equal(loaded[:], data) and np.array_equal(seg[:], mask)
         assert len(properties["class_locations"][1]) == 16
@@ -147,7 +147,7 @@ class TestModalityDataset:
     def test_pool_case_without_pseudo_label_has_an_empty_mask(self, tmp_path):
         data, outside = image_and_labels(0, labels=(0,), channels=1)
         save(tmp_path / "images", "a", data, outside)
-        _, seg, _, properties = ModalityDataset(pool_sources(tmp_path / "images", ["a"], None))["pool:a"]
+        _, seg, _, properties = ModalityDataset([PoolCase("a", tmp_path / "images", None)])["pool:a"]
         assert np.array_equal(seg[:], outside)
         assert not properties["class_locations"]
 
@@ -155,7 +155,7 @@ class TestModalityDataset:
         folder, arrays = labelled
         save(tmp_path / "images", "a", arrays["b"][0][:1], arrays["b"][1])
         sources = labelled_sources(folder, ["a"], [0], [1], None)
-        dataset = ModalityDataset([*sources, *pool_sources(tmp_path / "images", ["a"], None)])
+        dataset = ModalityDataset([*sources, PoolCase("a", tmp_path / "images", None)])
         assert dataset.identifiers == ["a", "pool:a"]
         assert np.array_equal(dataset["a"][0][:], arrays["a"][0][:1])
         assert np.array_equal(dataset["pool:a"][0][:], arrays["b"][0][:1])
@@ -172,7 +172,7 @@ class TestModalityDataset:
         mask = (arrays["b"][1] > 1).astype(np.int16)
         save_pseudo_label(tmp_path / "labels", "a", mask, sample_class_locations(mask, LESION), patch)
         sources = labelled_sources(folder, ["a", "b"], [2, 0], [1, 3], None)
-        dataset = ModalityDataset([*sources, *pool_sources(tmp_path / "images", ["a"], tmp_path / "labels")])
+        dataset = ModalityDataset([*sources, PoolCase("a", tmp_path / "images", tmp_path / "labels")])
         dataset = pickle.loads(pickle.dumps(dataset))
         loader = nnUNetDataLoader(dataset, 8, patch, patch, LESION, oversample_foreground_percent=1.0)
         for _ in range(4):
