@@ -18,7 +18,7 @@ from nnunet_mgcl.system.files import explaining_writes
 # (torch, nnunetv2) belong into `run`.
 COMMANDS = (
     "env", "doctor", "phantom", "convert", "plan", "prepare", "schema", "pretrain", "predict", "head", "summary",
-    "evaluate", "compare", "report", "mismatch",
+    "evaluate", "compare", "report", "mismatch", "study",
 )  # fmt: skip
 
 

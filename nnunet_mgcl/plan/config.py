@@ -132,6 +132,9 @@ class MGCLConfig(_Block):
     """The whole block, `configurations.<configuration>.mgcl` of a plans file."""
 
     random_seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(12345, description="seeds Python, NumPy and torch")
+    pretraining_seed: Annotated[Annotated[int, Field(ge=0, lt=2**31)] | None, Older(None)] = Field(
+        None, description="seeds the label-free phases in its place, so that trainings of several seeds share them"
+    )
     modalities: dict[str, list[int]] | None = Field(
         None, description="channels of each branch; null: dataset.json's mgcl.modalities, else one branch a channel"
     )

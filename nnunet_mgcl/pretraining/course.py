@@ -18,6 +18,8 @@ def pretrain(phases: Sequence[Pretext], context: FoldContext) -> None:
             phase.run(context, earlier)
             continue
         run = context.without_labels()
+        if (seed := context.config.pretraining_seed) is not None:
+            run.config = run.config.model_copy(update={"random_seed": seed})
         if all(other.label_free for other in earlier):
             run_shared(phase, run, earlier)
         phase.run(run, earlier)

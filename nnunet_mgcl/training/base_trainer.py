@@ -18,7 +18,7 @@ from nnunet_mgcl.data.fractions import labelled_share
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import tss_known
 from nnunet_mgcl.data.splits import fold_cases, read_splits
-from nnunet_mgcl.data.tss_table import read_tss_table
+from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.engine.context import Augmentation
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.evaluation.calibration.stored import KEY
@@ -160,14 +160,17 @@ class BaseTrainer(nnUNetTrainer):
         training, validation = super().do_split()
         if (fraction := self.config.labelled_fraction) == 1:
             return training, validation
-        layout, table = self.dataset_layout, None
-        if tss_known(layout):
-            table = read_tss_table(layout.tss, self.dataset_class.get_identifiers(self.preprocessed_dataset_folder))
-        where = f"{layout.name}, fold {self.fold}"
+        table = self.tss_table() if tss_known(self.dataset_layout) else None
+        where = f"{self.dataset_layout.name}, fold {self.fold}"
         share = labelled_share(
             training, fraction, table, self.config.random_seed, where, both_classes=bool(self.config.tss.enabled)
         )
         return share, validation
+
+    def tss_table(self) -> TSSTable:
+        """The known times since stroke."""
+        cases = self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
+        return read_tss_table(self.dataset_layout.tss, cases)
 
     @ending_with_one_message()
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:

@@ -9,7 +9,7 @@ from nnunet_mgcl.evaluation.measures.classification import classification_metric
 from nnunet_mgcl.evaluation.runs.tss_validation import read_tss_summary
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.training.base_trainer import BaseTrainer
-from nnunet_mgcl.training.validation import head_probabilities, known_times
+from nnunet_mgcl.training.validation import head_probabilities
 
 FITTED = 0.9
 """AUROC of the training cases from which on a head has learned them."""
@@ -68,7 +68,7 @@ def reaches_chance(auroc: float, positive: int, negative: int) -> bool:
 
 def _training_auroc(trainer: BaseTrainer) -> float | None:
     """Of the training cases with a known TSS, as they are and not augmented."""
-    table, (cases, _) = known_times(trainer), trainer.do_split()
+    table, (cases, _) = trainer.tss_table(), trainer.do_split()
     known = [case for case in cases if table.positive(case) is not None]
     assert trainer.mgcl_network.tss is not None
     said = head_probabilities(trainer, known, {"head": trainer.mgcl_network.tss})["head"]

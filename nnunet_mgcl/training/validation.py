@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.runs.tss_validation import SUMMARY, TABLE, in_words, write_tss
 from nnunet_mgcl.evaluation.tables.format import number
@@ -46,7 +45,7 @@ def _validate_tss(trainer: BaseTrainer, folder: Path) -> None:
     chosen = trainer.config.tss.head
     _, cases = trainer.do_split()
     said = head_probabilities(trainer, sorted(cases), _heads(trainer))
-    summary = write_tss(folder, chosen, said, known_times(trainer))
+    summary = write_tss(folder, chosen, said, trainer.tss_table())
     told = ", ".join(f"{name} {value}" for name, value in in_words(summary).items())
     trainer.log(f"TSS < 4.5 h of the validation cases, head {chosen}: {told}")
     for kind, metrics in summary["heads"].items():
@@ -63,12 +62,6 @@ def _heads(trainer: BaseTrainer) -> dict[str, TSSClassifier]:
             heads[kind] = build_classifier(trainer.configuration_manager, kind).to(head.trained.device)
             load_head(heads[kind], trainer.fold_layout, kind)
     return heads
-
-
-def known_times(trainer: BaseTrainer) -> TSSTable:
-    """The known times since stroke."""
-    cases = trainer.dataset_class.get_identifiers(trainer.preprocessed_dataset_folder)
-    return read_tss_table(trainer.dataset_layout.tss, cases)
 
 
 def head_probabilities(

@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "nnunet_mgcl"
 ROOMS = (
     "system losses network plan data engine pictures evaluation mismatch tss inference pretraining report training"
-    " convert|phantom commands cli"
+    " study convert|phantom commands cli"
 )
 """Lowest first; convert and phantom stand side by side."""
 LEVELS = {room: level for level, rooms in enumerate(ROOMS.split()) for room in rooms.split("|")}

@@ -9,7 +9,7 @@ import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
+from nnunet_mgcl.data.tss_table import TSSRow, TSSTable, read_tss_table
 from nnunet_mgcl.evaluation.runs.tss_validation import head_metrics, read_probabilities, write_tss
 from nnunet_mgcl.training import validation
 from nnunet_mgcl.training.validation import write_validation_extras
@@ -43,11 +43,12 @@ def fold(tmp_path, monkeypatch, lines):
     for case in ("a", "b", "x"):
         (tmp_path / "data" / f"{case}.b2nd").touch()
     (tmp_path / "tss.csv").write_text("case,tss_hours\na,2\nb,9\n")
+    table = read_tss_table(tmp_path / "tss.csv", ["a", "b", "x"])
     monkeypatch.setattr(validation, "load_volume", lambda images, case: case)
     monkeypatch.setattr(validation, "tss_probabilities", lambda network, heads, *_: dict.fromkeys(heads, 0.75))
     return SimpleNamespace(
         fold_layout=FoldLayout(tmp_path / "fold_0"),
-        dataset_layout=SimpleNamespace(tss=tmp_path / "tss.csv"),
+        tss_table=lambda: table,
         config=SimpleNamespace(lesion_labels=None, tss=SimpleNamespace(head="lesion")),
         configuration_manager=None,
         mgcl_network=SimpleNamespace(tss=SimpleNamespace(trained=torch.tensor(True))),

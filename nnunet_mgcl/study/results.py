@@ -1,0 +1,192 @@
+"""What a study has found: `study.json`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nnunet_mgcl import __version__
+from nnunet_mgcl.engine.costs import KINDS, Cost
+from nnunet_mgcl.evaluation.measures.classification import auroc, missing_class
+from nnunet_mgcl.evaluation.runs.current_evaluation import current_evaluation
+from nnunet_mgcl.evaluation.runs.run import ValidatedRun
+from nnunet_mgcl.evaluation.statistics.intervals import NO_INTERVAL, draws, interval
+from nnunet_mgcl.evaluation.statistics.paired_tests import holm, paired_tests
+from nnunet_mgcl.study.jobs import Arm, Job, Jobs
+
+TSS = "TSS"
+"""The target's name under which the classification stands."""
+Evaluations = list[dict[str, Any]]
+"""`evaluation.json` of an arm, one a seed."""
+
+
+def collect(jobs: Jobs) -> dict[str, Any]:
+    """Evaluates what is trained, and compares every arm with the reference at the same fraction.
+
+    Returns:
+        `rows`, one an arm: the scores of every target, what it cost, and its difference from the reference by each
+        budget rule. Patients are the unit: a patient's values are averaged over the seeds. p values are adjusted by
+        Holm's method for all comparisons of a target and rule.
+    """
+    study, wanted = jobs.study, [*jobs.first(), *jobs.equal_total()]
+    by_arm: dict[Arm, list[Job]] = defaultdict(list)
+    for job in wanted:
+        by_arm[job.arm].append(job)
+    whole = {arm: own for arm, own in by_arm.items() if all(map(jobs.is_done, own))}
+    evaluations = {arm: [_evaluation(jobs, own, seed) for seed in study.seeds] for arm, own in whole.items()}
+    rows = [_row(jobs, arm, evaluations[arm], whole[arm]) for arm in evaluations]
+    for row, arm in zip(rows, evaluations, strict=True):
+        row["against"] = {
+            rule: _against(evaluations[arm], evaluations[other])
+            for rule, other in _references(jobs, arm).items()
+            if other in evaluations
+        }
+    _adjust(rows)
+    return {
+        "nnunet_mgcl": __version__,
+        "study": study.model_dump(mode="json"),
+        "dataset": jobs.layout.name,
+        "phantom": "phantom" in jobs.dataset_json,
+        "jobs": {"done": sum(map(jobs.is_done, wanted)), "wanted": len(wanted)},
+        "rows": rows,
+    }
+
+
+def _references(jobs: Jobs, arm: Arm) -> dict[str, Arm]:
+    """Budget rule -> what an arm is compared with."""
+    if arm.trainer == jobs.study.reference:
+        return {}
+    same = Arm(jobs.study.reference, arm.fraction)
+    found = {"equal-finetuning": same, "equal-total": jobs.matched(arm) or same}
+    return {rule: found[rule] for rule in jobs.study.budgets}
+
+
+def _evaluation(jobs: Jobs, own: Sequence[Job], seed: int) -> dict[str, Any]:
+    model = jobs.model(next(job for job in own if job.seed == seed))
+    return current_evaluation(ValidatedRun.find(jobs.layout, model, [str(fold) for fold in jobs.study.folds]))
+
+
+def _row(jobs: Jobs, arm: Arm, evaluations: Evaluations, own: Sequence[Job]) -> dict[str, Any]:
+    scores: dict[str, Any] = {}
+    for target in evaluations[0]["segmentation"]:
+        folds = [
+            fold["mean"]
+            for evaluation in evaluations
+            for fold in evaluation["segmentation"][target]["dice"]["per_fold"].values()
+            if fold["mean"] is not None
+        ]
+        patients = _by_patient(evaluations, target)
+        samples = [float(np.mean([patients[i] for i in draw])) for draw in draws([*map(str, range(len(patients)))])]
+        scores[target] = _folds(folds) | {"patients": len(patients)} | interval(samples)
+    if (tss := _tss(evaluations)) is not None:
+        scores[TSS] = tss
+    return {
+        "trainer": arm.trainer, "fraction": arm.fraction, "segment_epochs": arm.epochs, "scores": scores,
+        "cost": _cost(jobs, own),
+    }  # fmt: skip
+
+
+def _folds(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and sd over folds and seeds, the paper's form."""
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)) if values else None, "sd": sd, "trainings": len(values)}
+
+
+def _by_patient(evaluations: Evaluations, target: str) -> list[float]:
+    """The Dice of every patient, over its cases and the seeds; without any defined one it is left out."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for evaluation in evaluations:
+        for case in evaluation["cases"]:
+            if (value := case["targets"][target]["dice"]) is not None:
+                values[case["patient"]].append(value)
+    return [float(np.mean(own)) for own in values.values()]
+
+
+def _probabilities(evaluations: Evaluations) -> tuple[np.ndarray, np.ndarray, list[str]] | None:
+    """Probabilities `(seeds, n)` of the cases with a known TSS, their classes and patients; None without a head."""
+    if any(evaluation["tss"]["reason"] for evaluation in evaluations):
+        return None
+    cases = [sorted(own["cases"], key=lambda case: case["case"]) for own in evaluations]
+    known = [i for i, case in enumerate(cases[0]) if case["tss_class"] is not None]
+    values = np.array([[own[i]["probability"] for i in known] for own in cases], dtype=float)
+    return values, np.array([cases[0][i]["tss_class"] == 1 for i in known]), [cases[0][i]["patient"] for i in known]
+
+
+def _areas(values: np.ndarray, actual: np.ndarray) -> float:
+    """The mean over the seeds of their AUROC."""
+    return float(np.mean([auroc(own, actual) for own in values]))
+
+
+def _tss(evaluations: Evaluations) -> dict[str, Any] | None:
+    found = _probabilities(evaluations)
+    if found is None or missing_class(found[1]):
+        return None
+    values, actual, patients = found
+    samples = [_areas(values[:, d], actual[d]) for d in draws(patients) if not missing_class(actual[d])]
+    areas = [float(auroc(own, actual)) for own in values]
+    return _folds(areas) | {"patients": len(set(patients))} | interval(samples)
+
+
+def _against(own: Evaluations, other: Evaluations) -> dict[str, Any]:
+    """Target -> an arm less its reference, patient by patient."""
+    found: dict[str, Any] = {}
+    for target in own[0]["segmentation"]:
+        first, second, patients = _paired(own, other, target)
+        found[target] = paired_tests(first, second, patients)
+    mine, theirs = _probabilities(own), _probabilities(other)
+    if mine and theirs and not missing_class(mine[1]):
+        (values, actual, patients), (others, *_) = mine, theirs
+        samples = [
+            _areas(values[:, d], actual[d]) - _areas(others[:, d], actual[d])
+            for d in draws(patients)
+            if not missing_class(actual[d])
+        ]
+        difference = _areas(values, actual) - _areas(others, actual)
+        found[TSS] = {"difference": difference, "n": len(actual)} | (interval(samples) if samples else NO_INTERVAL)
+    return found
+
+
+def _paired(
+    own: Evaluations, other: Evaluations, target: str
+) -> tuple[list[float | None], list[float | None], list[str]]:
+    """The Dice of every case, averaged over the seeds; None where it is undefined in one of them."""
+
+    def means(evaluations: Evaluations) -> dict[str, float | None]:
+        values: dict[str, list[float | None]] = defaultdict(list)
+        for evaluation in evaluations:
+            for case in evaluation["cases"]:
+                values[case["case"]].append(case["targets"][target]["dice"])
+        return {case: None if None in all_ else float(np.mean(all_)) for case, all_ in values.items()}  # type: ignore[arg-type]
+
+    first, second = means(own), means(other)
+    patient = {case["case"]: case["patient"] for case in own[0]["cases"]}
+    cases = sorted(first)
+    return [first[case] for case in cases], [second[case] for case in cases], [patient[case] for case in cases]
+
+
+def _cost(jobs: Jobs, own: Sequence[Job]) -> dict[str, Any]:
+    """The mean over the trainings: optimiser steps and samples by what the loss knew of them, and hours."""
+    parts: list[Cost] = [cost for job in own for cost in jobs.parts(job).values()]
+    steps, samples = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0.0)
+    for part in parts:
+        total = sum(part.samples.values()) or 1.0
+        for kind, number in part.samples.items():
+            samples[kind] += number / len(own)
+            steps[kind] += part.steps * number / total / len(own)
+    return {"steps": steps, "samples": samples, "hours": sum(part.seconds for part in parts) / 3600 / len(own)}
+
+
+def _adjust(rows: Sequence[dict[str, Any]]) -> None:
+    """Holm's adjustment of Wilcoxon's p for all comparisons of a target and rule."""
+    tests: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        for rule, targets in row["against"].items():
+            for target, test in targets.items():
+                if "wilcoxon" in test:
+                    tests[rule, target].append(test["wilcoxon"])
+    for own in tests.values():
+        for test, p in zip(own, holm([test["p"] for test in own]), strict=True):
+            test["p_holm"] = p
