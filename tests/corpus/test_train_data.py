@@ -92,6 +92,8 @@ def fold(val: list[Any], train: list[str] | None = None) -> dict[str, list[Any]]
 def splits() -> list[Row]:
     folds: dict[str, tuple[Any, str]] = {
         "empty list": ([], "no list of folds"),
+        "null": (None, "no list of folds"),
+        "folds of null": ([None], "fold 0"),
         "an object": (fold(["case_0"]), "no list of folds"),
         "fold without val": ([{"train": NAMES}], "fold 0"),
         "numbers for names": ([fold([0, 1])], "fold 0"),
