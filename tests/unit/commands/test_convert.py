@@ -1,4 +1,6 @@
-"""The command on the scans of `raw_scans`. Worker processes are tested in tests/unit/convert/test_case.py."""
+"""The command on the scans of `raw_scans`. What it refuses is in tests/corpus/test_convert.py, worker processes are in
+tests/unit/convert/test_case.py.
+"""
 
 from __future__ import annotations
 
@@ -58,90 +60,26 @@ def test_it_writes_a_dataset_and_says_what_it_did(convert, tmp_path, capsys):
     assert "(0 converted, 3 unchanged, 0 removed)" in capsys.readouterr().out
 
 
-MANIFESTS = {
-    "a file that is missing": ("a_dwi", "gone", "column DWI"),
-    "a mask without all channels": ("a_adc.nii.gz", "", "manifest.csv"),
-    "a part of a modality": ("c,,,", "c,,c_adc.nii.gz,", "manifest.csv"),
-    "a mask for no modality": (",mask,", ",mask_DIW,", "line 1"),
-    "no mask for a modality": (",mask,", ",mask_DWI,", "line 1"),
-    "a misspelt kind": ("DWI,ADC,", "DWI,ACD,", "manifest.csv"),
-}
-WORDS = [
-    "-i none.csv", "--reference FLIAR", "--channels DW", "--channels DWI DWI", "--modality X=DWI,ADC", "--accept aa",
-    "--modality X=DWI,DIW", "--as-named ADX", "--labels a=1 b=1", "--labels a=any b=1", "--labels a", "--labels a=x",
-    "--labels background=2", "--labels ignore=2", "--labels a=0", "--spacing 1 nan 6", "--spacing 1e-3 1e-3 6",
-    "--spacing 1 1 inf", "--max-shift nan", "--max-shift inf", "--max-rotation 0", f"-o {__file__}", "--id 1000",
-    f"-o {__file__}/raw", "--name a/b", "-np 0", "--incomplete pool --test", "--suffix DWI=dwi",
-]  # fmt: skip
-
-
-def refused(convert: Callable[..., int], tmp_path: Path, *options: str) -> str:
-    """The line of the message that says where, once nothing on the disk has changed."""
-    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
-    with pytest.raises(SystemExit) as error:
-        convert(*options)
-    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
-    return str(error.value).partition("nnunet_mgcl: ")[2].partition("\n")[0]
-
-
-@pytest.mark.parametrize("name", MANIFESTS)
-def test_what_is_wrong_with_a_manifest_stops_the_command_before_any_work(convert, raw_scans, tmp_path, name):
-    old, new, where = MANIFESTS[name]
-    edit(raw_scans, old, new)
-    assert where in refused(convert, tmp_path)
-
-
-@pytest.mark.parametrize("words", WORDS)
-def test_what_is_wrong_with_an_option_stops_the_command_before_any_work(convert, tmp_path, words):
-    option, *values = words.split()
-    where = refused(convert, tmp_path, option, *values)
-    assert where.startswith(option) or where in values[0]
-
-
-@pytest.mark.parametrize("spoil", [Path.touch, lambda path: path.symlink_to("gone")])
-def test_a_file_or_link_in_the_datasets_place_stops_the_command(convert, tmp_path, spoil):
-    (tmp_path / "raw").mkdir()
-    spoil(tmp_path / "raw" / "Dataset007_Bad")
-    assert refused(convert, tmp_path).endswith("Dataset007_Bad")
-
-
 @pytest.mark.usefixtures("no_pictures")
-def test_a_channel_of_no_known_kind_is_named(convert, raw_scans, capsys):
-    edit(raw_scans, "DWI,ADC,", "DTI,b0,")
-    with pytest.raises(SystemExit, match="--as-named DTI"):
-        convert()
-    assert convert("--as-named", "DTI") == 0
-    assert "DTI, b0: no known kind of scan" in capsys.readouterr().out
-
-
-@pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize("spoil", ["header", "voxel"])
-def test_what_is_found_while_converting_is_named_at_the_end(convert, raw_scans, tmp_path, capsys, spoil):
+def test_what_is_found_while_converting_is_named_at_the_end(convert, raw_scans, tmp_path, capsys):
     path = raw_scans / "b_dwi.nii.gz"
     image = sitk.ReadImage(str(path), sitk.sitkFloat32)
     image[3, 3, 3] = np.nan
-    sitk.WriteImage(image if spoil == "voxel" else sitk.JoinSeries([image, image]), str(path))
+    sitk.WriteImage(image, str(path))
     assert convert() == 1
     printed = capsys.readouterr().out
     assert "1 labelled, 1 in the pool" in printed
     named = printed.partition("Not converted: b")[2]
-    assert f"line 3, column DWI: {path}" in named
-    assert ("NaN" if spoil == "voxel" else "--dwi-volume last") in named
+    assert f"line 3, column DWI: {path}" in named and "NaN" in named
     labels = tmp_path / "raw" / "Dataset007_Bad" / "labelsTr"
     assert [path.name for path in labels.iterdir()] == ["a.nii.gz"]
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_a_reference_is_the_users_to_choose_where_there_are_several_channels(raw_scans, tmp_path):
-    words = ["convert", "-i", str(raw_scans / "manifest.csv"), "-o", str(tmp_path / "raw"), "--id", "7", "--name", "X"]
-    with pytest.raises(SystemExit, match=r"DWI \| ADC \| FLAIR \| none"):
-        main(words)
-    assert main([*words, "--channels", "DWI", "-np", "1"]) == 0
-
-
 def test_a_missing_elastix_is_told_before_any_work(convert, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "itk", None)
-    assert refused(convert, tmp_path, "--reference", "DWI", "--engine", "elastix") == "--engine elastix"
+    with pytest.raises(SystemExit, match="--engine elastix"):
+        convert("--reference", "DWI", "--engine", "elastix")
+    assert not (tmp_path / "raw").exists()
 
 
 @pytest.mark.usefixtures("no_pictures")
