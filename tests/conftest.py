@@ -294,6 +294,18 @@ def raw_scans(scan_template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def converting_here(monkeypatch) -> None:
+    """`mgcl convert` without worker processes and pictures, which cost seconds."""
+    from nnunet_mgcl.convert.case import convert_case
+    from nnunet_mgcl.system.files import write_text
+    from nnunet_mgcl.system.workers import run_here
+
+    here = lambda jobs, _: ((job.row.case, run_here(convert_case, job)) for job in jobs)  # noqa: E731
+    monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", here)
+    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
+
+
+@pytest.fixture
 def few_resamples(monkeypatch) -> None:
     """For tests of what is computed, not of how exactly."""
     monkeypatch.setattr(intervals, "RESAMPLES", 60)

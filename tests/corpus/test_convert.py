@@ -55,6 +55,7 @@ def converted(tree: Path, printed: str) -> None:
     """All three cases are in the dataset, their ADC maps in 10^-6 mm^2/s, their masks of the lesion drawn."""
     dataset = json.loads((tree / HERE / "dataset.json").read_text())
     assert dataset["numTraining"] == 2 and dataset["channel_names"] == {"0": "DWI", "1": "ADC", "2": "FLAIR"}
+    assert dataset["labels"] == {"background": 0, "lesion": 1}
     for case in ("a", "b"):
         adc = array(tree / HERE / "imagesTr" / f"{case}_0001.nii.gz")
         assert 750 < np.median(adc[adc > 100]) < 950

@@ -13,28 +13,13 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_mgcl.cli import main
-from nnunet_mgcl.convert.case import convert_case
-from nnunet_mgcl.system.files import write_text
-from nnunet_mgcl.system.workers import run_here
+from nnunet_mgcl.convert.quality.picture import draw_case
 
 OPTIONS = ("--id", "7", "--name", "Bad", "--reference", "none", "-np", "1")
 
 
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch):
-    def convert_cases(jobs, processes):
-        return ((job.row.case, run_here(convert_case, job)) for job in jobs)
-
-    monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", convert_cases)
-
-
 @pytest.fixture
-def no_pictures(monkeypatch):
-    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
-
-
-@pytest.fixture
-def convert(raw_scans, tmp_path) -> Callable[..., int]:
+def convert(raw_scans, tmp_path, converting_here) -> Callable[..., int]:
     def convert(*options: object, source: tuple = ("-i", raw_scans / "manifest.csv")) -> int:
         return main(["convert", *map(str, (*source, "-o", tmp_path / "raw", *OPTIONS, *options))])
 
@@ -47,7 +32,8 @@ def edit(folder: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-def test_it_writes_a_dataset_and_says_what_it_did(convert, tmp_path, capsys):
+def test_it_writes_a_dataset_and_says_what_it_did(convert, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", draw_case)
     assert convert() == 0
     dataset = tmp_path / "raw" / "Dataset007_Bad"
     assert len(list((dataset / "imagesTr").iterdir())) == 6
@@ -60,7 +46,6 @@ def test_it_writes_a_dataset_and_says_what_it_did(convert, tmp_path, capsys):
     assert "(0 converted, 3 unchanged, 0 removed)" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_what_is_found_while_converting_is_named_at_the_end(convert, raw_scans, tmp_path, capsys):
     path = raw_scans / "b_dwi.nii.gz"
     image = sitk.ReadImage(str(path), sitk.sitkFloat32)
@@ -82,7 +67,6 @@ def test_a_missing_elastix_is_told_before_any_work(convert, tmp_path, monkeypatc
     assert not (tmp_path / "raw").exists()
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_test_cases_need_no_name(convert, raw_scans, tmp_path):
     words = ["convert", "-i", str(raw_scans / "test.csv"), "-o", str(tmp_path / "raw"), "--test", "--id", "7"]
     words += ["--reference", "none", "-np", "1"]
@@ -97,7 +81,6 @@ def test_test_cases_need_no_name(convert, raw_scans, tmp_path):
         main(words)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_run_without_a_case_leaves_its_number_free(convert, raw_scans, tmp_path, capsys):
     for path in raw_scans.glob("*_flair.nii.gz"):
         path.write_bytes(b"no")
@@ -107,8 +90,7 @@ def test_a_run_without_a_case_leaves_its_number_free(convert, raw_scans, tmp_pat
     assert convert("--name", "Other", "--channels", "DWI") == 0
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_parent_folder_is_nnunet_raw_by_default(raw_scans, tmp_path, monkeypatch):
+def test_the_parent_folder_is_nnunet_raw_by_default(converting_here, raw_scans, tmp_path, monkeypatch):
     words = ["convert", "-i", str(raw_scans / "manifest.csv"), *OPTIONS]
     monkeypatch.delenv("nnUNet_raw", raising=False)
     with pytest.raises(SystemExit, match="nnUNet_raw is not set"):
@@ -118,7 +100,6 @@ def test_the_parent_folder_is_nnunet_raw_by_default(raw_scans, tmp_path, monkeyp
     assert (tmp_path / "here" / "Dataset007_Bad" / "dataset.json").is_file()
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_the_next_command_is_told_where_it_will_work(convert, raw_scans, tmp_path, capsys, monkeypatch):
     following = "nnUNetv2_plan_and_preprocess -d 7 --verify_dataset_integrity\n"
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
@@ -137,7 +118,6 @@ def test_the_next_command_is_told_where_it_will_work(convert, raw_scans, tmp_pat
     assert "Next:" not in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_draft_names_the_scans_of_a_folder_and_converts(convert, raw_scans, capsys):
     (raw_scans / "manifest.csv").unlink()
     draft = raw_scans / "draft.csv"
@@ -149,7 +129,6 @@ def test_a_draft_names_the_scans_of_a_folder_and_converts(convert, raw_scans, ca
         main(["convert", "--init", str(raw_scans), "-o", str(draft)])
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_bids_folder_is_a_manifest_too(convert, raw_scans, tmp_path):
     names = {"dwi": "dwi/sub-a_dwi", "adc": "dwi/sub-a_adc", "flair": "anat/sub-a_FLAIR", "mask": "sub-a_mask"}
     for kind, name in names.items():
