@@ -170,7 +170,7 @@ def test_message_names_value_and_what_belongs_there(tmp_path, plans, masks_json)
         read_and_resolve(tmp_path, spoilt(plans, "configurations.2d.batch_size", "12"), json.dumps(masks_json))
     assert error.value.where == f"{tmp_path / 'plans.json'}: configurations.2d.batch_size"
     assert (error.value.found, error.value.expected) == ("'12'", "a valid integer")
-    masks_json["labels"]["PWI"] = "4"
-    with pytest.raises(UserError) as error:
-        read_and_resolve(tmp_path, json.dumps(plans), json.dumps(masks_json))
-    assert (error.value.where, error.value.found) == (f"{tmp_path / 'dataset.json'}: labels.PWI", "'4'")
+    for path, value, key in (("labels.PWI", "4", "labels.PWI"), ("labels.background", 1, "labels")):
+        with pytest.raises(UserError) as error:
+            read_and_resolve(tmp_path, json.dumps(plans), spoilt(masks_json, path, value))
+        assert error.value.where == f"{tmp_path / 'dataset.json'}: {key}" and repr(value) in error.value.found
