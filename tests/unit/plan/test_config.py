@@ -1,22 +1,11 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from nnunet_mgcl.commands.schema import schema_text
 from nnunet_mgcl.plan.config import MGCLConfig, config_model
 from nnunet_mgcl.system.resources import plans_dir
-
-
-def test_empty_block_is_valid():
-    assert MGCLConfig.model_validate({}) == MGCLConfig()
-
-
-def test_block_survives_json():
-    config = MGCLConfig(modalities={"A": [0, 1]})
-    assert MGCLConfig.model_validate(json.loads(config.model_dump_json())) == config
 
 
 def test_a_plan_that_sets_one_key_of_a_block_leaves_the_others_as_they_are():

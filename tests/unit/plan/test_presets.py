@@ -19,10 +19,7 @@ def apply(plans, dataset_json, preset=NOTHING, configurations=("2d",), **overrid
 
 
 class TestShippedPresets:
-    def test_there_are_three(self):
-        assert preset_names() == ["demo", "few", "paper", "short"]
-
-    @pytest.mark.parametrize("name", ["demo", "few", "paper", "short"])
+    @pytest.mark.parametrize("name", preset_names())
     def test_every_preset_fits_2d_and_3d(self, plans, dataset_json, name):
         new = apply(plans, dataset_json, load_preset(name), plain_configurations(plans))
         assert new["plans_name"] == "New"
