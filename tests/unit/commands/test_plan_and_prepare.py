@@ -17,15 +17,9 @@ def layout(tiny_dataset, monkeypatch):
 
 
 @pytest.fixture
-def large(layout):
+def big(layout, large):
     """The dataset with `2d` of its plan as large as nnU-Net plans for 8 GB."""
-    plans = json.loads(layout.plans("nnUNetPlans").read_text())
-    plans["configurations"]["2d"]["patch_size"] = [512, 512]
-    plans["configurations"]["2d"]["architecture"]["arch_kwargs"] |= {
-        "n_stages": 8, "features_per_stage": [32, 64, 128, 256, 512, 512, 512, 512], "kernel_sizes": [[3, 3]] * 8,
-        "strides": [[1, 1]] + [[2, 2]] * 7, "n_conv_per_stage": [2] * 8, "n_conv_per_stage_decoder": [2] * 7,
-    }  # fmt: skip
-    layout.plans("nnUNetPlans").write_text(json.dumps(plans))
+    layout.plans("nnUNetPlans").write_text(json.dumps(large))
     return layout
 
 
@@ -61,9 +55,9 @@ class TestPlan:
              "--set configuration.batch_size=4 would\n"),  # found at once
         ],
     )  # fmt: skip
-    def test_batch_is_lowered_where_nobody_chose_it(self, large, capsys, arguments, batch_size, checkpointing, line):
+    def test_batch_is_lowered_where_nobody_chose_it(self, big, capsys, arguments, batch_size, checkpointing, line):
         main(["plan", "-d", "901", "-c", "2d", "-o", "New", *arguments])
-        written = configurations(large, "New")["2d"]
+        written = configurations(big, "New")["2d"]
         assert written["batch_size"] == batch_size
         assert written.get("mgcl", {}).get("segment", {}).get("checkpointing") == checkpointing
         assert line in capsys.readouterr().out

@@ -62,6 +62,16 @@ def values() -> np.ndarray:
 
 
 @pytest.fixture
+def image(values) -> sitk.Image:
+    """The same as whole numbers, with the series' geometry."""
+    image = sitk.GetImageFromArray(values.astype(np.int16))
+    image.SetSpacing(SPACING)
+    image.SetOrigin(ORIGIN)
+    image.SetDirection(DIRECTION.ravel())
+    return image
+
+
+@pytest.fixture
 def write_series() -> Callable[..., Path]:
     """Writes a volume as a DICOM series, its files named so that their order says nothing; returns the folder."""
 
