@@ -270,9 +270,8 @@ class TestEnhanced:
         """Gives each frame the position of another."""
         path = folder / "whole.dcm"
         content = bytearray(path.read_bytes())
-        places = []
-        for match in re.finditer(rb"\x20\x00\x32\x00(..)\x00\x00", content, re.DOTALL):
-            places.append(slice(match.end(), match.end() + int.from_bytes(match[1], "little")))
+        found = re.finditer(rb"\x20\x00\x32\x00(..)\x00\x00", content, re.DOTALL)
+        places = [slice(match.end(), match.end() + int.from_bytes(match[1], "little")) for match in found]
         texts = [bytes(content[place]).strip() for place in places]
         for place, source in zip(places, order, strict=True):
             text = texts[source]
