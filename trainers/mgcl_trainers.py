@@ -4,6 +4,17 @@ Imports only. nnU-Net imports every module of this folder by its bare name and f
 classes live in `nnunet_mgcl`, where they can be pickled.
 """
 
+from nnunet_mgcl.training.comparators import (
+    BYOLTrainer,
+    GCLTrainer,
+    LCLPLTrainer,
+    MixupTrainer,
+    PositionalCLTrainer,
+    SelfTrainingTrainer,
+    SemiCLTrainer,
+    SimCLRTrainer,
+    SimSiamTrainer,
+)
 from nnunet_mgcl.training.variants import (
     MGCLTrainer,
     MGCLTrainerCoarse,
@@ -11,4 +22,18 @@ from nnunet_mgcl.training.variants import (
     MGCLTrainerRandomInit,
 )
 
-__all__ = ["MGCLTrainer", "MGCLTrainerCoarse", "MGCLTrainerMeanTeacher", "MGCLTrainerRandomInit"]
+__all__ = [
+    "BYOLTrainer",
+    "GCLTrainer",
+    "LCLPLTrainer",
+    "MGCLTrainer",
+    "MGCLTrainerCoarse",
+    "MGCLTrainerMeanTeacher",
+    "MGCLTrainerRandomInit",
+    "MixupTrainer",
+    "PositionalCLTrainer",
+    "SelfTrainingTrainer",
+    "SemiCLTrainer",
+    "SimCLRTrainer",
+    "SimSiamTrainer",
+]

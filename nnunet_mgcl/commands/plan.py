@@ -22,6 +22,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("-d", required=True, help="dataset name or number")
     parser.add_argument("-c", nargs="+", help="configurations to change (default: all but cascades)")
     parser.add_argument("-p", default="nnUNetPlans", help="plans to start from (default: %(default)s)")
+    parser.add_argument(
+        "-tr", default="MGCLTrainer", help="trainer whose phases are to fit into memory (default: %(default)s)"
+    )
     parser.add_argument("--preset", help="paper, short, few, demo, or a JSON file of your own (default: none)")
     parser.add_argument(
         "--set",
@@ -42,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.plan.dataset_json import read_dataset_json
     from nnunet_mgcl.plan.memory_fit import fit_to_memory
     from nnunet_mgcl.plan.presets import apply_preset, load_preset, plain_configurations, requested
-    from nnunet_mgcl.pretraining.lookup import register_methods
     from nnunet_mgcl.system.names import check_new_plans_name
+    from nnunet_mgcl.training.by_name import trainer_by_name
 
-    register_methods()
+    blocks = trainer_by_name(args.tr).method_blocks()
     name = args.plans_name or (f"MGCLPlans_{Path(args.preset).stem}" if args.preset else "MGCLPlans")
     check_new_plans_name(name)
     layout = DatasetLayout.find(args.d)
@@ -57,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     new = apply_preset(plans, configurations, preset, overrides, name, dataset_json, has_tss)
     for configuration in configurations:
         batch_was_chosen = "batch_size" in requested(plans, configuration, preset, overrides)
-        new, lines = fit_to_memory(new, configuration, plans, batch_was_chosen, dataset_json, has_tss)
+        new, lines = fit_to_memory(new, configuration, plans, batch_was_chosen, dataset_json, has_tss, blocks)
         for line in lines:
             print(line)
     _write(layout, plans, new, args.overwrite)
     for configuration in configurations:
-        _say_what_follows(layout, plans, new, configuration)
+        _say_what_follows(layout, plans, new, configuration, args.tr)
     return 0
 
 
@@ -109,7 +112,9 @@ def _plans_to_replace(path: Path) -> dict[str, Any]:
         raise UserError(path, found, "no such file, or plans", "use -o NAME, or remove the file") from None
 
 
-def _say_what_follows(layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], configuration: str) -> None:
+def _say_what_follows(
+    layout: DatasetLayout, plans: dict[str, Any], new: dict[str, Any], configuration: str, trainer: str
+) -> None:
     from nnunet_mgcl.plan.plans import merged_configuration
 
     before, after = (merged_configuration(each, configuration) for each in (plans, new))
@@ -117,4 +122,4 @@ def _say_what_follows(layout: DatasetLayout, plans: dict[str, Any], new: dict[st
     if before["data_identifier"] != after["data_identifier"]:
         print(f"{configuration}: other preprocessing, so: nnUNetv2_preprocess -d {number} -plans_name {name} "
               f"-c {configuration}")  # fmt: skip
-    print(f"{configuration}: nnUNetv2_train {number} {configuration} 0 -tr MGCLTrainer -p {name}")
+    print(f"{configuration}: nnUNetv2_train {number} {configuration} 0 -tr {trainer} -p {name}")

@@ -28,26 +28,17 @@ def run(args: argparse.Namespace) -> int:
 
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.data.prepare import load_plans
-    from nnunet_mgcl.pretraining.lookup import register_methods, trainer_class
     from nnunet_mgcl.system.devices import require_device, use_own_cores
-    from nnunet_mgcl.system.errors import UserError, reason
-    from nnunet_mgcl.system.names import check_names
-    from nnunet_mgcl.training.base_trainer import BaseTrainer
+    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.training.by_name import trainer_by_name
     from nnunet_mgcl.training.on_pool import pretrain_on_pool
 
-    check_names({"-tr": args.tr})
+    trainer = trainer_by_name(args.tr)
     require_device(device := torch.device(args.device))
     if not nnUNet_results.is_set():
         raise UserError("nnUNet_results", "not set", "a folder", "export nnUNet_results=<folder>")
-    register_methods()
     layout = DatasetLayout.find(args.d)
     plans = load_plans(layout, args.p)
-    try:
-        trainer = trainer_class(args.tr)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"-tr {args.tr}", reason(error), "a trainer of this plugin", "mgcl doctor") from None
-    if not issubclass(trainer, BaseTrainer):
-        raise UserError(f"-tr {args.tr}", "a trainer of nnU-Net", "one of this plugin", "choose another")
     use_own_cores(device)
     for folder in pretrain_on_pool(trainer, layout, plans, args.c, device, default_num_processes, log):
         print(folder)

@@ -44,6 +44,10 @@ class TrainingWarnings:
         self.path, self.log, self.writes = path, log, writes
         self._warnings = read_warnings(path)
 
+    def of(self, phase: str, branch: str) -> list[TrainingWarning]:
+        """What is known of a phase and a branch."""
+        return [own for own in self._warnings if (own.phase, own.branch) == (phase, branch)]
+
     def replace(self, phase: str, branch: str, found: Sequence[TrainingWarning]) -> None:
         """Takes a phase's warnings about a branch in the place of its earlier ones; logs those that are new.
 
@@ -55,7 +59,7 @@ class TrainingWarnings:
         for warning in found:
             if warning not in self._warnings:
                 self.log(f"WARNING {warning}")
-        kept = [own for own in self._warnings if (own.phase, own.branch) != (phase, branch)]
+        kept = [own for own in self._warnings if own not in self.of(phase, branch)]
         if [*kept, *found] != self._warnings:
             self._warnings = [*kept, *found]
             if self.writes:

@@ -29,7 +29,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nnunet_mgcl.losses.supcon_dense import dense_sum
-from nnunet_mgcl.losses.supcon_ranks import gather_batch
+from nnunet_mgcl.losses.supcon_ranks import Batch, gather_batch
 from nnunet_mgcl.losses.supcon_tiles import LOWEST_TEMPERATURE, tiled_sum
 
 FEWEST_FOR_TILES = 256
@@ -45,6 +45,7 @@ def supcon_loss(
     reduction: Literal["mean", "sum"] = "mean",
     process_group: dist.ProcessGroup | None = None,
     tile: int | None = None,
+    reach: float | None = None,
 ) -> Tensor:
     r"""Pulls embeddings of one label together and pushes the other labels away.
 
@@ -57,13 +58,15 @@ def supcon_loss(
 
     Args:
         embeddings: `(N, D)`, any length: they are L2-normalised here. N may differ between ranks.
-        labels: `(N,)` integers.
+        labels: `(N,)` integers; with `reach` any numbers.
         temperature: tau.
         ignore_index: Samples of this label are neither anchors nor in any denominator.
         reduction: "mean" over the anchors A of all ranks, or their "sum". Samples that are no anchors, such as those
             without a positive, count in neither; they are negatives of the anchors all the same.
         process_group: The ranks that share a batch; None: all of them, where there is more than one.
         tile: Side of a tile; None: chosen for the device. With a number the loss is tiled however few the samples.
+        reach: With a number the labels are positions, and P(i) are the samples nearer than that to the anchor (PCL,
+            Eq. 1). Dense: its batches are of slices, and 1,000 slices are a matrix of 4 MB.
 
     Returns:
         A scalar, in float32 also under autocast (float64 stays float64), to be differentiated once.
@@ -76,14 +79,17 @@ def supcon_loss(
         valid = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
         vectors, lengths = _normalise(embeddings.detach(), valid)
         batch = gather_batch(vectors, labels, valid, process_group)
-        few = tile is None and len(batch.labels) < FEWEST_FOR_TILES
-        if few or temperature < LOWEST_TEMPERATURE:
-            total, anchors, gradient = dense_sum(batch, temperature)
-        else:
-            total, anchors, gradient = tiled_sum(batch, temperature, tile)
+        total, anchors, gradient = _sum(batch, temperature, tile, reach)
         divisor = anchors.clamp(min=1) if reduction == "mean" else torch.ones_like(anchors)
         gradient = _through_normalisation(gradient, vectors, lengths * divisor / batch.ranks, valid)
     return _WithGradient.apply(embeddings, total / divisor, gradient)
+
+
+def _sum(batch: Batch, temperature: float, tile: int | None, reach: float | None) -> tuple[Tensor, Tensor, Tensor]:
+    few = tile is None and len(batch.labels) < FEWEST_FOR_TILES
+    if few or reach is not None or temperature < LOWEST_TEMPERATURE:
+        return dense_sum(batch, temperature, reach)
+    return tiled_sum(batch, temperature, tile)
 
 
 def _normalise(embeddings: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

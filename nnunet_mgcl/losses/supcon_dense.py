@@ -9,25 +9,29 @@ from nnunet_mgcl.losses.supcon_precision import full_precision
 from nnunet_mgcl.losses.supcon_ranks import Batch
 
 
-def dense_sum(batch: Batch, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def dense_sum(batch: Batch, temperature: float, reach: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Sums the losses of all anchors.
 
     Args:
         batch: The samples of all ranks.
         temperature: tau, however small.
+        reach: Labels nearer to each other than that are positives; None: equal ones.
 
     Returns:
         The sum, the number of anchors, and the sum's gradient `(n, D)` by this rank's unit vectors.
     """
     # Calling an operator costs as much as a tenth of what it does here; only the compiler needs one.
     dense = _dense_operator if torch.compiler.is_compiling() else _dense
-    total, anchors, gradient = dense(batch.vectors, batch.labels, batch.valid, temperature)
+    total, anchors, gradient = dense(batch.vectors, batch.labels, batch.valid, temperature, reach)
     return total, anchors, gradient[batch.own]
 
 
-def _dense(vectors: Tensor, labels: Tensor, valid: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def _dense(
+    vectors: Tensor, labels: Tensor, valid: Tensor, temperature: float, reach: float | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     with full_precision(vectors.device.type):
-        same = ((labels[:, None] == labels) & valid).to(vectors.dtype)
+        near = labels[:, None] == labels if reach is None else (labels[:, None] - labels).abs() < reach
+        same = (near & valid).to(vectors.dtype)
         counted = valid.to(vectors.dtype)
         members = same @ counted
         anchors = valid & (members > 1) & (members < counted.sum())
@@ -48,5 +52,7 @@ _dense_operator = torch.library.custom_op("nnunet_mgcl::supcon_dense", _dense, m
 
 
 @_dense_operator.register_fake
-def _(vectors: Tensor, labels: Tensor, valid: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    vectors: Tensor, labels: Tensor, valid: Tensor, temperature: float, reach: float | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     return vectors.new_empty(()), vectors.new_empty(()), torch.empty_like(vectors)

@@ -15,7 +15,7 @@ class Batch:
 
     Attributes:
         vectors: `(N, D)` unit vectors without a graph; zero where not valid.
-        labels: `(N,)` integers.
+        labels: `(N,)` integers, or positions.
         valid: `(N,)` bool; whether a sample counts.
         own: Where this rank's samples are.
         ranks: How many ranks there are.

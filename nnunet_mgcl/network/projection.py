@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -48,6 +49,42 @@ class SliceProjection(nn.Module):
 def plane_maxima(maps: Sequence[Tensor]) -> Tensor:
     """The in-plane maximum of every level, side by side: `(B, C)`, or `(B * Z, C)` at the deepest one's z-positions."""
     return torch.cat([_rows(_to_positions(_plane_maximum(own), maps[-1])) for own in maps], dim=1)
+
+
+def crop_maxima(maps: Sequence[Tensor]) -> Tensor:
+    """The maximum of every level over the whole crop, side by side: maps `(B, C_l, ...)` to `(B, C)`."""
+    return torch.cat([own.flatten(2).max(dim=-1).values for own in maps], dim=1)
+
+
+class CropProjection(nn.Module):
+    """The encoder's maps to one embedding a crop, for methods that compare two views of it.
+
+    Sees what H_s sees, so that methods differ in what they compare and not in their heads: the maxima of all levels,
+    normalised over the batch. Every hidden layer is followed by batch normalisation and ReLU.
+
+    Args:
+        channels: Channels of each level.
+        widths: Of the layers, the last of which is the length of an embedding.
+        last_norm: Whether the embedding is normalised over the batch as well.
+    """
+
+    def __init__(self, channels: Sequence[int], widths: Sequence[int], last_norm: bool = False) -> None:
+        super().__init__()
+        self.norm = BatchNorm()
+        self.layers = perceptron([sum(channels), *widths], last_norm)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Projects maps `(B, C_l, ...)` to `(B, D)`."""
+        return self.layers(self.norm(crop_maxima(maps)))
+
+
+def perceptron(widths: Sequence[int], last_norm: bool = False) -> nn.Sequential:
+    """Linear layers from width to width; each hidden one with batch normalisation and ReLU."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths[:-1]):
+        layers += [nn.Linear(inputs, outputs, bias=False), BatchNorm(), nn.ReLU(inplace=True)]
+    layers += [nn.Linear(widths[-2], widths[-1], bias=not last_norm), *([BatchNorm()] if last_norm else [])]
+    return nn.Sequential(*layers)
 
 
 def _plane_maximum(own: Tensor) -> Tensor:

@@ -143,6 +143,9 @@ class MGCLConfig(_Block):
         description="self_train goes on with seed's network, and coarse, fine and segment with self_train's; false: "
         "each from He initialisation, as the paper is read",
     )
+    labelled_fraction: Annotated[Share, Older(1.0)] = Field(
+        1.0, description="share of its training cases that each fold trains on; the others are left out"
+    )
     segment: SegmentConfig = SegmentConfig()
     tss: TSSConfig = TSSConfig()
 

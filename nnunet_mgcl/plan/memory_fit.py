@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ def fit_to_memory(
     batch_was_chosen: bool,
     dataset_json: dict[str, Any],
     tss_known: bool,
+    blocks: Collection[str],
 ) -> tuple[dict[str, Any], list[str]]:
     """Lowers what nobody chose until the branches together fit into the budget of one U-Net.
 
@@ -31,11 +32,12 @@ def fit_to_memory(
         batch_was_chosen: Whether a preset or the user set the configuration's batch size.
         dataset_json: Content of `dataset.json`.
         tss_known: Whether the dataset has a TSS table.
+        blocks: Of the methods of the trainer that the plan is for.
 
     Returns:
         The plans, a deep copy where anything changes, and one line a phase on what was found and done.
     """
-    fit = _Fit(plans, configuration, dataset_json, tss_known)
+    fit = _Fit(plans, configuration, dataset_json, tss_known, blocks)
     if fit.estimate.unknown:
         return plans, [f"{configuration}: GPU memory not estimated, {fit.estimate.unknown}"]
     fit.budget = MemoryEstimate(planned, configuration, dataset_json, fit.estimate.config).budget
@@ -48,9 +50,14 @@ class _Fit:
     budget: float
 
     def __init__(
-        self, plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any], tss_known: bool
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        dataset_json: dict[str, Any],
+        tss_known: bool,
+        blocks: Collection[str],
     ) -> None:
-        self.plans, self.configuration = plans, configuration
+        self.plans, self.configuration, self.blocks = plans, configuration, blocks
         self._dataset = dataset_json, tss_known
         self.estimate = self._estimated()
 
@@ -107,5 +114,5 @@ class _Fit:
 
     def _estimated(self) -> MemoryEstimate:
         dataset_json, tss_known = self._dataset
-        config = resolve_block(self.plans, self.configuration, dataset_json, tss_known)
+        config = resolve_block(self.plans, self.configuration, dataset_json, tss_known, blocks=self.blocks)
         return MemoryEstimate(self.plans, self.configuration, dataset_json, config)

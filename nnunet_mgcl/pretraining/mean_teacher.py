@@ -23,6 +23,7 @@ from nnunet_mgcl.engine.datasets import pool_dataset
 from nnunet_mgcl.engine.loading import Sampling, open_batches
 from nnunet_mgcl.engine.training_loop import Batch
 from nnunet_mgcl.losses.consistency import consistency_loss
+from nnunet_mgcl.network.average import move_towards
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.fusion import branch_channels, label_membership
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
@@ -236,7 +237,6 @@ def pool_weight(settings: MeanTeacherSettings, progress: float) -> float:
     return settings.weight * min(1.0, max(0.0, progress - settings.start) / settings.ramp)
 
 
-@torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, momentum: float, steps: int) -> None:
     """Moves the teacher's weights towards the student's, faster in its first steps.
 
@@ -246,9 +246,4 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: float, steps: int) 
         momentum: The share.
         steps: Number of this step, from 1.
     """
-    momentum = min(momentum, 1 - 1 / (steps + 1))
-    for own, theirs in zip(teacher.state_dict().values(), student.state_dict().values(), strict=True):
-        if own.is_floating_point():
-            own.lerp_(theirs, 1 - momentum)
-        else:
-            own.copy_(theirs)
+    move_towards(teacher, student, min(momentum, 1 - 1 / (steps + 1)))

@@ -91,12 +91,13 @@ def inputs_of(phase: Pretext, run: RunContext, branch: Branch, earlier: Sequence
 
 
 def _take_over(phase: Pretext, run: RunContext, branch: Branch, store: RunContext) -> None:
-    """Copies a branch's result and its curves, and marks it done."""
+    """Copies a branch's result, its curves and warnings, and marks it done."""
     if run.is_first_rank:
         source = store.layout.phase(phase.name, branch.name) / "network.pth"
         with replacing(run.layout.phase(phase.name, branch.name) / "network.pth") as temporary:
             shutil.copyfile(source, temporary)
         run.curves.take_over(store.layout.progress)
+    run.warnings.replace(phase.name, branch.name, store.warnings.of(phase.name, branch.name))
     run.wait_for_all()
     run.state.mark_done(phase.name, branch.name)
 

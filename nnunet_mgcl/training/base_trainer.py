@@ -14,9 +14,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_mgcl.data.cases.labelled import preprocessed_cases
+from nnunet_mgcl.data.fractions import labelled_share
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import tss_known
 from nnunet_mgcl.data.splits import fold_cases, read_splits
+from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.engine.context import Augmentation
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.evaluation.calibration.stored import KEY
@@ -159,10 +161,23 @@ class BaseTrainer(nnUNetTrainer):
         self.mgcl_network.deep_supervision = enabled
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """nnU-Net's split; a fold beyond it is refused, since nnU-Net would draw one that knows no patients."""
+        """nnU-Net's split, less the training cases that the plan leaves out.
+
+        A fold beyond the split is refused, since nnU-Net would draw one that knows no patients.
+        """
         if self.fold != "all":
             fold_cases(read_json(self.dataset_layout.splits), self.fold)
-        return super().do_split()
+        training, validation = super().do_split()
+        if (fraction := self.config.labelled_fraction) == 1:
+            return training, validation
+        layout, table = self.dataset_layout, None
+        if tss_known(layout):
+            table = read_tss_table(layout.tss, self.dataset_class.get_identifiers(self.preprocessed_dataset_folder))
+        where = f"{layout.name}, fold {self.fold}"
+        share = labelled_share(
+            training, fraction, table, self.config.random_seed, where, both_classes=bool(self.config.tss.enabled)
+        )
+        return share, validation
 
     @ending_with_one_message()
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:

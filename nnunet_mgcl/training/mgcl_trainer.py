@@ -199,6 +199,8 @@ class MGCLTrainer(BaseTrainer):
         """What the program decided for the user, in one line each."""
         branches = ", ".join(f"{name} (channels {own})" for name, own in (self.config.modalities or {}).items())
         self.log(f"branches: {branches}")
+        if (fraction := self.config.labelled_fraction) < 1:
+            self.log(f"labelled_fraction {fraction:g}: trains on {len(context.train_cases)} cases")
         if not self.config.tss.enabled:
             self.log("no TSS head: " + ("switched off in the plan" if context.table else "there is no tss.csv"))
         if warning := self.memory.warning(self.samples_per_step):

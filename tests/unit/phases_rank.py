@@ -32,6 +32,7 @@ from nnunet_mgcl.pretraining import pseudo_label
 from nnunet_mgcl.pretraining.contrast import phase as contrast
 from nnunet_mgcl.pretraining.course import hand_over, pretrain
 from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.training import comparators as comparator_trainers
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from nnunet_mgcl.tss.phase import TSS, forget_head
 
@@ -190,6 +191,23 @@ def cascade(record: Record, scenario: str, folder: str, kills: bool = False, **a
     entry["files"] = sorted(str(p.relative_to(context.layout.phases)) for p in context.layout.phases.rglob("*"))
 
 
+def comparators(record: Record) -> None:
+    """The phases of every other trainer but those that `cascade` runs."""
+    for trainer in (getattr(comparator_trainers, name) for name in sorted(vars(comparator_trainers))):
+        if not (isinstance(trainer, type) and trainer.__module__ == comparator_trainers.__name__):
+            continue
+        blocks = {phase.block for phase in trainer.pretraining if phase.trains}
+        settings = {block: {"epochs": 1, "batch_size": 4, "lr": 0.01} for block in blocks}
+        settings |= {"pseudo_label": {"confidence": 0.0, "mirroring": False}}
+        entry = record.start(trainer.__name__)
+        context = context_maker(record, FOLDER / trainer.__name__, mgcl=settings)()
+        for number, phase in enumerate(trainer.pretraining):
+            phase.run(context.without_labels() if phase.label_free else context, trainer.pretraining[:number])
+        hand_over(trainer.pretraining, context)
+        dist.barrier()
+        entry["results"] = results(context)
+
+
 def train_toy(context: FoldContext, module: nn.Module, step: Any, **batch: Any) -> None:
     """Four epochs of two batches, which are all the same."""
     stream = partial(nullcontext, repeat(batch | {"keys": [f"case_of_rank_{RANK}"]}))
@@ -241,6 +259,7 @@ def main() -> None:
     cascade(record, "whole", "whole", mgcl=long)
     cascade(record, "killed", "killed", mgcl=long, kills=True)
     cascade(record, "3d", "3d", mgcl=short, dimensions=3, norm="BatchNorm")
+    comparators(record)
     one_rank_fails(record)
     one_class_a_rank(record)
     (FOLDER / f"{RANK}.json").write_text(json.dumps(record.all))

@@ -15,7 +15,9 @@ import pytest
 
 import nnunet_mgcl
 from nnunet_mgcl.losses import contrast_chance, contrast_floor
+from nnunet_mgcl.training import comparators
 
+COMPARATORS = [name for name in vars(comparators) if name.endswith("Trainer") and name != "MGCLTrainer"]
 CASCADES = ["whole", "killed", "3d"]
 TRAINED = {"seed_length/A", "seed/A", "self_train/A", "coarse/A", "coarse/B", "fine/A", "fine/B", "segment"}
 TRAINED |= {"tss/mrff", "tss/compared"}
@@ -79,6 +81,14 @@ def test_recomputed_activations_change_no_bit(ranks, scenario) -> None:
 def test_ranks_hold_the_same_network_at_the_end(ranks, scenario) -> None:
     first, second = ranks[scenario]
     assert first["results"] == second["results"]
+
+
+@pytest.mark.parametrize("scenario", COMPARATORS)
+def test_comparators_train_the_same_network_in_every_rank(ranks, scenario) -> None:
+    first, second = ranks[scenario]
+    assert first["results"] == second["results"]
+    assert first["trained"] and first["trained"] == second["trained"]
+    assert len({digest for _, digest in first["trained"]}) == len(first["trained"])  # every epoch moved the weights
 
 
 @each_cascade

@@ -12,6 +12,7 @@ from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.plan.presets import apply_preset
 from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 CPU = torch.device("cpu")
 KEYS = {
@@ -28,7 +29,7 @@ KEYS = {
 def explained(plans, dataset_json):
     """The message that a phase's error becomes."""
     plans["plans_name"] = "MyPlans"
-    config = resolve_block(plans, "2d", dataset_json, True)
+    config = resolve_block(plans, "2d", dataset_json, True, blocks=MGCLTrainer.method_blocks())
     memory = MemoryEstimate(plans, "2d", dataset_json, config)
 
     def explain(phase, error=torch.OutOfMemoryError):

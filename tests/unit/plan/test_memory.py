@@ -6,6 +6,7 @@ import torch
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.memory_fit import fit_to_memory
 from nnunet_mgcl.plan.plans import resolve_block
+from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 
 def estimated(plans, dataset_json, name="2d", **block):
@@ -15,7 +16,7 @@ def estimated(plans, dataset_json, name="2d", **block):
 
 def fit(plans, dataset_json, name="2d", chosen=False, **block):
     plans["configurations"][name]["mgcl"] = block
-    new, lines = fit_to_memory(plans, name, plans, chosen, dataset_json, False)
+    new, lines = fit_to_memory(plans, name, plans, chosen, dataset_json, False, MGCLTrainer.method_blocks())
     return new["configurations"][name], lines
 
 

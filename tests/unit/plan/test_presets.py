@@ -9,6 +9,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_mgcl.plan.plans import merged_configuration, resolve_block
 from nnunet_mgcl.plan.presets import apply_preset, load_preset, plain_configurations, preset_names
 from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
 NOTHING = {"configurations": {}}
 
@@ -39,8 +40,9 @@ class TestShippedPresets:
             assert (phase.lr, phase.beta1, phase.weight_decay) == (1e-4, 0.9, 1e-5)
 
     def test_defaults_are_the_papers(self, plans, dataset_json):
-        paper = resolve_block(apply(plans, dataset_json, load_preset("paper")), "2d", dataset_json, True)
-        default = resolve_block(plans, "2d", dataset_json, True)
+        blocks = MGCLTrainer.method_blocks()
+        preset = apply(plans, dataset_json, load_preset("paper"))
+        paper, default = (resolve_block(own, "2d", dataset_json, True, blocks=blocks) for own in (preset, plans))
         plans_batch = {"seed": default.seed, "self_train": default.self_train}
         assert (paper.tss.head, default.tss.head) == ("mrff", "lesion")  # ours is what reads best (docs/benchmarks.md)
         fine = {"patch_size": default.fine.patch_size, "negatives": default.fine.negatives}
