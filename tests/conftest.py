@@ -140,6 +140,27 @@ def plans() -> dict[str, Any]:
     }
 
 
+STOCK = {
+    "2d": ([512, 512], [32, 64, 128, 256, 512, 512, 512, 512], [[1, 1]] + [[2, 2]] * 7),
+    "3d_fullres": ([128, 128, 128], [32, 64, 128, 256, 320, 320], [[1, 1, 1]] + [[2, 2, 2]] * 5),
+}
+"""Patch size, features and strides that nnU-Net plans for 8 GB."""
+
+
+@pytest.fixture
+def large(plans: dict[str, Any]) -> dict[str, Any]:
+    """`plans` with the networks of `STOCK`."""
+    for name, (patch_size, features, strides) in STOCK.items():
+        stages, dimensions = len(strides), len(patch_size)
+        plans["configurations"][name]["patch_size"] = patch_size
+        plans["configurations"][name]["architecture"]["arch_kwargs"] |= {
+            "n_stages": stages, "features_per_stage": features, "strides": strides,
+            "kernel_sizes": [[3] * dimensions] * stages,
+            "n_conv_per_stage": [2] * stages, "n_conv_per_stage_decoder": [2] * (stages - 1),
+        }  # fmt: skip
+    return plans
+
+
 TINY_SHAPE = (6, 32, 32)
 TINY_CASES = [f"case_{number}" for number in range(6)]
 TINY_POOL = {"pool_0": [0, 1, 2], "pool_1": [0], "pool_2": [1, 2], "case_0": [0, 2]}
@@ -291,6 +312,18 @@ def scan_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def raw_scans(scan_template: Path, tmp_path: Path) -> Path:
     """A copy of `scan_template` that a test may change."""
     return Path(shutil.copytree(scan_template, tmp_path / "scans"))
+
+
+@pytest.fixture
+def converting_here(monkeypatch) -> None:
+    """`mgcl convert` without worker processes and pictures, which cost seconds."""
+    from nnunet_mgcl.convert.case import convert_case
+    from nnunet_mgcl.system.files import write_text
+    from nnunet_mgcl.system.workers import run_here
+
+    here = lambda jobs, _: ((job.row.case, run_here(convert_case, job)) for job in jobs)  # noqa: E731
+    monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", here)
+    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
 
 
 @pytest.fixture

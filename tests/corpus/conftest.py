@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_mgcl.convert.case import convert_case
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.statistics import intervals
-from nnunet_mgcl.system.files import write_text
 from nnunet_mgcl.system.resources import trainers_dir
-from nnunet_mgcl.system.workers import run_here
 from tests.conftest import Once
 from tests.contract.conftest import dataset, make_run, make_trainer, workspace  # noqa: F401
 from tests.contract.models import save_fold
@@ -48,14 +45,8 @@ def copy(once: Once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
 
 
 @pytest.fixture
-def scans(copy: Copy, scan_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`scans`, raw scans with a manifest. They are converted in this process, without pictures."""
-
-    def convert_cases(jobs, processes):
-        return ((job.row.case, run_here(convert_case, job)) for job in jobs)
-
-    monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", convert_cases)
-    monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
+def scans(copy: Copy, scan_template: Path, converting_here: None) -> Path:
+    """`scans`, raw scans with a manifest."""
     return copy("scans", lambda tree: shutil.copytree(scan_template, tree / "scans"))
 
 

@@ -13,7 +13,6 @@ from nnunet_mgcl.cli import main
 from tests.corpus.row import Row, either, meet, refused, works
 from tests.corpus.spoil import (
     DEEP,
-    DIGITS,
     DIM,
     LONG,
     PIXDIM,
@@ -78,16 +77,13 @@ def done(words: str = EVALUATE) -> Spoil:
 def splits() -> list[Row]:
     cases = [f"case_{number:02}" for number in range(15)]
     bad = {
-        "null": "null", "folds of null": "[null]", "deep": DEEP, "digits": f"[{DIGITS}]",
-        "val as text": '[{"train": ["a"], "val": "case_00"}]',
+        "null": "null", "folds of null": "[null]", "val as text": '[{"train": ["a"], "val": "case_00"}]',
         "a case of a path": json.dumps([{"train": cases[1:], "val": ["../../../tree/x"]}]),
     }  # fmt: skip
     return [
         *(refused(f"splits: {name}", text(SPLITS, content), EVALUATE,
-                  "Tiny" if "path" in name else "splits_final.json", quick=name in ("null", "deep"))
+                  "Tiny" if "path" in name else "splits_final.json", quick=name == "null")
           for name, content in bad.items()),
-        refused("splits: a pipe", fifo(SPLITS), EVALUATE, "splits_final.json"),
-        refused("splits: a folder", folder(SPLITS), EVALUATE, "splits_final.json"),
         refused("splits: a dangling link", link(SPLITS, "gone"), EVALUATE, "splits_final.json"),
     ]  # fmt: skip
 
@@ -105,9 +101,6 @@ def masks() -> list[Row]:
         bad("another shape", voxels(PREDICTION, lambda v: v[:-1])),
         either("mask: another spacing", header(PREDICTION, PIXDIM, _1=9.0), EVALUATE, evaluated(), "case_06.nii.gz"),
         bad("spacing NaN", both(*(header(path, PIXDIM, _1=nan) for path in (PREDICTION, REFERENCE))), quick=True),
-        bad("spacing 0", both(*(header(path, PIXDIM, _1=0) for path in (PREDICTION, REFERENCE)))),
-        bad("spacing 1e-30", both(*(header(path, PIXDIM, _1=1e-30) for path in (PREDICTION, REFERENCE)))),
-        bad("a dimension of 0", header(PREDICTION, DIM, _3=0)),
         bad("the largest dimensions", header(PREDICTION, DIM, _1=32767, _2=32767, _3=32767)),
         bad("4D", voxels(PREDICTION, lambda v: np.stack([v, v])), quick=True),
         bad("empty", content_of(REFERENCE, b"")),
@@ -115,7 +108,6 @@ def masks() -> list[Row]:
         bad("a folder", folder(PREDICTION)),
         bad("a pipe", fifo(PREDICTION), quick=True),
         bad("a pipe for the reference", fifo(REFERENCE)),
-        bad("a link to itself", link(PREDICTION, "case_06.nii.gz")),
         bad("the reference gone", removed(REFERENCE)),
         either("mask: labels nobody knows", voxels(PREDICTION, lambda v: v * 9), EVALUATE, evaluated(), "case_06"),
         either("mask: fractions", voxels(PREDICTION, lambda v: v * 0.5), EVALUATE, evaluated(), "case_06"),
@@ -153,18 +145,12 @@ def tables() -> list[Row]:
 
 def structures() -> list[Row]:
     """Plans and dataset.json; `tests/unit/system/test_spoilt_json.py` has more of their content."""
-    files = {
-        "plans: a list": (text(PLANS, "[1]"), "plans.json"), "plans: deep": (text(PLANS, DEEP), "plans.json"),
-        "plans: half": (cut(PLANS, 200), "plans.json"), "plans: a pipe": (fifo(PLANS), "plans.json"),
-        "plans: no such configuration": (edited(PLANS, lambda p: p["configurations"].pop("2d")), "2d"),
-        "plans: an unknown reader": (edited(PLANS, lambda p: p.update(image_reader_writer="Nope")), "Nope"),
-        "dataset.json: a list": (text(DATASET, "[1]"), "dataset.json"),
-        "dataset.json: no file_ending": (edited(DATASET, lambda d: d.pop("file_ending")), "file_ending"),
-        "dataset.json: mgcl as a list": (edited(DATASET, lambda d: d.update(mgcl=[1])), "mgcl"),
-    }  # fmt: skip
-    quick = {"plans: a list", "dataset.json: no file_ending", "plans: an unknown reader"}
+    without_2d = edited(PLANS, lambda plans: plans["configurations"].pop("2d"))
+    without_ending = edited(DATASET, lambda dataset: dataset.pop("file_ending"))
     return [
-        *(refused(name, spoil, EVALUATE, part, quick=name in quick) for name, (spoil, part) in files.items()),
+        refused("plans: a list", text(PLANS, "[1]"), EVALUATE, "plans.json", quick=True),
+        refused("plans: no such configuration", without_2d, EVALUATE, "2d"),
+        refused("dataset.json: no file_ending", without_ending, EVALUATE, "file_ending", quick=True),
         works("unknown keys", both(edited(PLANS, lambda p: p.update(theirs=[1])),
               edited(DATASET, lambda d: d.update(theirs={}))), EVALUATE, evaluated()),
     ]  # fmt: skip
@@ -174,12 +160,11 @@ def flags() -> list[Row]:
     bad = {
         "--tolerance inf": "--tolerance", "--tolerance nan": "--tolerance", "--tolerance -1": "--tolerance",
         "--sensitivity nan": "--sensitivity", "--sensitivity inf": "--sensitivity", "-f 1_0": "-f", "-f \u0661": "-f",
-        "-f=-1": "-f", "-f 99": "99", "-f ''": "-f", "-tr ../x": "../x", "-p ../x": "../x", "-c ../x": "../x",
-        "-d ..": "..",
+        "-f=-1": "-f", "-f 99": "99", "-f ''": "-f", "-c ../x": "../x",
     }  # fmt: skip
     return [
         *(refused(f"flag: {words}", nothing, f"{EVALUATE} {words}", part,
-                  quick=words in ("--tolerance inf", "-tr ../x"))
+                  quick=words in ("--tolerance inf", "-c ../x"))
           for words, part in bad.items()),
         works("flag: --tolerance 0", nothing, f"{EVALUATE} --tolerance 0", evaluated()),
         works("flag: --tolerance 1e9", nothing, f"{EVALUATE} --tolerance 1e9", evaluated()),
@@ -198,11 +183,11 @@ def flags() -> list[Row]:
 
 def reports() -> list[Row]:
     evaluation, curves = f"{MODEL}/evaluation.json", f"{FOLD}/phases/curves.json"
-    shapes = {"a list": "[]", "deep": DEEP, "digits": DIGITS, "half": '{"cases"', "null": "null"}
+    shapes = {"a list": "[]", "deep": DEEP}
     bad_curves = {
-        "a list": "[]", "deep": DEEP, "a phase as a list": '{"seed": [1]}', "curves of text":
-        '{"seed": {"axes": ["epoch", "training loss"], "curves": {"DWI": ["x"]}}}', "NaN":
-        '{"seed": {"axes": ["epoch", "training loss"], "curves": {"DWI": [NaN, 1e999]}}}', "null": "null",
+        "a list": "[]", "a phase as a list": '{"seed": [1]}',
+        "text": '{"seed": {"axes": ["epoch", "training loss"], "curves": {"DWI": ["x"]}}}',
+        "NaN": '{"seed": {"axes": ["epoch", "training loss"], "curves": {"DWI": [NaN, 1e999]}}}',
     }  # fmt: skip
     others = {f"{FOLD}/phases/state.json": '"x"', f"{FOLD}/debug.json": "[1]", f"{FOLD}/phases/warnings.json": '"x"'}
     return [
@@ -227,10 +212,8 @@ def reports() -> list[Row]:
         refused("report: a file for the folder", text("elsewhere", ""), f"{PATIENT} -o elsewhere", "elsewhere"),
         refused("report: a loop for the folder", link("elsewhere", "elsewhere"), f"{PATIENT} -o elsewhere",
                 "elsewhere"),
-        *(refused(f"report: --case {case!r:.20}", nothing, f"{REPORT} --case '{case}'", "--case")
-          for case in ("../x", "/tmp/x", ".", "..", "", "a/b")),
+        refused("report: --case of nothing", nothing, f"{REPORT} --case ''", "--case"),
         refused("report: a case that nobody validated", nothing, f"{REPORT} --case case_99", "case_99"),
-        refused("report: a case with a long name", nothing, f"{REPORT} --case {'x' * 300}", "xxx"),
         refused("report: a mask that is a pipe", fifo(PREDICTION), f"{REPORT} --case case_06", "case_06.nii.gz"),
         either("report: a patient with markup", replaced(f"{HERE}/tss.csv", ",p1", ",<script>alert(1)</script>"),
                PATIENT, no_markup, "tss.csv"),

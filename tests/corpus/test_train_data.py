@@ -92,9 +92,12 @@ def fold(val: list[Any], train: list[str] | None = None) -> dict[str, list[Any]]
 def splits() -> list[Row]:
     folds: dict[str, tuple[Any, str]] = {
         "empty list": ([], "no list of folds"),
+        "null": (None, "no list of folds"),
+        "folds of null": ([None], "fold 0"),
         "an object": (fold(["case_0"]), "no list of folds"),
         "fold without val": ([{"train": NAMES}], "fold 0"),
         "numbers for names": ([fold([0, 1])], "fold 0"),
+        "a text for names": ([fold(["case_0"]) | {"val": "case_0"}], "fold 0"),
         "unknown case": ([fold(["case_9"])], "case_9"),
         "missing case": ([fold(["case_0"], NAMES[2:])], "case_1 in no fold"),
         "case on both sides": ([fold(["case_0"], NAMES)], "case_0 in train and val"),
@@ -166,6 +169,7 @@ def pool() -> list[Row]:
         "one value": (0 * NOISE[0], "one value"), "2d": (NOISE[0, 0], "2d"),
         "a volume over time": (NOISE, "more than one volume"),
         "values that normalisation loses": (NOISE[0] * np.float32(1e36), "after normalisation"),
+        "values too small for it": (NOISE[0] * np.float32(1e-30), "after normalisation"),
     }  # fmt: skip
     names = ["x.nii.gz", "x_0000.nii", "IM0001.dcm", "x_seg_0000.nii.gz"]
     prepared_then = {

@@ -75,7 +75,8 @@ def plans() -> list[Row]:
         ("coarse.temperature", 0), ("coarse.lr", float("nan")), ("segment.weight_decay", -1.0),
         ("fine.area_threshold", 0), ("fine.area_threshold", 1.1), ("pseudo_label.confidence", 70),
         ("seed.batch_size", 0), ("coarse.batch_size", 1), ("fine.patch_size", 33), ("tss.grid", 9),
-        ("tss.head", "cnn"), ("tss.modalities", []), ("tss.modalities", ["DW"]), ("tss.size", [8]),
+        ("tss.head", "cnn"), ("tss.modalities", []), ("tss.modalities", ["DW"]), ("tss.modalities", ["DWI"] * 2),
+        ("tss.size", [8]), ("tss.size", [32] * 3), ("coarse.lr", float("inf")), ("seed.beta1", 1), ("random_seed", -1),
         ("coarse.epoch", 3), ("coarse", 3), ("course", {}), ("epochs", 3), ("modalities", {"DWI": [0]}),
     ]  # fmt: skip
 

@@ -17,15 +17,9 @@ def layout(tiny_dataset, monkeypatch):
 
 
 @pytest.fixture
-def large(layout):
+def big(layout, large):
     """The dataset with `2d` of its plan as large as nnU-Net plans for 8 GB."""
-    plans = json.loads(layout.plans("nnUNetPlans").read_text())
-    plans["configurations"]["2d"]["patch_size"] = [512, 512]
-    plans["configurations"]["2d"]["architecture"]["arch_kwargs"] |= {
-        "n_stages": 8, "features_per_stage": [32, 64, 128, 256, 512, 512, 512, 512], "kernel_sizes": [[3, 3]] * 8,
-        "strides": [[1, 1]] + [[2, 2]] * 7, "n_conv_per_stage": [2] * 8, "n_conv_per_stage_decoder": [2] * 7,
-    }  # fmt: skip
-    layout.plans("nnUNetPlans").write_text(json.dumps(plans))
+    layout.plans("nnUNetPlans").write_text(json.dumps(large))
     return layout
 
 
@@ -61,19 +55,12 @@ class TestPlan:
              "--set configuration.batch_size=4 would\n"),  # found at once
         ],
     )  # fmt: skip
-    def test_batch_is_lowered_where_nobody_chose_it(self, large, capsys, arguments, batch_size, checkpointing, line):
+    def test_batch_is_lowered_where_nobody_chose_it(self, big, capsys, arguments, batch_size, checkpointing, line):
         main(["plan", "-d", "901", "-c", "2d", "-o", "New", *arguments])
-        written = configurations(large, "New")["2d"]
+        written = configurations(big, "New")["2d"]
         assert written["batch_size"] == batch_size
         assert written.get("mgcl", {}).get("segment", {}).get("checkpointing") == checkpointing
         assert line in capsys.readouterr().out
-
-    @pytest.mark.parametrize("number", ["1000000000000", "1" + "0" * 4000, "9" * 5000, "0", "-1", "1.5", "true"])
-    @pytest.mark.parametrize("key", ["configuration.batch_size", "coarse.batch_size"])
-    def test_batch_that_is_no_number_of_samples_is_refused(self, layout, key, number):
-        with pytest.raises(SystemExit, match="batch_size"):
-            main(["plan", "-d", "901", "-c", "2d", "-o", "New", "--set", f"{key}={number}"])
-        assert not layout.plans("New").exists()
 
     def test_without_a_preset_the_plan_keeps_its_numbers_but_those_that_are_set(self, layout):
         main(["plan", "-d", "901", "--set", "coarse.epochs=7", "--set", "fine.epochs=3", "seed.epochs=2"])
@@ -100,20 +87,6 @@ class TestPlan:
         main([*demo, "--set", "coarse.epochs=7", "--overwrite"])
         assert block(layout, "MGCLPlans_demo")["coarse"]["epochs"] == 7
         assert str(model) in capsys.readouterr().out
-
-    @pytest.mark.parametrize(
-        ("words", "message"),
-        [
-            ("--preset demo -o nnUNetPlans --overwrite", "plans to start from"),
-            ("-p nnUNetResEncUNetMPlans --preset demo", r"\['nnUNetPlans'\]"),
-            ("--preset demo --set coarse.epochs", "KEY=VALUE"),
-        ],
-    )
-    def test_what_does_not_go_together_is_refused_and_nnunets_plans_stay(self, layout, words, message):
-        before = layout.plans("nnUNetPlans").read_text()
-        with pytest.raises(SystemExit, match=message):
-            main(["plan", "-d", "901", *words.split()])
-        assert layout.plans("nnUNetPlans").read_text() == before
 
 
 def test_prepare_prepares_everything_and_takes_over_a_changed_table(layout, capsys):

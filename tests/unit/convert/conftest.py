@@ -1,14 +1,22 @@
-"""DICOM series and NIfTI files with what hospitals leave in them."""
+"""DICOM series with what hospitals leave in them, and whole runs on scans of `raw_scans`, in this process."""
 
 from __future__ import annotations
 
+import json
 import locale
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
+from nnunet_mgcl.convert.dataset import convert_dataset
+from nnunet_mgcl.convert.manifest.table import read_manifest
+from nnunet_mgcl.convert.output import case_files
+from nnunet_mgcl.convert.settings import Options, Settings
 
 PATIENT = "DOE^JANE"
 GAP = 5.0
@@ -54,6 +62,16 @@ def values() -> np.ndarray:
 
 
 @pytest.fixture
+def image(values) -> sitk.Image:
+    """The same as whole numbers, with the series' geometry."""
+    image = sitk.GetImageFromArray(values.astype(np.int16))
+    image.SetSpacing(SPACING)
+    image.SetOrigin(ORIGIN)
+    image.SetDirection(DIRECTION.ravel())
+    return image
+
+
+@pytest.fixture
 def write_series() -> Callable[..., Path]:
     """Writes a volume as a DICOM series, its files named so that their order says nothing; returns the folder."""
 
@@ -69,3 +87,43 @@ def write_series() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+class Run:
+    """Converts the manifest in `folder` again and again."""
+
+    def __init__(self, folder: Path, raw: Path) -> None:
+        self.manifest, self.raw = folder / "manifest.csv", raw
+        self.dataset = raw / "Dataset501_Stroke"
+        self.lines: list[str] = []
+
+    def __call__(self, *, manifest: Path | None = None, **changes):
+        options = {key: changes.pop(key) for key in ("incomplete", "accept", "test") if key in changes}
+        options = Options(self.raw, 501, "Stroke", replace(Settings((), {}, reference="none"), **changes), **options)
+        self.lines.clear()
+        manifest = read_manifest(manifest or self.manifest, self.lines.append)
+        return convert_dataset(manifest, options, self.lines.append, lambda results, _: results)
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.manifest.read_text()
+        assert old in text
+        self.manifest.write_text(text.replace(old, new))
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        paths = [path for path in self.dataset.rglob("*") if path.is_file() and path.name != ".lock"]
+        return {str(p.relative_to(self.dataset)): (p.stat().st_mtime_ns, p.read_bytes()) for p in paths}
+
+    def names(self) -> list[str]:
+        return sorted(name for name in self.files() if name.startswith(case_files.FOLDERS))
+
+    def json(self) -> dict:
+        return json.loads((self.dataset / "dataset.json").read_text())
+
+    def image(self, name: str) -> sitk.Image:
+        return sitk.ReadImage(str(self.dataset / f"{name}.nii.gz"))
+
+
+@pytest.fixture
+def run(raw_scans, tmp_path, monkeypatch, converting_here) -> Run:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nor does it wait for the disk
+    return Run(raw_scans, tmp_path / "raw")

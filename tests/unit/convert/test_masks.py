@@ -67,9 +67,14 @@ def test_a_mask_moves_with_the_scan_it_lies_on(join):
 
 def test_labels_are_numbered_as_nnunet_wants_them(join):
     drawn = box((4, 8, 8), 0, 0, 0, value=3) + box((4, 8, 8), 2, 4, 4, value=7)
-    labels, volumes, _ = join({"": image(drawn, (1.0, 1.0, 2.0))}, labels={"edge": 7, "core": 3})
-    np.testing.assert_array_equal(labels, (drawn == 3) + 2 * (drawn == 7))
+    labels, volumes, _ = join({"": image(drawn, (1.0, 1.0, 2.0))}, labels={"core": 7, "edge": 3})
+    np.testing.assert_array_equal(labels, (drawn == 3) + 2 * (drawn == 7))  # by their values
     assert set(volumes) == {"edge", "core"}
+    labels, *_ = join({"": image(drawn, (1.0, 1.0, 2.0))}, labels={"lesion": "any"})
+    np.testing.assert_array_equal(labels, drawn > 0)
+    with pytest.raises(UserError, match="labels 3, 7") as error:
+        join({"": image(drawn, (1.0, 1.0, 2.0))})
+    assert "--labels lesion=any" in error.value.remedy and "lesion=1 label_3=3 label_7=7" in error.value.remedy
 
 
 def test_masks_of_modalities_may_overlap(join):

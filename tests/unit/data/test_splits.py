@@ -105,23 +105,9 @@ class TestNewSplit:
 
 
 class TestExistingSplit:
-    def existing(self, layout, splits):
-        layout.splits.write_text(json.dumps(splits))
-
     def test_it_is_kept(self, layout, lines):
         splits = [{"train": CASES[5:], "val": CASES[:5]}]
-        self.existing(layout, splits)
+        layout.splits.write_text(json.dumps(splits))
         before = layout.splits.stat().st_mtime_ns
         assert ensure_splits(layout, CASES, None, lines.append) == splits
         assert layout.splits.stat().st_mtime_ns == before and not lines
-
-    def test_text_in_place_of_names_is_refused(self, layout, lines):
-        self.existing(layout, [{"train": CASES[1:], "val": CASES[:1]}, {"train": CASES[1:], "val": CASES[0]}])
-        with pytest.raises(UserError, match="fold 1\n"):
-            ensure_splits(layout, CASES, None, lines.append)
-
-    def test_divided_patient_is_refused(self, layout, lines):
-        self.existing(layout, [{"train": CASES[5:], "val": CASES[:5]}])
-        table = table_of(CASES[:10], CASES[10:], {CASES[4]: "p", CASES[12]: "p"})
-        with pytest.raises(UserError, match="patients p in train and val"):
-            ensure_splits(layout, CASES, table, lines.append)

@@ -55,11 +55,10 @@ def test_what_spreadsheets_write_is_read(tmp_path, ending):
         ("case,tss_hours\ncase_1\n", "1 fields"),
         ("case,tss_hours\ncase_1,168.1\n", "hours from 0 to 168"),
         ("case,tss_class\ncase_1,\n", "tss_class ''"),
-        ("case,tss_class,patient\ncase_1,,\n", "empty patient"),
         ("case,tss_hours,patient\ncase_1,x,p\n", "leave it empty"),
     ],
 )
 def test_mistakes_are_refused_and_named(tmp_path, text, match):
-    """Beside those that tests/contract/test_bad_input.py meets in training."""
+    """Beside those that tests/corpus/test_train_data.py meets in training."""
     with pytest.raises(UserError, match=match):
         read(tmp_path, text)

@@ -51,9 +51,10 @@ def test_buffers_and_gradients_stay(make_network, volumes) -> None:
 
 @pytest.mark.parametrize(("kind", "reads"), [("lesion", MEASURES), ("mrff_lesion", LESIONS), ("mlp", FEATURES)])
 def test_each_head_gets_what_it_reads_and_answers(make_network, kind, reads) -> None:
-    network = make_network(tss={"head": kind}, masks=True)
-    volumes, valid = torch.randn(2, 3, 6, 32, 32), torch.ones(2, 6, dtype=torch.bool)
+    network = make_network(tss={"head": kind, "size": [32, 64]}, masks=True)
+    volumes, valid = torch.randn(2, 3, 6, 32, 64), torch.ones(2, 6, dtype=torch.bool)
     inputs = network.tss_inputs(volumes, valid, 4, [network.tss])
     assert list(inputs) == [reads]
+    assert reads == MEASURES or inputs[reads].shape == (2, 12, network.level.height, network.level.width)
     assert network.tss(inputs[reads], valid).shape == (2,)
     assert ("regions" in network.tss.state_dict()) == (reads != FEATURES)

@@ -11,7 +11,6 @@ import pytest
 import SimpleITK as sitk
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
 from nnunet_mgcl.phantom.cases import Case, pool_cases
 from nnunet_mgcl.phantom.dataset import DATASET
@@ -198,13 +197,6 @@ def test_what_came_while_it_drew_is_left_alone(tmp_path, name):
     assert contents(tmp_path) == {f"{name}/work": b""}
 
 
-def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
-    drawing = write_phantom(DATASET, tmp_path, OPTIONS)
-    next(drawing)
-    drawing.close()
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -226,15 +218,6 @@ def test_the_preview_shows_an_early_and_a_late_stroke(tmp_path):
     assert (young.clock.flair_visible, old.clock.flair_visible) == (False, True)
     write_preview(tmp_path / "preview.png", options)
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_preview_names_the_sides(tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: path.touch() or figures.append(figure))
-    write_preview(tmp_path / "preview.png", replace(OPTIONS, cases=12))
-    for ax in figures[0].axes[:6]:
-        sides = {text.get_text(): text.get_position()[0] for text in ax.texts}
-        assert sides["R"] < sides["L"] and not ax.xaxis_inverted()  # the grids run to the patient's left
 
 
 def test_the_outline_on_the_tmax_map_is_no_colour_of_the_map():

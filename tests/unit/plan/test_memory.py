@@ -8,32 +8,6 @@ from nnunet_mgcl.plan.memory_fit import fit_to_memory
 from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
-STOCK = {
-    "2d": {
-        "patch_size": [512, 512],
-        "features_per_stage": [32, 64, 128, 256, 512, 512, 512, 512],
-        "strides": [[1, 1]] + [[2, 2]] * 7,
-    },
-    "3d_fullres": {
-        "patch_size": [128, 128, 128],
-        "features_per_stage": [32, 64, 128, 256, 320, 320],
-        "strides": [[1, 1, 1]] + [[2, 2, 2]] * 5,
-    },
-}
-
-
-@pytest.fixture
-def large(plans):
-    """The plans with networks that nnU-Net makes for 8 GB."""
-    for name, keys in STOCK.items():
-        arguments = plans["configurations"][name]["architecture"]["arch_kwargs"]
-        stages, dimensions = len(keys["strides"]), len(keys["patch_size"])
-        arguments |= {"features_per_stage": keys["features_per_stage"], "strides": keys["strides"], "n_stages": stages}
-        arguments |= {"kernel_sizes": [[3] * dimensions] * stages}
-        arguments |= {"n_conv_per_stage": [2] * stages, "n_conv_per_stage_decoder": [2] * (stages - 1)}
-        plans["configurations"][name]["patch_size"] = keys["patch_size"]
-    return plans
-
 
 def estimated(plans, dataset_json, name="2d", **block):
     plans["configurations"][name]["mgcl"] = block

@@ -20,10 +20,7 @@ def apply(plans, dataset_json, preset=NOTHING, configurations=("2d",), **overrid
 
 
 class TestShippedPresets:
-    def test_there_are_three(self):
-        assert preset_names() == ["demo", "few", "paper", "short"]
-
-    @pytest.mark.parametrize("name", ["demo", "few", "paper", "short"])
+    @pytest.mark.parametrize("name", preset_names())
     def test_every_preset_fits_2d_and_3d(self, plans, dataset_json, name):
         new = apply(plans, dataset_json, load_preset(name), plain_configurations(plans))
         assert new["plans_name"] == "New"
@@ -57,23 +54,12 @@ class TestShippedPresets:
         assert (paper.warm_start, default.warm_start) == (False, True)
         assert paper.model_copy(update=plans_batch | ours | {"warm_start": True}) == default
 
-    def test_unknown_preset(self):
-        with pytest.raises(UserError, match="did you mean 'paper'"):
-            load_preset("papper")
-
 
 class TestOwnPreset:
     def test_file_is_read(self, tmp_path):
         path = tmp_path / "mine.json"
         path.write_text(json.dumps(NOTHING))
         assert load_preset(str(path)) == NOTHING
-
-    @pytest.mark.parametrize("content", [[], {}, {"configurations": []}, {"configurations": {}, "mgcl": {}}])
-    def test_malformed_file(self, tmp_path, content):
-        path = tmp_path / "mine.json"
-        path.write_text(json.dumps(content))
-        with pytest.raises(UserError, match=r"mine\.json"):
-            load_preset(str(path))
 
 
 class TestApply:
@@ -137,21 +123,6 @@ class TestApply:
     def test_data_identifier_changes_with_preprocessing_only(self, plans, dataset_json, key, value, identifier):
         new = apply(plans, dataset_json, **{key: value})
         assert new["configurations"]["2d"]["data_identifier"] == identifier
-
-    @pytest.mark.parametrize(
-        ("key", "value", "match"),
-        [
-            ("coarse__epoch", "5", r"mgcl\.coarse\.epoch"),
-            ("coarse__epochs", "five", r"mgcl\.coarse\.epochs"),
-            ("coarse__", "5", "empty key"),
-            ("configuration__batchsize", "5", "did you mean 'batch_size'"),
-            ("configuration__batch_size", "five", "a number like 12"),
-            ("configuration__patch_size", "16", "a list"),
-        ],
-    )
-    def test_wrong_overrides_are_refused(self, plans, dataset_json, key, value, match):
-        with pytest.raises(UserError, match=match):
-            apply(plans, dataset_json, **{key: value})
 
     def test_cascades_are_left_out(self, plans):
         assert plain_configurations(plans) == ["2d", "2d_heir", "3d_fullres"]

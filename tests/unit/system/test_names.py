@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
@@ -72,18 +71,6 @@ def test_new_plans_are_not_called_like_files_of_nnunet(root, name):
     assert files(root) == before
 
 
-@pytest.mark.parametrize("content", ["{}", '{"labels": {}}', "[]", "not JSON"])
-def test_only_plans_are_overwritten(root, content):
-    other = root / "preprocessed" / "Dataset901_Tiny" / "mine.json"
-    other.write_text(content)
-    with pytest.raises(SystemExit, match=r"mine\.json"):
-        main(["plan", "-d", "901", "-o", "mine", "--overwrite"])
-    assert other.read_text() == content
-    shutil.copy(other.with_name("nnUNetPlans.json"), other)
-    assert main(["plan", "-d", "901", "-o", "mine", "--set", "coarse.epochs=3", "--overwrite"]) == 0
-    assert json.loads(other.read_text())["plans_name"] == "mine"
-
-
 @pytest.mark.parametrize(
     "text", ["1_0", "\uff19\uff10\uff11", " 901", "-5", "Dataset", "Dataset901/../x", "9" * 5000, ""]
 )
@@ -95,10 +82,3 @@ def test_dataset_is_a_number_or_a_name(root, text):
 
 def test_names_with_dots_and_blanks_are_names():
     assert all(map(is_name, ["case.1", "a b", "ä", "...", "x" * 200]))
-
-
-def test_modality_that_is_no_folder_is_refused_before_any_work(raw_scans):
-    words = ["convert", "-i", str(raw_scans / "manifest.csv"), "-o", str(raw_scans / "out"), "--id", "5", "--name", "A"]
-    with pytest.raises(SystemExit, match="--modality"):
-        main([*words, "--reference", "DWI", "--modality", "../x=DWI,ADC", "FLAIR=FLAIR", "-np", "1"])
-    assert not (raw_scans / "out").exists()

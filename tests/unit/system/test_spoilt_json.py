@@ -29,7 +29,7 @@ DATASET: list[tuple[str, Any]] = [
     *(("channel_names", value) for value in ({"0": 5, "1": "b", "2": "c"}, {"x": "DWI"}, {"DWI": 0}, {"1": "DWI"})),
     *(("labels", value) for value in (GONE, None, [], {}, 5, "lesion", ["background", "lesion"], {"lesion": 1})),
     *(("labels.background", value) for value in (GONE, 1, None, [0], "0", {}, True)),
-    *(("labels.DWI", value) for value in ("1", None, [], {}, 1.5, -1, [[1]], ["1"], True, 10**30)),
+    *(("labels.DWI", value) for value in ("1", None, [], {}, 1.5, -1, [[1]], ["1"], True, 10**30, [1, 2])),
     *(("file_ending", value) for value in (GONE, None, 5, "", [".nii.gz"])),
     *(("regions_class_order", value) for value in (5, "ab", ["a"], {})),
     *(("mgcl", value) for value in ([], 5, {"modalities": []}, {"modalities": {"DWI": 0}}, {"lesion_labels": 1})),
@@ -44,6 +44,7 @@ PLANS: list[tuple[str, Any]] = [
     *(("configurations.2d.spacing", value) for value in (GONE, None, [], ["3", 3], [0, 3.0], 3, [float("nan"), 3.0])),
     *(("configurations.2d.normalization_schemes", value) for value in (GONE, None, [], "ZScoreNormalization", [5])),
     ("configurations.2d.normalization_schemes", ["ZScoreNormalization", "Unknown", "NoNormalization"]),
+    ("configurations.2d.normalization_schemes", ["ZScoreNormalization"] * 2),
     *(("configurations.2d.use_mask_for_norm", value) for value in (GONE, None, [], "no", [1], [True])),
     *(("configurations.2d.architecture", value) for value in (GONE, None, [], {}, "PlainConvUNet")),
     *(("configurations.2d.architecture.network_class_name", value) for value in (GONE, 5, "x.y.Unknown", "Unknown")),
@@ -169,7 +170,7 @@ def test_message_names_value_and_what_belongs_there(tmp_path, plans, masks_json)
         read_and_resolve(tmp_path, spoilt(plans, "configurations.2d.batch_size", "12"), json.dumps(masks_json))
     assert error.value.where == f"{tmp_path / 'plans.json'}: configurations.2d.batch_size"
     assert (error.value.found, error.value.expected) == ("'12'", "a valid integer")
-    masks_json["labels"]["PWI"] = "4"
-    with pytest.raises(UserError) as error:
-        read_and_resolve(tmp_path, json.dumps(plans), json.dumps(masks_json))
-    assert (error.value.where, error.value.found) == (f"{tmp_path / 'dataset.json'}: labels.PWI", "'4'")
+    for path, value, key in (("labels.PWI", "4", "labels.PWI"), ("labels.background", 1, "labels")):
+        with pytest.raises(UserError) as error:
+            read_and_resolve(tmp_path, json.dumps(plans), spoilt(masks_json, path, value))
+        assert error.value.where == f"{tmp_path / 'dataset.json'}: {key}" and repr(value) in error.value.found

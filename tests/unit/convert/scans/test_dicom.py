@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from nnunet_mgcl.convert.scans.b_value import read_b_value
 from nnunet_mgcl.convert.scans.reader import read_scan
 from nnunet_mgcl.system.errors import UserError
+from tests.unit.convert.conftest import DIRECTION, ORIGIN, SPACING
 
-DIRECTION = np.reshape(sitk.VersorRigid3DTransform((0.1, 0.2, 0.05, 0.95)).GetMatrix(), (3, 3))  # as in conftest.py
 B = "t0018_9087"
 
 
@@ -35,8 +35,8 @@ def refusal(source, channel="FLAIR", **options) -> str:
 def check(image: sitk.Image, values: np.ndarray) -> None:
     """Voxels, and the place that conftest.py gives to all series."""
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), values)
-    np.testing.assert_allclose(image.GetSpacing(), (1.5, 1.25, 5), atol=1e-5)
-    np.testing.assert_allclose(image.GetOrigin(), (-10, 20, 30), atol=1e-5)
+    np.testing.assert_allclose(image.GetSpacing(), SPACING, atol=1e-5)
+    np.testing.assert_allclose(image.GetOrigin(), ORIGIN, atol=1e-5)
     np.testing.assert_allclose(np.reshape(image.GetDirection(), (3, 3)), DIRECTION, atol=1e-6)
     assert image.GetMetaDataKeys() == ()
 
@@ -216,7 +216,7 @@ def test_rounded_positions_and_another_alphabet_are_no_matter(tmp_path, values, 
 
 def test_gantry_tilt_is_refused(tmp_path, values, write):
     for number in range(5):
-        position = np.array([-10.0, 20.0, 30.0]) + DIRECTION @ (0, 0.5 * number, 5.0 * number)
+        position = ORIGIN + DIRECTION @ (0, 0.5 * number, 5.0 * number)
         write(tmp_path, values[number : number + 1], first=number, t0020_0032="\\".join(f"{v:.4f}" for v in position))
     assert "shifted by 2.0 mm in plane" in refusal(tmp_path)
 
@@ -258,12 +258,8 @@ def test_screenshots_and_colour_maps_are_refused(tmp_path, values, write):
 
 class TestEnhanced:
     @pytest.fixture
-    def whole(self, tmp_path, values, request):
+    def whole(self, tmp_path, image, request):
         """One file with all slices; returns its folder. Compressed files write each tag's type, others do not."""
-        image = sitk.GetImageFromArray(np.round(values).astype(np.int16))
-        image.SetSpacing((1.5, 1.25, 5))
-        image.SetOrigin((-10, 20, 30))
-        image.SetDirection(DIRECTION.ravel())
         image.SetMetaData("0008|0060", "MR")
         compressed = getattr(request, "param", False)
         sitk.WriteImage(image, str(tmp_path / "whole.dcm"), useCompression=compressed)
@@ -274,9 +270,8 @@ class TestEnhanced:
         """Gives each frame the position of another."""
         path = folder / "whole.dcm"
         content = bytearray(path.read_bytes())
-        places = []
-        for match in re.finditer(rb"\x20\x00\x32\x00(..)\x00\x00", content, re.DOTALL):
-            places.append(slice(match.end(), match.end() + int.from_bytes(match[1], "little")))
+        found = re.finditer(rb"\x20\x00\x32\x00(..)\x00\x00", content, re.DOTALL)
+        places = [slice(match.end(), match.end() + int.from_bytes(match[1], "little")) for match in found]
         texts = [bytes(content[place]).strip() for place in places]
         for place, source in zip(places, order, strict=True):
             text = texts[source]
@@ -286,9 +281,9 @@ class TestEnhanced:
         path.write_bytes(bytes(content))
 
     @pytest.mark.parametrize("whole", [False, True], indirect=True)
-    def test_one_volume_in_order_is_read(self, whole, values):
-        image, notes = read_scan(str(whole), channel="FLAIR")
-        check(image, np.round(values))
+    def test_one_volume_in_order_is_read(self, whole, image):
+        read, notes = read_scan(str(whole), channel="FLAIR")
+        check(read, sitk.GetArrayFromImage(image))
         assert notes == []
 
     @pytest.mark.parametrize("order", [(0, 1, 2, 3, 3), (0, 1, 1, 2, 3), (0, 2, 1, 3, 4), (0, 1, 2, 4, 4)])

@@ -11,8 +11,6 @@ import SimpleITK as sitk
 from nnunet_mgcl.convert.scans.reader import read_mask, read_scan
 from nnunet_mgcl.system.errors import UserError
 
-OBLIQUE = sitk.VersorRigid3DTransform((0.1, 0.2, 0.05, 0.95)).GetMatrix()
-
 
 def refusal(source, channel="DWI", **options) -> str:
     with pytest.raises(UserError) as error:
@@ -29,15 +27,6 @@ def mask_refusal(source) -> str:
 
 def read_array(path, channel="FLAIR", **options):
     return sitk.GetArrayFromImage(read_scan(str(path), channel=channel, **options)[0])
-
-
-@pytest.fixture
-def image(values) -> sitk.Image:
-    image = sitk.GetImageFromArray(values.astype(np.int16))
-    image.SetSpacing((1.5, 1.25, 5))
-    image.SetOrigin((-10, 20, 30))
-    image.SetDirection(OBLIQUE)
-    return image
 
 
 @pytest.fixture
@@ -74,7 +63,7 @@ def test_formats_keep_voxels_type_and_geometry(save, image, name):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read), sitk.GetArrayFromImage(image))
     for got, wanted in ((read.GetSpacing(), image.GetSpacing()), (read.GetOrigin(), image.GetOrigin())):
         np.testing.assert_allclose(got, wanted, atol=1e-5)
-    np.testing.assert_allclose(read.GetDirection(), OBLIQUE, atol=1e-6)
+    np.testing.assert_allclose(read.GetDirection(), image.GetDirection(), atol=1e-6)
     assert read.GetPixelID() == sitk.sitkInt16 and notes == []
 
 
@@ -259,9 +248,6 @@ class TestMask:
         labels = (values > 500).astype(np.float32)
         labels[0, 0, 0] = value
         assert f"the values {value:g}" in mask_refusal(save(labels))
-
-    def test_missing_file_is_named(self, tmp_path):
-        assert "no such file" in mask_refusal(tmp_path / "mask.nii.gz")
 
 
 class TestGeometry:

@@ -189,6 +189,7 @@ class TestOtherMachines:
         with monkeypatch.context() as patch:
             patch.setattr(pool_manifest, "write_json", read_only)
             assert world.prepare() == before and world.read == []
+        assert "DWI: 3 cases, 0 to preprocess" in " ".join(world.lines)
         shutil.copy(raw / "imagesTr" / "case_2_0001.nii.gz", raw / "imagesUn" / "anon_0001.nii.gz")
         assert str(raw / "imagesTr" / "case_2_0001.nii.gz") in refused(world).found
 

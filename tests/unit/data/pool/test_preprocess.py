@@ -62,11 +62,6 @@ class TestFirstRun:
         monkeypatch.undo()  # a local function does not travel to a worker
         assert world.prepare(num_processes=2) == world.expected
 
-    def test_dataset_without_pool(self, world):
-        shutil.rmtree(world.raw)
-        assert world.prepare() == {"DWI": [], "FLAIR": [], "PWI": []}
-        assert world.lines == ["No unlabelled pool (imagesUn)"]
-
 
 class TestLaterRuns:
     @pytest.mark.parametrize(

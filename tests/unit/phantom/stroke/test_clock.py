@@ -179,11 +179,3 @@ def test_the_ratios_follow_from_the_signal_equations():
     assert dwi_ratio(0.0, 0.6) == pytest.approx((grey * np.exp(-0.6 * 0.82) + white * np.exp(-0.6 * 0.72)) / normal)
     assert dwi_ratio(0.0, 1.0) == 1 == flair_ratio(0.0)
     assert dwi_ratio(20.0, 1.0) > 1.1  # T2 shine-through
-
-
-def test_the_constants_reach_their_targets_in_many_patients(people):
-    assert people.sensitivity(CLOCKWORK) == pytest.approx(SENSITIVITY, abs=0.01)
-    assert people.specificity(CLOCKWORK) == pytest.approx(SPECIFICITY, abs=0.01)
-    assert people.penumbra(CLOCKWORK) == pytest.approx(PENUMBRA, abs=0.015)
-    flair = people.auroc(-people.state()["t2_rise"])
-    assert flair == pytest.approx(0.77, abs=0.01)

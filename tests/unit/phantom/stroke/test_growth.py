@@ -42,7 +42,8 @@ def ml(fraction, grid=GRID):
 
 
 def test_the_core_lies_in_the_deficit_and_both_in_grey_and_white_matter(anatomy, sampled):
-    for _, maps in sampled:
+    for stroke, maps in sampled:
+        assert stroke.core_ml <= stroke.deficit_ml
         assert maps.core.dtype == maps.deficit.dtype == np.float32
         assert (maps.core <= maps.deficit).all()
         assert (maps.deficit <= anatomy.brain).all()
