@@ -42,12 +42,12 @@ from nnunet_mgcl.training.on_pool import pretrain_on_pool
 TRAINERS = ("SimCLRTrainer", "BYOLTrainer", "SimSiamTrainer", "PositionalCLTrainer", "GCLTrainer")
 ENCODER = {"batch_size": 24, "lr": 3e-3}
 BUDGET = {
-    "simclr": {"epochs": 16, **ENCODER},
-    "byol": {"epochs": 16, **ENCODER},
+    "simclr": {"epochs": 16, "temperature": 0.5, **ENCODER},
+    "byol": {"epochs": 16, "momentum": 0.9, **ENCODER},
     "simsiam": {"epochs": 16, **ENCODER},
     "positional": {"epochs": 16, **ENCODER},
     "gcl_global": {"epochs": 16, **ENCODER},
-    "gcl_local": {"epochs": 4, "batch_size": 6, "lr": 3e-3},
+    "gcl_local": {"epochs": 12, "batch_size": 6, "lr": 3e-3},
 }
 SLICES, SAMPLES = 400, 2000
 
