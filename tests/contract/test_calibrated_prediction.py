@@ -100,14 +100,6 @@ def test_fold_that_was_validated_again_is_named(model, images, tmp_path, capsys)
     assert "But fold 1 has been validated again since: run mgcl evaluate" in capsys.readouterr().out
 
 
-def test_broken_calibration_is_refused_before_anything_is_predicted(model) -> None:
-    store(model)
-    path = Path(model) / "plans.json"
-    path.write_text(path.read_text().replace('"slope": 2.0', '"slope": "two"'))
-    with pytest.raises(UserError, match=r"plans\.json, mgcl_calibration\.parameters"):
-        predictor(model)
-
-
 class TestModelWithoutATrainedHead:
     @pytest.fixture
     def untrained(self, make_trainer):

@@ -127,21 +127,6 @@ class TestAtomicity:
     def files(self, trainer):
         return {path.name for path in Path(trainer.output_folder).iterdir() if not path.name.startswith("training_log")}
 
-    def test_killed_write_keeps_the_earlier_checkpoint(self, make_trainer, monkeypatch) -> None:
-        trainer = trained(make_trainer)
-        path = Path(trainer.output_folder) / "checkpoint_final.pth"
-        before = path.read_bytes()
-
-        def killed(_, target):
-            Path(target).write_bytes(b"half")
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(torch, "save", killed)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.save_checkpoint(str(path))
-        assert path.read_bytes() == before
-        assert self.files(trainer) == {"checkpoint_final.pth"}
-
     def test_checkpointing_can_be_disabled(self, make_trainer) -> None:
         trainer = make_trainer()
         trainer.initialize()

@@ -12,7 +12,7 @@ from nnunet_mgcl.pretraining import shared
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.course import pretrain
 from nnunet_mgcl.pretraining.protocol import Pretext
-from nnunet_mgcl.pretraining.shared import inputs_of, store_folder, train_stored
+from nnunet_mgcl.pretraining.shared import inputs_of, store_folder
 
 
 class Denoise(Pretext):
@@ -96,29 +96,6 @@ def test_folds_share_one_run_over_the_pool_and_a_branch_without_one_has_its_own(
     ]
     assert all(torch.equal(value, left[1][name]) for name, value in left[0].items())
     assert "denoise" in (second.layout.phases / "curves.json").read_text()
-
-
-def test_a_killed_run_goes_on_where_it_was(make_run, monkeypatch, lines) -> None:
-    settings = {"denoise": {"epochs": 3}}
-    run = make_run(**settings).without_labels()
-    whole = train_stored(Denoise(), run, run.branches[0], ())
-    expected = torch.load(whole.layout.phase("denoise", "A") / "network.pth", weights_only=True)
-    whole.layout.root.rename(whole.layout.root.with_name("set_aside"))
-
-    class Killed(BaseException):
-        pass
-
-    def kill(*_, **__):
-        raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("nnunet_mgcl.engine.curves.Curves.update", kill)
-        train_stored(Denoise(), run, run.branches[0], ())
-    lines.clear()
-    again = train_stored(Denoise(), run, run.branches[0], ())
-    assert any("epochs 2-3" in line for line in lines)
-    found = torch.load(again.layout.phase("denoise", "A") / "network.pth", weights_only=True)
-    assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
 def test_a_phase_behind_one_that_saw_labels_is_run_in_the_fold(make_run, write_pseudo_labels, lines) -> None:

@@ -93,25 +93,6 @@ class TestTraining:
         assert bool(expected["trained"])
         assert all(torch.equal(value, expected[name]) for name, value in restarted.network.tss.state_dict().items())
 
-    def test_resumed_phase_is_bit_identical(self, make_context, monkeypatch) -> None:
-        settings = {"tss": {"epochs": 3}}
-        whole = make_context(mgcl=settings)
-        TSS().run(whole)
-        whole.layout.state.unlink()
-
-        def killed(*_, **__):
-            raise KeyboardInterrupt
-
-        interrupted = make_context(mgcl=settings)
-        monkeypatch.setattr(interrupted.curves, "update", killed)
-        with pytest.raises(KeyboardInterrupt):
-            TSS().run(interrupted)
-        assert not interrupted.network.tss.trained
-        resumed = make_context(mgcl=settings)
-        TSS().run(resumed)
-        expected = whole.network.tss.state_dict()
-        assert all(torch.equal(value, expected[name]) for name, value in resumed.network.tss.state_dict().items())
-
     @pytest.mark.parametrize("finished", [True, False])
     def test_other_classes_than_the_head_was_trained_on_are_refused(self, make_context, monkeypatch, finished) -> None:
         context = make_context()
@@ -145,12 +126,6 @@ class TestTraining:
         assert all(sorted(one) == KNOWN for one in passes)
         assert len(set(passes)) > 1
         assert lines[0] == "tss mrff: 3 cases with a known TSS, 2 of them < 4.5 h"
-
-    def test_validation_cases_are_never_seen(self, make_context, epochs) -> None:
-        context = make_context()
-        context.train_cases = ["case_1", "case_2"]
-        TSS().run(context)
-        assert set(epochs) == {"case_1", "case_2"}
 
     def test_head_learns_to_tell_the_training_cases_apart(self, make_context, monkeypatch) -> None:
         monkeypatch.setattr(module, "augment_volume", lambda volume, _: volume)
@@ -211,26 +186,6 @@ class TestHeads:
         beside = make_context(mgcl={"tss": {"head": "mrff", "compared": ALL["tss"]["compared"]}})
         TSS().run(beside)
         assert all(torch.equal(value, expected[name]) for name, value in beside.network.tss.state_dict().items())
-
-    def test_killed_comparison_goes_on_bit_identically_and_leaves_the_chosen_head(
-        self, make_context, monkeypatch
-    ) -> None:
-        settings = {"tss": ALL["tss"] | {"epochs": 3}}
-        whole = make_context(mgcl=settings)
-        TSS().run(whole)
-        expected = self.left(whole)
-        whole.layout.state.unlink()
-        interrupted = make_context(mgcl=settings)
-        monkeypatch.setattr(interrupted.curves, "update", lambda *_, **__: pytest.exit("killed"))
-        with pytest.raises(pytest.exit.Exception):
-            TSS().run(interrupted)
-        assert interrupted.state.is_done("tss", "lesion")
-        monkeypatch.setattr(module, "fit_lesion_head", lambda *_: pytest.fail("fitted again"))
-        resumed = make_context(mgcl=settings)
-        TSS().run(resumed)
-        for kind, state in self.left(resumed).items():
-            assert all(torch.equal(value, expected[kind][name]) for name, value in state.items()), kind
-        assert resumed.network.tss.trained
 
     def test_heads_answer_for_a_case_at_once_as_each_does_by_itself(self, make_context) -> None:
         context = make_context(mgcl=ALL)
