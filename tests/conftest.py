@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -146,10 +146,14 @@ TINY_POOL = {"pool_0": [0, 1, 2], "pool_1": [0], "pool_2": [1, 2], "case_0": [0,
 """Channels of each unlabelled case; one carries the name of a labelled case on purpose."""
 
 
-def write_image(path: Path, array: np.ndarray, spacing: tuple[float, float, float] = (3.0, 3.0, 6.0)) -> None:
+def write_image(
+    path: Path, array: np.ndarray, spacing: tuple[float, ...] = (3.0, 3.0, 6.0), direction: np.ndarray | None = None
+) -> None:
     """Writes `(Z, Y, X)` as an image."""
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(spacing)
+    if direction is not None:
+        image.SetDirection(direction.ravel().tolist())
     path.parent.mkdir(parents=True, exist_ok=True)
     sitk.WriteImage(image, str(path))
 
@@ -203,14 +207,16 @@ def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return raw
 
 
-def preprocess(raw: Path, data: Path, plans: dict, dataset_json: dict, configuration: str = "2d") -> None:
-    """Preprocesses the labelled cases of `tiny_dataset` as nnU-Net does, into the folder `data`."""
+def preprocess(
+    raw: Path, data: Path, plans: dict, dataset_json: dict, configuration: str = "2d", cases: Iterable[str] = TINY_CASES
+) -> None:
+    """Preprocesses labelled cases as nnU-Net does, into the folder `data`."""
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     manager = PlansManager(deepcopy(plans))
     data.mkdir(parents=True, exist_ok=True)
-    for case in TINY_CASES:
+    for case in cases:
         DefaultPreprocessor(verbose=False).run_case_save(
             str(data / case),
             [str(raw / "imagesTr" / f"{case}_{int(channel):04}.nii.gz") for channel in dataset_json["channel_names"]],

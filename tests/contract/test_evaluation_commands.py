@@ -21,12 +21,9 @@ from nnunet_mgcl.evaluation.calibration.maps import Platt
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.evaluation.runs.tss_validation import write_table
 from tests.conftest import write_image
-from tests.contract.conftest import MASKS
 from tests.contract.validated import RUN_CASES as CASES
 from tests.contract.validated import SHAPE, SPLITS
-
-REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
-IGNORE = {"labels": {"background": 0, "lesion": 1, "ignore": 2}}
+from tests.labels import IGNORE, MASKS, REGIONS
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 

@@ -12,10 +12,11 @@ import pytest
 from nnunet_mgcl import cli
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.engine.training_warnings import TrainingWarning, TrainingWarnings
-from tests.contract.conftest import MASKS, NAME
+from tests.contract.conftest import NAME
 from tests.contract.test_evaluation_commands import evaluate, read
 from tests.contract.validated import RUN_CASES as CASES
 from tests.contract.validated import SHAPE
+from tests.labels import MASKS
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
