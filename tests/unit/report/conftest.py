@@ -18,6 +18,7 @@ from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.system.resources import trainers_dir
+from tests.unit.report.oriented_run import make_run  # noqa: F401
 
 VALIDATED = ("case_0", "case_2", "case_5")
 
