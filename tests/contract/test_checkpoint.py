@@ -80,7 +80,6 @@ class TestMGCLPredictor:
         ("change", "place"),
         [
             ({"modalities": None}, "plans.json"),
-            ({"modalities": []}, "mgcl.modalities"),
             ({"tss": {"enabled": None}}, "plans.json"),
             ({"tss": {"modalities": None}}, "plans.json"),
             ({"tss": {"enabled": "yes"}}, "mgcl.tss.enabled"),
@@ -90,13 +89,7 @@ class TestMGCLPredictor:
         trainer = trained(make_trainer)
         path = Path(trainer.output_folder_base) / "plans.json"
         plans = json.loads(path.read_text())
-        configuration = plans["configurations"]["2d"]
-        block = configuration.pop("mgcl")
-        path.write_text(json.dumps(plans))
-        with pytest.raises(SystemExit, match="no mgcl block"):
-            load(trainer)
-        configuration["mgcl"] = deep_merge(block, change)
-        path.write_text(json.dumps(plans))
+        path.write_text(json.dumps(deep_merge(plans, {"configurations": {"2d": {"mgcl": change}}})))
         with pytest.raises(SystemExit, match="restore") as error:
             load(trainer)
         assert place in str(error.value)

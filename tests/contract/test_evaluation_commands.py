@@ -204,13 +204,6 @@ class TestCalibration:
         assert ("threshold calibrated_0.5: every case is called" in printed) == (said is not None)
         assert said is None or f"every case is called {said}" in printed
 
-    def test_it_takes_all_folds_which_may_be_named(self, model, capsys) -> None:
-        evaluate("-f", "0", "1", "2")
-        before = (model / "plans.json").read_bytes()
-        assert self.stored(model)
-        evaluate("-f", "0", "1")
-        assert (model / "plans.json").read_bytes() == before and "is left as it is" in capsys.readouterr().out
-
 
 class TestEvaluateRefuses:
     def refusal(self, *arguments: str) -> str:

@@ -72,12 +72,3 @@ def test_self_train_adds_the_confident_pool_cases(make_context, write_pseudo_lab
     SelfTrain().run(context)
     assert trained_on == [[*context.train_cases, "pool:pool_1"]]
     assert any("1 of 2 pool cases reach confidence 0.7" in line for line in lines)
-
-
-@pytest.mark.parametrize("labels", ["shared", "ignore", "regions"])
-def test_every_kind_of_labels_is_trained(make_context, labels) -> None:
-    context = make_context(labels=labels, mgcl={"seed": {"epochs": 1}})
-    Teacher().run(context)
-    last = "decoder.seg_layers.1.weight"
-    assert weights(context, "seed")[last].shape[0] == 2
-    assert all(value.isfinite().all() for value in weights(context, "seed").values())

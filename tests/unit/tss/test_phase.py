@@ -160,6 +160,7 @@ class TestHeads:
         ).double()
         standard = (rows - rows.mean(0)) / rows.std(0, unbiased=False)
         torch.testing.assert_close(head.head.mean, rows.mean(0).float())
+        torch.testing.assert_close(head.head.scale, rows.std(0, unbiased=False).float())
         weight = head.head.linear.weight[0].double().detach().requires_grad_()
         bias = head.head.linear.bias.double().detach().requires_grad_()
         target = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
@@ -244,10 +245,6 @@ class TestProbability:
         assert probability(context, image(context)) is None
         context.network.tss.trained.fill_(True)
         assert 0 < probability(context, image(context)) < 1
-
-    def test_network_without_a_head_has_no_probability(self, make_context) -> None:
-        context = make_context(mgcl={"tss": {"enabled": False}})
-        assert probability(context, image(context)) is None
 
     def test_asking_changes_no_buffer(self, make_context) -> None:
         context = make_context(norm="BatchNorm")
