@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.pretraining.self_train import SelfTrain
 from nnunet_mgcl.pretraining.teacher import SupervisedPhase, Teacher
 from nnunet_mgcl.system.files import write_json
@@ -57,12 +56,6 @@ def test_without_a_pool_nothing_is_trained(make_context) -> None:
     Teacher().run(context)
     SelfTrain().run(context)
     assert not context.layout.phases.exists()
-
-
-def test_finished_branch_is_left_alone_after_a_restart(make_context, monkeypatch) -> None:
-    Teacher().run(make_context())
-    monkeypatch.setattr(Branch, "build_unet", lambda _: pytest.fail("built again"))
-    Teacher().run(make_context())
 
 
 def test_self_train_adds_the_confident_pool_cases(make_context, write_pseudo_labels, trained_on, lines) -> None:

@@ -6,10 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
+from nnunet_mgcl.pictures.anatomical_view import AnatomicalView
 from nnunet_mgcl.report.cross_validation.overlays import chosen_cases, overlays_section, ranked_cases
 from nnunet_mgcl.report.patient.page import patient_sections
-from tests.unit.report.oriented_run import DIRECTIONS
+from tests.unit.report.oriented_run import DIRECTIONS, SPACING, oriented, volumes
 
 
 def section_figure(run, content):
@@ -62,6 +66,17 @@ def test_pictures_without_a_direction_have_no_letters_and_lie_as_they_are(make_r
     for axis in (axis for axis in figure.axes if axis.images):
         assert not axis.texts
         assert in_mm(axis) == pytest.approx((4.5, -3.5))
+
+
+@pytest.mark.parametrize("reader", [NibabelIO, NibabelIOWithReorient, SimpleITKIO])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_view_is_the_same_whichever_reader_reads(tmp_path, direction, reader) -> None:
+    image, _ = volumes()
+    sitk.WriteImage(oriented(image, direction), str(tmp_path / "image.nii.gz"))
+    array, properties = reader().read_images([str(tmp_path / "image.nii.gz")])
+    view = AnatomicalView.of(properties)
+    np.testing.assert_array_equal(view.turn(array[0]), image)
+    assert view.turn_spacing(properties["spacing"]) == pytest.approx(SPACING[::-1]) and view.sides == ("R", "L")
 
 
 class TestOverlaysSection:

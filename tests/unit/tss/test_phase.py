@@ -83,16 +83,6 @@ class TestTraining:
         assert bool(left["trained"])
         assert all(torch.equal(value, left[name]) for name, value in context.network.tss.state_dict().items())
 
-    def test_restart_loads_a_finished_head(self, make_context, monkeypatch) -> None:
-        first = make_context()
-        TSS().run(first)
-        monkeypatch.setattr(module, "train", lambda *_: pytest.fail("trained again"))
-        restarted = make_context()
-        TSS().run(restarted)
-        expected = first.network.tss.state_dict()
-        assert bool(expected["trained"])
-        assert all(torch.equal(value, expected[name]) for name, value in restarted.network.tss.state_dict().items())
-
     @pytest.mark.parametrize("finished", [True, False])
     def test_other_classes_than_the_head_was_trained_on_are_refused(self, make_context, monkeypatch, finished) -> None:
         context = make_context()
