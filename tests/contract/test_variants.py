@@ -268,6 +268,7 @@ LOWRES = {
         "spacing": [6.0, 6.0, 6.0],
         "patch_size": [6, 16, 16],
         "median_image_size_in_voxels": [6, 16, 16],
+        "next_stage": "3d_lowres",  # its own data stand for those of a next stage
     }
 }
 

@@ -74,14 +74,6 @@ def whole(trained, call) -> Path:
     return trained / "whole"
 
 
-def write_plans(root: Path, name: str, configurations: dict[str, dict[str, object]]) -> None:
-    """nnU-Net's plans with some more configurations, as a user would write them by hand."""
-    folder = root / "pre" / NAME
-    plans = json.loads((folder / "nnUNetPlans.json").read_text()) | {"plans_name": name}
-    plans["configurations"] |= configurations
-    (folder / f"{name}.json").write_text(json.dumps(plans))
-
-
 def train_and_predict(root: Path, call, configuration: str, plans: str) -> None:
     """The whole cascade of fold 0, and both commands' predictions."""
     call(root, "nnUNetv2_train", 501, configuration, 0, "-tr", "MGCLTrainer", "-p", plans, "-device", "cpu")
@@ -181,28 +173,3 @@ def test_residual_encoders_of_nnunet_s_own_planner(planned, call):
     plans = json.loads((planned / "res" / NAME / "MGCLTrainer__ResEncM__2d" / "plans.json").read_text())
     network = plans["configurations"]["2d"]["architecture"]["network_class_name"]
     assert network.endswith("ResidualEncoderUNet")
-
-
-def test_lowres_written_by_hand_and_the_cascade_after_it_refused(planned, call, run):
-    fullres = json.loads((planned / "pre" / NAME / "nnUNetPlans.json").read_text())["configurations"]["3d_fullres"]
-    z, y, x = fullres["spacing"]
-    lowres = {
-        "inherits_from": "3d_fullres",
-        "data_identifier": "nnUNetPlans_3d_lowres",
-        "spacing": [z, 2 * y, 2 * x],
-        "patch_size": [fullres["patch_size"][0], 16, 16],
-        "next_stage": "3d_cascade_fullres",
-    }
-    cascade = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
-    write_plans(planned, "Lowres", {"3d_lowres": lowres, "3d_cascade_fullres": cascade})
-    # nnU-Net validates 3d_lowres on the data of its next stage as well.
-    call(
-        planned, "nnUNetv2_preprocess", "-d", 501, "-plans_name", "Lowres", "-c", "3d_fullres", "3d_lowres", "-np", 1, 1
-    )
-    call(planned, "mgcl", "plan", "-d", 501, "-c", "3d_lowres", "-p", "Lowres", "-o", "LowresDemo", *DEMO)
-    train_and_predict(planned, call, "3d_lowres", "LowresDemo")
-    done = run(
-        planned, "nnUNetv2_train", 501, "3d_cascade_fullres", 0, "-tr", "MGCLTrainer", "-p", "Lowres", "-device", "cpu"
-    )
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "configuration 3d_cascade_fullres" in done.stderr and "3d_lowres" in done.stderr

@@ -16,6 +16,7 @@ from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.network.branch import decoder_state, encoder_state
 from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.plans import resolve_block
+from nnunet_mgcl.report.analysis import embeddings
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.system.resources import trainers_dir
 from tests.unit.report.oriented_run import make_run  # noqa: F401
@@ -76,6 +77,11 @@ def untrained_fold(
     heads = fold.run.plans.get_label_manager(dataset_json).num_segmentation_heads
     fold.__dict__["network"] = build_network(fold.run.plans.get_configuration(name), heads, False).eval()
     return fold
+
+
+def embed(fold, branch, name: str) -> embeddings.Cloud:
+    """As `embeddings.embed`, of the phase of a name."""
+    return embeddings.embed(fold, branch, fold.phase(name))
 
 
 def _leave(fold: TrainedFold, phases: Sequence[str], skipped: Sequence[str]) -> None:

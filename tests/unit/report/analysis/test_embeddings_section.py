@@ -12,12 +12,7 @@ from nnunet_mgcl.report.analysis import embeddings_section as module
 from nnunet_mgcl.report.analysis.embeddings_section import COLUMNS, embeddings_section
 from nnunet_mgcl.report.page.style import figure_style
 from tests.sections import words_of
-
-
-def embed(fold, branch, name: str):
-    """As `embeddings.embed`, of the phase of a name."""
-    return embeddings.embed(fold, branch, next(phase for phase in fold.phases if phase.name == name))
-
+from tests.unit.report.conftest import embed
 
 LAY_OUT = embeddings_figure.lay_out
 
