@@ -11,32 +11,24 @@ import json
 import multiprocessing
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.statistics import intervals
 from nnunet_mgcl.system.errors import UserError
+from tests.scans import raw_scans, scan_template, write_image  # noqa: F401
 
 Change = Callable[[np.ndarray], np.ndarray]
-RESAMPLING = {
-    "resampling_fn_data": "resample_data_or_seg_to_shape",
-    "resampling_fn_data_kwargs": {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None},
-    "resampling_fn_seg": "resample_data_or_seg_to_shape",
-    "resampling_fn_seg_kwargs": {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None},
-    "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-    "resampling_fn_probabilities_kwargs": {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None},
-}
 
 
-def _architecture(dimensions: int, strides: list[list[int]]) -> dict[str, Any]:
-    stages = len(strides)
+def _architecture(strides: list[list[int]]) -> dict[str, Any]:
+    stages, dimensions = len(strides), len(strides[0])
     return {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
         "arch_kwargs": {
@@ -59,15 +51,25 @@ def _architecture(dimensions: int, strides: list[list[int]]) -> dict[str, Any]:
     }
 
 
-def _configuration(name: str, **keys: Any) -> dict[str, Any]:
+def _configuration(name: str, batch_size: int, strides: list[list[int]]) -> dict[str, Any]:
+    last = slice(-len(strides[0]), None)
+    resampling: dict[str, Any] = {}
+    for kind, is_seg, order in (("data", False, 3), ("seg", True, 1), ("probabilities", False, 1)):
+        kwargs = {"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": None}
+        resampling[f"resampling_fn_{kind}"] = "resample_data_or_seg_to_shape"
+        resampling[f"resampling_fn_{kind}_kwargs"] = kwargs
     return {
         "data_identifier": f"nnUNetPlans_{name}",
         "preprocessor_name": "DefaultPreprocessor",
         "normalization_schemes": ["ZScoreNormalization", "CTNormalization", "NoNormalization"],
         "use_mask_for_norm": [True, False, False],
         "batch_dice": True,
-        **deepcopy(RESAMPLING),
-        **keys,
+        "batch_size": batch_size,
+        "patch_size": [6, 32, 32][last],
+        "median_image_size_in_voxels": [6.0, 32.0, 32.0][last],
+        "spacing": [6.0, 3.0, 3.0][last],
+        "architecture": _architecture(strides),
+        **resampling,
     }
 
 
@@ -104,22 +106,6 @@ def plans() -> dict[str, Any]:
         str(channel): {"mean": 10.0 * channel, "std": 1.0 + channel, "percentile_00_5": -50.0, "percentile_99_5": 50.0}
         for channel in range(3)
     }
-    fullres = _configuration(
-        "3d_fullres",
-        batch_size=2,
-        patch_size=[6, 32, 32],
-        median_image_size_in_voxels=[6.0, 32.0, 32.0],
-        spacing=[6.0, 3.0, 3.0],
-        architecture=_architecture(3, [[1, 1, 1], [1, 2, 2], [2, 2, 2]]),
-    )
-    plane = _configuration(
-        "2d",
-        batch_size=12,
-        patch_size=[32, 32],
-        median_image_size_in_voxels=[32.0, 32.0],
-        spacing=[3.0, 3.0],
-        architecture=_architecture(2, [[1, 1], [2, 2], [2, 2]]),
-    )
     return {
         "dataset_name": "Dataset901_Tiny",
         "plans_name": "nnUNetPlans",
@@ -129,9 +115,9 @@ def plans() -> dict[str, Any]:
         "transpose_forward": [0, 1, 2],
         "transpose_backward": [0, 1, 2],
         "configurations": {
-            "2d": plane,
+            "2d": _configuration("2d", 12, [[1, 1], [2, 2], [2, 2]]),
             "2d_heir": {"inherits_from": "2d", "batch_size": 3},
-            "3d_fullres": fullres,
+            "3d_fullres": _configuration("3d_fullres", 2, [[1, 1, 1], [1, 2, 2], [2, 2, 2]]),
             "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
         },
         "experiment_planner_used": "ExperimentPlanner",
@@ -165,14 +151,6 @@ TINY_SHAPE = (6, 32, 32)
 TINY_CASES = [f"case_{number}" for number in range(6)]
 TINY_POOL = {"pool_0": [0, 1, 2], "pool_1": [0], "pool_2": [1, 2], "case_0": [0, 2]}
 """Channels of each unlabelled case; one carries the name of a labelled case on purpose."""
-
-
-def write_image(path: Path, array: np.ndarray, spacing: tuple[float, float, float] = (3.0, 3.0, 6.0)) -> None:
-    """Writes `(Z, Y, X)` as an image."""
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(spacing)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(path))
 
 
 def _tiny_case(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -224,14 +202,16 @@ def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return raw
 
 
-def preprocess(raw: Path, data: Path, plans: dict, dataset_json: dict, configuration: str = "2d") -> None:
-    """Preprocesses the labelled cases of `tiny_dataset` as nnU-Net does, into the folder `data`."""
+def preprocess(
+    raw: Path, data: Path, plans: dict, dataset_json: dict, configuration: str = "2d", cases: Iterable[str] = TINY_CASES
+) -> None:
+    """Preprocesses labelled cases as nnU-Net does, into the folder `data`."""
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     manager = PlansManager(deepcopy(plans))
     data.mkdir(parents=True, exist_ok=True)
-    for case in TINY_CASES:
+    for case in cases:
         DefaultPreprocessor(verbose=False).run_case_save(
             str(data / case),
             [str(raw / "imagesTr" / f"{case}_{int(channel):04}.nii.gz") for channel in dataset_json["channel_names"]],
@@ -276,42 +256,6 @@ def rewrite_case(
         path.unlink()
     parts = {"chunks": (1, *data.shape[1:]), "blocks": (1, 1, *data.shape[2:])}
     nnUNetDatasetBlosc2.save_case(data, seg, properties, str(folder / case), **parts)
-
-
-@pytest.fixture(scope="session")
-def scan_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Raw scans as they come from a clinic, and `manifest.csv`: FLAIR on its own grid, ADC maps in two units.
-
-    Patients a and b have a mask, drawn on DWI; c has FLAIR only in the manifest, t no row.
-    """
-    folder = tmp_path_factory.mktemp("scans")
-    random = np.random.default_rng(0)
-    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (8, 24, 24)), indexing="ij")
-    head = (x / 0.8) ** 2 + (y / 0.9) ** 2 + (z / 0.95) ** 2 < 1
-    lesion = (x - 0.3) ** 2 + y**2 + z**2 < 0.1
-    for patient, unit in (("a", 1e-6), ("b", 1e-3), ("c", 1e-3), ("t", 1.0)):
-        noise = random.normal(1, 0.05, (3, *head.shape))
-        scans = {"dwi": head * 100.0 + lesion * 100, "adc": (head * 900.0 - lesion * 500) * unit}
-        scans["flair"] = head * 100.0 + lesion * 80
-        for (name, values), factor in zip(scans.items(), noise, strict=True):
-            values = (values * factor).astype(np.float32)
-            part = (slice(None), slice(None, None, 2), slice(None)) if name == "flair" else (...,)
-            spacing = (2.0, 4.0, 5.0) if name == "flair" else (2.0, 2.0, 5.0)
-            write_image(folder / f"{patient}_{name}.nii.gz", values[part], spacing)
-        write_image(folder / f"{patient}_mask.nii.gz", lesion.astype(np.uint8), (2.0, 2.0, 5.0))
-    (folder / "manifest.csv").write_text(
-        "case,DWI,ADC,FLAIR,mask,tss_hours,patient\n"
-        "a,a_dwi.nii.gz,a_adc.nii.gz,a_flair.nii.gz,a_mask.nii.gz,2.5,P\n"
-        "b,b_dwi.nii.gz,b_adc.nii.gz,b_flair.nii.gz,b_mask.nii.gz,,Q\n"
-        "c,,,c_flair.nii.gz,,,\n"
-    )
-    return folder
-
-
-@pytest.fixture
-def raw_scans(scan_template: Path, tmp_path: Path) -> Path:
-    """A copy of `scan_template` that a test may change."""
-    return Path(shutil.copytree(scan_template, tmp_path / "scans"))
 
 
 @pytest.fixture

@@ -25,21 +25,10 @@ from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from tests.conftest import Once
 from tests.contract.models import save_fold
 from tests.contract.validated import dataset, make_run, write_mask  # noqa: F401
+from tests.labels import LABELS
 
 NAME = "Dataset901_Tiny"
 CASES = [f"case_{number}" for number in range(4)]
-MASKS = {
-    "labels": {"background": 0, "A": 1, "B": 2, "A+B": 3},
-    "mgcl": {"modalities": {"A": [0, 2], "B": [1]}, "lesion_labels": {"A": [1, 3], "B": [2, 3]}},
-}
-LABELS: dict[str, dict[str, Any]] = {
-    "shared": {},
-    "ignore": {"labels": {"background": 0, "lesion": 1, "ignore": 2}},
-    "masks": MASKS,
-    "masks, ignore": {**MASKS, "labels": {**MASKS["labels"], "ignore": 4}},
-}
-"""What differs in dataset.json."""
-
 SMALL_HEAD = {"tss": {"head": "mrff", "compared": [], "grid": 2, "heads": 2}}
 
 

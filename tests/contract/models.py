@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,33 @@ import torch
 from nnunet_mgcl.inference.input_folder import read_images
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.inference.parts import Part
+from nnunet_mgcl.plan.plans import deep_merge
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
+TINY: dict[str, Any] = {
+    **{phase: {"epochs": 1, "batch_size": 6} for phase in ("seed", "self_train")},
+    **{phase: {"epochs": 1, "batch_size": 6, "embedding_dim": 8} for phase in ("coarse", "fine")},
+    "pseudo_label": {"mirroring": False, "confidence": 0.0},
+    "segment": {"epochs": 1, "iterations": 2, "val_iterations": 1},
+    "tss": {"epochs": 1, "batch_size": 2, "grid": 2, "heads": 2},
+}
+"""A block with which a whole training takes seconds."""
 OPTIONS: dict[str, Any] = {"save_probabilities": False, "npp": 0, "nps": 0, "prev_stage": None}
 WHOLE = Part()
+
+
+def tiny_trainer(
+    plans: dict[str, Any],
+    dataset_json: dict[str, Any],
+    block: dict[str, Any],
+    trainer: type[MGCLTrainer] = MGCLTrainer,
+    continue_training: bool = False,
+    **configuration: Any,
+) -> MGCLTrainer:
+    """A trainer of fold 0 as nnU-Net makes it; `block` changes TINY, and `configuration` the plan."""
+    content = deepcopy(plans) | {"continue_training": continue_training}
+    content["configurations"]["2d"] |= {"mgcl": deep_merge(TINY, block), **configuration}
+    return trainer(content, "2d", 0, deepcopy(dataset_json), torch.device("cpu"))
 
 
 def predictor(

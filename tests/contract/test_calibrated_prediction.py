@@ -100,29 +100,17 @@ def test_fold_that_was_validated_again_is_named(model, images, tmp_path, capsys)
     assert "But fold 1 has been validated again since: run mgcl evaluate" in capsys.readouterr().out
 
 
-def test_broken_calibration_is_refused_before_anything_is_predicted(model) -> None:
-    store(model)
-    path = Path(model) / "plans.json"
-    path.write_text(path.read_text().replace('"slope": 2.0', '"slope": "two"'))
-    with pytest.raises(UserError, match=r"plans\.json, mgcl_calibration\.parameters"):
-        predictor(model)
-
-
-class TestModelWithoutATrainedHead:
-    @pytest.fixture
-    def untrained(self, make_trainer):
-        return save_fold(make_trainer(labels="masks"), head_is_trained=False)
-
-    def test_it_is_predicted_without_a_table_and_leaves_none_of_an_earlier_prediction(
-        self, untrained, images, tmp_path, capsys
-    ) -> None:
-        table = tmp_path / "out" / "tss.csv"
-        table.parent.mkdir()
-        table.write_text("case,probability\ncase_0,0.9\n")
-        with pytest.raises(UserError, match="the prediction to continue has a TSS"):
-            predict(untrained, images, table.parent, folds=(0,), overwrite=False)
-        assert table.exists()
-        assert predict(untrained, images, table.parent, folds=(0,))[1] is None
-        printed = capsys.readouterr().out
-        assert "untrained" in printed and "Removed what an earlier prediction left: tss.csv" in printed
-        assert len(list(table.parent.glob("*.nii.gz"))) == 2 and not list(table.parent.glob("tss*"))
+def test_model_without_a_trained_head_writes_no_table_and_leaves_none_of_an_earlier_prediction(
+    make_trainer, images, tmp_path, capsys
+) -> None:
+    untrained = save_fold(make_trainer(labels="masks"), head_is_trained=False)
+    table = tmp_path / "out" / "tss.csv"
+    table.parent.mkdir()
+    table.write_text("case,probability\ncase_0,0.9\n")
+    with pytest.raises(UserError, match="the prediction to continue has a TSS"):
+        predict(untrained, images, table.parent, folds=(0,), overwrite=False)
+    assert table.exists()
+    assert predict(untrained, images, table.parent, folds=(0,))[1] is None
+    printed = capsys.readouterr().out
+    assert "untrained" in printed and "Removed what an earlier prediction left: tss.csv" in printed
+    assert len(list(table.parent.glob("*.nii.gz"))) == 2 and not list(table.parent.glob("tss*"))

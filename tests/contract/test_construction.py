@@ -16,10 +16,12 @@ from nnunet_mgcl.training.variants import MGCLTrainer, MGCLTrainerCoarse, MGCLTr
 TRAINERS = [MGCLTrainer, MGCLTrainerCoarse, MGCLTrainerRandomInit]
 
 
+@pytest.mark.parametrize("method", ["__init__", "build_network_architecture"])
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_signature_is_nnunet_s(trainer) -> None:
-    ours, theirs = (inspect.signature(cls.__init__).parameters for cls in (trainer, nnUNetTrainer))
-    assert list(ours) == list(theirs)
+def test_signature_is_nnunet_s(trainer, method) -> None:
+    ours, theirs = (inspect.signature(getattr(cls, method)).parameters for cls in (trainer, nnUNetTrainer))
+    static = isinstance(inspect.getattr_static(trainer, method), staticmethod)
+    assert list(ours) == list(theirs) and static == (method != "__init__")
     assert [p.default for p in ours.values()] == [p.default for p in theirs.values()]
     assert [p.kind for p in ours.values()] == [p.kind for p in theirs.values()]
 

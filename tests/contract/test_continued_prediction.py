@@ -138,15 +138,6 @@ def test_note_that_is_none_is_refused(predict, model) -> None:
         predict(model, goes_on=True)
 
 
-def test_channel_of_another_spacing_is_named_before_anything_is_predicted(predict, model, images, tmp_path) -> None:
-    image = sitk.ReadImage(str(images / "case_1_0001.nii.gz"))
-    image.SetSpacing((3, 3, 5))
-    sitk.WriteImage(image, str(images / "case_1_0001.nii.gz"))
-    with pytest.raises(SystemExit, match=r"case_1_0001\.nii\.gz\n.*spacing"):
-        predict(model)
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize("processes", ["0", "1"])
 def test_image_that_only_the_reader_dislikes_is_named_too(predict, model, images, processes) -> None:
     image = sitk.ReadImage(str(images / "case_1_0001.nii.gz"))

@@ -29,11 +29,6 @@ def refused(model, images, tmp_path, message) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_code_in_a_checkpoint_is_not_run(model, checkpoint, images, tmp_path, mark) -> None:
-    change(checkpoint, logging=Evil(mark))
-    refused(model, images, tmp_path, r"checkpoint_final\.pth\n.*code .*mkdir")
-
-
 @pytest.mark.parametrize("trainer", ["MGCLTrainer", "nnUNetTrainer"])
 def test_function_that_a_plan_names_is_not_called(model, checkpoint, images, tmp_path, mark, trainer) -> None:
     """nnU-Net's own trainer builds the network without this plugin."""

@@ -52,6 +52,7 @@ def second_epoch(phase: str) -> Callable[[], None]:
 
 
 POINTS: dict[str, Callable[[], None]] = {
+    "second epoch of the search for seed's length": second_epoch("seed_length"),
     "second epoch of seed": second_epoch("seed"),
     "checkpoint of seed, half written": lambda: on_write("/seed/", "checkpoint_latest.pth"),
     "pseudo-label, half written": lambda: on_call(modality_dataset.blosc2, "asarray", always, 2, after=True),

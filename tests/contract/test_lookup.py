@@ -30,14 +30,3 @@ def test_folder_may_stand_among_others(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join([str(tmp_path), str(trainers_dir())]))
     assert recursive_find_trainer_class_by_name("MGCLTrainer") is variants.MGCLTrainer
     assert recursive_find_trainer_class_by_name("nnUNetTrainer") is nnUNetTrainer
-
-
-def test_ablations_differ_in_their_phases_only() -> None:
-    names = {name: [phase.name for phase in getattr(variants, name).pretraining] for name in NAMES}
-    all_phases = ["seed", "pseudo_label_1", "self_train", "pseudo_label_2", "coarse", "fine"]
-    assert names == {
-        "MGCLTrainer": all_phases,
-        "MGCLTrainerCoarse": all_phases[:-1],
-        "MGCLTrainerMeanTeacher": [],
-        "MGCLTrainerRandomInit": [],
-    }

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from copy import deepcopy
 
 import numpy as np
 import pytest
-import torch
 
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.fine import Fine
 from nnunet_mgcl.pretraining.teacher import Teacher
 from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from nnunet_mgcl.tss.phase import TSS
 from tests.conftest import rewrite_case
-
-BLOCK = {
-    **{phase: {"epochs": 1, "batch_size": 6} for phase in ("seed", "coarse", "fine")},
-    "segment": {"epochs": 1, "iterations": 2, "val_iterations": 1},
-}
+from tests.contract.models import tiny_trainer
 
 
 @pytest.fixture
@@ -36,10 +29,8 @@ def refusal(real_dataset, plans, masks_json, monkeypatch):
                 phase.run(context)
 
         monkeypatch.setattr("nnunet_mgcl.training.mgcl_trainer.pretrain", phases)
-        content = deepcopy(plans) | {"continue_training": False}
-        content["configurations"]["2d"]["mgcl"] = BLOCK | {"tss": {"epochs": 1, "head": head}}
         with pytest.raises(SystemExit) as end:
-            MGCLTrainer(content, "2d", 0, masks_json, torch.device("cpu")).run_training()
+            tiny_trainer(plans, masks_json, {"tss": {"head": head}}).run_training()
         assert isinstance(end.value.__cause__, UserError)
         return end.value.__cause__
 

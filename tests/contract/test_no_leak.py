@@ -7,7 +7,6 @@ checkpoint_best is excepted, which it chooses on the validation cases.
 from __future__ import annotations
 
 import json
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -16,17 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from tests.conftest import rewrite_case
+from tests.contract.models import tiny_trainer
 
 BLOCK = {
     "seed": {"epochs": 2, "batch_size": 3, "lr": 0.01},
-    "self_train": {"epochs": 1, "batch_size": 3, "lr": 0.01},
-    "pseudo_label": {"confidence": 0.0, "mirroring": False},
-    "coarse": {"epochs": 1, "batch_size": 6, "embedding_dim": 8},
-    "fine": {"epochs": 1, "batch_size": 6, "embedding_dim": 8, "patch_size": 8},
-    "segment": {"epochs": 2, "iterations": 2, "val_iterations": 2},
-    "tss": {"epochs": 1, "batch_size": 2, "grid": 2, "heads": 2},
+    "self_train": {"batch_size": 3, "lr": 0.01},
+    "fine": {"patch_size": 8},
+    "segment": {"epochs": 2, "val_iterations": 2},
 }
 SPLIT = {"train": ["case_1", "case_2", "case_3", "case_4"], "val": ["case_0", "case_5"]}
 """The pool has a case_0 too. case_5 has no TSS."""
@@ -69,9 +65,7 @@ def train(request, real_dataset, no_pictures, plans, masks_json, rewrite, monkey
 
     def train(results):
         monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
-        content = deepcopy(plans) | {"continue_training": False}
-        content["configurations"]["2d"]["mgcl"] = BLOCK
-        trainer = MGCLTrainer(content, "2d", 0, deepcopy(masks_json), torch.device("cpu"))
+        trainer = tiny_trainer(plans, masks_json, BLOCK)
         trainer.run_training()
         return outcome(Path(trainer.output_folder))
 

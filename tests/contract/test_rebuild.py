@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 
 import pytest
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-from nnunet_mgcl.training.variants import MGCLTrainer, MGCLTrainerCoarse, MGCLTrainerRandomInit
 
 INPUT = {"2d": (2, 3, 32, 32), "3d_fullres": (1, 3, 6, 32, 32)}
 
@@ -31,14 +27,6 @@ def rebuilt(trainer, monkeypatch):
         manager.get_label_manager(dataset_json).num_segmentation_heads,
         enable_deep_supervision=False,
     )
-
-
-@pytest.mark.parametrize("trainer", [MGCLTrainer, MGCLTrainerCoarse, MGCLTrainerRandomInit])
-def test_the_method_is_static_with_nnunet_s_parameters(trainer) -> None:
-    assert isinstance(inspect.getattr_static(trainer, "build_network_architecture"), staticmethod)
-    ours, theirs = (inspect.signature(cls.build_network_architecture) for cls in (trainer, nnUNetTrainer))
-    assert list(ours.parameters) == list(theirs.parameters)
-    assert [p.default for p in ours.parameters.values()] == [p.default for p in theirs.parameters.values()]
 
 
 @pytest.mark.parametrize("configuration", INPUT)

@@ -157,23 +157,12 @@ def test_pictures_of_single_slices_have_no_millilitres(make_run, dataset, worksp
 
 
 class TestRefuses:
-    @pytest.mark.parametrize("arguments", ["-i a -s b", "--case x -i a", "--case x -s b"])
-    def test_a_new_patient_that_is_half_named(self, make_run, arguments) -> None:
-        make_run()
-        with pytest.raises(SystemExit, match="--case, -i and -s"):
-            report(*arguments.split())
-
     @pytest.mark.parametrize(("case", "remedy"), [("case_03", "-f 0"), ("nosuch", "use one of case_05, case_06")])
     def test_a_case_that_these_folds_do_not_validate_before_they_are_evaluated(self, make_run, case, remedy) -> None:
         model = make_run()
         with pytest.raises(SystemExit, match=remedy):
             report("-f", "1", "--case", case)
         assert not list(model.glob("evaluation*"))
-
-    def test_a_model_that_is_not_validated(self, make_run) -> None:
-        make_run(folds=(0,))
-        with pytest.raises(SystemExit, match="-f 0"):
-            report()
 
 
 def test_a_new_patient_needs_the_model_and_no_validation(make_run, dataset, monkeypatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,11 @@ import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 
 from nnunet_mgcl.training.variants import MGCLTrainerMeanTeacher, MGCLTrainerRandomInit
+from tests.contract.models import tiny_trainer
 
 BLOCK = {
-    "segment": {"epochs": 3, "iterations": 2, "val_iterations": 1},
+    "segment": {"epochs": 3},
     "mean_teacher": {"start": 0.0, "ramp": 0.1, "batch_size": 2},
-    "tss": {"epochs": 1, "batch_size": 2, "grid": 2, "heads": 2},
 }
 
 
@@ -25,9 +24,7 @@ def start(real_dataset, no_pictures, plans, masks_json, monkeypatch, tmp_path):
 
     def start(results, trainer_class=MGCLTrainerRandomInit, killed_after=None, continue_training=False):
         monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
-        content = deepcopy(plans) | {"continue_training": continue_training}
-        content["configurations"]["2d"] |= {"mgcl": BLOCK, "batch_size": 3}
-        trainer = trainer_class(content, "2d", 0, deepcopy(masks_json), torch.device("cpu"))
+        trainer = tiny_trainer(plans, masks_json, BLOCK, trainer_class, continue_training, batch_size=3)
         trainer.save_every = 1
         maybe_load_checkpoint(trainer, continue_training, False)
         if killed_after is not None:

@@ -13,16 +13,8 @@ import pytest
 import torch
 
 import nnunet_mgcl
-
-BLOCK = {
-    "seed": {"epochs": 1, "batch_size": 4},
-    "self_train": {"epochs": 1, "batch_size": 4},
-    "pseudo_label": {"mirroring": False},
-    "coarse": {"epochs": 1, "batch_size": 4, "embedding_dim": 4},
-    "fine": {"epochs": 1, "batch_size": 4, "embedding_dim": 4},
-    "segment": {"epochs": 2, "iterations": 2, "val_iterations": 1, "checkpointing": True},
-    "tss": {"epochs": 1, "batch_size": 2, "grid": 2, "heads": 2},
-}
+from nnunet_mgcl.plan.plans import deep_merge
+from tests.contract.models import TINY
 
 
 @pytest.mark.slow
@@ -30,7 +22,9 @@ def test_two_ranks_train_the_whole_cascade_in_step(real_dataset, plans, masks_js
     splits = [{"train": [f"case_{n}" for n in (0, 1, 2, 3, 4)], "val": ["case_5"]}]
     real_dataset.splits.write_text(json.dumps(splits))
     shutil.copytree(real_dataset.raw / "labelsTr", real_dataset.preprocessed / "gt_segmentations")
-    plans["configurations"]["2d"] |= {"mgcl": BLOCK, "batch_size": 4}
+    block = {phase: {"batch_size": 4} for phase in ("seed", "self_train", "coarse", "fine")}
+    block |= {"segment": {"epochs": 2, "checkpointing": True}}
+    plans["configurations"]["2d"] |= {"mgcl": deep_merge(TINY, block), "batch_size": 4}
     (tmp_path / "content.json").write_text(json.dumps({"plans": plans, "dataset_json": masks_json}))
     environment = {
         **os.environ,

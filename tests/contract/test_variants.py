@@ -24,21 +24,13 @@ from nnunet_mgcl.pretraining import pseudo_label
 from nnunet_mgcl.pretraining.pseudo_label import label_from_logits
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from tests.conftest import preprocess, write_image
-from tests.contract.models import predictor, voxels
+from tests.contract.models import TINY, predictor, voxels
 
 NAME = "Dataset901_Tiny"
 CASES = [f"case_{number}" for number in range(6)]
 SPLITS = [{"train": [f"case_{n}" for n in (0, 1, 3, 4)], "val": ["case_2", "case_5"]}]
 HOURS = dict(zip(CASES, [1, 2, 3, 6, 8], strict=False))
-BUDGET = {
-    "seed": {"epochs": 1, "batch_size": 6},
-    "self_train": {"epochs": 1, "batch_size": 6},
-    "coarse": {"epochs": 1, "batch_size": 12, "embedding_dim": 8},
-    "fine": {"epochs": 1, "batch_size": 4, "embedding_dim": 8, "patch_size": 8},
-    "pseudo_label": {"mirroring": False, "confidence": 0.0},
-    "segment": {"epochs": 1, "iterations": 1, "val_iterations": 1},
-    "tss": {"epochs": 1, "batch_size": 4, "grid": 2, "heads": 2},
-}
+BUDGET = {"coarse": {"batch_size": 12}, "fine": {"batch_size": 4, "patch_size": 8}, "tss": {"batch_size": 4}}
 
 
 @dataclass
@@ -77,7 +69,7 @@ class Variant:
             for key in {"normalization_schemes", "use_mask_for_norm"} & configuration.keys():
                 configuration[key] = configuration[key][: self.channels]
         trained = plans["configurations"][self.configuration]
-        trained["mgcl"] = deep_merge(BUDGET, trained.get("mgcl", {}))
+        trained["mgcl"] = deep_merge(deep_merge(TINY, BUDGET), trained.get("mgcl", {}))
         return plans
 
     def dataset_json(self, dataset_json: dict[str, Any]) -> dict[str, Any]:
@@ -268,6 +260,7 @@ LOWRES = {
         "spacing": [6.0, 6.0, 6.0],
         "patch_size": [6, 16, 16],
         "median_image_size_in_voxels": [6, 16, 16],
+        "next_stage": "3d_lowres",  # its own data stand for those of a next stage
     }
 }
 

@@ -64,13 +64,12 @@ def make_run(
         tss: bool = True,
         highest: int = 1,
         folds: tuple[int, ...] = (0, 1, 2),
-        configuration: str = "2d",
     ) -> Path:
-        model = workspace / "results" / NAME / f"{trainer}__nnUNetPlans__{configuration}"
+        model = workspace / "results" / NAME / f"{trainer}__nnUNetPlans__2d"
         json_content, content = dataset_json | (labels or {}), deepcopy(plans)
         if trainer.startswith("MGCL"):
-            block = resolve_block(content, configuration, json_content, tss_known=tss).model_dump(mode="json")
-            content["configurations"][configuration]["mgcl"] = block
+            block = resolve_block(content, "2d", json_content, tss_known=tss)
+            content["configurations"]["2d"]["mgcl"] = block.model_dump(mode="json")
         model.mkdir(parents=True)
         (model / "plans.json").write_text(json.dumps(content))
         (model / "dataset.json").write_text(json.dumps(json_content))

@@ -72,13 +72,6 @@ def test_stock_and_mgcl_prediction_are_voxel_identical(trained, call):
         assert row["extend"] in ("0", "1") and (row["flair_ratio"] or "FLAIR: " in row["mismatch_reason"])
 
 
-def test_summary_prints_the_evaluation_and_draws_a_picture(trained, call):
-    printed = call(trained, "mgcl", "summary", *MODEL, "-f", 0, COLUMNS="120")
-    for word in ("DWI", "FLAIR", "PWI", "Dice", "ACC", "overlay.png"):
-        assert word in printed
-    assert (fold(trained) / "validation" / "overlay.png").stat().st_size > 10_000
-
-
 def test_evaluation_agrees_with_the_summaries_of_training(trained, monkeypatch):
     for name, folder in {"raw": "raw", "preprocessed": "pre", "results": "res"}.items():
         monkeypatch.setenv(f"nnUNet_{name}", str(trained / folder))
@@ -99,10 +92,3 @@ def test_continuing_a_finished_training_trains_nothing_again(trained, call):
     assert "goes on from a checkpoint" in log and "epochs 1-" not in log
     assert (fold(trained) / "phases" / "state.json").read_text() == before
     assert (fold(trained) / "validation" / "tss.csv").is_file()
-
-
-def test_another_configuration_may_not_move_into_the_results_folder(trained, call, run):
-    call(trained, "mgcl", "plan", "-d", 501, "-c", "2d", "--preset", "demo", "--overwrite")
-    done = run(trained, *TRAINING)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr and "plans.json" in done.stderr and "--plans-name" in done.stderr

@@ -55,15 +55,6 @@ def convert(manifest) -> tuple:
 
 
 @needs_scans
-def test_the_patients_without_flair_are_named_with_the_choices(convert, tmp_path, run):
-    done = run(tmp_path, *convert)
-    assert done.returncode == 1
-    for word in ("isles_0001", "isles_0002", "--incomplete pool", "--channels DWI ADC"):
-        assert word in done.stderr
-    assert list((tmp_path / "raw").iterdir()) == []
-
-
-@needs_scans
 def test_the_patients_without_flair_go_to_the_pool(convert, tmp_path, call):
     call(tmp_path, *convert, "--incomplete", "pool")
     dataset = tmp_path / "raw" / "Dataset031_ISLES"

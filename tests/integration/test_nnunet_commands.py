@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -76,14 +74,6 @@ def whole(trained, call) -> Path:
     return trained / "whole"
 
 
-def write_plans(root: Path, name: str, configurations: dict[str, dict[str, object]]) -> None:
-    """nnU-Net's plans with some more configurations, as a user would write them by hand."""
-    folder = root / "pre" / NAME
-    plans = json.loads((folder / "nnUNetPlans.json").read_text()) | {"plans_name": name}
-    plans["configurations"] |= configurations
-    (folder / f"{name}.json").write_text(json.dumps(plans))
-
-
 def train_and_predict(root: Path, call, configuration: str, plans: str) -> None:
     """The whole cascade of fold 0, and both commands' predictions."""
     call(root, "nnUNetv2_train", 501, configuration, 0, "-tr", "MGCLTrainer", "-p", plans, "-device", "cpu")
@@ -139,14 +129,6 @@ def test_training_without_checkpoints_validates_all_the_same(planned, call):
     assert "no checkpoint available" in log and "MGCL: tss mrff: epochs 1-2" in log, "its encoders are new ones"
 
 
-def test_pretrained_weights_of_a_finished_model(trained, call):
-    weights = model(trained) / "fold_0" / "checkpoint_final.pth"
-    log = call(trained, *train(1, "MGCLTrainer", "-pretrained_weights", weights), nnUNet_results=str(trained / "tuned"))
-    assert "MGCL: starts at segment, with the weights of -pretrained_weights" in log
-    assert "MGCL: tss mrff: epochs 1-2" in log and "MGCL: seed" not in log
-    assert rows(model(trained, results="tuned") / "fold_1" / "validation")
-
-
 def test_fold_all_runs_the_whole_cascade_and_is_predicted_with(planned, call):
     log = call(planned, *train("all"))
     for phase in ("seed", "pseudo_label_1", "self_train", "pseudo_label_2", "coarse", "fine", "segment"):
@@ -184,50 +166,6 @@ def test_model_travels_as_a_zip_to_a_machine_with_only_this_package(trained, who
     assert (tmp_path / "mgcl" / "tss.csv").read_text() == (whole / "tss.csv").read_text()
 
 
-def test_model_folder_by_its_path(trained, whole, call):
-    predict = ("-i", images(trained), "-m", model(trained), "-f", 0, 1, *CPU)
-    call(trained, "nnUNetv2_predict_from_modelfolder", "-o", trained / "folder_stock", *predict, "-npp", 1, "-nps", 1)
-    call(trained, "mgcl", "predict", "-o", trained / "folder_mgcl", *predict, "-npp", 1, "-nps", 1)
-    assert_same_segmentations(trained / "folder_stock", whole)
-    assert_same_segmentations(trained / "folder_mgcl", whole)
-    assert (trained / "folder_mgcl" / "tss.csv").read_text() == (whole / "tss.csv").read_text()
-
-
-def test_two_processes_share_the_cases(trained, whole, call):
-    for part in (1, 0):
-        log = call(trained, "mgcl", "predict", "-i", images(trained), "-o", trained / "parts", *MODEL, "-f", 0, 1, *CPU,
-                   "-npp", 1, "-nps", 1, "-num_parts", 2, "-part_id", part)  # fmt: skip
-        assert (trained / "parts" / "tss.csv").exists() == (part == 0)
-        assert "the last of the 2 parts writes tss.csv" in log or part == 0
-    assert_same_segmentations(trained / "parts", whole)
-    assert (trained / "parts" / "tss.csv").read_text() == (whole / "tss.csv").read_text()
-
-
-KILLED_AFTER_THE_SECOND_ROW = """
-import os, signal
-from nnunet_mgcl.cli import main
-from nnunet_mgcl.inference.tss_report import TSSReport
-write = TSSReport.write
-def write_and_die(report):
-    write(report)
-    if len(report.rows) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-TSSReport.write = write_and_die
-main()
-"""
-
-
-def test_prediction_that_was_killed_goes_on_to_the_same_result(trained, whole, call, run, tmp_path):
-    predict = ["predict", "-i", images(trained), "-o", tmp_path / "out", *MODEL, "-f", 0, 1, *CPU, *SEQUENTIAL]
-    killed = run(trained, sys.executable, "-c", KILLED_AFTER_THE_SECOND_ROW, *predict)
-    assert killed.returncode == -signal.SIGKILL
-    assert len(rows(tmp_path / "out")) == 2
-    log = call(trained, "mgcl", *predict, "--continue_prediction")
-    assert "1 of 3 cases are predicted already" in log  # the second has a row and no segmentation
-    assert_same_segmentations(tmp_path / "out", whole)
-    assert (tmp_path / "out" / "tss.csv").read_text() == (whole / "tss.csv").read_text()
-
-
 def test_residual_encoders_of_nnunet_s_own_planner(planned, call):
     call(planned, "nnUNetv2_plan_experiment", "-d", 501, "-pl", "nnUNetPlannerResEncM")
     call(planned, "mgcl", "plan", "-d", 501, "-c", "2d", "-p", "nnUNetResEncUNetMPlans", "-o", "ResEncM", *DEMO)
@@ -235,28 +173,3 @@ def test_residual_encoders_of_nnunet_s_own_planner(planned, call):
     plans = json.loads((planned / "res" / NAME / "MGCLTrainer__ResEncM__2d" / "plans.json").read_text())
     network = plans["configurations"]["2d"]["architecture"]["network_class_name"]
     assert network.endswith("ResidualEncoderUNet")
-
-
-def test_lowres_written_by_hand_and_the_cascade_after_it_refused(planned, call, run):
-    fullres = json.loads((planned / "pre" / NAME / "nnUNetPlans.json").read_text())["configurations"]["3d_fullres"]
-    z, y, x = fullres["spacing"]
-    lowres = {
-        "inherits_from": "3d_fullres",
-        "data_identifier": "nnUNetPlans_3d_lowres",
-        "spacing": [z, 2 * y, 2 * x],
-        "patch_size": [fullres["patch_size"][0], 16, 16],
-        "next_stage": "3d_cascade_fullres",
-    }
-    cascade = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
-    write_plans(planned, "Lowres", {"3d_lowres": lowres, "3d_cascade_fullres": cascade})
-    # nnU-Net validates 3d_lowres on the data of its next stage as well.
-    call(
-        planned, "nnUNetv2_preprocess", "-d", 501, "-plans_name", "Lowres", "-c", "3d_fullres", "3d_lowres", "-np", 1, 1
-    )
-    call(planned, "mgcl", "plan", "-d", 501, "-c", "3d_lowres", "-p", "Lowres", "-o", "LowresDemo", *DEMO)
-    train_and_predict(planned, call, "3d_lowres", "LowresDemo")
-    done = run(
-        planned, "nnUNetv2_train", 501, "3d_cascade_fullres", 0, "-tr", "MGCLTrainer", "-p", "Lowres", "-device", "cpu"
-    )
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "configuration 3d_cascade_fullres" in done.stderr and "3d_lowres" in done.stderr

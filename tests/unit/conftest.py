@@ -30,25 +30,14 @@ from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plans import deep_merge, modality_view, resolve_block
 from nnunet_mgcl.system.files import write_json
+from tests.labels import LABELS, MODALITIES
 
 SHAPE = (4, 32, 32)
-MODALITIES = {"A": [0, 2], "B": [1]}
 CASES = {"case_0": True, "case_1": True, "case_2": False, "case_3": None}
 """Labelled cases, and whether their TSS is < 4.5 h."""
 LESION = np.s_[1:3, 8:20, 8:20]
 """Of the pseudo-labels."""
 POOL = {"A": ["pool_0", "pool_1"], "B": []}
-
-LABELS: dict[str, dict[str, Any]] = {
-    "shared": {"labels": {"background": 0, "lesion": 1}},
-    "two lesions": {"labels": {"background": 0, "core": 1, "rim": 2}},
-    "ignore": {"labels": {"background": 0, "lesion": 1, "ignore": 2}},
-    "regions": {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]},
-    "masks": {
-        "labels": {"background": 0, "A": 1, "B": 2, "A+B": 3},
-        "mgcl": {"modalities": MODALITIES, "lesion_labels": {"A": [1, 3], "B": [2, 3]}},
-    },
-}
 
 SMALL = {
     "modalities": MODALITIES,

@@ -69,37 +69,16 @@ def test_curve_of_a_branch_is_replaced_not_prolonged(path) -> None:
     assert numbers(path)["seed"]["A"] == [3.0, 2.0]
 
 
-def test_all_phases_fit_into_one_picture(path, monkeypatch) -> None:
-    drawn = []
-    monkeypatch.setattr(module.Figure, "savefig", lambda figure, target, dpi: (drawn.append(figure), target.touch()))
-    curves = Curves(path)
-    for phase in ("seed", "self_train", "coarse", "fine", "tss"):
-        curves.update(phase, "A", [2.0, 1.0], finished=False)
-        curves.update(phase, "B", [4.0], finished=phase == "tss")
-    axes = drawn[0].axes
-    assert [axis.get_title() for axis in axes] == ["seed", "self_train", "coarse", "fine", "tss"]
-    assert [line.get_label() for line in axes[0].lines] == ["A", "B"]
-    assert axes[0].lines[0].get_xydata().tolist() == [[1, 2], [2, 1]]
-    assert (axes[0].get_xlabel(), axes[0].get_ylabel()) == ("epoch", "training loss")
-
-
 def test_a_panel_names_its_own_axes_also_after_a_restart(path, monkeypatch) -> None:
     drawn = []
     monkeypatch.setattr(module.Figure, "savefig", lambda figure, target, dpi: (drawn.append(figure), target.touch()))
     Curves(path).update("pseudo_label_1", "A", [0.9], finished=False, axes=("pool case", "confidence"))
-    Curves(path).update("seed", "A", [1.0], finished=True)
+    Curves(path).update("seed", "A", [1.0], finished=False)
+    Curves(path).update("seed", "B", [1.0], finished=True)
     assert [axis.get_ylabel() for axis in drawn[0].axes] == ["confidence", "training loss"]
+    assert [len(axis.lines) for axis in drawn[0].axes] == [1, 2]
 
 
 def test_dollars_in_names_are_dollars(path) -> None:
     Curves(path).update("seed", "$\\bad$", [3.0], finished=True)
     assert is_png(path)
-
-
-def test_one_epoch_is_a_whole_number_in_the_middle_of_its_axis(path, monkeypatch) -> None:
-    seen = []
-    monkeypatch.setattr(module.Figure, "savefig", lambda figure, path, **_: (seen.append(figure), path.touch()))
-    Curves(path).update("segment", "all branches", [0.25], finished=True)
-    axes = seen[0].axes[0]
-    assert axes.get_xlim() == (0.5, 1.5)
-    assert [tick for tick in axes.get_xticks() if 0.5 <= tick <= 1.5] == [1.0]

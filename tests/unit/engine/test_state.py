@@ -13,12 +13,6 @@ def path(tmp_path):
     return tmp_path / "phases" / "state.json"
 
 
-def test_nothing_is_done_at_first_and_nothing_is_written(path) -> None:
-    state = PhaseState(path)
-    assert not state.is_done("seed", "A")
-    assert not path.exists()
-
-
 def test_finished_parts_survive_a_restart(path) -> None:
     PhaseState(path).mark_done("seed", "A")
     restarted = PhaseState(path)

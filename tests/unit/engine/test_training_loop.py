@@ -156,25 +156,6 @@ def test_resumed_run_is_bit_identical_to_an_uninterrupted_one(
             assert torch.equal(found["optimizer"]["state"][key][name], value)
 
 
-def test_epoch_that_was_killed_half_way_is_repeated_whole(make_context, context) -> None:
-    whole = module()
-    train(context, job(whole))
-    (context.layout.phase("fine", "A") / "checkpoint_latest.pth").unlink()
-    calls = []
-
-    def step(net, batch):
-        calls.append(1)
-        if len(calls) == 8:
-            raise KeyboardInterrupt
-        return error(net, batch)
-
-    with pytest.raises(KeyboardInterrupt):
-        train(make_context(), job(module(), step=step))
-    resumed = nn.Linear(3, 1)
-    train(make_context(), job(resumed))
-    assert torch.equal(resumed.weight, whole.weight)
-
-
 def test_finished_module_is_loaded_not_trained_again(make_context, context) -> None:
     trained = module()
     train(context, job(trained))
@@ -256,14 +237,6 @@ def test_batches_that_teach_nothing_move_no_weight(context) -> None:
     train(context, job(net, epochs=2, step=lambda n, b: (error(n, b)[0] * 0, "one-class batch")))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert checkpoint(context)["curve"] == [0, 0]
-
-
-def test_parameters_without_gradient_stay(context) -> None:
-    net = module()
-    net.bias.requires_grad_(False)
-    before = net.bias.clone()
-    train(context, job(net))
-    assert torch.equal(net.bias, before)
 
 
 def test_gradients_are_clipped_to_nnunet_s_norm(context) -> None:

@@ -47,13 +47,6 @@ def panels_of(figure):
     return [axis for axis in figure.axes if axis.images]
 
 
-def test_voxels_are_as_large_as_they_are() -> None:
-    axis = panels_of(overlay_figure([case(panel(), spacing=(5.0, 2.0, 0.5))], width=3))[0]
-    assert axis.images[0].get_extent() == [0, 8, 32, 0]
-    assert axis.get_aspect() == 1
-    assert (axis.get_xlim(), axis.get_ylim()) == ((0, 8), (32, 0))
-
-
 def test_the_head_is_cut_out_but_no_lesion_is_cut_off() -> None:
     image = np.zeros((3, 60, 60))
     image[:, 20:40, 20:40] = 1

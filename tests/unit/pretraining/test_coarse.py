@@ -46,20 +46,6 @@ def test_coarse_changes_the_encoder_and_nothing_else(make_context, write_pseudo_
     assert all(torch.equal(value, whole_network[name]) for name, value in context.network.state_dict().items())
 
 
-def test_encoder_is_handed_on_bit_for_bit_and_the_projection_is_thrown_away(
-    make_context, write_pseudo_labels, built
-) -> None:
-    context = make_context(norm="BatchNorm")
-    write_pseudo_labels(context, context.branches[0], 2)
-    Coarse().run(context)
-    folder = context.layout.phase("coarse", "A")
-    left = torch.load(folder / "network.pth", weights_only=True)
-    encoder = built[0][0].encoder.state_dict()
-    assert left.keys() == encoder.keys()
-    assert all(torch.equal(value, encoder[name]) for name, value in left.items())
-    assert [path.name for path in folder.iterdir()] == ["network.pth"]
-
-
 def test_skipped_branch_keeps_its_he_initialisation(make_context, write_pseudo_labels, built, monkeypatch) -> None:
     monkeypatch.setattr(contrast_cases, "has_two_classes", lambda *_: False)
     context = make_context()
@@ -76,30 +62,6 @@ def test_branches_start_from_their_own_random_state(make_context, built) -> None
     (first, _), (second, _) = built
     ours, others = decoder_state(first), decoder_state(second)
     assert not torch.equal(ours["stages.0.convs.0.conv.weight"], others["stages.0.convs.0.conv.weight"])
-
-
-def test_resumed_phase_is_bit_identical(make_context, write_pseudo_labels, monkeypatch) -> None:
-    context = make_context()
-    context.branches = context.branches[:1]
-    write_pseudo_labels(context, context.branches[0], 2)
-    Coarse().run(context)
-    path = context.layout.phase("coarse", "A") / "network.pth"
-    expected = torch.load(path, weights_only=True)
-    context.layout.state.unlink()
-    path.unlink()
-
-    def killed(*_, **__):
-        raise KeyboardInterrupt
-
-    interrupted = make_context()
-    monkeypatch.setattr(interrupted.curves, "update", killed)
-    with pytest.raises(KeyboardInterrupt):
-        Coarse().run(interrupted)
-    resumed = make_context()
-    resumed.branches = resumed.branches[:1]
-    Coarse().run(resumed)
-    found = torch.load(path, weights_only=True)
-    assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
 class TestModel:

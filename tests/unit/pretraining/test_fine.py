@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from nnunet_mgcl.losses import patch_labels
-from nnunet_mgcl.network.branch import decoder_state
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.contrast import phase as contrast
 from nnunet_mgcl.pretraining.fine import Fine, FineModel
@@ -54,16 +53,6 @@ def test_frozen_means_frozen_also_for_the_running_statistics(
         trained = {name for name in before if name.startswith(("decoder.stages.", "decoder.transpconvs."))}
         assert not {n for n in trained - changed if not n.endswith("bias")}, "every part of the decoder is trained"
         assert {name for name in changed if name.startswith("projection.")}
-
-
-def test_decoder_is_handed_on_bit_for_bit_without_segmentation_layers(
-    make_context, write_pseudo_labels, models
-) -> None:
-    context = make_context(norm="BatchNorm")
-    run_both(context, write_pseudo_labels)
-    left, trained = left_by(context, "fine"), models[0][0].decoder.state_dict()
-    assert left.keys() == decoder_state(context.branches[0].build_unet()).keys()
-    assert all(torch.equal(value, trained[name]) for name, value in left.items())
 
 
 def test_decoder_starts_from_its_own_he_initialisation(make_context, write_pseudo_labels, models) -> None:

@@ -9,11 +9,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_mgcl.data.cases.modality_dataset import read_pseudo_label
 from nnunet_mgcl.engine.context import FoldContext
-from nnunet_mgcl.engine.datasets import labelled_and_pool_dataset
-from nnunet_mgcl.losses import slice_labels
 from nnunet_mgcl.pretraining import pseudo_label as module
-from nnunet_mgcl.pretraining.contrast.cases import contrast_cases
-from nnunet_mgcl.pretraining.monitor.lesion_counts import confident_cases
 from nnunet_mgcl.pretraining.pseudo_label import PseudoLabel, label_from_logits
 from nnunet_mgcl.system.files import read_json
 
@@ -87,17 +83,6 @@ class TestFiles:
         for image, case in zip(predicted, ("pool_0", "pool_1"), strict=True):
             assert np.array_equal(image.numpy(), stored.load_case(case)[0][:])
 
-    def test_self_train_reads_round_1_and_contrast_round_2(self, context, predicted) -> None:
-        branch = context.branches[0]
-        PseudoLabel(1, source="seed").run(context)
-        assert confident_cases(context, branch) == ["pool_0", "pool_1"]
-        joined = labelled_and_pool_dataset(context, branch, ["pool_0"], round_=1)
-        assert joined["pool:pool_0"][1][:].max() == 1
-        assert not folder(context, 2).exists()
-        PseudoLabel(2, source="self_train").run(context)
-        dataset = contrast_cases(context, branch, slice_labels).contrasted
-        assert all(dataset[identifier][1][:].max() == 1 for identifier in dataset.identifiers)
-
 
 class TestRun:
     @pytest.mark.parametrize("dimensions", [2, 3])
@@ -134,11 +119,6 @@ class TestRun:
         assert len(predicted) == 1
         assert (folder(context) / "pool_1.json").is_file()
         assert (folder(context) / "pool_0.b2nd").read_bytes() == kept
-
-    def test_finished_round_does_nothing(self, context, predicted, make_context) -> None:
-        PseudoLabel(1, source="seed").run(context)
-        PseudoLabel(1, source="seed").run(make_context())
-        assert len(predicted) == 2
 
     def test_ranks_share_the_cases(self, context, predicted, monkeypatch) -> None:
         monkeypatch.setattr(FoldContext, "wait_for_all", lambda _: None)
@@ -200,11 +180,3 @@ class TestLabelFromLogits:
         mask, confidence = self.label(make_context, "ignore", [0, 5], [5, 0])
         assert mask.tolist() == [[1, 0]]
         assert confidence == pytest.approx(1 / (1 + math.exp(-5)), abs=1e-6)
-
-    def test_half_precision_of_the_sliding_window(self, make_context) -> None:
-        context = make_context()
-        logits = torch.tensor([[0.0, 0.0], [-5.0, 3.0]])[:, None]
-        _, expected = label_from_logits(context.branches[0], logits)
-        mask, confidence = label_from_logits(context.branches[0], logits.half())
-        assert mask.tolist() == [[0, 1]]
-        assert confidence == pytest.approx(expected, abs=1e-3)

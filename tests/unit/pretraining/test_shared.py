@@ -12,7 +12,18 @@ from nnunet_mgcl.pretraining import shared
 from nnunet_mgcl.pretraining.coarse import Coarse
 from nnunet_mgcl.pretraining.course import pretrain
 from nnunet_mgcl.pretraining.protocol import Pretext
-from nnunet_mgcl.pretraining.shared import inputs_of, store_folder, train_stored
+from nnunet_mgcl.pretraining.shared import inputs_of, store_folder
+
+
+class Last(nn.Module):
+    """A projection of the deepest map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, maps):
+        return self.weight * maps[-1]
 
 
 class Denoise(Pretext):
@@ -24,11 +35,11 @@ class Denoise(Pretext):
         """Of a test."""
 
     def model(self, run, branch, unet):
-        return unet.encoder
+        return nn.Sequential(unet.encoder, Last())
 
     def step(self, model, batch):
         assert batch["target"].max() == 0, "a label"
-        return model(batch["views"][0])[-1].square().mean(), None
+        return model(batch["views"][0]).square().mean(), None
 
 
 class After(Denoise):
@@ -42,7 +53,7 @@ OWN = {name: BLOCKS.pop(name) for name in ("denoise", "after")}  # other tests l
 def registered():
     BLOCKS.update(OWN)
     yield
-    for name in (*OWN, "with_head"):
+    for name in OWN:
         BLOCKS.pop(name, None)
 
 
@@ -95,30 +106,8 @@ def test_folds_share_one_run_over_the_pool_and_a_branch_without_one_has_its_own(
         for fold in (0, 1)
     ]
     assert all(torch.equal(value, left[1][name]) for name, value in left[0].items())
+    assert left[0].keys() == second.branches[0].build_unet().encoder.state_dict().keys(), "without the projection"
     assert "denoise" in (second.layout.phases / "curves.json").read_text()
-
-
-def test_a_killed_run_goes_on_where_it_was(make_run, monkeypatch, lines) -> None:
-    settings = {"denoise": {"epochs": 3}}
-    run = make_run(**settings).without_labels()
-    whole = train_stored(Denoise(), run, run.branches[0], ())
-    expected = torch.load(whole.layout.phase("denoise", "A") / "network.pth", weights_only=True)
-    whole.layout.root.rename(whole.layout.root.with_name("set_aside"))
-
-    class Killed(BaseException):
-        pass
-
-    def kill(*_, **__):
-        raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("nnunet_mgcl.engine.curves.Curves.update", kill)
-        train_stored(Denoise(), run, run.branches[0], ())
-    lines.clear()
-    again = train_stored(Denoise(), run, run.branches[0], ())
-    assert any("epochs 2-3" in line for line in lines)
-    found = torch.load(again.layout.phase("denoise", "A") / "network.pth", weights_only=True)
-    assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
 def test_a_phase_behind_one_that_saw_labels_is_run_in_the_fold(make_run, write_pseudo_labels, lines) -> None:
@@ -136,27 +125,3 @@ def test_a_run_without_labels_cannot_reach_one(make_run) -> None:
         for source in run.unlabelled_cases(branch):
             _, mask, properties = source.load()
             assert np.asarray(mask[:]).max() <= 0 and not properties["class_locations"]
-
-
-def test_projection_of_a_method_is_thrown_away(make_run) -> None:
-    class WithHead(Denoise):
-        name = "with_head"
-
-        def model(self, run, branch, unet):
-            return nn.Sequential(unet.encoder, Last())
-
-        def step(self, model, batch):
-            return model(batch["views"][0]).square().mean(), None
-
-    class Last(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.ones(()))
-
-        def forward(self, maps):
-            return self.weight * maps[-1]
-
-    run = make_run(with_head={"epochs": 1, "batch_size": 4})
-    pretrain((WithHead(),), run)
-    weights = torch.load(run.layout.phase("with_head", "A") / "network.pth", weights_only=True)
-    assert weights.keys() == run.branches[0].build_unet().encoder.state_dict().keys()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.pretraining.self_train import SelfTrain
 from nnunet_mgcl.pretraining.teacher import SupervisedPhase, Teacher
 from nnunet_mgcl.system.files import write_json
@@ -59,12 +58,6 @@ def test_without_a_pool_nothing_is_trained(make_context) -> None:
     assert not context.layout.phases.exists()
 
 
-def test_finished_branch_is_left_alone_after_a_restart(make_context, monkeypatch) -> None:
-    Teacher().run(make_context())
-    monkeypatch.setattr(Branch, "build_unet", lambda _: pytest.fail("built again"))
-    Teacher().run(make_context())
-
-
 def test_self_train_adds_the_confident_pool_cases(make_context, write_pseudo_labels, trained_on, lines) -> None:
     context = make_context()
     write_pseudo_labels(context, context.branches[0], 1)
@@ -72,37 +65,3 @@ def test_self_train_adds_the_confident_pool_cases(make_context, write_pseudo_lab
     SelfTrain().run(context)
     assert trained_on == [[*context.train_cases, "pool:pool_1"]]
     assert any("1 of 2 pool cases reach confidence 0.7" in line for line in lines)
-
-
-@pytest.mark.parametrize("phase", ["seed", "self_train"])
-def test_resumed_phase_is_bit_identical_on_real_batches(make_context, write_pseudo_labels, monkeypatch, phase) -> None:
-    run = {"seed": Teacher, "self_train": SelfTrain}[phase]().run
-    settings = {phase: {"epochs": 3}}
-    context = make_context(mgcl=settings, norm="BatchNorm")
-    write_pseudo_labels(context, context.branches[0], 1)
-    write_confidences(context, 0.9, 0.1)
-    run(context)
-    expected = weights(context, phase)
-    context.layout.state.unlink()
-
-    interrupted = make_context(mgcl=settings, norm="BatchNorm")
-
-    def killed(*_, finished, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(interrupted.curves, "update", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(interrupted)
-    assert (folder(interrupted, phase) / "checkpoint_latest.pth").is_file()
-    run(make_context(mgcl=settings, norm="BatchNorm"))
-    for name, value in weights(context, phase).items():
-        assert torch.equal(value, expected[name]), name
-
-
-@pytest.mark.parametrize("labels", ["shared", "ignore", "regions"])
-def test_every_kind_of_labels_is_trained(make_context, labels) -> None:
-    context = make_context(labels=labels, mgcl={"seed": {"epochs": 1}})
-    Teacher().run(context)
-    last = "decoder.seg_layers.1.weight"
-    assert weights(context, "seed")[last].shape[0] == 2
-    assert all(value.isfinite().all() for value in weights(context, "seed").values())

@@ -16,8 +16,10 @@ from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.network.branch import decoder_state, encoder_state
 from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.plans import resolve_block
+from nnunet_mgcl.report.analysis import embeddings
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.system.resources import trainers_dir
+from tests.unit.report.oriented_run import make_run  # noqa: F401
 
 VALIDATED = ("case_0", "case_2", "case_5")
 
@@ -49,25 +51,37 @@ def make_fold(
             shutil.copytree(*(tiny_dataset.preprocessed / f"nnUNetPlans_{c}" for c in ("2d", name)))
         own["configurations"][name] |= {"patch_size": list(patch_size or (6, 32, 32)[-dimensions:])}
         own["configurations"][name]["mgcl"] = {"tss": {"enabled": False}, "fine": {"patch_size": 16}}
-        block = resolve_block(own, name, json_content, tss_known=False)
-        own["configurations"][name]["mgcl"] = block.model_dump(mode="json")
-        model = tiny_dataset.preprocessed.parent / f"MGCLTrainer__nnUNetPlans__{name}"
-        (model / "fold_0" / "phases").mkdir(parents=True)
-        (model / "plans.json").write_text(json.dumps(own))
-        (model / "dataset.json").write_text(json.dumps(json_content))
         if patients:
             rows = [f"{case},1,{patient}" for case, patient in patients.items()]
             tiny_dataset.tss.write_text("\n".join(["case,tss_class,patient", *rows, ""]))
         splits = [{"train": [f"case_{n}" for n in range(6) if f"case_{n}" not in cases], "val": list(cases)}]
-        fold = TrainedFold(ValidatedRun(tiny_dataset, model, splits, [0]), 0, torch.device("cpu"))
+        fold = untrained_fold(tiny_dataset, own, name, json_content, splits, tss_known=False)
         _leave(fold, phases, skipped)
-        torch.manual_seed(2)
-        configuration = fold.run.plans.get_configuration(name)
-        heads = fold.run.plans.get_label_manager(json_content).num_segmentation_heads
-        fold.__dict__["network"] = build_network(configuration, heads, deep_supervision=False).eval()
         return fold
 
     return make
+
+
+def untrained_fold(
+    layout: DatasetLayout, plans: dict, name: str, dataset_json: dict, splits: list, tss_known: bool
+) -> TrainedFold:
+    """A fold beside the dataset, whose `network` of random weights is given to it as a checkpoint would."""
+    configuration = plans["configurations"][name]
+    configuration["mgcl"] = resolve_block(plans, name, dataset_json, tss_known=tss_known).model_dump(mode="json")
+    model = layout.preprocessed.parent / f"MGCLTrainer__nnUNetPlans__{name}"
+    (model / "fold_0" / "phases").mkdir(parents=True)
+    for file, content in (("plans", plans), ("dataset", dataset_json)):
+        (model / f"{file}.json").write_text(json.dumps(content))
+    fold = TrainedFold(ValidatedRun(layout, model, splits, [0]), 0, torch.device("cpu"))
+    torch.manual_seed(0)
+    heads = fold.run.plans.get_label_manager(dataset_json).num_segmentation_heads
+    fold.__dict__["network"] = build_network(fold.run.plans.get_configuration(name), heads, False).eval()
+    return fold
+
+
+def embed(fold, branch, name: str) -> embeddings.Cloud:
+    """As `embeddings.embed`, of the phase of a name."""
+    return embeddings.embed(fold, branch, fold.phase(name))
 
 
 def _leave(fold: TrainedFold, phases: Sequence[str], skipped: Sequence[str]) -> None:

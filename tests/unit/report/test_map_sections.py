@@ -3,138 +3,27 @@
 from __future__ import annotations
 
 import json
-from copy import deepcopy
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 from matplotlib.colors import to_hex
-from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
-from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.pictures.overlay import REFERENCE_COLOUR
-from nnunet_mgcl.plan.build import build_network
-from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.report.analysis.attention_section import attention_section
 from nnunet_mgcl.report.analysis.fold_case import FoldCase, _spacing, choose_case
 from nnunet_mgcl.report.analysis.perception_section import perception_section
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
-
-NAME = "Dataset901_Tiny"
-MASKS = {
-    "labels": {"background": 0, "A": 1, "B": 2, "A+B": 3},
-    "mgcl": {"modalities": {"A": [0, 2], "B": [1]}, "lesion_labels": {"A": [1, 3], "B": [2, 3]}},
-}
-GROUPS = {"mgcl": {"modalities": {"A": [0, 2], "B": [1]}}}
-LABELS = {
-    "masks": MASKS,
-    "shared": GROUPS,
-    "ignore": GROUPS | {"labels": {"background": 0, "lesion": 1, "ignore": 2}},
-    "regions": GROUPS | {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]},
-    "single": {"channel_names": {"0": "DWI"}, "mgcl": {"modalities": {"DWI": [0]}}},
-}
-LESION = (15.0, -15.0, 15.0)
-"""Middle of the lesion in mm from that of the image: to the patient's left, to the front and up (LPS)."""
-SMALL = {"seed": 1, "coarse": 1}
-
-AXIAL, FLIPPED = np.eye(3), np.diag([-1.0, -1.0, 1.0])
-CORONAL = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]]).T
-SAGITTAL = np.array([[0, 1.0, 0], [0, 0, -1.0], [1.0, 0, 0]]).T
-
-
-def write_case(
-    raw: Path, case: str, channels: int, label: int, direction: np.ndarray, size: int = 3, ignored: int | None = None
-) -> None:
-    """Noise with a bright cube of `size` voxels a side at LESION; a border of zeros on one side is cropped away.
-
-    In the bit mask A is 1 and B is 2; only the channels of a modality that has the lesion show it.
-    """
-    random = np.random.default_rng(int(case[-1]))
-    shape, spacing = np.array((20, 24, 28)), 3.0
-    indices = np.stack(np.indices(shape)[::-1], axis=-1)  # x, y, z
-    places = (indices - (shape[::-1] - 1) / 2) * spacing @ direction.T
-    lesion = (np.abs(places - LESION) <= size * spacing / 2).all(axis=-1)
-    labels = (lesion * label).astype(np.uint8)
-    if ignored:
-        labels[:2] = ignored
-    bright = [bool(label & own) for own in (1, 2, 1)]  # the channels of A, B and A
-    arrays = [(random.normal(10, 1, shape) + 30 * lesion * own).astype(np.float32) for own in bright[:channels]]
-    for number, array in enumerate([*arrays, labels]):
-        if number < channels:
-            array[:, :, :3] = 0
-        image = sitk.GetImageFromArray(array)
-        image.SetSpacing([spacing] * 3)
-        image.SetDirection(direction.ravel().tolist())
-        folder = "imagesTr" if number < channels else "labelsTr"
-        name = f"{case}_{number:04}.nii.gz" if number < channels else f"{case}.nii.gz"
-        (raw / folder).mkdir(parents=True, exist_ok=True)
-        sitk.WriteImage(image, str(raw / folder / name))
+from tests.sections import words_of
+from tests.unit.report.lesion_fold import AXIAL, lesion_fold
 
 
 @pytest.fixture
 def make_fold(tmp_path, plans, dataset_json):
-    """Makes a fold with random weights; its `network` is given to it as a checkpoint would.
-
-    `cases`: label of the lesion of each validation case. `tss`: keys of its block, None without a head.
-    """
-
-    def make(
-        labels="masks", cases=None, *, dimensions=2, tss=None, head=True, trained=True, known=True, direction=AXIAL,
-        transpose=(0, 1, 2), patch=32, size=3,
-    ) -> TrainedFold:  # fmt: skip
-        content, json_content = deepcopy(plans), {**deepcopy(dataset_json), **LABELS[labels]}
-        cases = (
-            {"case_0": max(v for v in json_content["labels"].values() if isinstance(v, int))}
-            if cases is None
-            else cases
-        )
-        channels = len(json_content["channel_names"])
-        name = "2d" if dimensions == 2 else "3d_fullres"
-        configuration = content["configurations"][name]
-        configuration["patch_size"] = [patch] * dimensions
-        configuration["spacing"] = [3.0] * dimensions
-        configuration["normalization_schemes"] = ["NoNormalization"] * channels
-        configuration["use_mask_for_norm"] = [False] * channels
-        content |= {"transpose_forward": list(transpose), "transpose_backward": np.argsort(transpose).tolist()}
-        content["original_median_shape_after_transp"] = [24, 32, 32]
-        configuration["mgcl"] = {"tss": {"head": "mrff", "grid": 2, **(tss or {})}}
-        config = resolve_block(content, name, json_content, tss_known=head)
-        configuration["mgcl"] = config.model_dump(mode="json")
-
-        layout = DatasetLayout(NAME, None, tmp_path / "pre" / NAME)
-        model = tmp_path / "res" / f"MGCLTrainer__nnUNetPlans__{name}"
-        model.mkdir(parents=True)
-        manager = PlansManager(content)
-        data = layout.preprocessed / configuration["data_identifier"]
-        data.mkdir(parents=True)
-        for case, label in cases.items():
-            ignored = json_content["labels"].get("ignore")
-            write_case(tmp_path / "raw", case, channels, label, direction, size, ignored)
-            files = [str(tmp_path / "raw" / "imagesTr" / f"{case}_{number:04}.nii.gz") for number in range(channels)]
-            truth = str(tmp_path / "raw" / "labelsTr" / f"{case}.nii.gz")
-            arguments = (manager, manager.get_configuration(name), json_content)
-            DefaultPreprocessor(verbose=False).run_case_save(str(data / case), files, truth, *arguments)
-        if known:
-            rows = [f"{case},{number % 2}" for number, case in enumerate(cases)]
-            layout.tss.write_text("\n".join(["case,tss_class", *rows, ""]))
-        for file, written in (("plans", content), ("dataset", json_content)):
-            (model / f"{file}.json").write_text(json.dumps(written))
-        run = ValidatedRun(layout, model, [{"train": [], "val": list(cases)}], [0])
-        fold = TrainedFold(run, 0, torch.device("cpu"))
-        torch.manual_seed(0)
-        heads = manager.get_label_manager(json_content).num_segmentation_heads
-        network = build_network(manager.get_configuration(name), heads, deep_supervision=False).eval()
-        if network.tss is not None:
-            network.tss.trained.fill_(trained)
-        fold.__dict__["network"] = network
-        return fold
-
-    return make
+    return partial(lesion_fold, tmp_path, plans, dataset_json)
 
 
 class Lens(nn.Module):
@@ -158,24 +47,6 @@ def let_see(fold: TrainedFold) -> None:
     head.key.data.fill_(3.0)
 
 
-def text_of(section) -> str:
-    tables = [
-        " ".join((table.caption, *table.columns, *(cell for row in table.rows for cell in row)))
-        for table in section.tables
-    ]
-    pictures = [f"{picture.caption} {picture.alt}" for picture in section.pictures]
-    return "\n".join((*section.text, *tables, *pictures))
-
-
-def draw(section) -> str:
-    """Draws the section's figures; returns all its words."""
-    for picture in section.pictures:
-        picture.figure.savefig(Path("/dev/null"), format="png", dpi=30)
-    words = text_of(section)
-    assert "nan" not in words.lower().split() and "None" not in words
-    return words
-
-
 def lesions_of(axis) -> list:
     """The outlines of lesions in a panel."""
     return [c for c in axis.collections if to_hex(c.get_edgecolor()[0]) == REFERENCE_COLOUR]
@@ -197,7 +68,12 @@ def hottest(axis) -> np.ndarray:
 
 
 TRANSPOSES = [(0, 1, 2), (2, 0, 1), (1, 2, 0), (0, 2, 1)]
-DIRECTIONS = {"axial": AXIAL, "flipped": FLIPPED, "coronal": CORONAL, "sagittal": SAGITTAL}
+DIRECTIONS = {
+    "axial": AXIAL,
+    "flipped": np.diag([-1.0, -1.0, 1.0]),
+    "coronal": np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]]).T,
+    "sagittal": np.array([[0, 1.0, 0], [0, 0, -1.0], [1.0, 0, 0]]).T,
+}
 
 
 @pytest.mark.parametrize("transpose", TRANSPOSES, ids=str)
@@ -233,9 +109,9 @@ def test_lesion_perception_and_attention_turn_together_to_the_right_side(make_fo
 
 
 class TestChoice:
-    def test_most_modalities_come_before_the_volume(self, make_fold):
-        fold = make_fold(cases={"case_0": 1, "case_1": 0, "case_2": 3, "case_3": 2})
-        assert choose_case(fold) == "case_2"
+    @pytest.mark.parametrize(("lesions", "chosen"), [([1, 0, 3, 2], "case_2"), ([0, 0], "case_0")])
+    def test_most_modalities_come_before_the_volume_and_no_lesion_is_none(self, make_fold, lesions, chosen):
+        assert choose_case(make_fold(cases={f"case_{n}": lesion for n, lesion in enumerate(lesions)})) == chosen
 
     def test_median_volume(self, make_fold, monkeypatch):
         fold = make_fold(cases={"case_0": 1, "case_1": 1, "case_2": 1, "case_3": 0})
@@ -246,9 +122,6 @@ class TestChoice:
         assert choose_case(fold) == "case_2"
         volumes["case_1"] = [3.0, 3.0]
         assert choose_case(fold) == "case_2"  # of two in the middle the smaller one
-
-    def test_without_a_lesion_it_is_the_first(self, make_fold):
-        assert choose_case(make_fold(cases={"case_0": 0, "case_1": 0})) == "case_0"
 
 
 class TestCase:
@@ -285,21 +158,22 @@ class TestPerceptionSection:
             ("B, trained", "1"),
         ]
         assert table.rows[1][2] == "1.00 ± 0.00" and table.rows[3][2] == "1.00"
-        words = draw(section)
+        words = words_of(section)
         assert "B: 2 of 3 validation cases have no lesion in this modality" in words
         assert "No encoder “after coarse” for A, B: phases/coarse was removed" in words
 
+    @pytest.mark.parametrize("dimensions", [2, 3])
     @pytest.mark.parametrize("labels", ["shared", "ignore", "regions", "single"])
-    def test_masks_that_modalities_share(self, make_fold, labels):
-        section = perception_section(make_fold(labels, cases={"case_0": 1, "case_1": 0}))
-        assert {row[1] for row in section.tables[0].rows} == {"1"}
-        draw(section)
+    def test_masks_that_modalities_share(self, make_fold, labels, dimensions):
+        fold = make_fold(labels, cases={"case_0": 1, "case_1": 0}, dimensions=dimensions)
+        assert {row[1] for row in perception_section(fold).tables[0].rows} == {"1"}
+        assert words_of(perception_section(fold)) and words_of(attention_section(fold))
 
     def test_without_any_lesion_or_tss_there_are_pictures_and_no_number(self, make_fold):
         fold = make_fold(cases={"case_0": 0}, known=False)
         for section in (perception_section(fold), attention_section(fold)):
             assert not section.tables and not section.pictures[0].figure.legends
-            assert "no validation case has a lesion" in draw(section)
+            assert "no validation case has a lesion" in words_of(section)
         assert "No validation case of fold 0 has a known TSS" in section.text[1]
 
     def test_what_is_outside_the_head_does_not_count(self, make_fold, monkeypatch):
@@ -319,7 +193,7 @@ class TestPerceptionSection:
         panels = section.pictures[0].figure.axes[:10]
         for stage, panel in enumerate(panels[2:5]):
             assert np.abs(hottest(panel).mean(axis=0) - outlined(panels[0])).max() <= 2**stage
-        draw(section)
+        words_of(section)
 
 
 class TestAttentionSection:
@@ -330,12 +204,7 @@ class TestAttentionSection:
         assert table.columns == ("attending", "to A", "to B") and [row[0] for row in table.rows] == ["A", "B"]
         for row in table.rows:
             assert sum(float(cell.split(" ± ")[0]) for cell in row[1:]) == pytest.approx(1, abs=2e-3)
-        assert "the 2 validation cases of fold 0" in draw(section)
-
-    @pytest.mark.parametrize("labels", ["shared", "ignore", "regions"])
-    @pytest.mark.parametrize("dimensions", [2, 3])
-    def test_every_kind_of_label_and_network(self, make_fold, labels, dimensions):
-        draw(attention_section(make_fold(labels, cases={"case_0": 1, "case_1": 0}, dimensions=dimensions)))
+        assert "the 2 validation cases of fold 0" in words_of(section)
 
     @pytest.mark.parametrize(("slices", "size"), [(8, 3), (4, 1)], ids=["scaled", "made faint"])
     def test_lesion_that_is_scaled_into_the_head_s_frame_is_outlined_in_its_region(self, make_fold, slices, size):
@@ -363,7 +232,7 @@ class TestAttentionSection:
     def test_reason_stands_where_there_is_nothing_to_show(self, make_fold, options, reason):
         section = attention_section(make_fold(**options))
         assert not section.pictures and not section.tables
-        assert reason in draw(section)
+        assert reason in words_of(section)
 
     def test_head_that_sees_some_modalities_in_another_order(self, make_fold):
         fold = make_fold(cases={"case_0": 1}, tss={"modalities": ["B", "A"]})

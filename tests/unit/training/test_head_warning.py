@@ -20,13 +20,14 @@ def memory(plans, dataset_json):
     return MemoryEstimate(plans, "2d", dataset_json, resolve_block(plans, "2d", dataset_json, tss_known=True))
 
 
-def test_interval_is_that_of_many_draws() -> None:
+@pytest.mark.parametrize(("positive", "negative"), [(30, 30), (60, 10), (20, 60)])
+def test_interval_is_that_of_many_draws(positive, negative) -> None:
     """Normal scores of two classes, one sd apart: AUROC 0.76; its spread over draws is the formula's."""
     random = np.random.default_rng(0)
-    draws = random.normal(size=(4000, 30, 1)) + 1 > random.normal(size=(4000, 1, 30))
+    draws = random.normal(size=(4000, positive, 1)) + 1 > random.normal(size=(4000, 1, negative))
     aurocs = draws.mean(axis=(1, 2))
     lowest = aurocs.mean() - 1.96 * aurocs.std()
-    found = min(auroc for auroc in np.linspace(0.5, 1, 501) if not reaches_chance(auroc, 30, 30))
+    found = min(auroc for auroc in np.linspace(0.5, 1, 501) if not reaches_chance(auroc, positive, negative))
     assert lowest > 0.5 and found == pytest.approx(0.5 + 1.96 * aurocs.std(), abs=0.03)
 
 

@@ -79,15 +79,6 @@ def test_true_masks_take_the_place_of_pseudo_labels_of_no_use(make_context, writ
     assert contrast_cases(context, context.branches[0], slice_labels).contrasted.identifiers == context.train_cases
 
 
-def test_fallback_leaves_the_watched_cases_out(make_context, write_pseudo_labels, monkeypatch) -> None:
-    monkeypatch.setattr(cases_module, "FEWEST_CASES", 4)
-    context = make_context()
-    write_pseudo_labels(context, context.branches[0], 2, None)
-    cases = contrast_cases(context, context.branches[0], slice_labels)
-    assert len(cases.left_out) == 2
-    assert sorted([*cases.contrasted.identifiers, *cases.left_out]) == context.train_cases
-
-
 @pytest.mark.parametrize("phase", ["coarse", "fine"])
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_branch_without_pseudo_labels_is_trained_and_says_so_once(

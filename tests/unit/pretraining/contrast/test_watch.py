@@ -13,7 +13,7 @@ from nnunet_mgcl.losses import contrast_floor, slice_labels
 from nnunet_mgcl.pretraining.coarse import Coarse, CoarseModel
 from nnunet_mgcl.pretraining.contrast.cases import contrast_cases
 from nnunet_mgcl.pretraining.contrast.watch import ContrastWatch
-from nnunet_mgcl.pretraining.monitor.left_out import cases_left_out, shuffled_cases
+from nnunet_mgcl.pretraining.monitor.left_out import cases_left_out
 from nnunet_mgcl.pretraining.monitor.warning_signs import Outcome
 from nnunet_mgcl.system.files import read_json
 
@@ -69,22 +69,6 @@ def test_progress_is_0_at_chance_and_1_at_the_floor() -> None:
     assert Outcome(0.0, 1.0, 1.0, None).progress is None
 
 
-def test_looking_on_changes_no_bit_of_the_training(context, make_context) -> None:
-    """Weights, buffers and random state are those of a training that nobody looks at."""
-    path = context.layout.phase("coarse", "A") / "network.pth"
-    Coarse().run(context)
-    watched = torch.load(path, weights_only=True)
-    context.layout.state.unlink()
-    path.unlink()
-    again = make_context(mgcl={"coarse": {"epochs": 7, "lr": 1e-2}})
-    again.branches = again.branches[:1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ContrastWatch, "_knn", lambda *_: None)
-        Coarse().run(again)
-    unwatched = torch.load(path, weights_only=True)
-    assert all(torch.equal(value, unwatched[name]) for name, value in watched.items())
-
-
 def test_looking_leaves_mode_and_random_state(make_context) -> None:
     context = make_context(norm="BatchNorm")
     model, watch = model_of(context).train(), watch_of(context)
@@ -138,9 +122,11 @@ def test_reason_is_said_once_where_neighbours_tell_nothing(context, lines) -> No
     assert [line for line in lines if "single patient" in line] == lines and watch.notes["knn"] == []
 
 
-def test_no_case_is_both_contrasted_and_looked_at(make_context, monkeypatch) -> None:
-    context = make_context(pool={"A": [], "B": []})
+@pytest.mark.parametrize("pool", [[], ["pool_0", "pool_1"]], ids=["no pool", "pseudo-labels of no use"])
+def test_no_case_is_both_contrasted_and_looked_at(make_context, write_pseudo_labels, monkeypatch, pool) -> None:
+    context = make_context(pool={"A": pool, "B": []})
     branch = context.branches[0]
+    write_pseudo_labels(context, branch, 2, lesion=None)
     assert contrast_cases(context, branch, slice_labels).left_out == []  # 4 cases: all are needed
     monkeypatch.setattr("nnunet_mgcl.pretraining.contrast.cases.FEWEST_CASES", 4)
     cases = contrast_cases(context, branch, slice_labels)
@@ -154,14 +140,6 @@ def test_cases_of_one_patient_are_left_out_together(make_context) -> None:
     patients = {"case_0": "p", "case_1": "p", "case_2": "p", "case_3": "q"}
     context.table = TSSTable({case: TSSRow(True, None, patient) for case, patient in patients.items()})
     assert sorted(cases_left_out(context, context.branches[0], 4)) in (["case_0", "case_1", "case_2"], ["case_3"])
-
-
-def test_validation_cases_are_never_looked_at(make_context, write_pseudo_labels) -> None:
-    context = make_context()
-    context.train_cases = ["case_2", "case_0"]
-    write_pseudo_labels(context, context.branches[0], 2)
-    assert sorted(contrast_cases(context, context.branches[0], slice_labels).left_out) == ["case_0", "case_2"]
-    assert set(shuffled_cases(context, context.branches[0])) == {"case_0", "case_2"}
 
 
 def test_resumed_phase_keeps_what_was_seen(context, make_context, monkeypatch) -> None:

@@ -11,18 +11,10 @@ from torch import nn
 from nnunet_mgcl.pretraining.monitor.samples import draw
 from nnunet_mgcl.report.analysis import embeddings
 from nnunet_mgcl.report.analysis.embeddings import sources
+from tests.unit.report.conftest import embed
 
 SHARED = {"labels": {"background": 0, "a": 1, "b": 2, "c": 3, "ignore": 4}, "mgcl": {}}
 """One label map for all; what is 4 in the tiny masks is ignored then, what is 5 to 7 is lesion."""
-
-
-def embed(fold, branch, name: str):
-    """As `embeddings.embed`, of the phase of a name."""
-    return embeddings.embed(fold, branch, phase_of(fold, name))
-
-
-def phase_of(fold, name: str):
-    return next(phase for phase in fold.phases if phase.name == name)
 
 
 def cut(array, size, fill):
@@ -97,7 +89,7 @@ def test_representations_and_labels_are_those_of_plain_loops(make_fold, dimensio
     branch = fold.branches[2]
     cloud = embed(fold, branch, phase)
     final = fold.network.branches[2]
-    kind = phase_of(fold, phase)
+    kind = fold.phase(phase)
     units = {"before": fold.initial(branch, kind), f"after {phase}": fold.pretrained(branch, kind)}
     for stage, unet in {**units, "after segment": final}.items():
         values, lesion, cases = zip(*expected(fold, branch, phase, unet), strict=True)
@@ -161,6 +153,6 @@ def test_before_is_the_network_of_self_train_where_the_phase_went_on_with_it(mak
             json.dumps({"done": [f"self_train/{branch.name}"], "skipped": [], "current": None})
         )
     name = "encoder.stages.0.0.convs.0.conv.weight"
-    before, untrained = fold.initial(branch, phase_of(fold, "coarse")).state_dict(), fold.untrained(branch).state_dict()
+    before, untrained = fold.initial(branch, fold.phase("coarse")).state_dict(), fold.untrained(branch).state_dict()
     assert torch.equal(before[name], (teacher.state_dict() if done else untrained)[name])
     assert not torch.equal(untrained[name], teacher.state_dict()[name])

@@ -11,12 +11,8 @@ from nnunet_mgcl.report.analysis import embeddings, embeddings_figure
 from nnunet_mgcl.report.analysis import embeddings_section as module
 from nnunet_mgcl.report.analysis.embeddings_section import COLUMNS, embeddings_section
 from nnunet_mgcl.report.page.style import figure_style
-
-
-def embed(fold, branch, name: str):
-    """As `embeddings.embed`, of the phase of a name."""
-    return embeddings.embed(fold, branch, next(phase for phase in fold.phases if phase.name == name))
-
+from tests.sections import words_of
+from tests.unit.report.conftest import embed
 
 LAY_OUT = embeddings_figure.lay_out
 
@@ -30,19 +26,6 @@ def plain_layout(monkeypatch) -> None:
 @pytest.fixture
 def real_layout(monkeypatch, plain_layout) -> None:
     monkeypatch.setattr(embeddings_figure, "lay_out", LAY_OUT)
-
-
-def words(section) -> str:
-    tables = [
-        cell for table in section.tables for row in (table.columns, *table.rows) for cell in (table.caption, *row)
-    ]
-    pictures = [text for picture in section.pictures for text in (picture.caption, picture.alt, *lettering(picture))]
-    return "\n".join([section.title, *section.text, *tables, *pictures])
-
-
-def lettering(picture) -> list[str]:
-    axes = picture.figure.axes
-    return [text for axis in axes for text in (axis.get_title(), *(own.get_text() for own in axis.texts))]
 
 
 def test_table_and_titles_have_the_neighbours_numbers(make_fold) -> None:
@@ -113,13 +96,12 @@ def test_single_patient_has_pictures_but_no_number(make_fold) -> None:
     assert {row[2:6] for table in section.tables for row in table.rows} == {("undefined",) * 4}
     assert {axis.get_title() for axis in section.pictures[0].figure.axes} == {"DWI", "FLAIR", "PWI"}
     assert "kNN balanced accuracy: undefined" in section.pictures[0].alt
-    assert "nan" not in words(section).lower() and "None" not in words(section)
+    words_of(section)
 
 
 def test_too_few_samples_are_said_to_be_too_few(make_fold, real_layout) -> None:
     section = embeddings_section(make_fold(cases=("case_0",), skipped=("fine/DWI", "fine/FLAIR", "fine/PWI")))
-    (picture,) = section.pictures
-    assert lettering(picture)[1::2] == ["too few samples\nto draw (6)"] * 9
+    assert words_of(section).count("too few samples\nto draw (6)") == 9
 
 
 @pytest.mark.parametrize("fill", [0, 7, 8], ids=["no lesion", "lesion everywhere", "nothing annotated"])
@@ -136,7 +118,7 @@ def test_samples_of_one_class_have_no_number(make_fold, monkeypatch, fill) -> No
     section = embeddings_section(fold)
     reason = {0: "no sample shows a lesion", 7: "every sample shows a lesion", 8: "there is no annotated sample"}[fill]
     assert sum(reason in text for text in section.text) == 6
-    assert "nan" not in words(section).lower() and len(section.pictures) == 2
+    assert words_of(section) and len(section.pictures) == 2
 
 
 def test_drawn_samples_are_counted_in_words(make_fold, monkeypatch) -> None:
