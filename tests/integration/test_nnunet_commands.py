@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +175,36 @@ def test_residual_encoders_of_nnunet_s_own_planner(planned, call):
     plans = json.loads((planned / "res" / NAME / "MGCLTrainer__ResEncM__2d" / "plans.json").read_text())
     network = plans["configurations"]["2d"]["architecture"]["network_class_name"]
     assert network.endswith("ResidualEncoderUNet")
+
+
+def test_pretrained_weights_of_a_finished_model(trained, call):
+    weights = model(trained) / "fold_0" / "checkpoint_final.pth"
+    log = call(trained, *train(1, "MGCLTrainer", "-pretrained_weights", weights), nnUNet_results=str(trained / "tuned"))
+    assert "MGCL: starts at segment, with the weights of -pretrained_weights" in log
+    assert "MGCL: tss mrff: epochs 1-2" in log and "MGCL: seed" not in log
+    assert rows(model(trained, results="tuned") / "fold_1" / "validation")
+
+
+KILLED_AFTER_THE_SECOND_ROW = """
+import os, signal
+from nnunet_mgcl.cli import main
+from nnunet_mgcl.inference.tss_report import TSSReport
+write = TSSReport.write
+def write_and_die(report):
+    write(report)
+    if len(report.rows) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+TSSReport.write = write_and_die
+main()
+"""
+
+
+def test_prediction_that_was_killed_goes_on_to_the_same_result(trained, whole, call, run, tmp_path):
+    predict = ["predict", "-i", images(trained), "-o", tmp_path / "out", *MODEL, "-f", 0, 1, *CPU, *SEQUENTIAL]
+    killed = run(trained, sys.executable, "-c", KILLED_AFTER_THE_SECOND_ROW, *predict)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(rows(tmp_path / "out")) == 2
+    log = call(trained, "mgcl", *predict, "--continue_prediction")
+    assert "1 of 3 cases are predicted already" in log  # the second has a row and no segmentation
+    assert_same_segmentations(tmp_path / "out", whole)
+    assert (tmp_path / "out" / "tss.csv").read_text() == (whole / "tss.csv").read_text()

@@ -1,20 +1,25 @@
 """The whole cascade through the real commands on real scans, with tiny budgets.
 
-Needs `isles22` below $MGCL_TEST_DATA: three patients of ISLES'22 (Hernandez Petzsche et al., Scientific Data 9, 762,
-2022; CC BY-SA 4.0). The scans are not part of this repository.
+Needs below $MGCL_TEST_DATA (the scans are not part of this repository):
+
+- `isles22`: three patients of ISLES'22 (Hernandez Petzsche et al., Scientific Data 9, 762, 2022; CC BY-SA 4.0);
+- `Dataset004_Hippocampus`: Task04 of the Medical Segmentation Decathlon in nnU-Net's raw format (Antonelli et al.,
+  Nature Communications 13, 4128, 2022; CC BY-SA 4.0).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-SCANS = Path(os.environ.get("MGCL_TEST_DATA", "nowhere")) / "isles22"
+DATA = Path(os.environ.get("MGCL_TEST_DATA", "nowhere"))
+SCANS, HIPPOCAMPUS = DATA / "isles22", DATA / "Dataset004_Hippocampus"
 TINY = [
     *(f"{phase}.epochs=1" for phase in ("seed", "self_train", "coarse", "fine")),
     *("segment.epochs=1", "segment.iterations=2", "segment.val_iterations=1"),
@@ -23,7 +28,9 @@ CASES = ("0001", "0002", "0009")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not SCANS.is_dir(), reason="set MGCL_TEST_DATA to a folder that holds isles22"),
+    pytest.mark.skipif(
+        not (SCANS.is_dir() and HIPPOCAMPUS.is_dir()), reason="set MGCL_TEST_DATA to a folder that holds the scans"
+    ),
 ]
 
 
@@ -99,3 +106,26 @@ def test_cascade_and_both_predictions_keep_every_geometry(planned, call, tmp_pat
     validation = next(planned.glob(f"res/*/MGCLTrainer__*__{configuration}/fold_0/validation"))
     assert json.loads((validation / "summary.json").read_text())["metric_per_case"]
     assert not (tmp_path / "mgcl" / "tss.csv").exists()  # the dataset has no onset times
+
+
+def test_cascade_runs_in_3d_with_several_classes(tmp_path, call):
+    """Hippocampus: one channel, two classes, no TSS."""
+    raw = tmp_path / "raw" / "Dataset004_Hippocampus"
+    cases = sorted(path.name for path in (HIPPOCAMPUS / "labelsTr").glob("*.nii.gz"))[:10]
+    for folder in ("imagesTr", "labelsTr", "imagesUn"):
+        (raw / folder).mkdir(parents=True)
+    for number, case in enumerate(cases):
+        image = case.replace(".nii.gz", "_0000.nii.gz")
+        shutil.copy(HIPPOCAMPUS / "imagesTr" / image, raw / ("imagesTr" if number < 6 else "imagesUn"))
+        if number < 6:
+            shutil.copy(HIPPOCAMPUS / "labelsTr" / case, raw / "labelsTr")
+    dataset = json.loads((HIPPOCAMPUS / "dataset.json").read_text()) | {"numTraining": 6}
+    (raw / "dataset.json").write_text(json.dumps(dataset))
+    call(tmp_path, "nnUNetv2_plan_and_preprocess", "-d", 4, "-c", "3d_fullres", "-np", 1, "-npfp", 1)
+    call(tmp_path, "mgcl", "plan", "-d", 4, "-c", "3d_fullres", "--preset", "demo", "--set", *TINY)
+    train = ("nnUNetv2_train", 4, "3d_fullres", 0, "-tr", "MGCLTrainer", "-p", "MGCLPlans_demo", "-device", "cpu")
+    log = call(tmp_path, *train)
+    for phase in ("seed", "pseudo_label_1", "self_train", "pseudo_label_2", "coarse", "fine", "segment"):
+        assert f"MGCL: {phase} MRI" in log
+    validation = next(tmp_path.glob("res/*/MGCLTrainer__*/fold_0/validation"))
+    assert set(json.loads((validation / "summary.json").read_text())["mean"]) == {"1", "2"}
