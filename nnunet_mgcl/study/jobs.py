@@ -15,6 +15,7 @@ from nnunet_mgcl.data.results import FINAL, results_of
 from nnunet_mgcl.engine.costs import Cost, Costs
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.plan.plans import deep_merge, resolve_block
+from nnunet_mgcl.pretraining.lookup import register_methods
 from nnunet_mgcl.study.study_file import Study
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, read_json, write_json
@@ -55,6 +56,7 @@ class Jobs:
     """
 
     def __init__(self, study: Study) -> None:
+        register_methods()  # the settings may have blocks of any of them
         self.study, self.layout = study, DatasetLayout.find(str(study.dataset))
         self.results = results_of(self.layout.name)
         self.folder = self.results / FOLDER / study.name

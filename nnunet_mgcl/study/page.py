@@ -75,8 +75,9 @@ def _curves(content: dict[str, Any], target: str) -> Picture:
     with figure_style():
         figure = Figure(figsize=(WIDTH, 3.6))
         axes = figure.add_subplot()
-        for number, name in enumerate(dict.fromkeys(map(name_of, content["rows"]))):
-            own = [row for row in content["rows"] if name_of(row) == name and target in row["scores"]]
+        rows = [row for row in content["rows"] if not row["segment_epochs"]]
+        for number, name in enumerate(dict.fromkeys(map(name_of, rows))):
+            own = [row for row in rows if name_of(row) == name and target in row["scores"]]
             own = sorted((row for row in own if row["scores"][target]["mean"] is not None), key=lambda r: r["fraction"])
             x = [100 * row["fraction"] * 1.012 ** (number - 4) for row in own]  # side by side
             y = [row["scores"][target]["mean"] for row in own]
@@ -91,7 +92,10 @@ def _curves(content: dict[str, Any], target: str) -> Picture:
         axes.set_xlabel("labelled training cases")
         axes.set_ylabel("AUROC" if target == "TSS" else f"Dice, {target}")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
-    caption = "Against the share of the labels, with 95 % intervals of the patients; points stand side by side."
+    caption = (
+        "Against the share of the labels, every trainer with the same segment, with 95 % intervals of the patients. "
+        "Points stand side by side."
+    )
     alt = f"Lines of {target} against the share of labelled cases, one for each trainer."
     return Picture(f"study_{target}", figure, caption, alt)
 

@@ -44,7 +44,7 @@ def difference_cells(content: dict[str, Any], rule: str) -> tuple[list[str], Cel
             difference = "undefined" if test["difference"] is None else f"{test['difference']:+.3f}"
             rows.append(
                 [name_of(row), f"{100 * row['fraction']:g} %", target, difference, between or "",
-                 "" if p is None else number(p)]
+                 "" if p is None else "< 0.001" if p < 0.001 else number(p)]
             )  # fmt: skip
     return ["trainer", "labels", "target", "difference", "95 % interval", "p (Wilcoxon, Holm)"], rows
 
