@@ -13,7 +13,7 @@ import pytest
 from nnunet_mgcl import cli
 from nnunet_mgcl.plan.config import config_model
 from nnunet_mgcl.plan.plans import resolve_block
-from nnunet_mgcl.training import variants
+from nnunet_mgcl.training import comparators, variants
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -93,9 +93,12 @@ def test_keys_named_in_the_text_exist(page):
             assert key in fields[section].annotation.model_fields, f"{section}.{key}"
 
 
+COMPARATORS = [name for name in vars(comparators) if name.endswith("Trainer") and name != "MGCLTrainer"]
+
+
 def test_readme_names_every_command_and_trainer():
     text = (ROOT / "README.md").read_text()
-    for name in [*(f"mgcl {command}" for command in cli.COMMANDS), *variants.__all__]:
+    for name in [*(f"mgcl {command}" for command in cli.COMMANDS), *variants.__all__, *COMPARATORS]:
         assert f"| `{name}` |" in text, name
 
 
