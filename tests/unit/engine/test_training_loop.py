@@ -267,3 +267,22 @@ def test_full_gpu_names_the_phase_and_what_to_lower(context) -> None:
     with pytest.raises(UserError, match=r"phase fine \(A\)[\s\S]*fine\.batch_size=3"):
         train(context, job(module(), step=step, stream=stream))
     assert stream.closed
+
+
+def test_epoch_that_was_killed_half_way_is_repeated_whole(make_context, context) -> None:
+    whole = module()
+    train(context, job(whole))
+    (context.layout.phase("fine", "A") / "checkpoint_latest.pth").unlink()
+    calls = []
+
+    def step(net, batch):
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return error(net, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(make_context(), job(module(), step=step))
+    resumed = nn.Linear(3, 1)
+    train(make_context(), job(resumed))
+    assert torch.equal(resumed.weight, whole.weight)

@@ -148,3 +148,25 @@ def test_other_ranks_do_not_look(make_context) -> None:
     watch = LengthWatch(context, branch, 2, labelled_dataset(context, branch))
     watch.after_epoch(torch.nn.Identity(), [1.0])
     assert watch.notes["losses"] == [] and watch.best == 0
+
+
+@pytest.mark.parametrize("killed_after", [2, 6])
+def test_search_that_was_killed_goes_on_to_the_same_length(make_context, monkeypatch, killed_after) -> None:
+    context = make_context(mgcl=LONG)
+    length = teacher_length(context, context.branches[0], context.config.seed)
+    note = context.layout.phase(PHASE, "A") / "length.json"
+    expected = read_json(note)
+    context.layout.state.unlink()
+    note.unlink()
+
+    interrupted = make_context(mgcl=LONG)
+
+    def killed(phase, branch, values, **_):
+        if len(values) == killed_after and phase == PHASE:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(interrupted.curves, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        teacher_length(interrupted, interrupted.branches[0], interrupted.config.seed)
+    resumed = make_context(mgcl=LONG)
+    assert teacher_length(resumed, resumed.branches[0], resumed.config.seed) == length and read_json(note) == expected

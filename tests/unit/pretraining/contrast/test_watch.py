@@ -13,7 +13,7 @@ from nnunet_mgcl.losses import contrast_floor, slice_labels
 from nnunet_mgcl.pretraining.coarse import Coarse, CoarseModel
 from nnunet_mgcl.pretraining.contrast.cases import contrast_cases
 from nnunet_mgcl.pretraining.contrast.watch import ContrastWatch
-from nnunet_mgcl.pretraining.monitor.left_out import cases_left_out
+from nnunet_mgcl.pretraining.monitor.left_out import cases_left_out, shuffled_cases
 from nnunet_mgcl.pretraining.monitor.warning_signs import Outcome
 from nnunet_mgcl.system.files import read_json
 
@@ -172,3 +172,27 @@ def test_resume_point_of_an_older_version_goes_on(context) -> None:
     watch.after_epoch(torch.nn.Identity(), [2.0, 1.5, 1.2])
     assert [np.isnan(value) for value in watch.notes["chance"]] == [True, True, False]
     assert watch.untrained is None and "untrained" not in watch.text([2.0, 1.5, 1.2])
+
+
+def test_looking_on_changes_no_bit_of_the_training(context, make_context) -> None:
+    """Weights, buffers and random state are those of a training that nobody looks at."""
+    path = context.layout.phase("coarse", "A") / "network.pth"
+    Coarse().run(context)
+    watched = torch.load(path, weights_only=True)
+    context.layout.state.unlink()
+    path.unlink()
+    again = make_context(mgcl={"coarse": {"epochs": 7, "lr": 1e-2}})
+    again.branches = again.branches[:1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ContrastWatch, "_knn", lambda *_: None)
+        Coarse().run(again)
+    unwatched = torch.load(path, weights_only=True)
+    assert all(torch.equal(value, unwatched[name]) for name, value in watched.items())
+
+
+def test_validation_cases_are_never_looked_at(make_context, write_pseudo_labels) -> None:
+    context = make_context()
+    context.train_cases = ["case_2", "case_0"]
+    write_pseudo_labels(context, context.branches[0], 2)
+    assert sorted(contrast_cases(context, context.branches[0], slice_labels).left_out) == ["case_0", "case_2"]
+    assert set(shuffled_cases(context, context.branches[0])) == {"case_0", "case_2"}
