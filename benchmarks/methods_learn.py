@@ -1,7 +1,8 @@
 """Does each label-free method learn? kNN balanced accuracy of labelled cases' slices (patches for local methods).
 
 The phases run over the pool as `mgcl pretrain` runs them; the labelled cases' masks only judge. A sample is judged by
-its neighbours among the other patients (`pretraining/monitor/neighbours.py`), by the network before and after.
+its neighbours among the other patients (`pretraining/monitor/neighbours.py`), by an untrained network and by what a
+phase left; of patches also by an untrained decoder on the trained encoder.
 
     python benchmarks/methods_learn.py -d 501 -p MGCLPlans_demo --seeds 0 1 2 --out methods_learn.json
 """
@@ -95,8 +96,9 @@ def run(args: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
             store = next(s for s in stores if s.parent.name == phase.name and s.name.startswith(f"{branch.name}_"))
             unets = [start(seed, branch), start(seed, branch)]
             load_store(unets[1], store, branch, trainer.pretraining, phase)
-            if phase.unit == "patches":  # on the same encoder: the decoder is what differs
-                unets[0].encoder.load_state_dict(unets[1].encoder.state_dict())
+            if phase.unit == "patches":  # in between: an untrained decoder on the same encoder
+                unets.insert(1, start(seed, branch))
+                unets[1].encoder.load_state_dict(unets[2].encoder.state_dict())
             knn.setdefault(branch.name, {})[phase.name] = [judge(unet, phase.unit, branch, cases) for unet in unets]
     return {
         "kNN": knn, "spread": spreads(stores), "seconds": round(seconds), "commit": commit(), "dataset": layout.name,
