@@ -1,4 +1,4 @@
-"""A one-branch dataset from a phantom: one modality's channels, its own lesion, the cases and the pool of that modality.
+"""A one-branch dataset from a phantom: a modality's channels, its own lesion, its cases and its pool.
 
 python benchmarks/one_branch_phantom.py Dataset511_Phantom Dataset521_PhantomDWI --modality DWI
 """
