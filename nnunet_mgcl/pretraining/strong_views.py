@@ -22,18 +22,23 @@ def perturb(images: Tensor) -> Tensor:
     Args:
         images: `(B, C, [Z,] X, Y)`.
     """
-    ones = [1] * (images.ndim - 2)
-
-    def draw(low: float, high: float) -> Tensor:
-        return torch.empty(*images.shape[:2], *ones, device=images.device).uniform_(low, high)
-
-    mean = images.mean(dim=tuple(range(2, images.ndim)), keepdim=True)
-    changed = (images - mean) * draw(*CONTRAST) + mean + draw(*BRIGHTNESS)
-    changed = changed + torch.randn_like(images) * draw(*NOISE)
+    changed = shade(images)
+    changed = changed + torch.randn_like(images) * _draw(images, *NOISE)
     planes = changed.flatten(1, -3)
     blurred = F.avg_pool2d(planes, 3, stride=1, padding=1, count_include_pad=False).view_as(changed)
-    which = torch.rand(len(images), 1, *ones, device=images.device) < BLURRED
+    which = torch.rand(len(images), *[1] * (images.ndim - 1), device=images.device) < BLURRED
     return torch.where(which, blurred, changed)
+
+
+def shade(images: Tensor) -> Tensor:
+    """Changes contrast and brightness of every sample and channel `(B, C, [Z,] X, Y)`."""
+    mean = images.mean(dim=tuple(range(2, images.ndim)), keepdim=True)
+    return (images - mean) * _draw(images, *CONTRAST) + mean + _draw(images, *BRIGHTNESS)
+
+
+def _draw(images: Tensor, low: float, high: float) -> Tensor:
+    """One number of every sample and channel."""
+    return torch.empty(*images.shape[:2], *[1] * (images.ndim - 2), device=images.device).uniform_(low, high)
 
 
 def cut_mix(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

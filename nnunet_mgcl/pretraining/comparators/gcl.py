@@ -20,7 +20,7 @@ from nnunet_mgcl.pretraining.comparators.simclr import ContrastiveViewSettings, 
 from nnunet_mgcl.pretraining.comparators.two_views import Width
 from nnunet_mgcl.pretraining.monitor.probes import PATCH, THRESHOLD, PatchProbe
 from nnunet_mgcl.pretraining.protocol import Pretext
-from nnunet_mgcl.pretraining.strong_views import perturb
+from nnunet_mgcl.pretraining.strong_views import shade
 
 SIDE = 3
 """Voxels of a region's side, in plane."""
@@ -67,7 +67,7 @@ class GCLLocal(Pretext):
     def _step(self, run: RunContext, model: nn.Module, batch: Batch) -> tuple[Tensor, None]:
         settings = self.settings(run.config)
         images = batch["data"].to(run.device, non_blocking=True)
-        copies = perturb(images.repeat(2, *[1] * (images.ndim - 1)))  # intensities only: regions stay where they are
+        copies = shade(images.repeat(2, *[1] * (images.ndim - 1)))  # intensities only: regions stay where they are
         embeddings = model(copies, draw_regions(images, settings.regions))
         return region_loss(embeddings, settings.temperature), None
 
