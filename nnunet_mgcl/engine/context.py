@@ -14,7 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_mgcl.data.cases.modality_dataset import CaseSource, PoolCase, labelled_sources
+from nnunet_mgcl.data.cases.modality_dataset import CaseSource, JoinedCase, LabelledCase, PoolCase, labelled_sources
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.engine.branches import Branch
@@ -26,6 +26,7 @@ from nnunet_mgcl.engine.training_warnings import TrainingWarnings
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
 from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.plan.memory import MemoryEstimate
+from nnunet_mgcl.system.errors import UserError, some
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class RunContext(Ranks):
         augmentation: nnU-Net's augmentation.
         compiles: Whether modules are compiled, by nnU-Net's own rule.
         log: Writes to nnU-Net's log; `to_console=False` keeps the line off the screen.
+        joined: Labelled cases of each modality that have joined its pool, without their labels, by name.
         unlabelled: Cases of each modality without any label, where these are not the pool's.
         state: Which parts are done.
         curves: The learning curves.
@@ -73,6 +75,7 @@ class RunContext(Ranks):
     augmentation: Augmentation
     compiles: bool
     log: Callable[..., None]
+    joined: dict[str, dict[str, LabelledCase]] = field(default_factory=dict)
     unlabelled: dict[str, list[CaseSource]] = field(default_factory=dict)
     state: PhaseState = field(init=False)
     curves: Curves = field(init=False)
@@ -98,7 +101,13 @@ class RunContext(Ranks):
     def pool_sources(self, branch: Branch, cases: Sequence[str], pseudo_labels: Path | None) -> list[PoolCase]:
         """Some cases of a branch's pool; arguments as of `PoolCase`."""
         images = self.dataset_layout.unlabelled(branch.configuration.data_identifier, branch.name)
-        return [PoolCase(case, images, pseudo_labels) for case in cases]
+        joined = self.joined.get(branch.name, {})
+        return [
+            JoinedCase(case, images, pseudo_labels, joined[case])
+            if case in joined
+            else PoolCase(case, images, pseudo_labels)
+            for case in cases
+        ]
 
     def autocast(self) -> AbstractContextManager[Any]:
         """nnU-Net's rule: mixed precision on CUDA only."""
@@ -131,6 +140,24 @@ class FoldContext(RunContext):
     dataset_class: Any
     ignore_label: int | None
     network: MGCLNetwork
+
+    def join_pool(self, cases: Sequence[str]) -> None:
+        """Adds labelled cases that the fold does not train on to the pool of every modality, without their labels.
+
+        Raises:
+            UserError: A pool case has the name of one of them.
+        """
+        for branch in self.branches:
+            own = self.pool.get(branch.name, [])
+            if both := sorted(set(own) & set(cases)):
+                raise UserError(
+                    f"left_out_joins_pool: the pool of {branch.name}", f"{some(both)}, as labelled cases are called",
+                    "other names in the pool", "rename the files in imagesUn, or set left_out_joins_pool=false",
+                )  # fmt: skip
+            folder = Path(self.labelled_folder)
+            joined = labelled_sources(folder, cases, branch.channels, branch.lesion_labels, self.ignore_label)
+            self.joined[branch.name] = {source.case: source for source in joined}
+            self.pool = self.pool | {branch.name: [*own, *cases]}
 
     def without_labels(self) -> RunContext:
         """The same run for a phase that may see no label; a branch without a pool has the training cases' images."""

@@ -149,6 +149,9 @@ class MGCLConfig(_Block):
     labelled_fraction: Annotated[Share, Older(1.0)] = Field(
         1.0, description="share of its training cases that each fold trains on; the others are left out"
     )
+    left_out_joins_pool: Annotated[bool, Older(False)] = Field(
+        False, description="training cases that labelled_fraction leaves out join the pool, without their labels"
+    )
     segment: SegmentConfig = SegmentConfig()
     tss: TSSConfig = TSSConfig()
 

@@ -20,7 +20,7 @@ def pretrain(phases: Sequence[Pretext], context: FoldContext) -> None:
         run = context.without_labels()
         if (seed := context.config.pretraining_seed) is not None:
             run.config = run.config.model_copy(update={"random_seed": seed})
-        if all(other.label_free for other in earlier):
+        if all(other.label_free for other in earlier) and not run.joined:  # what has joined is the fold's
             run_shared(phase, run, earlier)
         phase.run(run, earlier)
 

@@ -151,13 +151,8 @@ class BaseTrainer(nnUNetTrainer):
         self.mgcl_network.deep_supervision = enabled
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """nnU-Net's split, less the training cases that the plan leaves out.
-
-        A fold beyond the split is refused, since nnU-Net would draw one that knows no patients.
-        """
-        if self.fold != "all":
-            fold_cases(read_json(self.dataset_layout.splits), self.fold)
-        training, validation = super().do_split()
+        """nnU-Net's split, less the training cases that the plan leaves out."""
+        training, validation = self.whole_split()
         if (fraction := self.config.labelled_fraction) == 1:
             return training, validation
         table = self.tss_table() if tss_known(self.dataset_layout) else None
@@ -166,6 +161,17 @@ class BaseTrainer(nnUNetTrainer):
             training, fraction, table, self.config.random_seed, where, both_classes=bool(self.config.tss.enabled)
         )
         return share, validation
+
+    def whole_split(self) -> tuple[list[str], list[str]]:
+        """nnU-Net's split.
+
+        Raises:
+            UserError: There is no such fold; nnU-Net would draw one that knows no patients.
+        """
+        if self.fold != "all":
+            fold_cases(read_json(self.dataset_layout.splits), self.fold)
+        training, validation = super().do_split()
+        return training, validation
 
     def tss_table(self) -> TSSTable:
         """The known times since stroke."""

@@ -227,7 +227,7 @@ class MGCLTrainer(BaseTrainer):
     def _build_context(self, prepared: Prepared) -> FoldContext:
         """What the phases may know of this trainer."""
         train_cases, _ = self.do_split()
-        return FoldContext(
+        context = FoldContext(
             config=self.config,
             fold=self.fold,
             layout=self.fold_layout,
@@ -249,6 +249,9 @@ class MGCLTrainer(BaseTrainer):
             rank=self.local_rank,
             world_size=dist.get_world_size() if self.is_ddp else 1,
         )
+        if self.config.left_out_joins_pool:
+            context.join_pool([case for case in self.whole_split()[0] if case not in train_cases])
+        return context
 
     def _prepare(self) -> Prepared:
         """Splits, TSS table and pool; the first rank does what is missing, the others then find it done."""

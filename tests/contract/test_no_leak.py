@@ -84,7 +84,7 @@ def outcome(folder):
         elif path.suffix == ".npz":
             with np.load(path) as arrays:
                 found[name] = dict(arrays)
-        elif path.is_file():
+        elif path.is_file() and path.name != "costs.json":  # it holds seconds
             found[name] = path.read_text()
     final = torch.load(folder / "checkpoint_final.pth", weights_only=False)
     return found | {part: final[part] for part in ("network_weights", "optimizer_state")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +127,32 @@ class PoolCase:
 
     def load(self) -> tuple[Any, Any, dict[str, Any]]:
         """Opens image `(C, Z, Y, X)`, target `(1, Z, Y, X)` and properties."""
-        data, seg, _, properties = load_case(nnUNetDatasetBlosc2(str(self.images), [self.case]), self.case)
+        data, seg, properties = self.opened()
         if self.pseudo_labels is None:
             properties["class_locations"] = defaultdict(list)
         else:
             seg, properties["class_locations"] = read_pseudo_label(self.pseudo_labels, self.case)
         return data, seg, properties
+
+    def opened(self) -> tuple[Any, Any, dict[str, Any]]:
+        """Image, mask and properties as they were preprocessed."""
+        data, seg, _, properties = load_case(nnUNetDatasetBlosc2(str(self.images), [self.case]), self.case)
+        return data, seg, properties
+
+
+@dataclass(frozen=True)
+class JoinedCase(PoolCase):
+    """A labelled case that has joined the pool, without its label.
+
+    Attributes:
+        labelled: Where its image is.
+    """
+
+    labelled: LabelledCase
+
+    def opened(self) -> tuple[Any, Any, dict[str, Any]]:
+        """The image; of the mask only what is outside."""
+        return replace(self.labelled, lesion_labels=(), ignore_label=None).load()
 
 
 CaseSource = LabelledCase | PoolCase
