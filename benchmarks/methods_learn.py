@@ -44,7 +44,7 @@ TRAINERS = ("SimCLRTrainer", "BYOLTrainer", "SimSiamTrainer", "PositionalCLTrain
 ENCODER = {"batch_size": 24, "lr": 3e-3}
 BUDGET = {
     "simclr": {"epochs": 16, "temperature": 0.5, **ENCODER},
-    "byol": {"epochs": 16, "momentum": 0.9, **ENCODER},
+    "byol": {"epochs": 16, "momentum": 0.8, **ENCODER},
     "simsiam": {"epochs": 16, **ENCODER},
     "positional": {"epochs": 16, **ENCODER},
     "gcl_global": {"epochs": 16, **ENCODER},

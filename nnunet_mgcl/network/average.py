@@ -15,7 +15,9 @@ def move_towards(teacher: nn.Module, student: nn.Module, momentum: float) -> Non
         student: What it follows.
         momentum: The share.
     """
-    for own, theirs in zip(teacher.state_dict().values(), student.state_dict().values(), strict=True):
+    # Not the state dict: dynamic-network-architectures names most tensors twice, and they would move twice.
+    own_tensors, their_tensors = ([*net.parameters(), *net.buffers()] for net in (teacher, student))
+    for own, theirs in zip(own_tensors, their_tensors, strict=True):
         if own.is_floating_point():
             own.lerp_(theirs, 1 - momentum)
         else:

@@ -27,7 +27,7 @@ from nnunet_mgcl.network.average import move_towards
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.fusion import branch_channels, label_membership
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
-from nnunet_mgcl.plan.config import BatchSize, MethodSettings, MGCLConfig, Momentum, NonNegative, Share
+from nnunet_mgcl.plan.config import BatchSize, MethodSettings, MGCLConfig, Momentum, NonNegative, Older, Share
 from nnunet_mgcl.pretraining.protocol import Companion, InSegment
 from nnunet_mgcl.pretraining.strong_views import cut_mix, perturb
 from nnunet_mgcl.system.errors import UserError
@@ -40,7 +40,9 @@ class MeanTeacherSettings(MethodSettings):
 
     weight: NonNegative = Field(1.0, description="weight of the pool's loss beside the labelled samples'")
     batch_size: BatchSize | None = Field(None, description="unlabelled samples a step and GPU; null: as labelled ones")
-    momentum: Momentum = Field(0.99, description="share of its weights that the teacher keeps at a step")
+    momentum: Annotated[Momentum, Older(0.99)] = Field(
+        0.98, description="share of its weights that the teacher keeps at a step"
+    )
     start: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of segment before the pool takes part")
     ramp: Share = Field(0.2, description="share of segment over which its weight then rises")
 
