@@ -72,6 +72,12 @@ def make(make_context, tmp_path):
     return make
 
 
+def with_residual_encoders(plans):
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
+    architecture["arch_kwargs"]["n_blocks_per_stage"] = [1] * len(architecture["arch_kwargs"].pop("n_conv_per_stage"))
+
+
 def left_by(phases, context):
     """What every phase has left of every branch."""
     return {
@@ -89,7 +95,9 @@ def same(one, other):
 @pytest.mark.parametrize(
     ("dimensions", "labels"), [(2, "masks"), (2, "regions"), (2, "ignore"), (2, "two lesions"), (3, "shared")]
 )
-def test_every_phase_trains_its_parts_and_hands_them_on(phases, make, dimensions, labels) -> None:
+def test_every_phase_trains_its_parts_and_hands_them_on(phases, make, plans, dimensions, labels) -> None:
+    if dimensions == 3:
+        with_residual_encoders(plans)
     if labels in OTHER_LABELS and not any(type(phase) in READERS_OF_MASKS for phase in phases):
         pytest.skip("it reads masks as others do, or none")
     context = make(dimensions=dimensions, labels=labels)
