@@ -32,7 +32,6 @@ simclr = { epochs = 3, batch_size = 8 }
 seed = { epochs = 1, stretch = 1.0 }
 self_train = { epochs = 1 }
 segment = { epochs = 2, iterations = 3, val_iterations = 1 }
-tss = { enabled = false }
 """
 
 
@@ -44,7 +43,7 @@ def table(root: Path, results: str) -> list[dict[str, str]]:
 def test_a_study_that_was_killed_ends_with_the_same_table(tmp_path, call, run) -> None:
     """Killed alone, its trainings go on and are waited for; or with them."""
     make_phantom(tmp_path, call, cases=16, unlabelled=6, test=0)
-    plan(tmp_path, call)
+    plan(tmp_path, call, "tss.enabled=false")
     study = tmp_path / "study.toml"
     study.write_text(STUDY)
     whole, killed = ({**HERE, "nnUNet_results": str(tmp_path / name)} for name in ("whole", "res"))

@@ -38,12 +38,12 @@ def commands(monkeypatch):
 def test_a_job_that_fails_stops_no_other_and_runs_again(make_jobs, commands, executor) -> None:
     """Where there is no SLURM, submitit runs the jobs here: the same path."""
     jobs = make_jobs(executor=executor)
-    wanted, lines = jobs.first()[:4], []
+    wanted, lines = jobs.first()[: 2 if "slurm" in executor else 4], []
     commands.append(1)
     failed = run_missing(jobs, wanted, lines.append)
-    assert {job.fold for job in failed} == {1} and len(failed) == 2
+    assert {job.fold for job in failed} == {1} and len(failed) == len(wanted) // 2
     assert [jobs.is_done(job) for job in wanted] == [job.fold == 0 for job in wanted]
-    assert sum("FAILED" in line for line in lines) == 2
+    assert sum("FAILED" in line for line in lines) == len(failed)
     commands.clear()
     before = [path.stat().st_mtime_ns for path in jobs.results.glob("*/fold_0/checkpoint_final.pth")]
     assert run_missing(jobs, wanted, lines.append) == [] and all(map(jobs.is_done, wanted))
