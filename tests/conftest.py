@@ -22,7 +22,7 @@ import pytest
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.evaluation.statistics import intervals
 from nnunet_mgcl.system.errors import UserError
-from tests.scans import raw_scans, scan_template, write_image  # noqa: F401
+from tests.scans import raw_scans, scan_template, write_image  # noqa: F401 (fixtures, and what tests import from here)
 
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -265,7 +265,9 @@ def converting_here(monkeypatch) -> None:
     from nnunet_mgcl.system.files import write_text
     from nnunet_mgcl.system.workers import run_here
 
-    here = lambda jobs, _: ((job.row.case, run_here(convert_case, job)) for job in jobs)  # noqa: E731
+    def here(jobs, _):
+        return ((job.row.case, run_here(convert_case, job)) for job in jobs)
+
     monkeypatch.setattr("nnunet_mgcl.convert.run.convert_cases", here)
     monkeypatch.setattr("nnunet_mgcl.convert.case.draw_case", lambda path, *_, **__: write_text(path, "picture"))
 

@@ -24,7 +24,8 @@ from nnunet_mgcl.engine.datasets import kinds, unlabelled_dataset
 from nnunet_mgcl.engine.loading import Sampling, apart, iterations_per_epoch, open_batches
 from nnunet_mgcl.engine.results import finish_branch
 from nnunet_mgcl.engine.seeding import reseed
-from nnunet_mgcl.engine.training_loop import Batch, Job, train
+from nnunet_mgcl.engine.training_loop import Batch, Job, Observer, train
+from nnunet_mgcl.engine.training_warnings import TrainingWarning
 from nnunet_mgcl.network.branch import UNet
 from nnunet_mgcl.plan.config import Block, MethodSettings, MGCLConfig, register
 from nnunet_mgcl.pretraining.handover import start_from, state_of
@@ -134,7 +135,12 @@ class Pretext(Method):
         unet = self.start(run, branch, earlier)
         job = self.job(run, branch, self.model(run, branch, unet), unlabelled_dataset(run, branch))
         train(run, job)
+        run.warnings.replace(self.name, branch.name, self.warnings(run, branch, job.observer))
         finish_branch(run, self.name, branch.name, state_of(unet, self.trains))
+
+    def warnings(self, run: RunContext, branch: Branch, observer: Observer) -> list[TrainingWarning]:
+        """What went wrong with a branch, as far as its observer has seen."""
+        return []
 
     def job(
         self, run: RunContext, branch: Branch, model: nn.Module, dataset: ModalityDataset, regions: bool = False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import ceil
 from pathlib import Path
@@ -13,6 +14,7 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import load_plans, tss_known
 from nnunet_mgcl.data.results import FINAL, results_of
 from nnunet_mgcl.engine.costs import Cost, Costs
+from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.plan.plans import deep_merge, resolve_block
 from nnunet_mgcl.pretraining.lookup import register_methods
@@ -86,29 +88,27 @@ class Jobs:
         parts = [self.parts(job) for job in self._each([arm])]
         if not all("segment/all branches" in own for own in parts):
             return None
-        branches, total = len(self.branches), 0.0
+        branches, total = len(self.config.modalities or {}), 0.0
         for own in parts:
             for part, cost in own.items():
                 share = 1 if part.startswith("segment/") else 1 / branches  # a phase trains one branch at a time
                 total += share * sum(cost.samples.values()) / len(parts)
         once = parts[0]["segment/all branches"].samples["labelled"]
         times = ceil(round(total / once, 6))
-        return Arm(self.study.reference, arm.fraction, times * self._epochs()) if times > 1 else None
+        return Arm(self.study.reference, arm.fraction, times * self.config.segment.epochs) if times > 1 else None
 
     def _each(self, arms: list[Arm]) -> Iterator[Job]:
         for seed, arm, fold in product(self.study.seeds, arms, self.study.folds):
             yield Job(arm, seed, fold)
 
-    @property
-    def branches(self) -> dict[str, list[int]]:
-        """The modalities of the plan."""
-        config = resolve_block(self.base, self.study.configuration, self.dataset_json, tss_known(self.layout))
-        assert config.modalities is not None
-        return config.modalities
+    @cached_property
+    def config(self) -> MGCLConfig:
+        """What all trainings have in common of the plan, without the methods' blocks."""
+        return self._resolved(())
 
-    def _epochs(self) -> int:
-        plans = self._plans(Job(Arm(self.study.reference, 1.0), self.study.seeds[0], 0))
-        return resolve_block(plans, self.study.configuration, self.dataset_json, False, blocks=()).segment.epochs
+    def _resolved(self, blocks: Collection[str]) -> MGCLConfig:
+        plans, known = self._plans(self.first()[0]), tss_known(self.layout)
+        return resolve_block(plans, self.study.configuration, self.dataset_json, known, blocks=blocks)
 
     def plans_name(self, job: Job) -> str:
         """The plans of a job; its folds and trainers share them."""
@@ -134,12 +134,8 @@ class Jobs:
             UserError: A trainer or setting is wrong, or plans of this name have other content.
         """
         for trainer in self.study.trainers:
-            blocks = trainer_by_name(trainer).method_blocks()
-            resolve_block(
-                self._plans(jobs[0]), self.study.configuration, self.dataset_json, tss_known(self.layout),
-                blocks=blocks,
-            )  # fmt: skip
-        for job in jobs:
+            self._resolved(trainer_by_name(trainer).method_blocks())
+        for job in {self.plans_name(job): job for job in jobs}.values():
             plans = self._plans(job)
             path = self.layout.plans(plans["plans_name"])
             if is_there(path) and read_json(path) != plans:

@@ -11,6 +11,7 @@ from nnunet_mgcl.report.page.figure_files import write_pictures
 from nnunet_mgcl.report.page.html import report_page
 from nnunet_mgcl.report.page.section import Picture, Section, Table
 from nnunet_mgcl.report.page.style import WIDTH, figure_style
+from nnunet_mgcl.study.results import TSS
 from nnunet_mgcl.study.tables import (
     as_csv,
     as_latex,
@@ -90,7 +91,7 @@ def _curves(content: dict[str, Any], target: str) -> Picture:
         axes.set_xticks(fractions, [f"{own:g} %" for own in fractions], minor=False)
         axes.minorticks_off()
         axes.set_xlabel("labelled training cases")
-        axes.set_ylabel("AUROC" if target == "TSS" else f"Dice, {target}")
+        axes.set_ylabel("AUROC" if target == TSS else f"Dice, {target}")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
     caption = (
         "Against the share of the labels, every trainer with the same segment, with 95 % intervals of the patients. "
@@ -105,7 +106,7 @@ def _differences(content: dict[str, Any]) -> list[Section]:
     for rule in content["study"]["budgets"]:
         columns, rows = difference_cells(content, rule)
         if rows:
-            caption = f"Less {content['study']['reference']}, patient by patient, seeds averaged"
+            caption = f"Less {content['study']['reference']}, case by case, seeds averaged; intervals resample patients"
             table = Table(caption, tuple(columns), tuple(map(tuple, rows)))
             sections.append(Section(f"Differences, {rule}", (f"{RULES[rule]}.".capitalize(),), (table,)))
     return sections

@@ -17,6 +17,7 @@ from nnunet_mgcl.engine.costs import KINDS, Cost
 from nnunet_mgcl.evaluation.measures.classification import auroc, missing_class
 from nnunet_mgcl.evaluation.runs.current_evaluation import current_evaluation
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
+from nnunet_mgcl.evaluation.statistics.averages import mean_sd
 from nnunet_mgcl.evaluation.statistics.intervals import draws, interval
 from nnunet_mgcl.evaluation.statistics.paired_tests import holm, paired_tests
 from nnunet_mgcl.study.jobs import Arm, Job, Jobs
@@ -32,7 +33,7 @@ def collect(jobs: Jobs) -> dict[str, Any]:
 
     Returns:
         `rows`, one an arm: the scores of every target, what it cost, and its difference from the reference by each
-        budget rule. Patients are the unit: a patient's values are averaged over the seeds. p values are adjusted by
+        budget rule. A case's values are averaged over the seeds, intervals resample patients. p values are adjusted by
         Holm's method for all comparisons of a target and rule.
     """
     study, wanted = jobs.study, [*jobs.first(), *jobs.equal_total()]
@@ -84,7 +85,6 @@ def _row(jobs: Jobs, arm: Arm, evaluations: Evaluations, own: Sequence[Job]) -> 
             fold["mean"]
             for evaluation in evaluations
             for fold in evaluation["segmentation"][target]["dice"]["per_fold"].values()
-            if fold["mean"] is not None
         ]
         patients = _by_patient(evaluations, target)
         samples = [float(np.mean([patients[i] for i in draw])) for draw in draws([*map(str, range(len(patients)))])]
@@ -97,10 +97,10 @@ def _row(jobs: Jobs, arm: Arm, evaluations: Evaluations, own: Sequence[Job]) -> 
     }  # fmt: skip
 
 
-def _folds(values: Sequence[float]) -> dict[str, Any]:
+def _folds(values: Sequence[float | None]) -> dict[str, Any]:
     """Mean and sd over folds and seeds, the paper's form."""
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)) if values else None, "sd": sd, "trainings": len(values)}
+    average = mean_sd(values, "training")
+    return {"trainings": average.pop("n")} | average
 
 
 def _by_patient(evaluations: Evaluations, target: str) -> list[float]:
@@ -155,7 +155,7 @@ def _areas(pairs: np.ndarray, actual: np.ndarray, patients: Sequence[str]) -> li
 
 
 def _against(own: Evaluations, other: Evaluations) -> dict[str, Any]:
-    """Target -> an arm less its reference, patient by patient."""
+    """Target -> an arm less its reference, case by case; intervals resample patients."""
     found: dict[str, Any] = {}
     for target in own[0]["segmentation"]:
         first, second, patients = _paired(own, other, target)
@@ -178,7 +178,8 @@ def _paired(
         for evaluation in evaluations:
             for case in evaluation["cases"]:
                 values[case["case"]].append(case["targets"][target]["dice"])
-        return {case: None if None in all_ else float(np.mean(all_)) for case, all_ in values.items()}  # type: ignore[arg-type]
+        averages = {case: float(np.mean(np.array(own, dtype=float))) for case, own in values.items()}  # None: nan
+        return {case: None if np.isnan(mean) else mean for case, mean in averages.items()}
 
     first, second = means(own), means(other)
     patient = {case["case"]: case["patient"] for case in own[0]["cases"]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from io import StringIO
 from typing import Any
 
+from nnunet_mgcl.engine.costs import KINDS
 from nnunet_mgcl.evaluation.tables.format import mean_sd, number
+from nnunet_mgcl.study.results import TSS
+from nnunet_mgcl.system.csv_table import csv_text
 
 Cells = list[list[str]]
 
@@ -26,7 +27,7 @@ def name_of(row: dict[str, Any]) -> str:
 def score_cells(content: dict[str, Any]) -> tuple[list[str], Cells]:
     """Columns and rows: every arm's scores at every fraction, as the paper prints them: mean and sd over folds."""
     targets = targets_of(content)
-    columns = ["trainer", "labels", *(f"Dice {target}" if target != "TSS" else "TSS AUROC" for target in targets)]
+    columns = ["trainer", "labels", *(f"Dice {target}" if target != TSS else "TSS AUROC" for target in targets)]
     rows = []
     for row in content["rows"]:
         scores = [mean_sd(row["scores"][target]) if target in row["scores"] else "" for target in targets]
@@ -51,44 +52,38 @@ def difference_cells(content: dict[str, Any], rule: str) -> tuple[list[str], Cel
 
 def cost_cells(content: dict[str, Any]) -> tuple[list[str], Cells]:
     """Columns and rows: what a training of each arm took."""
-    kinds = ["labelled", "pseudo_labelled", "unlabelled"]
     rows = [
-        [name_of(row), f"{100 * row['fraction']:g} %", *(f"{row['cost']['steps'][kind]:.0f}" for kind in kinds),
+        [name_of(row), f"{100 * row['fraction']:g} %", *(f"{row['cost']['steps'][kind]:.0f}" for kind in KINDS),
          f"{sum(row['cost']['samples'].values()):.0f}", f"{row['cost']['hours']:.2f}"]
         for row in content["rows"]
     ]  # fmt: skip
-    steps = [f"steps on {kind.replace('_', '-')} samples" for kind in kinds]
+    steps = [f"steps on {kind.replace('_', '-')} samples" for kind in KINDS]
     return ["trainer", "labels", *steps, "samples through the network", "hours"], rows
 
 
 def as_csv(content: dict[str, Any]) -> str:
     """One line an arm and target, numbers in full."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    rules = content["study"]["budgets"]
-    kinds = ["labelled", "pseudo_labelled", "unlabelled"]
-    compared = [f"{rule} {what}" for rule in rules for what in ("difference", "low", "high", "p_holm")]
-    writer.writerow(
-        ["trainer", "fraction", "segment_epochs", "target", "mean", "sd", "low", "high", "trainings", "patients",
-         *compared, *(f"steps_{kind}" for kind in kinds), *(f"samples_{kind}" for kind in kinds), "hours"]
-    )  # fmt: skip
-    for row in content["rows"]:
-        cost = row["cost"]
-        for target, score in row["scores"].items():
-            tests = [row["against"].get(rule, {}).get(target) for rule in rules]
-            against = [cell for test in tests for cell in _compared(test)]
-            writer.writerow(
-                [row["trainer"], row["fraction"], row["segment_epochs"], target, score["mean"], score["sd"],
-                 *(score["ci95"] or [None, None]), score["trainings"], score["patients"], *against,
-                 *(cost["steps"][kind] for kind in kinds), *(cost["samples"][kind] for kind in kinds), cost["hours"]]
-            )  # fmt: skip
-    return text.getvalue()
+    rows = [_csv_row(content, row, target) for row in content["rows"] for target in row["scores"]]
+    return csv_text([*rows[0]], rows)
 
 
-def _compared(test: dict[str, Any] | None) -> list[float | None]:
-    if not test:
-        return [None] * 4
-    return [test["difference"], *(test["ci95"] or [None, None]), test.get("wilcoxon", {}).get("p_holm")]
+def _csv_row(content: dict[str, Any], row: dict[str, Any], target: str) -> dict[str, Any]:
+    score, cost = row["scores"][target], row["cost"]
+    cells = {key: row[key] for key in ("trainer", "fraction", "segment_epochs")} | {"target": target}
+    cells |= {"mean": score["mean"], "sd": score["sd"], **_bounds("", score)}
+    cells |= {key: score[key] for key in ("trainings", "patients")}
+    for rule in content["study"]["budgets"]:
+        test = row["against"].get(rule, {}).get(target, {})
+        cells |= {f"{rule} difference": test.get("difference"), **_bounds(f"{rule} ", test)}
+        cells |= {f"{rule} p_holm": test.get("wilcoxon", {}).get("p_holm")}
+    for measure in ("steps", "samples"):
+        cells |= {f"{measure}_{kind}": cost[measure][kind] for kind in KINDS}
+    return cells | {"hours": cost["hours"]}
+
+
+def _bounds(prefix: str, test: dict[str, Any]) -> dict[str, float | None]:
+    low, high = test.get("ci95") or (None, None)
+    return {f"{prefix}low": low, f"{prefix}high": high}
 
 
 def as_latex(columns: Sequence[str], rows: Cells) -> str:

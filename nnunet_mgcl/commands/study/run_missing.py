@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         prepare_dataset(jobs.layout, jobs.base, jobs.study.configuration, default_processes(), print)
         failed = run_missing(jobs, first, print)
         more = jobs.equal_total()  # how much that is, only the finished trainings know
-        jobs.write_plans([*first, *more])
+        jobs.write_plans(more)
         failed += run_missing(jobs, more, print)
     for job in failed:
         print(f"failed: {named(job)}")

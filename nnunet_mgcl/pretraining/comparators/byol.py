@@ -54,7 +54,9 @@ class BYOL(TwoViews):
 
     def _compare(self, run: RunContext, watch: SpreadWatch, model: nn.Module, batch: Batch) -> tuple[Tensor, None]:
         """The teacher follows at the start of a step, when the last one has moved the student."""
-        unwrap(model).follow()  # type: ignore[operator]
+        student = unwrap(model)
+        assert isinstance(student, BYOLModel)
+        student.follow()
         return super()._compare(run, watch, model, batch)
 
     def loss(self, run: RunContext, outputs: Sequence[Tensor], batch: Batch) -> Tensor:

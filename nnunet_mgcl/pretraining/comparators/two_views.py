@@ -13,13 +13,10 @@ from torch import Tensor, nn
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset
 from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.context import RunContext
-from nnunet_mgcl.engine.datasets import unlabelled_dataset
 from nnunet_mgcl.engine.loading import apart
-from nnunet_mgcl.engine.results import finish_branch
-from nnunet_mgcl.engine.training_loop import Batch, Job, train
+from nnunet_mgcl.engine.training_loop import Batch, Job, Observer
 from nnunet_mgcl.engine.training_warnings import TrainingWarning
 from nnunet_mgcl.plan.config import BatchSize, Epochs, PhaseSettings
-from nnunet_mgcl.pretraining.handover import state_of
 from nnunet_mgcl.pretraining.monitor.spread import COLLAPSED, SpreadWatch
 from nnunet_mgcl.pretraining.protocol import Pretext
 from nnunet_mgcl.pretraining.strong_views import perturb
@@ -60,21 +57,14 @@ class TwoViews(Pretext):
         """The loss, and the spread of the embeddings."""
         return super().titles() | {f"{self.name}_spread": f"{self.name}: spread of the embeddings"}
 
-    def train_branch(self, run: RunContext, branch: Branch, earlier: Sequence[Pretext]) -> None:
-        """As every phase; warns where the embeddings have collapsed."""
-        unet = self.start(run, branch, earlier)
-        job = self.job(run, branch, self.model(run, branch, unet), unlabelled_dataset(run, branch))
-        train(run, job)
-        assert isinstance(job.observer, SpreadWatch)
-        run.warnings.replace(self.name, branch.name, [self._collapse(run, branch)] if job.observer.collapsed else [])
-        finish_branch(run, self.name, branch.name, state_of(unet, self.trains))
-
-    def _collapse(self, run: RunContext, branch: Branch) -> TrainingWarning:
+    def warnings(self, run: RunContext, branch: Branch, observer: Observer) -> list[TrainingWarning]:
+        """A collapse of the embeddings."""
+        if not (isinstance(observer, SpreadWatch) and observer.collapsed):
+            return []
         lower = {f"{self.block}.lr": f"{self.settings(run.config).lr / 10:g}"}
-        return TrainingWarning(
-            self.name, branch.name, f"its embeddings collapse: spread below {COLLAPSED}, while 1 is even",
-            f"lower its learning rate: {run.memory.plan_command(lower, 'lower_lr')}",
-        )  # fmt: skip
+        found = f"its embeddings collapse: spread below {COLLAPSED}, while 1 is even"
+        remedy = f"lower its learning rate: {run.memory.plan_command(lower, 'lower_lr')}"
+        return [TrainingWarning(self.name, branch.name, found, remedy)]
 
     def job(
         self, run: RunContext, branch: Branch, model: nn.Module, dataset: ModalityDataset, regions: bool = False

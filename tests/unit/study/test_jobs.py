@@ -19,7 +19,7 @@ def finish_all(jobs, finish, pretraining=0.0, segment=100.0) -> None:
     for job in jobs.first():
         costs = {"segment/all branches": cost(labelled=segment), "tss/lesion": cost(labelled=1e6)}
         if job.arm.trainer == OTHER:
-            costs |= {f"simclr/{branch}": cost(unlabelled=pretraining) for branch in jobs.branches}
+            costs |= {f"simclr/{branch}": cost(unlabelled=pretraining) for branch in jobs.config.modalities}
         finish(jobs, job, costs)
 
 

@@ -60,7 +60,7 @@ def study(make_jobs, finish, monkeypatch):
             costs = {"segment/all branches": {"steps": 10, "seconds": 1800.0, "samples": {"labelled": 100.0}}}
             if job.arm.trainer == OTHER:
                 part = {"steps": 5, "seconds": 600.0, "samples": {"unlabelled": 150.0, "pseudo_labelled": 50.0}}
-                costs |= {f"simclr/{branch}": part for branch in jobs.branches}
+                costs |= {f"simclr/{branch}": part for branch in jobs.config.modalities}
             finish(jobs, job, costs)
 
     finished(jobs.first())
