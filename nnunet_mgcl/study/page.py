@@ -106,7 +106,7 @@ def _differences(content: dict[str, Any]) -> list[Section]:
     for rule in content["study"]["budgets"]:
         columns, rows = difference_cells(content, rule)
         if rows:
-            caption = f"Less {content['study']['reference']}, case by case, seeds averaged; intervals resample patients"
+            caption = f"Less {content['study']['reference']}, patient by patient (the mean of its cases and the seeds)"
             table = Table(caption, tuple(columns), tuple(map(tuple, rows)))
             sections.append(Section(f"Differences, {rule}", (f"{RULES[rule]}.".capitalize(),), (table,)))
     return sections

@@ -33,8 +33,8 @@ def collect(jobs: Jobs) -> dict[str, Any]:
 
     Returns:
         `rows`, one an arm: the scores of every target, what it cost, and its difference from the reference by each
-        budget rule. A case's values are averaged over the seeds, intervals resample patients. p values are adjusted by
-        Holm's method for all comparisons of a target and rule.
+        budget rule. Patients are the unit: a patient's values are averaged over its cases and the seeds, tests and
+        intervals are of patients. p values are adjusted by Holm's method for all comparisons of a target and rule.
     """
     study, wanted = jobs.study, [*jobs.first(), *jobs.equal_total()]
     by_arm: dict[Arm, list[Job]] = defaultdict(list)
@@ -155,11 +155,10 @@ def _areas(pairs: np.ndarray, actual: np.ndarray, patients: Sequence[str]) -> li
 
 
 def _against(own: Evaluations, other: Evaluations) -> dict[str, Any]:
-    """Target -> an arm less its reference, case by case; intervals resample patients."""
+    """Target -> an arm less its reference, patient by patient; intervals resample patients."""
     found: dict[str, Any] = {}
     for target in own[0]["segmentation"]:
-        first, second, patients = _paired(own, other, target)
-        found[target] = paired_tests(first, second, patients)
+        found[target] = paired_tests(*_paired(own, other, target))
     mine, theirs = _probabilities(own), _probabilities(other)
     if mine and theirs and not missing_class(mine[1]):
         (values, actual, patients), (others, *_) = mine, theirs
@@ -168,23 +167,20 @@ def _against(own: Evaluations, other: Evaluations) -> dict[str, Any]:
     return found
 
 
-def _paired(
-    own: Evaluations, other: Evaluations, target: str
-) -> tuple[list[float | None], list[float | None], list[str]]:
-    """The Dice of every case, averaged over the seeds; None where it is undefined in one of them."""
-
-    def means(evaluations: Evaluations) -> dict[str, float | None]:
-        values: dict[str, list[float | None]] = defaultdict(list)
-        for evaluation in evaluations:
-            for case in evaluation["cases"]:
-                values[case["case"]].append(case["targets"][target]["dice"])
-        averages = {case: float(np.mean(np.array(own, dtype=float))) for case, own in values.items()}  # None: nan
-        return {case: None if np.isnan(mean) else mean for case, mean in averages.items()}
-
-    first, second = means(own), means(other)
+def _paired(own: Evaluations, other: Evaluations, target: str) -> tuple[list[float], list[float], list[str]]:
+    """The Dice of every patient, over the seeds and the cases that are defined in all of both, and the patients."""
+    cases: dict[str, list[list[float | None]]] = defaultdict(lambda: [[], []])
     patient = {case["case"]: case["patient"] for case in own[0]["cases"]}
-    cases = sorted(first)
-    return [first[case] for case in cases], [second[case] for case in cases], [patient[case] for case in cases]
+    for side, evaluations in enumerate((own, other)):
+        for case in (case for evaluation in evaluations for case in evaluation["cases"]):
+            cases[case["case"]][side].append(case["targets"][target]["dice"])
+    patients: dict[str, list[np.ndarray]] = defaultdict(list)
+    for name, sides in sorted(cases.items()):
+        means = np.array(sides, dtype=float).mean(axis=1)  # None: nan
+        if not np.isnan(means).any():
+            patients[patient[name]].append(means)
+    first, second = np.array([np.mean(own, axis=0) for own in patients.values()]).reshape(-1, 2).T.tolist()
+    return first, second, [*patients]
 
 
 def _cost(jobs: Jobs, own: Sequence[Job]) -> dict[str, Any]:

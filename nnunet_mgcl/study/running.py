@@ -58,10 +58,7 @@ def _here(jobs: Jobs, missing: Sequence[Job], executor: Executor, log: Callable[
     def run(job: Job) -> int:
         gpu = gpus.get() if executor.gpus else None
         try:
-            root = jobs.fold(job).root
-            with run_lock(root / ".lock", root, "training", wait=log):
-                pass  # a killed study's training may still be at work
-            return train(jobs.command(job), log_file(jobs, job), gpu)
+            return train(jobs, job, log, gpu)
         finally:
             if gpu is not None:
                 gpus.put(gpu)
@@ -76,22 +73,29 @@ def _here(jobs: Jobs, missing: Sequence[Job], executor: Executor, log: Callable[
             raise
 
 
-def train(command: Sequence[str], log: Path, gpu: str | None = None) -> int:
-    """Runs a training in a process of its own; returns its exit status.
+def train(jobs: Jobs, job: Job, log: Callable[[str], None], gpu: str | None = None) -> int:
+    """Runs a training in a process of its own, once no other is at work on its fold; returns its exit status.
 
     Args:
-        command: With its arguments; the program beside this interpreter, or one on the PATH.
-        log: Takes what it prints, behind what earlier attempts did.
+        jobs: The study's.
+        job: What to train.
+        log: Is told of the wait for a training that a killed study has left at work.
         gpu: The only one that it sees.
     """
-    beside = Path(sys.executable).parent / command[0]
-    program = str(beside) if beside.is_file() else which(command[0]) or command[0]
+    root = jobs.fold(job).root
+    with run_lock(root / ".lock", root, "training", wait=log):
+        pass
+    if jobs.is_done(job):
+        return 0
+    program, *arguments = jobs.command(job)
+    beside = Path(sys.executable).parent / program
+    found = str(beside) if beside.is_file() else which(program) or program
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})
-    with log.open("a", encoding="utf-8") as output:
-        output.write(f"$ {' '.join(command)}\n")
+    with log_file(jobs, job).open("a", encoding="utf-8") as output:
+        output.write(f"$ {' '.join([program, *arguments])}\n")
         output.flush()
         return subprocess.run(
-            [program, *command[1:]], env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
+            [found, *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
         ).returncode
 
 
@@ -106,7 +110,7 @@ def _on_cluster(jobs: Jobs, missing: Sequence[Job], executor: Executor) -> Itera
     cluster: Any = submitit.AutoExecutor(folder=jobs.folder / "logs" / "submitit")
     cluster.update_parameters(**executor.slurm)
     with cluster.batch():
-        handed = {job: cluster.submit(train, jobs.command(job), log_file(jobs, job)) for job in missing}
+        handed = {job: cluster.submit(train, jobs, job, print) for job in missing}
     for job, own in handed.items():
         try:
             yield job, own.result()

@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from nnunet_mgcl.study import results
 from nnunet_mgcl.study.jobs import Arm
@@ -86,12 +87,14 @@ def test_scores_are_over_folds_and_seeds_and_differences_over_patients(study) ->
     assert (score["mean"], score["sd"]) == pytest.approx((np.mean(folds), np.std(folds, ddof=1)))
     for rule, against in (("equal-finetuning", reference), ("equal-total", longer)):
         test = row(content, other)["against"][rule]["lesion"]
-        differences = [
-            np.mean([dice(other, seed, case) - dice(against, seed, case) for seed in (0, 7)])
-            for case in PATIENTS
-            if case != "case_7"  # undefined for one of the two
-        ]
-        assert test["difference"] == pytest.approx(np.mean(differences)) and test["n"] == 7
+        by_patient: dict[str, list[float]] = {}
+        for case, patient in PATIENTS.items():
+            if case != "case_7":  # undefined for one of the two
+                own = [dice(other, seed, case) - dice(against, seed, case) for seed in (0, 7)]
+                by_patient.setdefault(patient, []).append(np.mean(own))
+        differences = [np.mean(own) for own in by_patient.values()]
+        assert test["difference"] == pytest.approx(np.mean(differences)) and test["n"] == 4
+        assert test["wilcoxon"]["p"] == pytest.approx(stats.wilcoxon(differences).pvalue)
     assert row(content, reference)["against"] == {} == row(content, longer)["against"]
 
 
