@@ -17,8 +17,8 @@ from nnunet_mgcl.system.files import explaining_writes
 # which adds the subcommand of that name, and `run(args) -> int`, which returns the exit status. Heavy imports
 # (torch, nnunetv2) belong into `run`.
 COMMANDS = (
-    "env", "doctor", "phantom", "convert", "plan", "prepare", "schema", "pretrain", "predict", "head", "summary",
-    "evaluate", "compare", "report", "mismatch", "study",
+    "env", "doctor", "phantom", "convert", "plan", "prepare", "schema", "pretrain", "predict", "head", "classifier",
+    "summary", "evaluate", "compare", "report", "mismatch", "study",
 )  # fmt: skip
 
 

@@ -58,7 +58,8 @@ def print_evaluation(content: dict[str, Any]) -> None:
     from nnunet_mgcl.evaluation.tables.evaluation import reasons, segmentation_table, tss_table
 
     console = Console()
-    console.print(segmentation_table(content))
+    if content["segmentation"]:
+        console.print(segmentation_table(content))
     if not content["tss"]["reason"]:
         console.print(tss_table(content))
     for line in reasons(content):

@@ -58,17 +58,22 @@ def _without_lesion(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     They have no overlap to compare: a model that finds nothing there has no Dice.
     """
     counts = {}
-    for target in evaluations[0]["cases"][0]["targets"]:
+    for target in _shared_targets(*(run["cases"] for run in evaluations)):
         by_model = [[case["targets"][target] for case in run["cases"]] for run in evaluations]
         predicted = [[case["predicted_lesions"] for case in cases if not case["lesions"]] for cases in by_model]
         counts[target] = {"cases": len(predicted[0]), "false_positives": [sum(n > 0 for n in ns) for ns in predicted]}
     return counts
 
 
+def _shared_targets(*runs: Cases) -> list[str]:
+    """The first one's, none where one of them is a classifier, which segments nothing."""
+    return [target for target in runs[0][0]["targets"] if all(target in cases[0]["targets"] for cases in runs)]
+
+
 def _segmentation(first: Cases, second: Cases) -> list[dict[str, Any]]:
     patients = [case["patient"] for case in first]
     entries = []
-    for target, measure in product(first[0]["targets"], MEASURES):
+    for target, measure in product(_shared_targets(first, second), MEASURES):
         a, b = ([case["targets"][target][measure] for case in run] for run in (first, second))
         entries.append({"target": target, "measure": measure} | paired_tests(a, b, patients))
     return entries

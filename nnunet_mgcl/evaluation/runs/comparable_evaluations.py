@@ -10,6 +10,9 @@ from nnunet_mgcl.data.layout import models_with
 from nnunet_mgcl.evaluation.runs.stored_evaluation import evaluation_path, stored_evaluation
 from nnunet_mgcl.system.errors import UserError, some
 
+INDEPENDENT = ("fold", "patient", "tss_class")
+"""What a case has in every evaluation, also in that of a classifier, which segments nothing."""
+
 
 def comparable_evaluations(models: Sequence[Path], folds: Sequence[int] | None) -> list[dict[str, Any]]:
     """Reads `evaluation.json` of each results folder.
@@ -55,8 +58,9 @@ def _require_same(first_path: Path, first: dict[str, Any], path: Path, content: 
         found = f"{some(unpaired)} only in one of it and {first_path}"
         raise UserError(path, found, "the same cases", "train and evaluate both on the same split")
     for name, first_case in first_cases.items():
-        reference = _reference(first_case)
-        for what, value in _reference(cases[name]).items():
+        reference, own = _reference(first_case), _reference(cases[name])
+        shared = reference.keys() if first_case["targets"] and cases[name]["targets"] else INDEPENDENT
+        for what, value in ((what, own.get(what)) for what in shared):
             if value != reference[what]:
                 raise UserError(
                     f"{path}, case {name}, {what}", str(value), f"{reference[what]}, as in {first_path}",
@@ -67,4 +71,4 @@ def _require_same(first_path: Path, first: dict[str, Any], path: Path, content: 
 def _reference(case: dict[str, Any]) -> dict[str, Any]:
     """What must not depend on the model."""
     volumes = {f"reference volume of {t} in ml": scores["volume_ml"] for t, scores in case["targets"].items()}
-    return {key: case[key] for key in ("fold", "patient", "tss_class")} | {"targets": list(case["targets"])} | volumes
+    return {key: case[key] for key in INDEPENDENT} | {"targets": list(case["targets"])} | volumes

@@ -26,6 +26,8 @@ from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
 from nnunet_mgcl.system.names import fold_number
 
+CLASSIFIER = "classifier.json"
+"""Marks the results folder of a TSS classifier, whose folds have no segmentations."""
 OVERLAY = "overlay.png"
 """The picture that `mgcl summary` puts among a fold's validated cases."""
 
@@ -145,7 +147,12 @@ class ValidatedRun:
     @cached_property
     def targets(self) -> dict[str, list[int]]:
         """The labels that make up each target: a modality's lesion, or a label or region of the dataset."""
-        return self.lesion_labels or label_targets(self.dataset_json)
+        return {} if self.is_classifier else self.lesion_labels or label_targets(self.dataset_json)
+
+    @cached_property
+    def is_classifier(self) -> bool:
+        """Whether it is of `mgcl classifier`: it has probabilities, and no segmentation to evaluate."""
+        return is_there(self.model / CLASSIFIER)
 
     @property
     def divided_patients(self) -> list[str]:
@@ -207,6 +214,8 @@ class ValidatedRun:
         return self.plan.configuration.get("mgcl", {}).get(key) or (self.dataset_json.get("mgcl") or {}).get(key)
 
     def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
+        if not self.targets:
+            return {}
         file = self.validation(fold) / f"{case}{self.dataset_json['file_ending']}"
         reader, remedy = self.plans.image_reader_writer_class(), f"plan and preprocess the dataset, or {VALIDATE_AGAIN}"
         prediction, _ = read_label_map(file, reader, remedy)
@@ -218,7 +227,8 @@ class ValidatedRun:
         return {name: segmentation_metrics(*pair, properties["spacing"], tolerance) for name, pair in masks.items()}
 
     def _require_folds(self) -> None:
-        validated = [fold for fold in range(len(self.splits)) if (self.validation(fold) / "summary.json").is_file()]
+        mark = TABLE if self.is_classifier else "summary.json"
+        validated = [fold for fold in range(len(self.splits)) if (self.validation(fold) / mark).is_file()]
         if missing := sorted(set(self.folds) - set(validated)):
             remedy = "train the fold, or validate it with --val"
             if validated:
@@ -226,11 +236,13 @@ class ValidatedRun:
             elif models := models_with(self.model.parent, "fold_*/validation/summary.json"):
                 remedy += f"; or name with -tr, -p and -c one of {models}"
             raise UserError(
-                self.model, f"no validation/summary.json in fold {', '.join(map(str, missing))}",
+                self.model, f"no validation/{mark} in fold {', '.join(map(str, missing))}",
                 f"the validated folds {', '.join(map(str, self.folds))}", remedy,
             )  # fmt: skip
 
     def _require_cases(self, fold: int) -> None:
+        if self.is_classifier:  # its table is compared with the split where it is read
+            return
         ending, expected = self.dataset_json["file_ending"], set(self.splits[fold]["val"])
         folder = self.validation(fold)
         predicted = {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}

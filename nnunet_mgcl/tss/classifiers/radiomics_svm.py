@@ -1,0 +1,87 @@
+"""Radiomic features of the lesions and a support vector machine (Table 4)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from nnunet_mgcl.system.files import is_there, make_folder, read_json, write_json
+from nnunet_mgcl.tss.classifiers.protocol import Classifier, TrainingCase
+from nnunet_mgcl.tss.classifiers.radiomics import BINS, FEWEST_VOXELS, radiomic_features
+
+PENALTIES, KEPT = [0.01, 0.1, 1.0, 10.0, 100.0], [5, 10, 20, 40]
+"""C and the number of features: chosen by the AUROC of a cross-validation inside the training cases, by patient."""
+INNER_FOLDS = 5
+
+
+class RadiomicsSVM(Classifier):
+    """Everything that looks at labels (selection of features, C, the map to probabilities) sees training cases only."""
+
+    name, title, masks = "radiomics-svm", "radiomic features of the predicted lesions, SVM", "predicted"
+
+    def fit(self, cases: Sequence[TrainingCase]) -> None:
+        """Measures the cases and fits the machine."""
+        target, patients = (np.array([getattr(case, key) for case in cases]) for key in ("positive", "patient"))
+        folds = min(INNER_FOLDS, *(len(set(patients[target == kind])) for kind in (True, False)))
+        if folds < 2:
+            raise self.too_few(cases)
+        rows = [self._measured(case.name) for case in track(cases, "Features", transient=True)]
+        self.features = sorted({name for row in rows for name in row})
+        values, seed = np.array([self._row(row) for row in rows]), self.settings.seed
+        inner = [*StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(values, target, patients)]
+        grid = {"svm__C": PENALTIES, "select__k": sorted({min(number, values.shape[1]) for number in KEPT})}
+        self.search = GridSearchCV(self._pipeline(), grid, scoring="roc_auc", cv=inner)
+        self.search.fit(values, target)
+        # Platt's map of decisions that were made on cases left out; the machine itself knows all training cases.
+        self.machine = CalibratedClassifierCV(self.search.best_estimator_, cv=inner, ensemble=False)
+        self.machine.fit(values, target)
+
+    def probability(self, case: str) -> float:
+        """Of the case's features."""
+        return float(self.machine.predict_proba([self._row(self._measured(case))])[0, 1])
+
+    def save(self, folder: Path) -> None:
+        """Leaves what was chosen, as text: a pickle could run anything when it is read."""
+        chosen = {key.split("__")[1]: value for key, value in self.search.best_params_.items()}
+        best = self.search.best_estimator_
+        kept = best[:-1].get_feature_names_out(self.features).tolist()
+        content = {"chosen": chosen, "inner_auroc": float(self.search.best_score_), "features": kept}
+        write_json(folder / "svm.json", content)
+
+    def _pipeline(self) -> Pipeline:
+        return Pipeline([
+            ("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("varies", VarianceThreshold()),
+            ("scale", StandardScaler()), ("select", SelectKBest(f_classif)),
+            ("svm", SVC(class_weight="balanced", random_state=self.settings.seed)),
+        ])  # fmt: skip
+
+    def _row(self, features: dict[str, float]) -> list[float]:
+        """In the order of the training cases' features; what a case lacks is nan."""
+        return [features.get(name, np.nan) for name in self.features]
+
+    def _measured(self, case: str) -> dict[str, float]:
+        """A case's features; they know nothing of folds or classes, so that all folds share those once measured."""
+        image, labels, properties = self.cases.load(case)
+        masks = self.cases.masks(case, labels, properties)
+        digest = hashlib.sha256(f"{BINS} {FEWEST_VOXELS} {image.shape}".encode() + image.tobytes())
+        for name, mask in masks.items():
+            digest.update(name.encode() + mask.tobytes())
+        path = self.settings.shared / "features" / f"{case}.json"
+        if is_there(path) and (known := read_json(path))["of"] == digest.hexdigest():
+            return known["features"]
+        features = radiomic_features(image, masks, self.cases.channel_names, self.cases.spacing(properties))
+        features = {name: value for name, value in features.items() if np.isfinite(value)}
+        make_folder(path.parent)
+        write_json(path, {"of": digest.hexdigest(), "features": features})
+        return features

@@ -1,0 +1,130 @@
+"""Networks of whole volumes: all modalities as channels, with or without the lesion masks (Table 4)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from nnunet_mgcl.engine.seeding import reseed
+from nnunet_mgcl.system.errors import UserError, some
+from nnunet_mgcl.system.files import replacing
+from nnunet_mgcl.tss.classifiers.networks import build_densenet, build_resnet
+from nnunet_mgcl.tss.classifiers.protocol import Classifier, TrainingCase
+from nnunet_mgcl.tss.volumes import augment_volume
+
+BATCH = 8
+WEIGHTS = "network.pth"
+
+
+class VolumeNetwork(Classifier):
+    """Binary cross-entropy, both classes with the same weight; AdamW with a cosine; augmented as TSS heads are."""
+
+    epochs: ClassVar[int] = 40
+    lr: ClassVar[float] = 3e-4
+
+    @staticmethod
+    @abstractmethod
+    def build(channels: int, slices: int) -> nn.Module:
+        """A network of volumes `(B, C, b, H, W)` with one logit, at random."""
+
+    def fit(self, cases: Sequence[TrainingCase]) -> None:
+        """Trains from a random start for a fixed number of epochs: no case chooses one.
+
+        Raises:
+            UserError: The loss is no number.
+        """
+        settings, epochs = self.settings, self.settings.epochs or self.epochs
+        volumes = [self._volume(case.name) for case in track(cases, "Reading", transient=True)]
+        reseed(settings.seed, self.name, settings.fold, "start")
+        self.network = self.build(*volumes[0].shape[:2]).to(settings.device)
+        optimiser = torch.optim.AdamW(self.network.parameters(), settings.lr or self.lr, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
+        positive = torch.tensor([case.positive for case in cases], dtype=torch.float32)
+        weight = torch.where(positive == 1, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))  # 1 on average
+        for epoch in track(range(epochs), f"{self.name}, fold {settings.fold}", transient=True):
+            reseed(settings.seed, self.name, settings.fold, epoch)
+            for chosen in _batches(len(volumes)):
+                images = _augmented([volumes[i] for i in chosen]).to(settings.device)
+                target, share = (each[chosen].to(settings.device) for each in (positive, weight))
+                loss = binary_cross_entropy_with_logits(self.network(images)[:, 0], target, share)
+                if not loss.isfinite():
+                    found = f"a loss of {float(loss)} in epoch {epoch} ({some([cases[i].name for i in chosen])})"
+                    raise UserError(f"{self.name}, fold {settings.fold}", found, "a number", "lower --lr")
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+            schedule.step()
+        self.network.eval()
+
+    @torch.no_grad()
+    def probability(self, case: str) -> float:
+        """Of the volume as it is."""
+        return float(self.network(self._volume(case)[None].to(self.settings.device)).sigmoid())
+
+    def save(self, folder: Path) -> None:
+        """Leaves the weights."""
+        with replacing(folder / WEIGHTS) as temporary:
+            torch.save(self.network.state_dict(), temporary)
+
+    def _volume(self, case: str) -> Tensor:
+        return self.cases.volume(case, masked=self.masks != "none")
+
+
+def _augmented(volumes: Sequence[Tensor]) -> Tensor:
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+    return torch.stack([augment_volume(volume, generator) for volume in volumes])
+
+
+def _batches(count: int) -> list[Tensor]:
+    """All cases in a random order, in batches; no batch of one, which batch normalisation could not take."""
+    return [part for part in torch.randperm(count).split(BATCH) if len(part) > 1]
+
+
+class ResNet(VolumeNetwork):
+    """Whole images."""
+
+    name, title = "resnet", "3D ResNet-18"
+    build = staticmethod(build_resnet)
+
+
+class ResNetMask(ResNet):
+    """Each modality's image times its predicted lesion."""
+
+    name, title, masks = "resnet-mask", "3D ResNet-18 of the predicted lesions", "predicted"
+
+
+class ResNetTrueMask(ResNet):
+    """Each modality's image times its true lesion: the paper's, and not possible for a patient who comes in."""
+
+    name, title, masks = "resnet-truemask", "3D ResNet-18 of the true lesions", "true"
+
+
+class DenseNet(VolumeNetwork):
+    """Whole images."""
+
+    name, title = "densenet", "3D DenseNet-121"
+    build = staticmethod(build_densenet)
+
+
+class DenseNetMask(DenseNet):
+    """Each modality's image times its predicted lesion."""
+
+    name, title, masks = "densenet-mask", "3D DenseNet-121 of the predicted lesions", "predicted"
+
+
+class DenseNetTrueMask(DenseNet):
+    """Each modality's image times its true lesion, as `ResNetTrueMask`."""
+
+    name, title, masks = "densenet-truemask", "3D DenseNet-121 of the true lesions", "true"
+
+
+NETWORKS: list[type[Classifier]] = [
+    ResNet, ResNetMask, ResNetTrueMask, DenseNet, DenseNetMask, DenseNetTrueMask
+]  # fmt: skip

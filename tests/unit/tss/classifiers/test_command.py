@@ -1,0 +1,123 @@
+"""`mgcl classifier` on a split, and the commands that take what it leaves."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_mgcl.cli import main
+from nnunet_mgcl.evaluation.runs.tss_validation import read_probabilities
+from tests.conftest import rewrite_case
+from tests.unit.tss.classifiers.conftest import MODEL, SPLITS
+
+
+def weights(model, fold=0):
+    return torch.load(model / f"fold_{fold}/network.pth", weights_only=True)
+
+
+def equal(one, other):
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_every_fold_is_trained_evaluated_and_compared_beside_a_segmentation_model(
+    classifier, dataset, few_resamples, capsys
+) -> None:
+    model = classifier("resnet", "--epochs", "1")
+    for number, val in enumerate(SPLITS):
+        said = read_probabilities(model / f"fold_{number}/validation/tss.csv")
+        assert [*said] == sorted(val) and len(set(said.values())) > 1
+    names = ["resnet__nnUNetPlans__2d", MODEL, "mismatch__nnUNetPlans__2d"]
+    classifier("mismatch")
+    for name in names:
+        assert main(["evaluate", "-d", "901", "-c", "2d", "-tr", name.split("__")[0]]) == 0
+    content = json.loads((model / "evaluation.json").read_text())
+    assert content["segmentation"] == {} and content["tss"]["cases"] == 6
+    for first, second in ((0, 1), (1, 0), (0, 2)):
+        assert main(["compare", "-d", "901", names[first], names[second]]) == 0
+    entries = json.loads((model.parent / "comparison.json").read_text())["comparisons"]
+    assert {entry["target"] for entry in entries} == {"TSS"}
+
+
+def test_a_fold_that_is_done_stays_and_other_inputs_are_refused(classifier) -> None:
+    model = classifier("resnet", "--epochs", "1", "-f", "0")
+    first = weights(model)
+    (model / "fold_0/network.pth").write_bytes(b"mine")
+    classifier("resnet", "--epochs", "1", "-f", "0")
+    assert (model / "fold_0/network.pth").read_bytes() == b"mine"
+    with pytest.raises(SystemExit, match="epochs"):
+        classifier("resnet", "--epochs", "2", "-f", "0")
+    (model / "fold_0/validation/tss.csv").unlink()  # as a killed run leaves it
+    classifier("resnet", "--epochs", "1", "-f", "0")
+    assert equal(weights(model), first)
+    classifier("resnet", "--epochs", "1", "-f", "1")
+    assert not equal(weights(model, 1), first)
+
+
+@pytest.mark.parametrize("method", ["resnet", "resnet-mask", "resnet-truemask", "densenet"])
+def test_nothing_of_a_validation_case_reaches_the_weights(classifier, dataset, method) -> None:
+    model = classifier(method, "--epochs", "1", "-f", "0")
+    before, said = weights(model), read_probabilities(model / "fold_0/validation/tss.csv")
+    for path in model.glob("fold_0/validation/tss.csv"):
+        path.unlink()
+    random = np.random.default_rng(1)
+    for case in SPLITS[0]:
+        rewrite_case(
+            dataset.preprocessed / "nnUNetPlans_2d", case,
+            lambda image: random.normal(size=image.shape).astype(np.float32),
+            lambda mask: random.integers(0, 8, mask.shape).astype(mask.dtype),
+        )  # fmt: skip
+    table = dataset.tss.read_text().replace("case_0,1", "case_0,99").replace("case_3,6", "case_3,3")
+    dataset.tss.write_text(table)
+    classifier(method, "--epochs", "1", "-f", "0")
+    assert equal(weights(model), before)
+    assert read_probabilities(model / "fold_0/validation/tss.csv") != said
+
+
+def test_the_networks_of_masks_see_nothing_beside_the_lesion(classifier, dataset) -> None:
+    """And those of images do."""
+    found = {method: weights(classifier(method, "--epochs", "1", "-f", "0")) for method in ("resnet", "resnet-mask")}
+    lesions = {"0": (1, 3, 5, 7), "1": (2, 3, 6, 7), "2": (4, 5, 6, 7)}
+    for case in (case for val in SPLITS[1:] for case in val):
+        folder = dataset.preprocessed / "nnUNetPlans_2d"
+
+        def beside(image, folder=folder, case=case):
+            from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+            labels = nnUNetDatasetBlosc2(str(folder), [case]).load_case(case)[1][:][0]
+            for channel, own in lesions.items():
+                image[int(channel)][~np.isin(labels, own)] += 1
+            return image
+
+        rewrite_case(folder, case, beside)
+    for method, before in found.items():
+        path = dataset.preprocessed.parents[1] / "results" / dataset.name / f"{method}__nnUNetPlans__2d/fold_0"
+        (path / "validation/tss.csv").unlink()
+        again = weights(classifier(method, "--epochs", "1", "-f", "0"))
+        assert equal(before, again) == (method == "resnet-mask")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["--method", "resnt"], "--method"),
+        (["--method", "resnet", "--masks", MODEL], "--masks"),
+        (["--method", "resnet-mask"], "--masks"),
+        (["--method", "resnet-mask", "--masks", "resnet__nnUNetPlans__2d"], "--masks"),
+        (["--method", "resnet", "--epochs", "0"], "--epochs"),
+        (["--method", "resnet", "--lr", "nan"], "--lr"),
+        (["--method", "resnet", "-f", "7"], "fold 7"),
+        (["--method", "radiomics-svm", "--masks", MODEL, "-f", "0"], "radiomics-svm, fold 0"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_answered(classifier, dataset, arguments, where) -> None:
+    if "radiomics-svm" in arguments:  # one patient of a class
+        dataset.raw.joinpath("tss.csv").write_text("case,tss_hours\ncase_0,1\ncase_1,2\ncase_3,6\ncase_4,8\n")
+    if arguments[-1] == "resnet__nnUNetPlans__2d":
+        classifier("resnet", "--epochs", "1")
+    command = ["classifier", "-d", "901", "-c", "2d", "-device", "cpu", *arguments]
+    with pytest.raises(SystemExit) as refusal:
+        main(command)
+    assert where in str(refusal.value)
