@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_mgcl.commands.evaluate import add_validated_model
 
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
         if args.case:
+            _require_segmentation(validated)
             require_validated(validated, args.case)
         content = current_evaluation(validated)
     folder = args.o or report_folder(validated)
@@ -61,6 +63,15 @@ def run(args: argparse.Namespace) -> int:
         page = write_report(folder / "index.html", name, validated, sections)
     print(f"report:  {page}\nfigures: {folder / 'figures'}")
     return 0
+
+
+def _require_segmentation(validated: ValidatedRun) -> None:
+    """A page of a patient is about a segmentation."""
+    if validated.is_classifier:
+        from nnunet_mgcl.system.errors import UserError
+
+        found = f"{validated.model.name}, a TSS classifier, which segments nothing"
+        raise UserError("--case", found, "a segmentation model", "leave --case out, or name a trainer with -tr")
 
 
 def _check_arguments(args: argparse.Namespace) -> None:

@@ -30,13 +30,15 @@ ANALYSES: dict[str, Callable[[TrainedFold], Section]] = {
 
 
 def report_sections(run: ValidatedRun, content: dict[str, Any], device: torch.device) -> list[Section]:
-    """All sections of the report.
+    """All sections of the report; of a TSS classifier those that need no segmentation and no network of ours.
 
     Args:
         run: The evaluated folds.
         content: Of their `evaluation.json`.
         device: Where the networks of the analysis figures run.
     """
+    if run.is_classifier:
+        return [overview_section(run, content), tss_section(run, content), settings_section(run, content)]
     return [
         overview_section(run, content),
         Section.of("Segmentation", "cross_validation/segmentation/metrics", content=content),

@@ -39,6 +39,10 @@ def test_every_fold_is_trained_evaluated_and_compared_beside_a_segmentation_mode
         assert main(["compare", "-d", "901", names[first], names[second]]) == 0
     entries = json.loads((model.parent / "comparison.json").read_text())["comparisons"]
     assert {entry["target"] for entry in entries} == {"TSS"}
+    report = ["report", "-d", "901", "-c", "2d", "-tr", "resnet", "-device", "cpu"]
+    assert main(report) == 0 and "Time since stroke" in (model / "report/index.html").read_text()
+    with pytest.raises(SystemExit, match="segments nothing"):
+        main([*report, "--case", "case_0"])
 
 
 def test_a_fold_that_is_done_stays_and_other_inputs_are_refused(classifier) -> None:
