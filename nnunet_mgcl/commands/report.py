@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from nnunet_mgcl.commands.evaluate import add_validated_model
 
+if TYPE_CHECKING:
+    from nnunet_mgcl.evaluation.runs.run import ValidatedRun
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command."""
