@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from math import ceil
@@ -14,6 +14,7 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.prepare import load_plans, tss_known
 from nnunet_mgcl.data.results import FINAL, results_of
 from nnunet_mgcl.engine.costs import Cost, Costs
+from nnunet_mgcl.evaluation.runs.tss_validation import TABLE
 from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.plan.plans import deep_merge, resolve_block
@@ -22,6 +23,7 @@ from nnunet_mgcl.study.study_file import Study
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, read_json, write_json
 from nnunet_mgcl.training.by_name import trainer_by_name
+from nnunet_mgcl.tss.classifiers.methods import method_by_name
 
 FOLDER = "mgcl_studies"
 
@@ -31,7 +33,7 @@ class Arm:
     """What a row of the table is about: a trainer at a fraction of the labels.
 
     Attributes:
-        trainer: Its name.
+        trainer: Its name, or that of a classifier.
         fraction: Of the labels.
         epochs: Of `segment`, where the reference gets more of them (equal-total); else those of the plan.
     """
@@ -69,6 +71,14 @@ class Jobs:
         """Every trainer at every fraction, with the same `segment`."""
         arms = [Arm(trainer, fraction) for fraction, trainer in product(self.study.fractions, self.study.trainers)]
         return [*self._each(arms)]
+
+    def classifiers(self) -> list[Job]:
+        """The TSS classifiers at every fraction; they read what the trainers have predicted."""
+        return [*self._each([Arm(*own) for own in product(self.study.classifiers, self.study.fractions)])]
+
+    def all(self) -> list[Job]:
+        """Every training, as far as it is known by now."""
+        return [*self.first(), *self.classifiers(), *self.equal_total()]
 
     def equal_total(self) -> list[Job]:
         """The reference once more for every distinct total of the other trainers, as far as these are trained."""
@@ -135,6 +145,8 @@ class Jobs:
         """
         for trainer in self.study.trainers:
             self._resolved(trainer_by_name(trainer).method_blocks())
+        for name in self.study.classifiers:
+            method_by_name(name)
         for job in {self.plans_name(job): job for job in jobs}.values():
             plans = self._plans(job)
             path = self.layout.plans(plans["plans_name"])
@@ -156,16 +168,27 @@ class Jobs:
 
     def is_done(self, job: Job) -> bool:
         """Whether the fold is trained and validated."""
+        if job.arm.trainer in self.study.classifiers:
+            return is_there(self.fold(job).validation / TABLE)
         return is_there(self.fold(job).validation / "summary.json") and is_there(self.fold(job).root / FINAL)
 
     def command(self, job: Job) -> list[str]:
         """The command that trains a job, or goes on with it."""
+        if job.arm.trainer in self.study.classifiers:
+            return self._classifier_command(job)
         words = ["nnUNetv2_train", self.layout.number, self.study.configuration, str(job.fold)]
         words += ["-tr", job.arm.trainer, "-p", self.plans_name(job), "-device", self.study.device]
         fold = self.fold(job)
         if is_there(fold.root / FINAL):
             return [*words, "--val"]
         return [*words, "--c"] if is_there(fold.inputs) else words
+
+    def _classifier_command(self, job: Job) -> list[str]:
+        words = ["mgcl", "classifier", "-d", self.layout.number, "-c", self.study.configuration, "-f", str(job.fold)]
+        words += ["--method", job.arm.trainer, "-p", self.plans_name(job), "-device", self.study.device]
+        if method_by_name(job.arm.trainer).masks == "predicted":
+            words += ["--masks", self.model(replace(job, arm=replace(job.arm, trainer=self.study.masks))).name]
+        return words
 
     def parts(self, job: Job) -> dict[str, Cost]:
         """What the parts of a job have cost, but for the TSS head, which all have."""

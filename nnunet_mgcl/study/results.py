@@ -36,7 +36,7 @@ def collect(jobs: Jobs) -> dict[str, Any]:
         budget rule. Patients are the unit: a patient's values are averaged over its cases and the seeds, tests and
         intervals are of patients. p values are adjusted by Holm's method for all comparisons of a target and rule.
     """
-    study, wanted = jobs.study, [*jobs.first(), *jobs.equal_total()]
+    study, wanted = jobs.study, jobs.all()
     by_arm: dict[Arm, list[Job]] = defaultdict(list)
     for job in wanted:
         by_arm[job.arm].append(job)
@@ -63,10 +63,12 @@ def collect(jobs: Jobs) -> dict[str, Any]:
 
 
 def _references(jobs: Jobs, arm: Arm) -> dict[str, Arm]:
-    """Budget rule -> what an arm is compared with."""
+    """Budget rule -> what an arm is compared with; a classifier, which has no `segment`, stands under the first."""
     if arm.trainer == jobs.study.reference:
         return {}
     same = Arm(jobs.study.reference, arm.fraction)
+    if arm.trainer in jobs.study.classifiers:
+        return {jobs.study.budgets[0]: same}
     found = {"equal-finetuning": same, "equal-total": jobs.matched(arm) or same}
     return {rule: found[rule] for rule in jobs.study.budgets}
 

@@ -43,6 +43,8 @@ class Study(_Part):
         plans: Plans to start from.
         trainers: What is compared.
         reference: The trainer that all others are tested against, and which gets more steps under `equal-total`.
+        classifiers: TSS classifiers beside them, methods of `mgcl classifier`.
+        masks: The trainer whose predicted masks they read, where they read any.
         fractions: Of the labelled training cases.
         folds: Of the split.
         seeds: Of everything that is random, the choice of labelled cases included.
@@ -59,6 +61,8 @@ class Study(_Part):
     plans: str = "nnUNetPlans"
     trainers: Names
     reference: str = "MGCLTrainerRandomInit"
+    classifiers: list[str] = []
+    masks: str = "MGCLTrainer"
     fractions: Annotated[list[Share], Field(min_length=1)] = [1.0]
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2, 3, 4]
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
@@ -90,12 +94,14 @@ def read_study(path: Path) -> Study:
     study = checked(Study, content, path, REMEDY)
     study = study.model_copy(update={"name": study.name or path.stem})
     check_names({"name": study.name, "plans": study.plans, "configuration": study.configuration})
-    for key in ("trainers", "fractions", "folds", "seeds", "budgets"):
+    for key in ("trainers", "classifiers", "fractions", "folds", "seeds", "budgets"):
         values = getattr(study, key)
         if len(set(values)) < len(values):
             raise UserError(f"{path}: {key}", str(values), "each value once", REMEDY)
     if study.reference not in study.trainers:
         raise UserError(f"{path}: reference", study.reference, f"one of the trainers {study.trainers}", REMEDY)
+    if study.classifiers and study.masks not in study.trainers:
+        raise UserError(f"{path}: masks", study.masks, f"one of the trainers {study.trainers}", REMEDY)
     if study.executor.gpus and (study.executor.kind == "slurm" or study.device != "cuda"):
         raise UserError(f"{path}: executor.gpus", str(study.executor.gpus), "a local study on cuda", REMEDY)
     return study
@@ -116,6 +122,8 @@ trainers = [
     "MGCLTrainerCoarse", "MGCLTrainer",
 ]
 reference = "MGCLTrainerRandomInit"   # what all others are tested against
+classifiers = []                      # of the TSS: "resnet", "radiomics-svm", "mismatch" ... (mgcl classifier)
+masks = "MGCLTrainer"                 # whose predicted lesions they read
 fractions = [0.1, 0.5, 1.0]           # of each fold's labelled training cases
 folds = [0, 1, 2, 3, 4]
 seeds = [0]

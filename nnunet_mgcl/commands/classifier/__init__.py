@@ -74,13 +74,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _method(args: argparse.Namespace) -> type[Classifier]:
     """The chosen method, with options that it can have."""
-    from nnunet_mgcl.system.errors import UserError, suggestion
-    from nnunet_mgcl.tss.classifiers.methods import METHODS
+    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.tss.classifiers.methods import method_by_name
 
-    if args.method not in METHODS:
-        remedy = suggestion(args.method, METHODS, "choose one")
-        raise UserError("--method", args.method, f"one of {', '.join(METHODS)}", remedy)
-    method = METHODS[args.method]
+    method = method_by_name(args.method)
     if method.masks == "predicted" and not args.masks:
         expected = "a model whose predicted masks the method reads"
         raise UserError("--masks", "none", expected, "--masks MGCLTrainer__nnUNetPlans__2d, or another trained model")

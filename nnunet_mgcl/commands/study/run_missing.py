@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         jobs.write_plans(first)
         prepare_dataset(jobs.layout, jobs.base, jobs.study.configuration, default_processes(), print)
         failed = run_missing(jobs, first, print)
+        failed += run_missing(jobs, jobs.classifiers(), print)
         more = jobs.equal_total()  # how much that is, only the finished trainings know
         jobs.write_plans(more)
         failed += run_missing(jobs, more, print)
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_commands(jobs: Jobs) -> int:
-    wanted = [*jobs.first(), *jobs.equal_total()]
+    wanted = jobs.all()
     jobs.write_plans(wanted)
     for job in wanted:
         if not jobs.is_done(job):

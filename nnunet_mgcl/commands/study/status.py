@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.system.files import is_there
 
     jobs = Jobs(read_study(Path(args.study)))
-    wanted = [*jobs.first(), *jobs.equal_total()]
+    wanted = jobs.all()
     table = plain_table(f"Study {jobs.study.name}", ["training", "state", "hours"], names=2)
     for job in wanted:
         state = "done" if jobs.is_done(job) else "begun" if is_there(jobs.fold(job).inputs) else "missing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 from nnunet_mgcl import __version__
 from nnunet_mgcl.data.fractions import labelled_share
+from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.splits import Split, fold_cases
 from nnunet_mgcl.data.tss_table import TSSTable
+from nnunet_mgcl.engine.costs import Cost, Costs
 from nnunet_mgcl.evaluation.runs.run import CLASSIFIER
 from nnunet_mgcl.evaluation.runs.tss_validation import TABLE, in_words, write_tss
 from nnunet_mgcl.system.differences import differences
@@ -72,7 +75,10 @@ class ClassifierRun:
         if not 0 < early < len(cases):
             raise classifier.too_few(cases)
         log(f"{self.method.name}, {where}: {len(cases)} cases with a known TSS, {early} of them < 4.5 h")
+        started = time.perf_counter()
         classifier.fit(cases)
+        cost = Cost(classifier.steps, time.perf_counter() - started, {"labelled": classifier.samples})
+        Costs(FoldLayout(root).costs).note(self.method.name, "all branches", cost)
         classifier.save(root)
         said = {case: classifier.probability(case) for case in sorted(validated)}
         make_folder(validation)

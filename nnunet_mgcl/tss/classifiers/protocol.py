@@ -65,6 +65,9 @@ class Classifier(ABC):
     masks: ClassVar[Masks] = "none"
     """Which lesion masks it reads: none, those that a segmentation model predicts, or the true ones."""
 
+    steps = samples = 0
+    """Of an optimiser, and images that it saw; noted once trained."""
+
     def __init__(self, cases: Cases, settings: Settings) -> None:
         self.cases, self.settings = cases, settings
 

@@ -60,6 +60,7 @@ class VolumeNetwork(Classifier):
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
+                self.steps, self.samples = self.steps + 1, self.samples + len(chosen)
             schedule.step()
         self.network.eval()
 

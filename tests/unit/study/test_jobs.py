@@ -55,6 +55,7 @@ def test_plans_of_another_study_are_not_overwritten(make_jobs) -> None:
     ("changed", "named"),
     [
         ({"trainers": [REFERENCE, "NobodysTrainer"]}, "-tr NobodysTrainer"),
+        ({"classifiers": ["resnt"], "masks": OTHER}, "did you mean 'resnet'"),
         ({"settings": {"simclr": {"lr": 0}}}, "simclr.lr"),
     ],
 )
@@ -87,6 +88,35 @@ def test_command_begins_goes_on_and_validates(make_jobs, finish) -> None:
     (jobs.fold(job).root / "checkpoint_final.pth").touch()
     assert jobs.command(job) == [*words, "--val"] and not jobs.is_done(job)
     finish(jobs, job)
+    assert jobs.is_done(job)
+
+
+def test_classifiers_read_the_masks_of_a_trainer_at_the_same_fraction_and_seed(make_jobs, finish) -> None:
+    jobs = make_jobs(classifiers=["resnet", "resnet-mask"], masks=OTHER)
+    assert len(jobs.all()) == 16 + 16 and not {*jobs.classifiers()} & {*jobs.first()}
+    job = Job(Arm("resnet-mask", 0.5), seed=7, fold=1)
+    words = [
+        "mgcl",
+        "classifier",
+        "-d",
+        "901",
+        "-c",
+        "2d",
+        "-f",
+        "1",
+        "--method",
+        "resnet-mask",
+        "-p",
+        "MGCLStudy_first_f0p5_s7",
+        "-device",
+        "cpu",
+    ]
+    masks = ["--masks", f"{OTHER}__MGCLStudy_first_f0p5_s7__2d"]
+    assert job in jobs.classifiers() and jobs.command(job) == [*words, *masks]
+    assert "--masks" not in jobs.command(Job(Arm("resnet", 0.5), 7, 1))
+    finish(jobs, job)
+    assert not jobs.is_done(job)
+    (jobs.fold(job).validation / "tss.csv").touch()
     assert jobs.is_done(job)
 
 

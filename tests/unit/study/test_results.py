@@ -136,6 +136,30 @@ def test_an_arm_with_a_missing_training_is_left_out(study) -> None:
     assert (OTHER, 1.0) not in {(own["trainer"], own["fraction"]) for own in content["rows"]}
 
 
+def test_a_classifier_stands_beside_the_trainers(study, make_jobs, monkeypatch, tmp_path) -> None:
+    """It has no target of segmentation, and is compared by its probabilities."""
+    jobs = make_jobs(classifiers=["resnet"], masks=OTHER)
+    for job in jobs.classifiers():
+        folder = jobs.fold(job).validation
+        folder.mkdir(parents=True)
+        (folder / "tss.csv").touch()
+
+    def said(_, own, seed):
+        content = evaluation(own[0].arm, seed)
+        if own[0].arm.trainer == "resnet":
+            content["segmentation"] = {}
+            for case in content["cases"]:
+                case |= {"targets": {}, "probability": float(case["tss_class"] or 0)}
+        return content
+
+    monkeypatch.setattr(results, "_evaluation", said)
+    content = collect(jobs)
+    own = row(content, Arm("resnet", 0.5))
+    assert [*own["scores"]] == ["TSS"] and own["scores"]["TSS"]["mean"] == 1
+    assert [*own["against"]] == ["equal-finetuning"] and [*own["against"]["equal-finetuning"]] == ["TSS"]
+    assert "resnet" in write_study(tmp_path / "report", content).read_text()
+
+
 def test_page_csv_and_latex_hold_the_table(study, tmp_path) -> None:
     content = collect(study)
     page = write_study(tmp_path / "report", content).read_text()

@@ -29,6 +29,7 @@ def test_the_template_is_a_study(tmp_path) -> None:
         ({"trainer": ["MGCLTrainer"]}, "unknown key 'trainer'"),
         ({"trainers": []}, "trainers"),
         ({"trainers": ["MGCLTrainer"]}, "reference"),
+        ({"classifiers": ["resnet"], "masks": "MGCLTrainer"}, "masks"),
         ({"fractions": [0.0]}, "fractions"),
         ({"fractions": [0.5, 0.5]}, "fractions"),
         ({"folds": [-1]}, "folds"),
