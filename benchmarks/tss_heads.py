@@ -189,10 +189,10 @@ class Benchmark:
     def fitted_auroc(self, values: dict[str, torch.Tensor], train: Sequence[str], test: Sequence[str]) -> float:
         """Fits as phase `tss` does on some cases; AUROC of others."""
         table, (x, y) = self.table, (torch.stack([values[case] for case in cases]) for cases in (train, test))
-        head = LesionHead(x.shape[1])
+        head = LesionHead([x.shape[1] - 1])
         fit_lesion_head(head, x, [bool(table.positive(case)) for case in train])
         with torch.no_grad():
-            logits = head(y, torch.ones(1, 1, dtype=torch.bool))
+            logits = head(y)
         return float(roc_auc_score([bool(table.positive(case)) for case in test], logits.numpy()))
 
     def draws(self, train: Sequence[str], size: int) -> list[list[str]]:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+NEVER = -1e4
+"""A logit that no softmax chooses, and that half precision can hold."""
+
 
 class SharedFusion(nn.Module):
     """One label map for all modalities: a learned weighting of the branches' logits.
@@ -21,13 +24,27 @@ class SharedFusion(nn.Module):
         if num_modalities > 1:
             self.weight = nn.Parameter(torch.full((num_modalities, num_outputs), 1 / num_modalities))
 
-    def forward(self, logits: list[Tensor]) -> Tensor:
-        """M branch logits, each `(B, C, ...)`, to `(B, C, ...)`."""
+    def forward(self, logits: list[Tensor], present: Sequence[int] | None = None) -> Tensor:
+        """Branch logits, each `(B, C, ...)`, to `(B, C, ...)`.
+
+        Args:
+            logits: Of the branches whose images are there.
+            present: Their numbers, in this order; None: of all. The weights of these are scaled to the sum of all
+                (where their own sum is not above 0, they are alike), so that an output keeps its scale.
+        """
         if self.weight is None:
             return logits[0]
+        weight = self.weight if len(logits) == len(self.weight) else self._renormalised(present or ())
         stacked = torch.stack(logits)
-        weight = self.weight.view(len(logits), 1, -1, *([1] * (stacked.ndim - 3)))
-        return (stacked * weight).sum(0)
+        return (stacked * weight.view(len(logits), 1, -1, *([1] * (stacked.ndim - 3)))).sum(0)
+
+    def _renormalised(self, present: Sequence[int]) -> Tensor:
+        """Weights `(M present, C)` with the sum that all have."""
+        assert self.weight is not None
+        weight, total = self.weight[list(present)], self.weight.sum(0)
+        own = weight.sum(0)
+        usable = (own > 0) & (total > 0)
+        return torch.where(usable, weight * (total / own.where(usable, 1)), total / len(present))
 
 
 class CombinationFusion(nn.Module):
@@ -44,10 +61,22 @@ class CombinationFusion(nn.Module):
         super().__init__()
         self.register_buffer("membership", membership.float(), persistent=False)
 
-    def forward(self, logits: list[Tensor]) -> Tensor:
-        """M branch logits, each `(B, 1, ...)`, to `(B, L, ...)`."""
+    def forward(self, logits: list[Tensor], present: Sequence[int] | None = None) -> Tensor:
+        """Branch logits, each `(B, 1, ...)`, to `(B, L, ...)`.
+
+        Args:
+            logits: Of the branches whose images are there.
+            present: Their numbers, in this order; None: of all. No combination with another branch's lesion is chosen.
+        """
         stacked = torch.cat(logits, dim=1)
-        return torch.einsum("lm,bm...->bl...", self.membership.to(stacked.dtype), stacked)
+        membership = self.membership.to(stacked.dtype)
+        if len(logits) == membership.shape[1]:
+            return torch.einsum("lm,bm...->bl...", membership, stacked)
+        there = torch.zeros(membership.shape[1], dtype=torch.bool, device=membership.device)
+        there[list(present or ())] = True
+        fused = torch.einsum("lm,bm...->bl...", membership[:, there], stacked)
+        unknown = membership[:, ~there].any(dim=1).view(1, -1, *([1] * (fused.ndim - 2)))
+        return fused.masked_fill(unknown, NEVER)
 
 
 def label_membership(lesion_labels: Sequence[Sequence[int]], num_labels: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -51,8 +52,24 @@ class MGCLNetwork(nn.Module):
         self.tss = tss
         self.tss_branches, self.level, self.divisor = list(tss_branches), level, list(divisor)
         self.checkpointing = checkpointing
+        self.present = list(range(len(branches)))
+        """Branches whose images are there; the others are not computed (prediction with missing modalities)."""
         if tss is not None:
             tss.requires_grad_(False)  # until phase `tss`: DDP does not tolerate unused parameters
+
+    @contextmanager
+    def with_present(self, present: Iterable[int]) -> Iterator[None]:
+        """Within it the other branches have no images."""
+        before, self.present = self.present, sorted(present)
+        try:
+            yield
+        finally:
+            self.present = before
+
+    @property
+    def tss_present(self) -> list[bool]:
+        """Which of the TSS head's modalities are there."""
+        return [index in self.present for index in self.tss_branches]
 
     @property
     def deep_supervision(self) -> bool:
@@ -67,10 +84,10 @@ class MGCLNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Segmentation logits `(B, L, [Z,] X, Y)`, or a list of them under deep supervision."""
         run = recomputed if self.checkpointing and self.training and torch.is_grad_enabled() else _plain
-        logits = [run(branch, x[:, own]) for branch, own in zip(self.branches, self.channels, strict=True)]
+        logits = [run(self.branches[index], x[:, self.channels[index]]) for index in self.present]
         if isinstance(logits[0], (list, tuple)):
-            return [self.fusion(list(at_resolution)) for at_resolution in zip(*logits, strict=True)]
-        return self.fusion(logits)
+            return [self.fusion(list(at_resolution), self.present) for at_resolution in zip(*logits, strict=True)]
+        return self.fusion(logits, self.present)
 
     def tss_inputs(
         self, volumes: Tensor, valid: Tensor, chunk: int, heads: Iterable[TSSClassifier]
@@ -97,7 +114,7 @@ class MGCLNetwork(nn.Module):
         return inputs
 
     def lesion_probabilities(self, volumes: Tensor, chunk: int, regions: bool) -> Tensor:
-        """The segmented lesion of the head's modalities in whole volumes, without gradients.
+        """The segmented lesion of the head's modalities in whole volumes, without gradients; none where not present.
 
         With one target a modality it is the branch's own; with shared labels every modality has the fused one: the
         probability of any foreground.
@@ -124,14 +141,16 @@ class MGCLNetwork(nn.Module):
 
     def _lesions(self, x: Tensor, regions: bool) -> Tensor:
         """`(B, C, ...)` to `(B, M, ...)`."""
-        logits = [branch(x[:, own]) for branch, own in zip(self.branches, self.channels, strict=True)]
+        logits = {index: self.branches[index](x[:, self.channels[index]]) for index in self.present}
         if self.deep_supervision:
-            logits = [resolutions[0] for resolutions in logits]
+            logits = {index: resolutions[0] for index, resolutions in logits.items()}
         if isinstance(self.fusion, CombinationFusion):
-            return torch.cat(logits, dim=1)[:, self.tss_branches].float().sigmoid()
-        fused = self.fusion(logits).float()
-        foreground = fused.sigmoid().amax(1) if regions else 1 - fused.softmax(dim=1)[:, 0]
-        return foreground[:, None].expand(-1, len(self.tss_branches), *foreground.shape[1:])
+            own = {index: logit[:, 0].float().sigmoid() for index, logit in logits.items()}
+        else:
+            fused = self.fusion([*logits.values()], self.present).float()
+            own = dict.fromkeys(logits, fused.sigmoid().amax(1) if regions else 1 - fused.softmax(dim=1)[:, 0])
+        nothing = torch.zeros_like(next(iter(own.values())))
+        return torch.stack([own.get(index, nothing) for index in self.tss_branches], dim=1)
 
     def tss_features(self, volumes: Tensor, chunk: int) -> Tensor:
         """The frozen encoders' channel-mean maps of whole volumes, g(F) of Eq. 9-10, without gradients.
@@ -143,12 +162,16 @@ class MGCLNetwork(nn.Module):
         Returns:
             `(B, M * p, h, w)`, modalities stacked on the slice axis.
         """
-        maps = []
+        maps: list[Tensor | None] = []
         with torch.no_grad():
             for index in self.tss_branches:
+                if index not in self.present:
+                    maps.append(None)
+                    continue
                 encoder = self.branches[index].encoder.eval()
                 maps.append(self._channel_means(encoder, volumes[:, self.channels[index]], chunk))
-        return torch.cat(maps, dim=1)
+        nothing = torch.zeros_like(next(own for own in maps if own is not None))  # tokens that `valid_tokens` masks
+        return torch.cat([nothing if own is None else own for own in maps], dim=1)
 
     def _channel_means(self, encoder: UNet, x: Tensor, chunk: int) -> Tensor:
         """`(B, c, b, H, W)` to `(B, p, h, w)`."""

@@ -39,7 +39,7 @@ class TSSClassifier(nn.Module):
         self.reads = READS.get(kind, FEATURES)
         self.head: nn.Module
         if self.reads == MEASURES:
-            self.head = LesionHead(len(channels) + sum(map(len, channels)))
+            self.head = LesionHead([len(own) for own in channels])
         else:
             tokens = len(channels) * level.positions
             self.head = build_tss_head(kind, tokens, level.height, level.width, grid=grid, heads=heads)
@@ -47,16 +47,22 @@ class TSSClassifier(nn.Module):
         if self.reads != FEATURES:
             self.register_buffer("regions", torch.tensor(False))
 
-    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, features: Tensor, valid: Tensor, present: Tensor | None = None) -> Tensor:
         """Logits `(B,)`.
 
         Args:
             features: `(B, M * p, h, w)`, a map of each modality at each z-position, or `(B, M + c)` measures.
             valid: `(B, b)` bool, False for padded slices. A position is padded where all its slices are.
+            present: `(B, M)` bool, False where a case lacks a modality; None: all are there.
         """
-        return self.head(features, self.valid_tokens(valid))
+        if isinstance(self.head, LesionHead):
+            return self.head(features, present)
+        return self.head(features, self.valid_tokens(valid, present))
 
-    def valid_tokens(self, valid: Tensor) -> Tensor:
-        """`(B, M * p)` bool: which tokens stand for a real slice; `valid` as in `forward`."""
+    def valid_tokens(self, valid: Tensor, present: Tensor | None = None) -> Tensor:
+        """`(B, M * p)` bool: which tokens stand for a real slice of a modality that is there; as in `forward`."""
         positions = F.adaptive_max_pool1d(valid.float()[:, None], self.positions)[:, 0] > 0
-        return positions.repeat(1, self.num_modalities)
+        tokens = positions[:, None].expand(-1, self.num_modalities, -1)
+        if present is not None:
+            tokens = tokens & present[:, :, None]
+        return tokens.flatten(1)

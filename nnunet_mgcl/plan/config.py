@@ -117,6 +117,9 @@ class TSSConfig(_Block):
     lr: Positive = Field(1e-3, description="Adam's learning rate, constant")
     focal_gamma: NonNegative = Field(2.0, description="gamma of the focal loss")
     focal_alpha: Share | None = Field(None, description="alpha of the focal loss; null: no class weighting")
+    modality_dropout: Annotated[Annotated[float, Field(ge=0, lt=1)], Older(0.0)] = Field(
+        0.0, description="probability that a modality's tokens are masked for a case, never all: for missing modalities"
+    )
     grid: Count = Field(4, description="sub-regions a side: m = grid * grid")
     heads: Count = Field(4, description="k attention heads a sub-region")
     lesion_grid: Annotated[Count, Older(1)] = Field(

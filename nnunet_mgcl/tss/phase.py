@@ -27,7 +27,7 @@ from nnunet_mgcl.plan.config import Optimiser
 from nnunet_mgcl.system.differences import differences
 from nnunet_mgcl.system.errors import UserError, counted
 from nnunet_mgcl.system.files import is_there, read_json, write_json
-from nnunet_mgcl.tss.lesion_fit import fit_lesion_head
+from nnunet_mgcl.tss.lesion_fit import fit_lesion_head, fit_subset
 from nnunet_mgcl.tss.probability import PHASE, encoder_chunk, load_head, read_inputs
 from nnunet_mgcl.tss.volumes import augment_volume, fit_volume, load_volume
 
@@ -103,23 +103,35 @@ class TSS:
         else:
             self._descend(context, part, heads, cases)
 
-    def _fit(self, context: FoldContext, head: TSSClassifier, cases: list[str], positive: list[bool]) -> None:
-        """The convex fit on the network's own segmentation of the training cases, not augmented."""
+    def _fit(self, context: FoldContext, classifier: TSSClassifier, cases: list[str], positive: list[bool]) -> None:
+        """The convex fits on the network's own segmentation of the training cases, not augmented.
+
+        A case that lacks a modality will be read by the fit of those that it has.
+        """
+        network, head = context.network, classifier.head
+        assert isinstance(head, LesionHead)
+        auroc = fit_lesion_head(head, self._measures(context, classifier, cases), positive)
+        told = "not known (too few cases)" if auroc is None else f"{auroc:.3f}"
+        context.log(f"{self.name} lesion: AUROC cross-validated inside the training cases {told}")
+        for present in head.proper_subsets():
+            absent = {branch for branch, there in zip(network.tss_branches, present, strict=True) if not there}
+            with network.with_present({*network.present} - absent):
+                fit_subset(head, present, self._measures(context, classifier, cases), positive)
+
+    def _measures(self, context: FoldContext, classifier: TSSClassifier, cases: list[str]) -> Tensor:
+        """`(N, measures)` of the modalities that are present."""
         images = context.dataset_class(context.labelled_folder, list(cases))
         rows = []
         for case in cases:
             image = load_volume(images, case)
-            inputs, _ = read_inputs(context.network, [head], image, context.config, context.configuration)
-            rows.append(inputs[head.reads])
+            inputs, _ = read_inputs(context.network, [classifier], image, context.config, context.configuration)
+            rows.append(inputs[classifier.reads])
             if not rows[-1].isfinite().all():
                 raise UserError(
                     f"phase {self.name} (lesion), case {case}", "measures of the lesion that are no numbers",
                     "finite ones", "check this image for extreme values",
                 )  # fmt: skip
-        assert isinstance(head.head, LesionHead)
-        auroc = fit_lesion_head(head.head, torch.cat(rows), positive)
-        told = "not known (too few cases)" if auroc is None else f"{auroc:.3f}"
-        context.log(f"{self.name} lesion: AUROC cross-validated inside the training cases {told}")
+        return torch.cat(rows)
 
     def _descend(self, context: FoldContext, part: str, heads: dict[str, TSSClassifier], cases: list[str]) -> None:
         """Focal loss and Adam; heads that are trained together meet the same batches."""
@@ -150,7 +162,9 @@ class TSS:
         chunk, tss = encoder_chunk(context.configuration), context.config.tss
         inputs = context.network.tss_inputs(volumes, valid, chunk, heads.values())
         together = isinstance(unwrap(module), _Together)
-        logits = module(inputs, valid) if together else [module(*inputs.values(), valid)]
+        present = draw_present(len(valid), len(context.network.tss_branches), tss.modality_dropout)
+        present = present if present is None else present.to(valid.device)
+        logits = module(inputs, valid, present) if together else [module(*inputs.values(), valid, present)]
         losses = [tss_focal_loss(own, target, gamma=tss.focal_gamma, alpha=tss.focal_alpha) for own in logits]
         return torch.stack(losses).sum()
 
@@ -158,8 +172,24 @@ class TSS:
 class _Together(nn.ModuleDict):
     """Several heads as one module, whose forward takes what all of them read to their logits, `(B,)` each."""
 
-    def forward(self, inputs: dict[str, Tensor], valid: Tensor) -> list[Tensor]:
-        return [head(inputs[str(head.reads)], valid) for head in self.values()]
+    def forward(self, inputs: dict[str, Tensor], valid: Tensor, present: Tensor | None = None) -> list[Tensor]:
+        return [head(inputs[str(head.reads)], valid, present) for head in self.values()]
+
+
+def draw_present(cases: int, modalities: int, dropout: float) -> Tensor | None:
+    """Which modalities `(cases, modalities)` a batch is read with; None: all, and nothing is drawn.
+
+    Args:
+        cases: Of the batch.
+        modalities: Of the head.
+        dropout: The probability that one is left out; where all would be, one of them stays.
+    """
+    if not dropout:
+        return None
+    present = torch.rand(cases, modalities) >= dropout
+    kept = torch.randint(modalities, (cases, 1))
+    none = ~present.any(dim=1, keepdim=True)
+    return present | (none & (torch.arange(modalities) == kept))
 
 
 class TSSVolumes(Dataset[dict[str, Any]]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isnan
 from typing import Any
 
 import torch
@@ -28,11 +29,13 @@ def tss_probability(network: MGCLNetwork, image: Tensor, config: MGCLConfig, con
     """The probability of TSS < 4.5 h (rho of Eq. 16) of one preprocessed case `(C, Z, Y, X)`.
 
     Returns:
-        None where the network has no head or an untrained one (nnU-Net's `checkpoint_best`).
+        None where the network has no head or an untrained one (nnU-Net's `checkpoint_best`), where none of the head's
+        modalities is there (`network.present`), and where the head has no fit for those that are.
     """
-    if network.tss is None or not bool(network.tss.trained):
+    if network.tss is None or not bool(network.tss.trained) or not any(network.tss_present):
         return None
-    return tss_probabilities(network, {"tss": network.tss}, image, config, configuration)["tss"]
+    probability = tss_probabilities(network, {"tss": network.tss}, image, config, configuration)["tss"]
+    return None if isnan(probability) else probability
 
 
 def tss_probabilities(
@@ -42,7 +45,9 @@ def tss_probabilities(
     network.eval()
     with torch.inference_mode():
         inputs, valid = read_inputs(network, heads.values(), image, config, configuration)
-        return {name: float(torch.sigmoid(head.eval()(inputs[head.reads], valid))[0]) for name, head in heads.items()}
+        there = None if all(network.tss_present) else torch.tensor([network.tss_present], device=valid.device)
+        logits = {name: head.eval()(inputs[head.reads], valid, there) for name, head in heads.items()}
+        return {name: float(torch.sigmoid(logit)[0]) for name, logit in logits.items()}
 
 
 def read_inputs(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
 from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.plan.build import build_classifier
@@ -157,6 +159,38 @@ class TestHeads:
         (loss + weight.square().sum() / 2).backward()
         assert max(weight.grad.abs().max(), bias.grad.abs().max()) < 1e-4
         assert bool(head.trained) and not bool(head.regions)
+
+    def test_every_set_of_modalities_is_fitted_as_prediction_will_read_it(self, make_context) -> None:
+        """Alone or together, on the lesions of the branches that are there."""
+        context = make_context(mgcl={"tss": {"head": "lesion"}})
+        TSS().run(context)
+        network, images = context.network, TSSVolumes(context, KNOWN).images
+        head = network.tss
+        for present in ((True, False), (False, True)):
+            branches = [branch for branch, there in zip(network.tss_branches, present, strict=True) if there]
+            with network.with_present(branches):
+                parts = context.config, context.configuration
+                rows = [read_inputs(network, [head], load_volume(images, case), *parts)[0] for case in KNOWN]
+                own = torch.cat([row[head.reads] for row in rows])[:, head.head.columns(present)].double()
+                mean = head.head.subsets[int(head.head.index(torch.tensor([present])))].double()
+                said = [tss_probability(network, load_volume(images, case), *parts) for case in KNOWN]
+            fitted = mean[: len(head.head.mean)][head.head.columns(present)]
+            torch.testing.assert_close(fitted, own.mean(0), rtol=1e-4, atol=1e-5)
+            standard = (own - own.mean(0)) / own.std(0, unbiased=False).clamp(min=1e-12)
+            target = np.array([1, 1, 0])
+            plain = LogisticRegression(C=1.0, tol=1e-8, max_iter=10_000).fit(standard.nan_to_num().numpy(), target)
+            assert said == pytest.approx(plain.predict_proba(standard.nan_to_num().numpy())[:, 1], abs=1e-3)
+        assert network.present == [0, 1]
+
+    @pytest.mark.parametrize("head", HEADS)
+    def test_modality_dropout_reaches_the_heads_of_tokens(self, make_context, head) -> None:
+        weights = []
+        for dropout in (0.0, 0.5):
+            context = make_context(mgcl={"tss": {"head": head, "modality_dropout": dropout}})
+            TSS().run(context)
+            weights.append({name: value.clone() for name, value in context.network.tss.state_dict().items()})
+            shutil.rmtree(context.layout.phases)
+        assert not all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
     def test_every_head_lies_under_its_name_and_the_checkpoint_has_the_chosen_one(self, make_context, lines) -> None:
         context = make_context(mgcl=ALL)
