@@ -35,8 +35,8 @@ class LesionHead(nn.Module):
         self.register_buffer("mean", torch.zeros(measures))
         self.register_buffer("scale", torch.ones(measures))
         self.linear = nn.Linear(measures, 1)
-        # One row a set of modalities, modality m being bit m: mean, scale, weight and bias. Where there is no fit, zeros:
-        # a scale of 0 makes the logit nan.
+        # One row a set of modalities, modality m being bit m: mean, scale, weight and bias. Where there is no fit, all
+        # are 0, and a scale of 0 makes the logit nan.
         self.register_buffer("subsets", torch.zeros(2 ** len(channels), 3 * measures + 1))
 
     def forward(self, measures: Tensor, present: Tensor | None = None) -> Tensor:
