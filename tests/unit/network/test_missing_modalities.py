@@ -25,10 +25,11 @@ def test_only_lesions_of_what_is_there_are_segmented(subset) -> None:
     """And where each is, the others' absence changes nothing."""
     logits = 4 * torch.randn(3, 2, 1, 5, 5)
     present = [index for index, there in enumerate(subset) if there]
-    chosen = CombinationFusion(BITS)([logits[index] for index in present], present).softmax(1).argmax(1)
+    said = CombinationFusion(BITS)([logits[index] for index in present], present).softmax(1)
     for index in range(3):
-        found = BITS[chosen, index].bool()
-        assert torch.equal(found, (logits[index, :, 0] > 0) & subset[index])
+        found, wanted = said[:, BITS[:, index].bool()].sum(1), logits[index, :, 0].sigmoid() * subset[index]
+        torch.testing.assert_close(found, wanted)
+        assert torch.equal(BITS[said.argmax(1), index].bool(), (logits[index, :, 0] > 0) & subset[index])
 
 
 def test_shared_weights_are_scaled_to_the_sum_of_all() -> None:
