@@ -69,7 +69,7 @@ def build_dataset(
         choices: See `Choices`.
 
     Returns:
-        The dataset, once every row is in it.
+        The dataset, once no case failed or is in doubt.
 
     Raises:
         UserError: The request is wrong, or a case could not be converted or is in doubt; the others are there then.

@@ -11,7 +11,6 @@ import torch
 from nnunet_mgcl.data.results import FINAL
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.system.devices import require_device
-from nnunet_mgcl.system.resources import offer_trainers
 
 Predictor = TypeVar("Predictor", bound=MGCLPredictor)
 
@@ -26,7 +25,7 @@ def load_predictor(
     on_device: bool = True,
     **options: Any,
 ) -> Predictor:
-    """Loads folds that are there, with the trainers at hand: predicting needs no `mgcl env`.
+    """Loads folds that are there.
 
     Args:
         kind: The predictor's class.
@@ -40,7 +39,6 @@ def load_predictor(
     Raises:
         UserError: There is no such device, or the folder holds no whole model of this plugin.
     """
-    offer_trainers()
     require_device(device)
     predictor = kind(device=device, perform_everything_on_device=on_device and device.type == "cuda", **options)
     predictor.initialize_from_trained_model_folder(str(model), list(folds), checkpoint)

@@ -24,6 +24,7 @@ from nnunet_mgcl.plan.dataset_json import channel_names, label_targets, read_dat
 from nnunet_mgcl.plan.plans import planned
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.resources import offer_trainers
 from nnunet_mgcl.system.safe_loading import loading_safely, require_layers
 from nnunet_mgcl.tss.probability import tss_probability
 
@@ -43,11 +44,12 @@ class MGCLPredictor(nnUNetPredictor):
     def initialize_from_trained_model_folder(
         self, model_training_output_dir: str, use_folds: Any, checkpoint_name: str = "checkpoint_final.pth"
     ) -> None:
-        """As in nnU-Net; also finds out whether every fold has a trained TSS head.
+        """As in nnU-Net, without `mgcl env`; also finds out whether every fold has a trained TSS head.
 
         Raises:
             UserError: The folder holds no whole model of this plugin.
         """
+        offer_trainers()
         model = Path(model_training_output_dir)
         if use_folds is None:
             use_folds = self.auto_detect_available_folds(model_training_output_dir, checkpoint_name)

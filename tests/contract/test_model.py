@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +18,6 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 @pytest.fixture
-def folder(make_trainer, masks_json, workspace, once) -> Path:
-    """Two folds of a model with a DWI, a FLAIR and a PWI mask."""
-
-    def build(target: Path) -> None:
-        for fold in (0, 1):
-            trained = save_fold(make_trainer(fold=fold, labels=deepcopy(masks_json)))
-        shutil.copytree(trained, target, dirs_exist_ok=True)
-        shutil.rmtree(trained)
-
-    return once("model with masks", workspace / "results" / "Dataset901_Tiny" / "MGCLTrainer__nnUNetPlans__2d", build)
-
-
-@pytest.fixture
 def files(images) -> list[Path]:
     return [images / f"case_0_{channel:04}.nii.gz" for channel in range(3)]
 
@@ -44,8 +29,8 @@ def arrays(files):
 
 
 @pytest.fixture
-def model(folder) -> Model:
-    return Model(folder, device="cpu", mirroring=False)
+def model(masks_model) -> Model:
+    return Model(masks_model, device="cpu", mirroring=False)
 
 
 def assert_as_written(found, row, segmentation) -> None:
@@ -62,8 +47,8 @@ def assert_as_written(found, row, segmentation) -> None:
     assert found.mismatch == as_values(row, list(found.mismatch))
 
 
-def test_arrays_and_files_give_what_mgcl_predict_writes(model, folder, images, files, arrays, tmp_path) -> None:
-    _, table = predict(str(folder), images, tmp_path / "out")
+def test_arrays_and_files_give_what_mgcl_predict_writes(model, masks_model, images, files, arrays, tmp_path) -> None:
+    _, table = predict(str(masks_model), images, tmp_path / "out")
     written = rows(table)["case_0"], voxels(tmp_path / "out" / "case_0.nii.gz")
     assert model.folds == ["0", "1"] and model.channels == {0: "DWI", 1: "FLAIR", 2: "PWI"}
     assert model.targets["PWI"] == [4, 5, 6, 7] and model.no_tss_reason is None
@@ -96,8 +81,11 @@ def test_mismatch_of_files_is_measured_on_their_own_grid(model, files, arrays, m
     np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, seen))
 
 
-def test_one_fold_has_no_spread_and_other_folds_are_chosen(folder, arrays) -> None:
-    both, one = Model(folder, device="cpu", mirroring=False), Model(folder, [1], device="cpu", mirroring=False)
+def test_one_fold_has_no_spread_and_other_folds_are_chosen(masks_model, arrays) -> None:
+    both, one = (
+        Model(masks_model, device="cpu", mirroring=False),
+        Model(masks_model, [1], device="cpu", mirroring=False),
+    )
     expected, found = (model.predict(*arrays).tss for model in (both, one))
     assert found.spread is None and found.folds == {"1": expected.folds["1"]}
     assert found.probability == expected.folds["1"]
@@ -127,15 +115,15 @@ def test_model_without_a_head_segments_and_refuses_the_tss(make_trainer, arrays)
 
 
 class TestRefusal:
-    def test_of_the_model(self, folder, tmp_path) -> None:
+    def test_of_the_model(self, masks_model, tmp_path) -> None:
         for wrong, options, message in (
             (tmp_path / "nowhere", {}, "no such folder"),
             (tmp_path, {}, r"no trained fold\n"),
-            (folder, {"checkpoint": "checkpoint_best.pth"}, r"no trained fold\n"),
-            (folder, {"folds": [0, 3]}, r"no trained fold 3[\s\S]*folds=\[0, 1\]"),
-            (folder, {"folds": []}, r"no fold\n"),
-            (folder, {"device": "gpu"}, 'device="cpu"'),
-            (folder, {"step_size": 0}, "step_size=0.5"),
+            (masks_model, {"checkpoint": "checkpoint_best.pth"}, r"no trained fold\n"),
+            (masks_model, {"folds": [0, 3]}, r"no trained fold 3[\s\S]*folds=\[0, 1\]"),
+            (masks_model, {"folds": []}, r"no fold\n"),
+            (masks_model, {"device": "gpu"}, 'device="cpu"'),
+            (masks_model, {"step_size": 0}, "step_size=0.5"),
         ):
             with pytest.raises(UserError, match=message):
                 Model(wrong, **options)
