@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shlex
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_mgcl.system.errors import INTERRUPTED, UserError
 from nnunet_mgcl.system.numbers import integer, number
-from nnunet_mgcl.system.workers import default_processes, require_processes
+from nnunet_mgcl.system.workers import default_processes
 
 if TYPE_CHECKING:
     from nnunet_mgcl.convert.manifest.table import Manifest
@@ -136,7 +135,7 @@ def _manifest(args: argparse.Namespace) -> Manifest:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from nnunet_mgcl.convert.settings import Options, Settings
+    from nnunet_mgcl.convert.settings import Options, Settings, check_numbers
     from nnunet_mgcl.data.dataset_name import find_name
 
     parent = args.output or os.environ.get("nnUNet_raw")
@@ -154,6 +153,7 @@ def _options(args: argparse.Namespace) -> Options:
         dwi_volume=args.dwi_volume, adc_unit=args.adc_unit,
         max_shift=args.max_shift, max_rotation=args.max_rotation,
     )  # fmt: skip
+    check_numbers(settings, args.np)
     return Options(
         parent, args.id, args.name, settings, incomplete=args.incomplete, accept=args.accept, test=args.test,
         processes=args.np, as_named=args.as_named,
@@ -161,20 +161,9 @@ def _options(args: argparse.Namespace) -> Options:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from nnunet_mgcl.data.images.checks import VOXEL_MM
-
     for option, value in (("id", args.id), ("name", args.name)):
         if value is None:
             raise UserError(f"--{option}", "not given", f"the {option} of the dataset", "as in --id 501 --name Stroke")
-    require_processes(args.np)
-    shortest, longest = VOXEL_MM
-    if args.spacing and not all(shortest <= edge <= longest for edge in args.spacing):  # NaN is not either
-        expected = f"three lengths of {shortest:g} to {longest:g} mm"
-        raise UserError("--spacing", str(args.spacing), expected, "choose others, such as 1 1 6")
-    limits = (("--max-shift", args.max_shift, "mm"), ("--max-rotation", args.max_rotation, "degrees"))
-    for option, value, unit in limits:
-        if not 0 < value < math.inf:
-            raise UserError(option, str(value), f"a number of {unit} above 0", "choose another number")
 
 
 def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:

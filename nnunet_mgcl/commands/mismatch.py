@@ -79,17 +79,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _raw_folder(args: argparse.Namespace) -> Path:
     """The raw dataset's folder; with -i and -s alone the folder of the segmentations, where dataset.json lies too."""
-    from nnunetv2.paths import nnUNet_raw
-
-    from nnunet_mgcl.data.layout import dataset_name
+    from nnunet_mgcl.data.raw_dataset import raw_folder
 
     if args.d is None:
         if args.images is None or args.segmentations is None:
             raise UserError("mgcl mismatch", "no data", "-d, or both -i and -s", "add them")
         return args.segmentations
-    if not nnUNet_raw.is_set():
-        raise UserError("nnUNet_raw", "not set", "a folder", "export nnUNet_raw=<folder>, or use -i and -s")
-    return Path(nnUNet_raw.require()) / dataset_name(args.d)
+    return raw_folder(args.d, "export nnUNet_raw=<folder>, or use -i and -s")
 
 
 def _known_classes(args: argparse.Namespace, raw: Path, cases: set[str]) -> dict[str, bool]:

@@ -50,26 +50,26 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+    from nnunet_mgcl.inference.folder_predictor import FolderPredictor
+    from nnunet_mgcl.inference.loading import load_predictor
     from nnunet_mgcl.inference.parts import Part
-    from nnunet_mgcl.system.devices import require_device
     from nnunet_mgcl.system.files import explaining_writes, make_folder
-    from nnunet_mgcl.system.resources import offer_trainers
     from nnunet_mgcl.system.workers import ending_in_order
 
-    offer_trainers()  # predicting needs no `mgcl env`
-    require_device(torch.device(args.device))
     torch.set_num_threads(torch.multiprocessing.cpu_count() if args.device == "cpu" else 1)
-    predictor = MGCLPredictor(
+    predictor = load_predictor(
+        FolderPredictor,
+        model,
+        args.f,
+        torch.device(args.device),
+        checkpoint=args.chk,
+        on_device=not args.not_on_device,
         tile_step_size=args.step_size,
         use_mirroring=not args.disable_tta,
-        perform_everything_on_device=args.device == "cuda" and not args.not_on_device,
-        device=torch.device(args.device),
         verbose=args.verbose,
         verbose_preprocessing=args.verbose,
         allow_tqdm=not args.disable_progress_bar,
     )
-    predictor.initialize_from_trained_model_folder(str(model), args.f, args.chk)
     make_folder(args.o)
     with explaining_writes(folder=args.o), ending_in_order():
         table = predictor.predict_cases(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ from nnunet_mgcl.convert.manifest.channels import is_adc, is_dwi
 from nnunet_mgcl.convert.manifest.table import ManifestRow
 from nnunet_mgcl.convert.output.record import Destination
 from nnunet_mgcl.data.dataset_name import dataset_folder
+from nnunet_mgcl.data.images.checks import VOXEL_MM
+from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.workers import require_processes
 
 VERSION = 2
 """Raised where a new version of the program would write other files from the same scans."""
@@ -78,6 +82,23 @@ class Settings:
             return [group for group in groups if group]
         first = self.reference or self.channels[0]
         return [(first, *(channel for channel in self.channels if channel != first))]
+
+
+def check_numbers(settings: Settings, processes: int) -> None:
+    """Refuses numbers that nothing can be converted with.
+
+    Raises:
+        UserError: One is out of range.
+    """
+    require_processes(processes)
+    shortest, longest = VOXEL_MM
+    if settings.spacing and not all(shortest <= edge <= longest for edge in settings.spacing):  # NaN is not either
+        expected = f"three lengths of {shortest:g} to {longest:g} mm"
+        raise UserError("--spacing", str(list(settings.spacing)), expected, "choose others, such as 1 1 6")
+    limits = (("--max-shift", settings.max_shift, "mm"), ("--max-rotation", settings.max_rotation, "degrees"))
+    for option, value, unit in limits:
+        if not 0 < value < math.inf:
+            raise UserError(option, str(value), f"a number of {unit} above 0", "choose another number")
 
 
 @dataclass(frozen=True)

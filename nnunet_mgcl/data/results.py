@@ -54,6 +54,11 @@ def require_folds(model: Path, folds: Sequence[str], checkpoint: str = FINAL) ->
             raise UserError(path, "no such file", "a trained fold", _remedy(model, checkpoint))
 
 
+def trained_folds(model: Path, checkpoint: str = FINAL) -> list[str]:
+    """Names of a model's folds that have a checkpoint: `0`, `1`, ..., `all`."""
+    return sorted(path.parent.name.removeprefix("fold_") for path in model.glob(f"fold_*/{checkpoint}"))
+
+
 def trained_with(dataset: str, plans: str) -> list[Path]:
     """The results folders of a dataset whose folds were begun with plans of this name."""
     if not nnUNet_results.is_set():

@@ -57,12 +57,12 @@ def summarise_tss(
         "patients": len(set(data.patients)),
         "unknown_tss": len(cases) - len(data.names),
         "measures": data.summarise(folds, MEASURES, probability_metrics, data.probabilities, everyone),
-        "operating_points": {name: _operating_point(data, *point) for name, point in points.items()},
+        "operating_points": {name: operating_point(data, *point) for name, point in points.items()},
         "calibration": summarise_calibration(data, maps),
     }
 
 
-def _operating_point(data: TSSCases, probabilities: Probabilities, chosen: Thresholds) -> dict[str, Any]:
+def operating_point(data: TSSCases, probabilities: Probabilities, chosen: Thresholds) -> dict[str, Any]:
     """Rates where each fold's cases are judged by a threshold of their own; a fold without one is left out."""
     limits = np.array([np.nan if chosen[fold][0] is None else chosen[fold][0] for fold in data.folds], dtype=float)
     positive, judged = probabilities >= limits, ~np.isnan(limits)

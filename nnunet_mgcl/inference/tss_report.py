@@ -12,6 +12,7 @@ from rich.progress import track
 from nnunet_mgcl.data.images.single_slice import volume_ml
 from nnunet_mgcl.evaluation.calibration.maps import Calibration
 from nnunet_mgcl.inference.parts import Part
+from nnunet_mgcl.inference.tss_prediction import TSSPrediction
 from nnunet_mgcl.mismatch.case_mismatch import MismatchOptions, measure_cases, mismatch_columns
 from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.system.csv_table import Rows, read_csv, write_csv
@@ -138,18 +139,14 @@ def _volume(target: str) -> str:
 
 
 def _calibrated(row: Row, calibration: Calibration | None) -> Row:
-    """A row whose probability and class follow from what it says about the folds.
-
-    A map belongs to the probabilities of a single fold's model, so every fold's is calibrated before the mean. The
-    decimals of the file are what counts: a row that was read gives what it gave when it was written.
-    """
-    raw = [float(value) for column, value in row.items() if column.startswith(FOLD)]
-    probability = f"{np.mean([calibration.apply(p) for p in raw] if calibration else raw):.6f}"
+    """A row whose probability and class follow from what it says about the folds."""
+    raw = {column: float(value) for column, value in row.items() if column.startswith(FOLD)}
+    tss = TSSPrediction.of_folds(raw, calibration)
     return row | {
-        "probability": probability,
-        "predicted_class": str(int(float(probability) >= 0.5)),
-        "probability_raw": f"{np.mean(raw):.6f}",
-        "calibration": calibration.method if calibration else "none",
+        "probability": f"{tss.probability:.6f}",
+        "predicted_class": str(tss.predicted_class),
+        "probability_raw": f"{tss.probability_raw:.6f}",
+        "calibration": tss.calibration,
     }
 
 

@@ -1,7 +1,8 @@
-"""A case's files, and why one of them is of no use."""
+"""A case's images, in files or in memory, and why one of them is of no use."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +21,20 @@ class NotThereError(Exception):
     """Says in words why something cannot be measured; it empties a cell and does not end the program."""
 
 
-class CaseFiles:
-    """A case's files, read when they are asked for.
+class CaseImages:
+    """A case's label map and the channels that are measured, read when they are asked for.
 
     Args:
-        images: The folder of its channels.
-        segmentation: Its label map.
-        ending: What the files' names end with.
+        segmentation: Its label map, in three dimensions.
+        channel: Gives a channel by its number; the second argument is what to call it.
         roles: What channels and labels are.
 
     Raises:
         NotThereError: By every method, where what it returns is not there.
     """
 
-    def __init__(self, images: Path, segmentation: Path, ending: str, roles: Roles) -> None:
-        self.images, self.ending, self.roles = images, ending, roles
-        self.case = segmentation.name.removesuffix(ending)
-        self.segmentation = read_volume(segmentation, "the segmentation")
+    def __init__(self, segmentation: sitk.Image, channel: Callable[[int, str], sitk.Image], roles: Roles) -> None:
+        self.segmentation, self.channel, self.roles = segmentation, channel, roles
         self.labels = sitk.GetArrayFromImage(self.segmentation)
         self.voxel_ml = float(np.prod(self.segmentation.GetSpacing())) / 1000
 
@@ -50,7 +48,7 @@ class CaseFiles:
         """A channel, on the grid of the segmentation; what is no number, as outside some maps' brain, is 0."""
         if role not in self.roles.channels:
             raise NotThereError(f"no {role} channel")
-        image = read_volume(self.images / f"{self.case}_{self.roles.channels[role]:04d}{self.ending}", role)
+        image = self.channel(self.roles.channels[role], role)
         if not _same_grid(image, self.segmentation):
             raise NotThereError(f"{role} and the segmentation have different grids")
         values = sitk.GetArrayViewFromImage(image)
@@ -69,6 +67,20 @@ class CaseFiles:
         return float(np.count_nonzero(mask)) * self.voxel_ml
 
 
+def read_case(images: Path, segmentation: Path, ending: str, roles: Roles) -> CaseImages:
+    """A case whose channels lie in a folder, named as nnU-Net names them.
+
+    Raises:
+        NotThereError: The label map is of no use.
+    """
+    case = segmentation.name.removesuffix(ending)
+    return CaseImages(
+        read_volume(segmentation, "the segmentation"),
+        lambda number, role: read_volume(images / f"{case}_{number:04d}{ending}", role),
+        roles,
+    )
+
+
 def read_volume(path: Path, what: str) -> sitk.Image:
     """Reads an image in three dimensions.
 
@@ -83,8 +95,17 @@ def read_volume(path: Path, what: str) -> sitk.Image:
         raise NotThereError(f"{path.name} cannot be read ({reason(error)})") from None
     if mistake := header_mistake(path):
         raise NotThereError(f"{path.name} has {mistake[0]}")
+    return require_volume(image, path.name)
+
+
+def require_volume(image: sitk.Image, name: str) -> sitk.Image:
+    """The image, where it can be smoothed.
+
+    Raises:
+        NotThereError: It has another dimension, colours, or too few voxels.
+    """
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1 or min(image.GetSize()) < MIN_VOXELS:
-        raise NotThereError(f"{path.name} is no volume of single values, {MIN_VOXELS} or more along each axis")
+        raise NotThereError(f"{name} is no volume of single values, {MIN_VOXELS} or more along each axis")
     return image
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.ndimage import label, median_filter
 
 from nnunet_mgcl.data.images.adc_units import UNITS, fitting_units
-from nnunet_mgcl.mismatch.case_files import CaseFiles, NotThereError
+from nnunet_mgcl.mismatch.case_files import CaseImages, NotThereError, read_case
 from nnunet_mgcl.mismatch.flair_ratio import FLAIR_POSITIVE, MIN_LESION_ML, LesionRatio, flair_mismatch
 from nnunet_mgcl.mismatch.perfusion_rules import CORE_ADC, TMAX_SECONDS, PerfusionMismatch, defuse3, extend
 from nnunet_mgcl.mismatch.roles import Roles
@@ -81,15 +81,26 @@ def measure_case(images: Path, ending: str, roles: Roles, options: MismatchOptio
         segmentation: Its label map, with the case's name.
     """
     case = segmentation.name.removesuffix(ending)
+    return measure(case, lambda: read_case(images, segmentation, ending, roles), options)
+
+
+def measure(case: str, read: Callable[[], CaseImages], options: MismatchOptions) -> CaseMismatch:
+    """Measures a case, wherever its images are.
+
+    Args:
+        case: Its name.
+        read: Reads them; may raise `NotThereError`.
+        options: The user's choices.
+    """
     row = {"case": case} | dict.fromkeys((*FLAIR_COLUMNS, *PERFUSION_COLUMNS, REASON), "")
     reasons: list[str] = []
     lesions: list[Row] = []
     with _noting(reasons):
-        files = CaseFiles(images, segmentation, ending, roles)
+        images = read()
         with _noting(reasons, "FLAIR: "):
-            _flair(files, options, row, lesions)
+            _flair(images, options, row, lesions)
         with _noting(reasons, "perfusion: "):
-            _perfusion(files, options, row)
+            _perfusion(images, options, row)
     row[REASON] = "; ".join(reasons)
     return CaseMismatch(row, [{"case": case} | lesion for lesion in lesions])
 
@@ -102,7 +113,7 @@ def _noting(reasons: list[str], of: str = "") -> Iterator[None]:
         reasons.append(f"{of}{missing}")
 
 
-def _flair(files: CaseFiles, options: MismatchOptions, row: Row, lesions: list[Row]) -> None:
+def _flair(files: CaseImages, options: MismatchOptions, row: Row, lesions: list[Row]) -> None:
     """Adds the lesions and fills in FLAIR's cells."""
     dwi_lesion = files.mask("DWI")
     other = files.mask("FLAIR") if "FLAIR" in files.roles.masks else None
@@ -133,7 +144,7 @@ def _ratio_cells(lesion: LesionRatio, options: MismatchOptions) -> Row:
     return {"flair_ratio": f"{lesion.ratio:.4f}", "flair_positive": str(int(positive))}
 
 
-def _perfusion(files: CaseFiles, options: MismatchOptions, row: Row) -> None:
+def _perfusion(files: CaseImages, options: MismatchOptions, row: Row) -> None:
     """Fills in the perfusion's cells."""
     core = files.mask("DWI")
     if options.adc_core:
@@ -173,3 +184,13 @@ def beyond_tmax(seconds: npt.NDArray[np.float64], voxel_ml: float) -> npt.NDArra
     large = np.bincount(parts.ravel(), minlength=count + 1) * voxel_ml >= MIN_TMAX_ML
     large[0] = False
     return large[parts]
+
+
+def as_values(row: Row, columns: Sequence[str]) -> dict[str, float | str | None]:
+    """Some columns of a row as numbers: `lesions` int, `flair_positive` and the rules bool, None for an empty cell."""
+    kinds: dict[str, Callable[[str], float | str]] = {"lesions": int, REASON: str}
+    kinds |= dict.fromkeys(("flair_positive", "extend", "defuse3"), lambda cell: cell == "1")
+    return {
+        column: None if row[column] == "" and column != REASON else kinds.get(column, float)(row[column])
+        for column in columns
+    }

@@ -167,3 +167,18 @@ def model(make_trainer: Callable[..., MGCLTrainer], workspace: Path, once: Once)
         shutil.rmtree(trained)
 
     return str(once("model", workspace / "results" / NAME / "MGCLTrainer__nnUNetPlans__2d", build))
+
+
+@pytest.fixture
+def masks_model(
+    make_trainer: Callable[..., MGCLTrainer], masks_json: dict[str, Any], workspace: Path, once: Once
+) -> Path:
+    """The same with a DWI, a FLAIR and a PWI mask, as `masks_json` has them."""
+
+    def build(folder: Path) -> None:
+        for fold in (0, 1):
+            trained = save_fold(make_trainer(fold=fold, labels=masks_json))
+        shutil.copytree(trained, folder, dirs_exist_ok=True)
+        shutil.rmtree(trained)
+
+    return once("model with masks", workspace / "results" / NAME / "MGCLTrainer__nnUNetPlans__2d", build)

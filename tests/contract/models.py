@@ -12,8 +12,8 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from nnunet_mgcl.inference.folder_predictor import FolderPredictor
 from nnunet_mgcl.inference.input_folder import read_images
-from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.plan.plans import deep_merge
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
@@ -46,7 +46,7 @@ def tiny_trainer(
 
 def predictor(
     model: str | Path,
-    predictor_class: type = MGCLPredictor,
+    predictor_class: type = FolderPredictor,
     folds: Any = (0, 1),
     checkpoint: str = "checkpoint_final.pth",
 ) -> Any:
@@ -58,7 +58,7 @@ def predictor(
 
 def predict(
     model: str, images: Path, output: Path, *, folds: Any = (0, 1), **options: Any
-) -> tuple[MGCLPredictor, Path | None]:
+) -> tuple[FolderPredictor, Path | None]:
     """Predicts a folder; returns the predictor and the table."""
     used = predictor(model, folds=folds)
     return used, predict_with(used, images, output, **options)

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_mgcl.cli import main
-from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.inference.folder_predictor import FolderPredictor
 from nnunet_mgcl.system.errors import INTERRUPTED
 
 WORDS = ("-device", "cpu", "-npp", "0", "-nps", "0", "--disable_tta", "--disable_progress_bar")
@@ -111,7 +111,7 @@ def test_killed_prediction_that_began_anew_leaves_nothing_of_an_earlier_one(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(MGCLPredictor, "predict_logits_from_preprocessed_data", killed)
+        patched.setattr(FolderPredictor, "predict_logits_from_preprocessed_data", killed)
         with pytest.raises(KeyboardInterrupt):
             predict(other)
     found = content(predict(other, goes_on=True))

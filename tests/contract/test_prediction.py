@@ -1,4 +1,4 @@
-"""`MGCLPredictor` on raw images: nnU-Net's segmentations, and a row of tss.csv for every case."""
+"""`FolderPredictor` on raw images: nnU-Net's segmentations, and a row of tss.csv for every case."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_mgcl.cli import main
+from nnunet_mgcl.inference.folder_predictor import FolderPredictor
 from nnunet_mgcl.inference.input_folder import read_images
-from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.mismatch.case_mismatch import mismatch_columns
 from nnunet_mgcl.mismatch.roles import Roles
@@ -87,9 +87,9 @@ def test_table_ends_with_what_mgcl_mismatch_says_about_the_predicted_lesions(mod
 def test_continued_prediction_redoes_a_case_that_lacks_either_file(model, images, whole, monkeypatch) -> None:
     table = whole / "tss.csv"
     first, done = rows(table), []
-    logits = MGCLPredictor.predict_logits_from_preprocessed_data
+    logits = FolderPredictor.predict_logits_from_preprocessed_data
     monkeypatch.setattr(
-        MGCLPredictor,
+        FolderPredictor,
         "predict_logits_from_preprocessed_data",
         lambda self, data: (done.append(1), logits(self, data))[1],
     )
@@ -127,7 +127,7 @@ def test_new_prediction_leaves_no_table_of_an_earlier_one_while_it_lasts(model, 
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(MGCLPredictor, "predict_logits_from_preprocessed_data", killed)
+    monkeypatch.setattr(FolderPredictor, "predict_logits_from_preprocessed_data", killed)
     with pytest.raises(KeyboardInterrupt):
         predict(model, images, whole)
     assert not (whole / "tss.csv").exists()
@@ -209,7 +209,7 @@ class TestModelFolder:
 
     def test_told_to_end_it_ends_in_order(self, model, run, monkeypatch) -> None:
         """`tests/unit/system/test_workers.py` has what becomes of nnU-Net's processes then."""
-        monkeypatch.setattr(MGCLPredictor, "predict_cases", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+        monkeypatch.setattr(FolderPredictor, "predict_cases", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
         monkeypatch.setattr("nnunet_mgcl.system.workers.active_children", list)
         before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:

@@ -24,7 +24,7 @@ def test_a_wheel_has_only_the_package_at_its_top_level(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert top == {"nnunet_mgcl", next(name for name in top if name.endswith(".dist-info"))}
-    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert any(name.endswith("licenses/LICENSE") for name in names) and "nnunet_mgcl/py.typed" in names
     templates = {path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*.html")}
     assert templates and templates <= set(names)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,15 @@ def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, 
         UserError: There is no image, a file is not named so, or a case has a part of a modality's channels or
             different grids.
     """
-    cases: dict[str, dict[int, Path]] = defaultdict(dict)
     known = channel_names(dataset_json)
-    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(dataset_json["file_ending"]))
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        match = pattern.fullmatch(path.name)
-        if not match or match[1].endswith("_seg"):  # nnU-Net's name of a case's mask
-            expected = f"CASE_CCCC{dataset_json['file_ending']} with a channel of four digits, no CASE ending in _seg"
-            raise UserError(path, f"the name {path.name}", expected, "rename or remove it")
-        if not path.is_file():
-            raise UserError(path, "a folder, or a link to nothing", "an image", "replace or remove it")
-        if int(match[2]) not in known:
-            raise UserError(path, f"channel {int(match[2])}", f"one of {known}", "remove it: no such channel here")
-        cases[match[1]][int(match[2])] = path
+    paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    cases = channel_files(paths, dataset_json)
+    for case, files in cases.items():
+        if case.endswith("_seg"):  # nnU-Net's name of a case's mask
+            path = next(iter(files.values()))
+            raise UserError(
+                path, f"the name {path.name}", "CASE_CCCC with no CASE ending in _seg", "rename or remove it"
+            )
     if not cases:  # rather a drive that is not mounted than a wish to forget the preprocessed pool
         remedy = "put the unlabelled images there, or remove the folder to train without them"
         raise UserError(folder, "no image", f"files CASE_CCCC{dataset_json['file_ending']}", remedy)
@@ -61,6 +56,28 @@ def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, 
             pool[modality][case] = [files[channel] for channel in channels]
             check_grids(pool[modality][case], modality)
     return pool
+
+
+def channel_files(paths: Iterable[Path], dataset_json: dict[str, Any]) -> dict[str, dict[int, Path]]:
+    """The file of each channel of each case, by the files' names.
+
+    Raises:
+        UserError: A file is not named `CASE_CCCC<file ending>`, is none, or has an unknown channel.
+    """
+    cases: dict[str, dict[int, Path]] = defaultdict(dict)
+    known, ending = channel_names(dataset_json), dataset_json["file_ending"]
+    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(ending))
+    for path in paths:
+        match = pattern.fullmatch(path.name)
+        if not match:
+            expected = f"CASE_CCCC{ending} with a channel of four digits"
+            raise UserError(path, f"the name {path.name}", expected, "rename or remove it")
+        if not path.is_file():
+            raise UserError(path, "a folder, or a link to nothing", "an image", "replace or remove it")
+        if int(match[2]) not in known:
+            raise UserError(path, f"channel {int(match[2])}", f"one of {known}", "remove it: no such channel here")
+        cases[match[1]][int(match[2])] = path
+    return cases
 
 
 def check_grids(files: list[Path], of: str, *, place: bool = True) -> None:

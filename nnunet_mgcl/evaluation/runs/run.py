@@ -15,8 +15,7 @@ from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout, models_with
 from nnunet_mgcl.data.splits import Split, divided_patients, fold_cases, read_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.evaluation.case_scores import CaseScores
-from nnunet_mgcl.evaluation.measures.segmentation import segmentation_metrics
-from nnunet_mgcl.evaluation.runs.label_map import read_label_map, target_masks
+from nnunet_mgcl.evaluation.runs.label_map import Measures, measure_files
 from nnunet_mgcl.evaluation.runs.tss_validation import TABLE, VALIDATE_AGAIN, read_probabilities
 from nnunet_mgcl.plan.config import MGCLConfig
 from nnunet_mgcl.plan.dataset_json import channel_names, label_targets, read_dataset_json
@@ -213,18 +212,16 @@ class ValidatedRun:
         """From the `mgcl` block of the plan; a stock trainer has none, but its dataset may."""
         return self.plan.configuration.get("mgcl", {}).get(key) or (self.dataset_json.get("mgcl") or {}).get(key)
 
-    def _measure(self, fold: int, case: str, tolerance: float) -> dict[str, dict[str, float | int | None]]:
+    def _measure(self, fold: int, case: str, tolerance: float) -> Measures:
         if not self.targets:
             return {}
         file = self.validation(fold) / f"{case}{self.dataset_json['file_ending']}"
-        reader, remedy = self.plans.image_reader_writer_class(), f"plan and preprocess the dataset, or {VALIDATE_AGAIN}"
-        prediction, _ = read_label_map(file, reader, remedy)
-        reference, properties = read_label_map(self.reference(case), reader, remedy)
-        if prediction.shape != reference.shape:
-            expected = f"{reference.shape}, as its reference"
-            raise UserError(file, f"shape {prediction.shape}", expected, VALIDATE_AGAIN)
-        masks = target_masks(prediction, reference, self.targets, self.dataset_json["labels"].get("ignore"))
-        return {name: segmentation_metrics(*pair, properties["spacing"], tolerance) for name, pair in masks.items()}
+        reader, labels = (
+            self.plans.image_reader_writer_class(),
+            (self.targets, self.dataset_json["labels"].get("ignore")),
+        )
+        remedies = f"plan and preprocess the dataset, or {VALIDATE_AGAIN}", VALIDATE_AGAIN
+        return measure_files(file, self.reference(case), reader, labels, tolerance, remedies)
 
     def _require_folds(self) -> None:
         mark = TABLE if self.is_classifier else "summary.json"
