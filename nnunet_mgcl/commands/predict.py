@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnunet_mgcl.system.numbers import integer, number
 
 if TYPE_CHECKING:
     from nnunet_mgcl.inference.input_folder import Images
+    from nnunet_mgcl.inference.missing import Missing
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -31,6 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--save_probabilities", action="store_true", help="also export probabilities (npz)")
     parser.add_argument("--continue_prediction", action="store_true", help="keep what is predicted already")
+    parser.add_argument("--missing", nargs="+", metavar="MODALITY", default=[], help="predict without this modality")
+    parser.add_argument("--allow-missing", action="store_true", help="cases may lack modalities, as their files tell")
     parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
     parser.add_argument("-npp", type=integer, default=3, help="preprocessing processes (default: %(default)s)")
     parser.add_argument("-nps", type=integer, default=3, help="export processes (default: %(default)s)")
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Predicts a folder."""
     model = _model(args)
     _check_arguments(args)
-    images = _images(args.i, model)  # before anything that takes its time
+    images = _images(args, model)  # before anything that takes its time
 
     import torch
 
@@ -122,7 +125,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise UserError("-o", "the folder of -i", expected, "change -o")
 
 
-def _images(folder: Path, model: Path) -> Images:
+def _images(args: argparse.Namespace, model: Path) -> Images:
     from nnunet_mgcl.inference.input_folder import find_images, read_images
     from nnunet_mgcl.plan.dataset_json import check_dataset_json
     from nnunet_mgcl.plan.plans_file import read_plans
@@ -131,7 +134,26 @@ def _images(folder: Path, model: Path) -> Images:
     path = model / "dataset.json"
     dataset_json = read_json(path)
     if isinstance(dataset_json, dict) and isinstance(ending := dataset_json.get("file_ending"), str):
-        find_images(folder, ending)  # what names tell needs no torch; the typed readers do
-    reader = read_plans(model / "plans.json")["image_reader_writer"]
+        find_images(args.i, ending)  # what names tell needs no torch; the typed readers do
+    plans = read_plans(model / "plans.json")
+    reader = plans["image_reader_writer"]
     check_dataset_json(dataset_json, path)
-    return read_images(folder, dataset_json, reader)
+    missing = _missing(args, plans, model.resolve().name.split("__")[-1], reader)
+    return read_images(args.i, dataset_json, reader, missing)
+
+
+def _missing(args: argparse.Namespace, plans: dict[str, Any], configuration: str, reader: str) -> Missing | None:
+    """What cases may lack; None where the user did not ask."""
+    if not args.missing and not args.allow_missing:
+        return None
+    from nnunet_mgcl.inference.missing import Missing
+    from nnunet_mgcl.plan.plans import merged_configuration
+    from nnunet_mgcl.system.errors import UserError
+
+    modalities = (merged_configuration(plans, configuration).get("mgcl") or {}).get("modalities")
+    if not modalities:
+        found = "a model without modalities in its plan"
+        raise UserError("--missing", found, "a model of a trainer of this plugin", "leave it out")
+    missing = Missing(modalities, args.missing, args.allow_missing)
+    missing.check(reader)
+    return missing

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os.path import basename, isfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from nnunet_mgcl.data.images.files import check_stem
 from nnunet_mgcl.evaluation.calibration.stored import changed_folds
-from nnunet_mgcl.inference.input_folder import Images, refuse_unreadable
+from nnunet_mgcl.inference.input_folder import Images, channel_of, refuse_unreadable
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.inference.missing import stand_ins
 from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.inference.prediction_record import (
     MODEL_KEY,
@@ -26,7 +28,8 @@ from nnunet_mgcl.inference.prediction_record import (
 from nnunet_mgcl.inference.segmentations import is_whole, require_whole
 from nnunet_mgcl.inference.tss_report import NAME as TABLE
 from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.plan.dataset_json import channel_names
+from nnunet_mgcl.system.errors import UserError, counted, some
 from nnunet_mgcl.system.files import write_json
 
 
@@ -61,10 +64,12 @@ class FolderPredictor(MGCLPredictor):
             UserError: A case cannot be predicted, or the prediction to continue is none of these weights, flags and
                 images.
         """
-        self._part = part
+        self._part, self._images, self._present = part, images, images.present
+        self._mention_missing(images)
         earlier = self._begin(images, output, overwrite)
         files = str(images.folder), str(output), save_probabilities, overwrite
-        with self._naming_the_unreadable(images, npp):
+        with self._naming_the_unreadable(images, npp), TemporaryDirectory() as folder:
+            self._stand_ins = Path(folder)
             if npp == 0 and nps == 0:
                 self.predict_from_files_sequential(*files, prev_stage)
             else:
@@ -76,12 +81,15 @@ class FolderPredictor(MGCLPredictor):
             gone = f" Removed what an earlier prediction left: {names}." if earlier else ""
             print(f"No tss.csv: {self.no_tss_reason}.{gone}")
             return None
-        self.report.add_mismatch(images.folder, output, ending, max(1, nps), self.allow_tqdm)
+        if silent := sorted({*map(basename, self._outputs)} - {*self.report.rows}):
+            print(f"No TSS of {some(silent)}: the head knows nothing of cases with their modalities alone")
+        self.report.add_mismatch(images.folder, output, ending, max(1, nps), self.allow_tqdm, images.missing)
         self.report.add_volumes(output, ending, self._reader)
         print(f"TSS probabilities: {self._calibration_described()}")
         if part.total == 1:
             return self.report.path
-        return merge_parts(output, part, self.calibration) if parts_agree(output, part) else None
+        modalities = list(self.config.modalities or {})
+        return merge_parts(output, part, self.calibration, modalities) if parts_agree(output, part) else None
 
     def _begin(self, images: Images, folder: Path, overwrite: bool) -> list[Path]:
         """Notes what is predicted, and with what; begins `report`. Nothing is changed where it is refused.
@@ -109,7 +117,8 @@ class FolderPredictor(MGCLPredictor):
         self.report = None
         if self.no_tss_reason is None:
             table = part.file(folder / TABLE)
-            self.report = TSSReport(table, self.folds, self.targets, not overwrite, self.roles, self.calibration)
+            known = self.roles, self.calibration, list(self.config.modalities or {})
+            self.report = TSSReport(table, self.folds, self.targets, not overwrite, *known)
         write_json(part.file(folder / NAME), record)
         return earlier
 
@@ -164,20 +173,43 @@ class FolderPredictor(MGCLPredictor):
         if not overwrite:
             print(f"{len(outputs) - len(todo)} of {len(outputs)} cases are predicted already")
         inputs, self._outputs, previous = ([each[i] for i in todo] for each in lists)
+        inputs = [self._files(basename(path), files) for path, files in zip(self._outputs, inputs, strict=True)]
         self._pending = [basename(path) for path in self._outputs]
         return inputs, self._outputs, previous
+
+    def _files(self, case: str, files: list[str]) -> list[str]:
+        """The files of a case, with stand-ins for those that it lacks."""
+        if case not in self._present:
+            return files
+        ending, channels = self.dataset_json["file_ending"], channel_names(self.dataset_json)
+        own = {channel_of(path, ending): path for path in self._images.cases[case]}
+        return [str(path) for path in stand_ins(own, channels, self._stand_ins, ending)]
+
+    def _mention_missing(self, images: Images) -> None:
+        """Says how many cases lack something, and what that means for the TSS."""
+        modalities = list(self.config.modalities or {})
+        lacking = sorted(case for case, present in images.present.items() if len(present) < len(modalities))
+        if not lacking:
+            return
+        print(f"{counted(len(lacking), 'case')} without all of {', '.join(modalities)}: {some(lacking)}")
+        tss = self.config.tss
+        if self.no_tss_reason is None and tss.head != "lesion" and not tss.modality_dropout:
+            print(
+                f"WARNING: head {tss.head} was trained without tss.modality_dropout: expect less of it for these cases"
+            )
 
     def predict_logits_from_preprocessed_data(self, data: torch.Tensor) -> torch.Tensor:
         """As in `MGCLPredictor`; adds the case's row to the report."""
         logits = super().predict_logits_from_preprocessed_data(data)
-        if self.report is not None:
-            self.report.add(self._tss[-1].case, list(self._tss[-1].folds_raw.values()))
+        if self.report is not None and None not in self._probabilities:
+            case = self._tss[-1].case
+            self.report.add(case, list(self._tss[-1].folds_raw.values()), self._present.get(case))
         return logits
 
     def _is_done(self, output: str, save_probabilities: bool) -> bool:
         case = basename(output)
         if self.report is not None and case not in self.report.rows:
-            return False
+            return False  # also of a case that has no TSS: it is predicted again
         if self._noted is not None and case not in self._noted:  # nobody knows what made it
             return False
         if save_probabilities and not isfile(output + ".npz"):

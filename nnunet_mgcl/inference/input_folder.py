@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunet_mgcl.data.images.checks import image_mistake
 from nnunet_mgcl.data.pool.scan import check_grids
+from nnunet_mgcl.inference.missing import Missing
 from nnunet_mgcl.plan.dataset_json import channel_names
 from nnunet_mgcl.system.errors import UserError, reason, some
 from nnunet_mgcl.system.files import file_sha256
@@ -39,14 +40,18 @@ class Images:
         folder: Where the files `CASE_CCCC<file ending>` are.
         cases: Its cases, sorted.
         digests: A SHA-256 of each case's files.
+        missing: What cases may lack; None: nothing.
+        present: The modalities of each case, where some may be missing.
     """
 
     folder: Path
     cases: Cases
     digests: dict[str, str]
+    missing: Missing | None = None
+    present: dict[str, list[str]] = field(default_factory=dict)
 
 
-def read_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> Images:
+def read_images(folder: Path, dataset_json: dict[str, Any], reader: str, missing: Missing | None = None) -> Images:
     """Checks that every case has a file for each channel that the model was trained on, and no other.
 
     nnU-Net counts a case's files and never reads their channel numbers: 0001 and 0002 would pass for 0000 and 0001.
@@ -55,6 +60,7 @@ def read_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> Imag
         folder: Where the files are.
         dataset_json: The model's.
         reader: Name of the class that reads the images.
+        missing: What cases may lack; None: nothing.
 
     Raises:
         UserError: There is no image, a file is not named so, a case's channels are others or of several grids, or a
@@ -62,10 +68,14 @@ def read_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> Imag
     """
     ending, known = dataset_json["file_ending"], channel_names(dataset_json)
     fitting = [sorted(known), [0]] if reader in ALL_IN_ONE else [sorted(known)]
-    cases = find_images(folder, ending)
+    cases, present = find_images(folder, ending), {}
     for case, files in cases.items():
-        channels = [int(path.name.removesuffix(ending)[-4:]) for path in files]
-        if channels not in fitting:
+        channels = [channel_of(path, ending) for path in files]
+        if missing and not {*channels} - {*known}:
+            present[case] = missing.present(f"{folder}, case {case}", channels)
+            used = missing.channels(present[case])
+            cases[case] = [path for path in files if channel_of(path, ending) in used]
+        elif channels not in fitting:
             remedy = "add, rename or remove its files"
             raise UserError(f"{folder}, case {case}", f"channels {channels}", f"{known}", remedy)
     paths = [path for files in cases.values() for path in files]
@@ -74,7 +84,13 @@ def read_images(folder: Path, dataset_json: dict[str, Any], reader: str) -> Imag
     if reader in AS_STORED:
         for case, files in cases.items():
             check_grids(files, f"case {case}", place=False)
-    return Images(folder, cases, {case: _joined(digests[path] for path in files) for case, files in cases.items()})
+    joined = {case: _joined(digests[path] for path in files) for case, files in cases.items()}
+    return Images(folder, cases, joined, missing, present)
+
+
+def channel_of(path: Path, ending: str) -> int:
+    """The channel that a file's name tells."""
+    return int(path.name.removesuffix(ending)[-4:])
 
 
 def find_images(folder: Path, ending: str) -> Cases:

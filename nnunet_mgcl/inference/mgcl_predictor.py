@@ -86,6 +86,7 @@ class MGCLPredictor(nnUNetPredictor):
         self.calibration: StoredCalibration | None = None
         if self.no_tss_reason is None:
             self.calibration = stored_calibration(self.plans_manager.plans, plans)
+        self._present: dict[str, list[str]] = {}
         self._begin_call([])
 
     def _no_tss_reason(self, checkpoint: str) -> str | None:
@@ -126,7 +127,7 @@ class MGCLPredictor(nnUNetPredictor):
         """
         self._tss: list[TSSPrediction] = []
         self._pending = list(cases)
-        self._probabilities: list[float] = []
+        self._probabilities: list[float | None] = []
 
     # ------------------------------------------------------------------ nnU-Net's hooks
 
@@ -199,15 +200,21 @@ class MGCLPredictor(nnUNetPredictor):
             UserError: The normalisation has made useless values of the image.
         """
         case = self._pending.pop(0) if self._pending else ""
-        if mistake := value_mistake(data.cpu().numpy()):
+        modalities = self.config.modalities or {}
+        present = self._present.get(case, list(modalities))
+        if mistake := value_mistake(data[sorted(c for name in present for c in modalities[name])].cpu().numpy()):
             go_on = "replace the case's images or move them elsewhere, then go on with --continue_prediction"
             where, remedy = (f"case {case}", go_on) if case else ("the image", "give another image, or leave it out")
             raise UserError(where, *mistake, remedy)
         self._probabilities = []
-        logits = super().predict_logits_from_preprocessed_data(data)
-        if self.no_tss_reason is None:
-            folds = dict(zip(self.folds, self._probabilities, strict=True))
-            self._tss.append(TSSPrediction.of_folds(folds, self.calibration, case))
+        network: Any = unwrap(self.network)
+        with network.with_present([index for index, name in enumerate(modalities) if name in present]):
+            logits = super().predict_logits_from_preprocessed_data(data)
+        said = [probability for probability in self._probabilities if probability is not None]
+        if self.no_tss_reason is None and len(said) == len(self.folds):
+            folds = dict(zip(self.folds, said, strict=True))
+            calibration = self.calibration if len(present) == len(modalities) else None  # fitted on whole cases
+            self._tss.append(TSSPrediction.of_folds(folds, calibration, case))
         return logits
 
     def predict_sliding_window_return_logits(self, input_image: torch.Tensor) -> torch.Tensor:
@@ -215,7 +222,5 @@ class MGCLPredictor(nnUNetPredictor):
         logits = super().predict_sliding_window_return_logits(input_image)
         if self.no_tss_reason is None:
             network: Any = unwrap(self.network)
-            probability = tss_probability(network, input_image, self.config, self.configuration_manager)
-            assert probability is not None
-            self._probabilities.append(probability)
+            self._probabilities.append(tss_probability(network, input_image, self.config, self.configuration_manager))
         return logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.progress import track
 
 from nnunet_mgcl.data.images.single_slice import volume_ml
 from nnunet_mgcl.evaluation.calibration.maps import Calibration
+from nnunet_mgcl.inference.missing import Missing, roles_of
 from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.inference.tss_prediction import TSSPrediction
 from nnunet_mgcl.mismatch.case_mismatch import MismatchOptions, measure_cases, mismatch_columns
@@ -25,8 +27,11 @@ NAME = "tss.csv"
 FOLD = "probability_fold_"
 """What the columns of the folds' raw probabilities begin with."""
 WHAT = "what mgcl predict writes"
+MODALITIES = "modalities"
+"""The column of those that a case was predicted from."""
+JOIN = "+"
 NO_VOLUME = "n/a"
-"""Of a single slice without a thickness; a cell that is empty waits for its case's segmentation."""
+"""Of a single slice without a thickness and of a modality that is missing; an empty cell waits for its segmentation."""
 
 
 class TSSReport:
@@ -38,7 +43,9 @@ class TSSReport:
         targets: Labels that make up each target whose volume is reported.
         keep: Whether rows of an earlier run stay (`--continue_prediction`).
         roles: What `add_mismatch` can measure; its columns follow, and their cells may stay empty.
-        calibration: Of the probabilities, those of an earlier run's rows too; None: they stay raw.
+        calibration: Of the probabilities, those of an earlier run's rows too; None: they stay raw. It was fitted on
+            cases with all modalities: those of others stay raw.
+        modalities: The model's.
 
     Raises:
         UserError: The earlier run had other folds or targets.
@@ -52,11 +59,13 @@ class TSSReport:
         keep: bool = False,
         roles: Roles | None = None,
         calibration: Calibration | None = None,
+        modalities: Sequence[str] = (),
     ) -> None:
+        self.modalities = list(modalities)
         self.path, self.targets, self.roles, self.calibration = path, targets, roles, calibration
         self.fold_columns = [f"{FOLD}{fold}" for fold in folds]
         self.mismatch_columns = mismatch_columns(roles) if roles else ()
-        answer = ("case", "probability", "predicted_class", "probability_raw", "calibration")
+        answer = ("case", "probability", "predicted_class", "probability_raw", "calibration", MODALITIES)
         self.columns = [*answer, *self.fold_columns, *map(_volume, targets), *self.mismatch_columns]
         self.rows: dict[str, Row] = {}
         if keep and is_there(path):
@@ -71,17 +80,26 @@ class TSSReport:
             )
             raise UserError(self.path, f"columns {columns}", expected, remedy)
         without_volumes = dict.fromkeys(map(_volume, self.targets), "")
-        for case, row in _recalibrated(self.path, rows, self.calibration).items():
+        for case, row in _recalibrated(self.path, rows, self.calibration, JOIN.join(self.modalities)).items():
             self.rows[case] = row | without_volumes
         self.write()
 
-    def add(self, case: str, probabilities: Sequence[float]) -> None:
-        """Adds a case: the raw probability of TSS < 4.5 h of every fold, and what follows from them."""
+    def add(self, case: str, probabilities: Sequence[float], present: Sequence[str] | None = None) -> None:
+        """Adds a case: the raw probability of TSS < 4.5 h of every fold, and what follows from them.
+
+        Args:
+            case: Its name.
+            probabilities: Of the folds, in their order.
+            present: The modalities that it was predicted from; None: all.
+        """
         raw = {column: f"{p:.6f}" for column, p in zip(self.fold_columns, probabilities, strict=True)}
-        self.rows[case] = {"case": case} | _calibrated(raw, self.calibration)
+        row = {"case": case, MODALITIES: JOIN.join(self.modalities if present is None else present)} | raw
+        self.rows[case] = _calibrated(row, self.calibration, JOIN.join(self.modalities))
         self.write()
 
-    def add_mismatch(self, images: Path, folder: Path, ending: str, processes: int, progress: bool) -> None:
+    def add_mismatch(
+        self, images: Path, folder: Path, ending: str, processes: int, progress: bool, missing: Missing | None = None
+    ) -> None:
         """Adds what `mgcl mismatch` would write about the predicted lesions; `add_volumes` writes it.
 
         Args:
@@ -90,13 +108,19 @@ class TSSReport:
             ending: Of the files.
             processes: How many measure.
             progress: Whether a bar is shown.
+            missing: Knows the modalities where a case may lack some: what needs them is not measured.
         """
-        files = [path for case in self.rows if (path := folder / f"{case}{ending}").is_file()]
-        if self.roles is None or not self.mismatch_columns or not files:
+        groups: dict[str, list[Path]] = defaultdict(list)
+        for case, row in self.rows.items():
+            if (path := folder / f"{case}{ending}").is_file():
+                groups[row[MODALITIES]].append(path)
+        if self.roles is None or not self.mismatch_columns:
             return
-        measured = measure_cases(files, images, ending, self.roles, MismatchOptions(), processes)
-        for case in track(measured, "Mismatch", len(files), disable=not progress):
-            self.rows[case.row["case"]] |= {column: case.row[column] for column in self.mismatch_columns}
+        for present, files in groups.items():
+            roles = roles_of(self.roles, self.targets, missing, present.split(JOIN)) if missing else self.roles
+            measured = measure_cases(files, images, ending, roles, MismatchOptions(), processes)
+            for own in track(measured, "Mismatch", len(files), disable=not progress):
+                self.rows[own.row["case"]] |= {column: own.row[column] for column in self.mismatch_columns}
 
     def add_volumes(self, folder: Path, file_ending: str, reader: BaseReaderWriter) -> None:
         """Fills in the lesion volumes (ml) from the exported segmentations; a row without a segmentation is dropped."""
@@ -105,7 +129,8 @@ class TSSReport:
             segmentation, properties = reader.read_seg(str(folder / f"{case}{file_ending}"))
             for name, labels in self.targets.items():
                 volume = volume_ml(np.isin(segmentation, labels), properties["spacing"])
-                row[_volume(name)] = NO_VOLUME if volume is None else f"{volume:.3f}"
+                unknown = volume is None or (name in self.modalities and name not in row[MODALITIES].split(JOIN))
+                row[_volume(name)] = NO_VOLUME if unknown else f"{volume:.3f}"
         self.write()
 
     def write(self) -> None:
@@ -113,7 +138,9 @@ class TSSReport:
         _write_rows(self.path, self.columns, self.rows)
 
 
-def merge_parts(folder: Path, part: Part, calibration: Calibration | None = None) -> Path | None:
+def merge_parts(
+    folder: Path, part: Part, calibration: Calibration | None = None, modalities: Sequence[str] = ()
+) -> Path | None:
     """Joins the parts' files to `tss.csv` once all of them are finished; returns it, or None before."""
     paths = part.all_files(folder / NAME)
     if not all(path.is_file() for path in paths):
@@ -122,7 +149,9 @@ def merge_parts(folder: Path, part: Part, calibration: Calibration | None = None
     columns = tables[paths[0]][0]
     if any(others != columns for others, _ in tables.values()):  # of another prediction
         return None
-    rows = {case: row for path in paths for case, row in _recalibrated(path, tables[path][1], calibration).items()}
+    rows: dict[str, Row] = {}
+    for path in paths:
+        rows |= _recalibrated(path, tables[path][1], calibration, JOIN.join(modalities))
     if any(row[column] == "" for row in rows.values() for column in columns if column.startswith(_volume(""))):
         return None
     _write_rows(folder / NAME, columns, rows)
@@ -138,8 +167,9 @@ def _volume(target: str) -> str:
     return f"volume_ml_{target}"
 
 
-def _calibrated(row: Row, calibration: Calibration | None) -> Row:
-    """A row whose probability and class follow from what it says about the folds."""
+def _calibrated(row: Row, calibration: Calibration | None, modalities: str) -> Row:
+    """A row whose probability and class follow from what it says about the folds; calibrated with all modalities."""
+    calibration = calibration if row.get(MODALITIES, modalities) == modalities else None
     raw = {column: float(value) for column, value in row.items() if column.startswith(FOLD)}
     tss = TSSPrediction.of_folds(raw, calibration)
     return row | {
@@ -150,10 +180,10 @@ def _calibrated(row: Row, calibration: Calibration | None) -> Row:
     }
 
 
-def _recalibrated(path: Path, rows: Rows, calibration: Calibration | None) -> dict[str, Row]:
+def _recalibrated(path: Path, rows: Rows, calibration: Calibration | None, modalities: str) -> dict[str, Row]:
     """The rows of an earlier run or another process, which may have known another calibration."""
     try:
-        return {case: _calibrated(row, calibration) for case, row in _by_case(rows).items()}
+        return {case: _calibrated(row, calibration, modalities) for case, row in _by_case(rows).items()}
     except (TypeError, ValueError) as error:
         expected = f"a probability in each column {FOLD}..."
         raise UserError(path, reason(error), expected, "predict into another -o") from None

@@ -35,7 +35,7 @@ def make(tmp_path):
     """Makes a report of two folds."""
 
     def make(calibration=None, keep=False, folds=("0", "3")):
-        return TSSReport(tmp_path / "tss.csv", folds, TARGETS, keep, calibration=calibration)
+        return TSSReport(tmp_path / "tss.csv", folds, TARGETS, keep, calibration=calibration, modalities=["DWI", "PWI"])
 
     return make
 
@@ -64,7 +64,7 @@ def test_a_row_holds_every_fold_s_probability_their_mean_and_the_class(make) -> 
     assert (first["case"], first["predicted_class"]) == ("a", "1")  # from 0.5 on
     assert second == {
         "case": "b", "probability": "0.375000", "predicted_class": "0", "probability_raw": "0.375000",
-        "calibration": "none", "probability_fold_0": "0.250000", "probability_fold_3": "0.500000",
+        "calibration": "none", "modalities": "DWI+PWI", "probability_fold_0": "0.250000", "probability_fold_3": "0.500000",
         "volume_ml_DWI": "", "volume_ml_PWI": "",
     }  # fmt: skip
 
