@@ -134,7 +134,7 @@ class TestRefusal:
         for wrong, edges, message in (
             (image[:2], spacing, "2 channels"),
             (image, None, "no spacing"),
-            (np.where(image == image.max(), np.nan, image), spacing, "NaN"),
+            (np.where(image == image.max(), np.nan, image), spacing, "nan_to_num"),
         ):
             with pytest.raises(UserError, match=message):
                 model.predict(wrong, edges)
