@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-NEVER = -1e4
-"""A logit that no softmax chooses, and that half precision can hold."""
+NEVER = -100.0
+"""A logit that no softmax chooses beside the background's 0. nnU-Net sums weighted logits in half precision."""
 
 
 class SharedFusion(nn.Module):

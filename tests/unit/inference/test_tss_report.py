@@ -64,8 +64,8 @@ def test_a_row_holds_every_fold_s_probability_their_mean_and_the_class(make) -> 
     assert (first["case"], first["predicted_class"]) == ("a", "1")  # from 0.5 on
     assert second == {
         "case": "b", "probability": "0.375000", "predicted_class": "0", "probability_raw": "0.375000",
-        "calibration": "none", "modalities": "DWI+PWI", "probability_fold_0": "0.250000", "probability_fold_3": "0.500000",
-        "volume_ml_DWI": "", "volume_ml_PWI": "",
+        "calibration": "none", "modalities": "DWI+PWI", "probability_fold_0": "0.250000",
+        "probability_fold_3": "0.500000", "volume_ml_DWI": "", "volume_ml_PWI": "",
     }  # fmt: skip
 
 
