@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.data.prepare import load_plans, prepare_dataset
     from nnunet_mgcl.data.results import results_of
     from nnunet_mgcl.plan.dataset_json import read_dataset_json
+    from nnunet_mgcl.pretraining.lookup import register_methods
     from nnunet_mgcl.system.devices import require_device, use_own_cores
     from nnunet_mgcl.system.errors import UserError
     from nnunet_mgcl.system.names import fold_number
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.tss.classifiers.folds import ClassifierRun
     from nnunet_mgcl.tss.classifiers.protocol import Settings
 
+    register_methods()  # the plan may have blocks of any of them
     method, device = _method(args), torch.device(args.device)
     require_device(device)
     use_own_cores(device)

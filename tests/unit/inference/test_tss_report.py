@@ -55,6 +55,25 @@ def predicted_part(tmp_path):
     return predict
 
 
+def test_cases_that_lack_a_modality_stay_raw_and_say_what_they_have(make, tmp_path) -> None:
+    """Also where the table goes on, or parts are joined."""
+    report = make(calibration=PLATT)
+    report.add("a", [0.25, 0.25])
+    report.add("b", [0.25, 0.25], ["PWI"])
+    for again in (report, make(calibration=PLATT, keep=True)):
+        first, second = rows(again.path)
+        assert (first["modalities"], first["calibration"]) == ("DWI+PWI", "platt")
+        assert (second["modalities"], second["calibration"]) == ("PWI", "none")
+        assert second["probability"] == second["probability_raw"] == "0.250000" != first["probability"]
+    report.path = tmp_path / "tss_part0.csv"
+    for case in "ab":
+        sitk.WriteImage(sitk.GetImageFromArray(np.ones((1, 2, 2), np.uint8)), str(tmp_path / f"{case}.nii.gz"))
+    report.add_volumes(tmp_path, ".nii.gz", SimpleITKIO())
+    joined = rows(merge_parts(tmp_path, Part(), PLATT, ["DWI", "PWI"]))
+    assert [row["calibration"] for row in joined] == ["platt", "none"]
+    assert joined[1]["volume_ml_DWI"] == "n/a" != joined[0]["volume_ml_DWI"]
+
+
 def test_a_row_holds_every_fold_s_probability_their_mean_and_the_class(make) -> None:
     report = make()
     report.add("b", [0.25, 0.5])

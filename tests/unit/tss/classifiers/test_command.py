@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -101,6 +103,17 @@ def test_the_networks_of_masks_see_nothing_beside_the_lesion(classifier, dataset
         (path / "validation/tss.csv").unlink()
         again = weights(classifier(method, "--epochs", "1", "-f", "0"))
         assert equal(before, again) == (method == "resnet-mask")
+
+
+def test_a_plan_may_have_blocks_of_pretraining_methods(dataset) -> None:
+    """In a process of its own, which has imported no trainer."""
+    plans = json.loads(dataset.plans("nnUNetPlans").read_text())
+    plans["configurations"]["2d"]["mgcl"] = {"seed": {"epochs": 3}, "simclr": {"epochs": 2}}
+    dataset.plans("nnUNetPlans").write_text(json.dumps(plans))
+    program = ["-c", "from nnunet_mgcl.cli import main; raise SystemExit(main())"]
+    words = ["classifier", "-d", "901", "-c", "2d", "--method", "mismatch", "-device", "cpu", "--masks", MODEL]
+    done = subprocess.run([sys.executable, *program, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "next: mgcl evaluate" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
