@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnunet_mgcl.system.numbers import number
+
+if TYPE_CHECKING:
+    from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -15,6 +18,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     default = "(default: %(default)s)"
     parser.add_argument("--tolerance", type=number, default=2.0, help=f"of the surface Dice, in mm {default}")
     parser.add_argument("--sensitivity", type=number, default=0.9, help=f"wanted one of an operating point {default}")
+    what = "predict the validation cases once more, without this modality, and evaluate that"
+    parser.add_argument("--missing", nargs="+", metavar="MODALITY", help=what)
+    parser.add_argument("-device", default="cuda", choices=("cuda", "cpu", "mps"), help=f"with --missing {default}")
 
 
 def add_validated_model(parser: argparse.ArgumentParser) -> None:
@@ -45,10 +51,29 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--sensitivity", str(args.sensitivity), "a number above 0 and up to 1", "change it")
     model = model_folder(args.d, args.tr, args.p, args.c)
     validated = ValidatedRun.find(DatasetLayout.find(args.d), model, args.f)
+    if args.missing:
+        validated = _without(validated, args)
     content, path, table = evaluate(validated, args.tolerance, args.sensitivity)
     print_evaluation(content)
     print(f"all numbers: {path}\ncases:       {table}")
     return 0
+
+
+def _without(validated: ValidatedRun, args: argparse.Namespace) -> ValidatedRun:
+    """The same folds, predicted without some modalities."""
+    import torch
+
+    from nnunet_mgcl.inference.without import predict_without
+    from nnunet_mgcl.system.devices import use_own_cores
+    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.system.workers import default_processes
+
+    if validated.is_classifier or validated.is_stock:
+        expected = "a model of a trainer of this plugin, which has branches"
+        raise UserError("--missing", validated.model.name, expected, "leave --missing out")
+    device = torch.device(args.device)
+    use_own_cores(device)
+    return predict_without(validated, args.missing, device, default_processes(), default_processes())
 
 
 def print_evaluation(content: dict[str, Any]) -> None:

@@ -169,9 +169,10 @@ class FolderPredictor(MGCLPredictor):
         outputs = lists[1]
         for path in outputs:
             check_stem(basename(path), self.dataset_json["file_ending"], source)
-        todo = [i for i, path in enumerate(outputs) if overwrite or not self._is_done(path, save_probabilities)]
+        wanted = [i for i, path in enumerate(outputs) if basename(path) in self._images.cases]
+        todo = [i for i in wanted if overwrite or not self._is_done(outputs[i], save_probabilities)]
         if not overwrite:
-            print(f"{len(outputs) - len(todo)} of {len(outputs)} cases are predicted already")
+            print(f"{len(wanted) - len(todo)} of {len(wanted)} cases are predicted already")
         inputs, self._outputs, previous = ([each[i] for i in todo] for each in lists)
         inputs = [self._files(basename(path), files) for path, files in zip(self._outputs, inputs, strict=True)]
         self._pending = [basename(path) for path in self._outputs]

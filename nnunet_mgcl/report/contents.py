@@ -13,6 +13,7 @@ from nnunet_mgcl.report.analysis import embeddings_section as embeddings
 from nnunet_mgcl.report.analysis import perception_section as perception
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from nnunet_mgcl.report.cross_validation.curves import curves_section
+from nnunet_mgcl.report.cross_validation.missing import missing_section
 from nnunet_mgcl.report.cross_validation.overlays import overlays_section
 from nnunet_mgcl.report.cross_validation.overview import overview_section
 from nnunet_mgcl.report.cross_validation.settings import settings_section
@@ -45,11 +46,16 @@ def report_sections(run: ValidatedRun, content: dict[str, Any], device: torch.de
         volume_section(content),
         overlays_section(run, content),
         tss_section(run, content),
+        *_given(missing_section(run, content)),
         Section.of("Fold by fold", "cross_validation/segmentation/folds", folded=True, content=content),
         curves_section(run),
         *_analyses(run, device),
         settings_section(run, content),
     ]
+
+
+def _given(section: Section | None) -> list[Section]:
+    return [section] if section else []
 
 
 def _analyses(run: ValidatedRun, device: torch.device) -> list[Section]:

@@ -40,7 +40,7 @@ def evaluate(run: ValidatedRun, tolerance: float, sensitivity: float) -> tuple[d
     Raises:
         UserError: A file is wrong; or the stored evaluation has a TSS, and the table that it came from is gone.
     """
-    path = evaluation_path(run.model, run.some_folds)
+    path = evaluation_path(run.model, run.some_folds, run.without)
     earlier, _ = stored_evaluation(path)
     if earlier and not earlier["tss"]["reason"] and not is_there(run.layout.tss):
         raise UserError(
@@ -50,7 +50,7 @@ def evaluate(run: ValidatedRun, tolerance: float, sensitivity: float) -> tuple[d
     cases = list(track(run.scores(tolerance), "Cases", len(run.cases), transient=True))
     content = summarise_run(run, cases, tolerance, sensitivity)
     table = write_evaluation(path, content)
-    if done := store_calibration(run.model, content["tss"], run.folds, run.some_folds is None):
+    if not run.without and (done := store_calibration(run.model, content["tss"], run.folds, run.some_folds is None)):
         print(done)
     return content, path, table
 
@@ -76,6 +76,7 @@ def summarise_run(
         "dataset": run.layout.name,
         "model": run.model.name,
         "folds": run.folds,
+        "without": list(run.without),
         "cases_without_fold": sorted(run.labelled - {case for split in run.splits for case in split["val"]}),
         "divided_patients": run.divided_patients,
         "settings": {
@@ -95,13 +96,13 @@ def current_evaluation(run: ValidatedRun) -> dict[str, Any]:
 
     An outdated one keeps its settings. A calibration that is missing in plans.json is put there again.
     """
-    path = evaluation_path(run.model, run.some_folds)
+    path = evaluation_path(run.model, run.some_folds, run.without)
     content, why = stored_evaluation(path)
     if content is None or (why := why or _why_not_of(run, content, path)):
         print(f"{path.name}: {why}; evaluating")
         settings = content["settings"] if content else SETTINGS
         return evaluate(run, settings["surface_dice_tolerance_mm"], settings["sensitivity"])[0]
-    if run.some_folds is None and not _is_stored(run, content["tss"]):
+    if run.some_folds is None and not run.without and not _is_stored(run, content["tss"]):
         print(store_calibration(run.model, content["tss"], run.folds, True))
     return content
 

@@ -31,6 +31,11 @@ OVERLAY = "overlay.png"
 """The picture that `mgcl summary` puts among a fold's validated cases."""
 
 
+def validation_name(without: Sequence[str]) -> str:
+    """The folder of a fold's predicted validation cases: nnU-Net's, or those without some modalities."""
+    return f"validation_without_{'_'.join(without)}" if without else "validation"
+
+
 @dataclass(frozen=True)
 class ValidatedRun:
     """Some folds of one trained model.
@@ -40,28 +45,33 @@ class ValidatedRun:
         model: The results folder, `<Trainer>__<plans>__<configuration>`.
         splits: The dataset's split.
         folds: The folds to evaluate.
+        without: Modalities that the validation cases were predicted without (`mgcl evaluate --missing`).
     """
 
     layout: DatasetLayout
     model: Path
     splits: list[Split]
     folds: list[int]
+    without: tuple[str, ...] = ()
 
     @classmethod
-    def find(cls, layout: DatasetLayout, model: Path, folds: Sequence[str] | None) -> ValidatedRun:
+    def find(
+        cls, layout: DatasetLayout, model: Path, folds: Sequence[str] | None, without: Sequence[str] = ()
+    ) -> ValidatedRun:
         """Finds the validated folds and checks that every case is there exactly once.
 
         Args:
             layout: The dataset's folders.
             model: The results folder.
             folds: Their numbers; None: all folds of the split.
+            without: Modalities that the cases were predicted without.
 
         Raises:
             UserError: A fold or case is missing, or is there twice; or a folder belongs to another split.
         """
         chosen = sorted({fold_number(fold) for fold in folds or ()})
         splits = read_splits(layout)
-        run = cls(layout, model, splits, list(range(len(splits))) if folds is None else chosen)
+        run = cls(layout, model, splits, list(range(len(splits))) if folds is None else chosen, tuple(without))
         cases = Counter(case for fold in run.folds for case in fold_cases(splits, fold)[1])
         if twice := sorted(case for case, count in cases.items() if count > 1):
             found = f"{some(twice)} under val of several folds"
@@ -146,7 +156,10 @@ class ValidatedRun:
     @cached_property
     def targets(self) -> dict[str, list[int]]:
         """The labels that make up each target: a modality's lesion, or a label or region of the dataset."""
-        return {} if self.is_classifier else self.lesion_labels or label_targets(self.dataset_json)
+        if self.is_classifier:
+            return {}
+        known = self.lesion_labels or label_targets(self.dataset_json)
+        return {name: labels for name, labels in known.items() if name not in self.without}
 
     @cached_property
     def is_classifier(self) -> bool:
@@ -202,7 +215,7 @@ class ValidatedRun:
 
     def validation(self, fold: int) -> Path:
         """nnU-Net's folder of a fold's predicted validation cases."""
-        return FoldLayout(self.model / f"fold_{fold}").validation
+        return self.model / f"fold_{fold}" / validation_name(self.without)
 
     def reference(self, case: str) -> Path:
         """The true label map of a case: nnU-Net's copy."""
@@ -224,7 +237,7 @@ class ValidatedRun:
         return measure_files(file, self.reference(case), reader, labels, tolerance, remedies)
 
     def _require_folds(self) -> None:
-        mark = TABLE if self.is_classifier else "summary.json"
+        mark = TABLE if self.is_classifier else "plans.json" if self.without else "summary.json"
         validated = [fold for fold in range(len(self.splits)) if (self.validation(fold) / mark).is_file()]
         if missing := sorted(set(self.folds) - set(validated)):
             remedy = "train the fold, or validate it with --val"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.runs.run import OVERLAY
+from nnunet_mgcl.evaluation.runs.run import OVERLAY, validation_name
 from nnunet_mgcl.system.csv_table import write_csv
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, read_json, write_json
@@ -54,6 +54,7 @@ class _Evaluation(OpenModel):
     dataset: str
     model: str
     folds: list[int]
+    without: Any = ()
     cases_without_fold: Any
     divided_patients: list[str]
     settings: _Settings
@@ -63,9 +64,10 @@ class _Evaluation(OpenModel):
     cases: list[_Case]
 
 
-def evaluation_path(model: Path, folds: Sequence[int] | None) -> Path:
-    """`evaluation.json` of a results folder, named after the folds where they are not all (None)."""
-    return model / f"evaluation{folds_suffix(folds)}.json"
+def evaluation_path(model: Path, folds: Sequence[int] | None, without: Sequence[str] = ()) -> Path:
+    """`evaluation.json` of a results folder; its name tells what is missing, and the folds where they are not all."""
+    missing = f"_without_{'_'.join(without)}" if without else ""
+    return model / f"evaluation{missing}{folds_suffix(folds)}.json"
 
 
 def folds_suffix(folds: Sequence[int] | None) -> str:
@@ -120,9 +122,9 @@ def newer(files: Iterable[Path], path: Path) -> Path | None:
 def _outdated(path: Path, content: dict[str, Any]) -> str | None:
     """Which file of the validations is newer, or gone."""
     for fold in content["folds"]:
-        folder = path.parent / f"fold_{fold}" / "validation"
+        folder = path.parent / f"fold_{fold}" / validation_name(content.get("without", ()))
         if file := newer((file for file in sorted(folder.glob("*")) if file.name != OVERLAY), path):
-            return f"older than fold_{fold}/validation/{file.name}"
+            return f"older than fold_{fold}/{folder.name}/{file.name}"
         if not content["tss"]["reason"] and not (folder / "tss.csv").is_file():
-            return f"fold_{fold}/validation/tss.csv is no longer there"
+            return f"fold_{fold}/{folder.name}/tss.csv is no longer there"
     return None
