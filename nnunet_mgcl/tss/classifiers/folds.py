@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.engine.costs import Cost, Costs
 from nnunet_mgcl.evaluation.runs.run import CLASSIFIER
 from nnunet_mgcl.evaluation.runs.tss_validation import TABLE, in_words, write_tss
+from nnunet_mgcl.plan.plans import merged_configuration
 from nnunet_mgcl.system.differences import differences
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, make_folder, read_json, write_json
@@ -101,7 +103,10 @@ class ClassifierRun:
         chosen = {key: value for key, value in asdict(settings).items() if key not in ("device", "shared")}
         geometry = self.cases.config.tss.model_dump(include={"slices", "size"})
         classes = {case: bool(self.table.positive(case)) for case in training}
-        return {"settings": chosen, "masks": self.masks, "volume": geometry, "classes": classes}
+        plan = merged_configuration(self.cases.plans, self.cases.configuration)
+        images = {key: plan[key] for key in ("data_identifier", "spacing", "normalization_schemes")}
+        inputs = {"settings": chosen, "masks": self.masks, "volume": geometry, "images": images, "classes": classes}
+        return json.loads(json.dumps(inputs))
 
     def _describe(self) -> None:
         """What makes the folder a model that `mgcl evaluate` and others read."""

@@ -47,7 +47,7 @@ def test_every_fold_is_trained_evaluated_and_compared_beside_a_segmentation_mode
         main([*report, "--case", "case_0"])
 
 
-def test_a_fold_that_is_done_stays_and_other_inputs_are_refused(classifier) -> None:
+def test_a_fold_that_is_done_stays_and_other_inputs_are_refused(classifier, dataset) -> None:
     model = classifier("resnet", "--epochs", "1", "-f", "0")
     first = weights(model)
     (model / "fold_0/network.pth").write_bytes(b"mine")
@@ -55,6 +55,11 @@ def test_a_fold_that_is_done_stays_and_other_inputs_are_refused(classifier) -> N
     assert (model / "fold_0/network.pth").read_bytes() == b"mine"
     with pytest.raises(SystemExit, match="epochs"):
         classifier("resnet", "--epochs", "2", "-f", "0")
+    plans = dataset.plans("nnUNetPlans").read_text()
+    dataset.plans("nnUNetPlans").write_text(plans.replace('"ZScoreNormalization"', '"NoNormalization"'))
+    with pytest.raises(SystemExit, match="normalization_schemes"):
+        classifier("resnet", "--epochs", "1", "-f", "0")
+    dataset.plans("nnUNetPlans").write_text(plans)
     (model / "fold_0/validation/tss.csv").unlink()  # as a killed run leaves it
     classifier("resnet", "--epochs", "1", "-f", "0")
     assert equal(weights(model), first)
