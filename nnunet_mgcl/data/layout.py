@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,11 @@ class DatasetLayout:
         """The preprocessed pool, whole or of one modality."""
         pool = self.preprocessed / f"{data_identifier}_unlabelled"
         return pool / modality if modality else pool
+
+
+def validation_name(without: Sequence[str]) -> str:
+    """The folder of a fold's predicted validation cases: nnU-Net's, or those without some modalities."""
+    return f"validation_without_{'_'.join(without)}" if without else "validation"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_mgcl.data.images.checks import value_mistake
-from nnunet_mgcl.evaluation.calibration.stored import StoredCalibration, stored_calibration
+from nnunet_mgcl.evaluation.calibration.stored import JOIN, StoredCalibration, map_of, stored_calibration
 from nnunet_mgcl.inference.array_input import check_array
 from nnunet_mgcl.inference.tss_prediction import TSSPrediction
 from nnunet_mgcl.mismatch.roles import find_roles
@@ -213,7 +213,7 @@ class MGCLPredictor(nnUNetPredictor):
         said = [probability for probability in self._probabilities if probability is not None]
         if self.no_tss_reason is None and len(said) == len(self.folds):
             folds = dict(zip(self.folds, said, strict=True))
-            calibration = self.calibration if len(present) == len(modalities) else None  # fitted on whole cases
+            calibration = map_of(self.calibration, JOIN.join(present), JOIN.join(modalities))
             self._tss.append(TSSPrediction.of_folds(folds, calibration, case))
         return logits
 

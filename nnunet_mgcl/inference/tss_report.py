@@ -12,6 +12,7 @@ from rich.progress import track
 
 from nnunet_mgcl.data.images.single_slice import volume_ml
 from nnunet_mgcl.evaluation.calibration.maps import Calibration
+from nnunet_mgcl.evaluation.calibration.stored import JOIN, map_of
 from nnunet_mgcl.inference.missing import Missing, roles_of
 from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.inference.tss_prediction import TSSPrediction
@@ -29,7 +30,6 @@ FOLD = "probability_fold_"
 WHAT = "what mgcl predict writes"
 MODALITIES = "modalities"
 """The column of those that a case was predicted from."""
-JOIN = "+"
 NO_VOLUME = "n/a"
 """Of a single slice without a thickness and of a modality that is missing; an empty cell waits for its segmentation."""
 
@@ -43,8 +43,8 @@ class TSSReport:
         targets: Labels that make up each target whose volume is reported.
         keep: Whether rows of an earlier run stay (`--continue_prediction`).
         roles: What `add_mismatch` can measure; its columns follow, and their cells may stay empty.
-        calibration: Of the probabilities, those of an earlier run's rows too; None: they stay raw. It was fitted on
-            cases with all modalities: those of others stay raw.
+        calibration: Of the probabilities, those of an earlier run's rows too; None: they stay raw, as those of
+            cases with modalities for which it has no map.
         modalities: The model's.
 
     Raises:
@@ -168,10 +168,9 @@ def _volume(target: str) -> str:
 
 
 def _calibrated(row: Row, calibration: Calibration | None, modalities: str) -> Row:
-    """A row whose probability and class follow from what it says about the folds; calibrated with all modalities."""
-    calibration = calibration if row.get(MODALITIES, modalities) == modalities else None
+    """A row whose probability and class follow from what it says about the folds, by the map of its modalities."""
     raw = {column: float(value) for column, value in row.items() if column.startswith(FOLD)}
-    tss = TSSPrediction.of_folds(raw, calibration)
+    tss = TSSPrediction.of_folds(raw, map_of(calibration, row.get(MODALITIES, modalities), modalities))
     return row | {
         "probability": f"{tss.probability:.6f}",
         "predicted_class": str(tss.predicted_class),

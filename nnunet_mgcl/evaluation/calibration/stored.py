@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from nnunet_mgcl.data.layout import FoldLayout
+from pydantic import Field
+
+from nnunet_mgcl.data.layout import FoldLayout, validation_name
 from nnunet_mgcl.evaluation.calibration.maps import Calibration
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, write_json
 from nnunet_mgcl.system.typed_json import checked
 
+JOIN = "+"
+"""Between the names of modalities."""
 KEY = "mgcl_calibration"
 """Beside the configurations in plans.json, where nnU-Net reads over it."""
 
@@ -24,11 +29,26 @@ class StoredCalibration(Calibration):
         folds: Whose out-of-fold predictions it was fitted on.
         validation_sha256: Of the `validation/tss.csv` of each of them.
         reliability: Points of the reliability diagram of these predictions, `raw` and `calibrated` (cross-fitted).
+        subsets: Maps for patients who lack modalities, by those that they have (`DWI+FLAIR`).
     """
 
     folds: list[int]
     validation_sha256: dict[str, str]
     reliability: dict[str, list[dict[str, Any]]]
+    subsets: dict[str, StoredCalibration] = Field(default_factory=dict)
+
+
+def map_of(calibration: Calibration | None, present: str, whole: str) -> Calibration | None:
+    """The map for what a case was predicted from; None where there is none for it.
+
+    Args:
+        calibration: The model's, of cases with all modalities.
+        present: The case's modalities, joined by `JOIN`.
+        whole: All of the model.
+    """
+    if present == whole or calibration is None:
+        return calibration
+    return calibration.subsets.get(present) if isinstance(calibration, StoredCalibration) else None
 
 
 def store_calibration(model: Path, tss: dict[str, Any], folds: list[int], all_folds: bool) -> str | None:
@@ -57,10 +77,48 @@ def store_calibration(model: Path, tss: dict[str, Any], folds: list[int], all_fo
             return None
         reason = tss["reason"] or tss["calibration"]["reason"]
         return f"calibration: none, so that mgcl predict writes raw probabilities ({reason}){removed}"
-    digests = {str(fold): _digest(model, fold) for fold in folds}
-    block = StoredCalibration.model_validate(fitted | {"folds": folds, "validation_sha256": digests})
-    write_json(path, plans | {KEY: block.model_dump()})
-    return f"calibration: {block.method}, from {block.cases} cases, is in {path} for mgcl predict"
+    block = _block(model, fitted, folds)
+    if isinstance(earlier, dict) and (subsets := earlier.get("subsets")):
+        block["subsets"] = subsets
+    write_json(path, plans | {KEY: block})
+    return f"calibration: {block['method']}, from {block['cases']} cases, is in {path} for mgcl predict"
+
+
+def store_subset(
+    model: Path, tss: dict[str, Any], folds: list[int], all_folds: bool, without: Sequence[str], present: str
+) -> str:
+    """The same for cases that were predicted without some modalities, inside the block of the whole cases.
+
+    Args:
+        model: The results folder.
+        tss: What their evaluation says about the TSS.
+        folds: The evaluated folds.
+        all_folds: Whether they are all folds of the split.
+        without: The modalities that are missing.
+        present: Those that are there, joined by `JOIN`.
+
+    Returns:
+        What was done, in a line.
+    """
+    path, what = model / "plans.json", f"calibration without {', '.join(without)}"
+    plans, fitted = read_plans(path), fitted_calibration(tss)
+    if not all_folds:
+        return f"{what}: {path} is left as it is, all folds are needed to change it"
+    if not isinstance(whole := plans.get(KEY), dict):
+        return f"{what}: none, since whole cases have none; mgcl evaluate without --missing comes first"
+    subsets = {name: own for name, own in whole.get("subsets", {}).items() if name != present}
+    if fitted:
+        subsets[present] = _block(model, fitted, folds, validation_name(without))
+    others = {key: value for key, value in whole.items() if key != "subsets"}
+    write_json(path, plans | {KEY: others | ({"subsets": subsets} if subsets else {})})
+    reason = tss["reason"] or tss["calibration"]["reason"]
+    return f"{what}: {f'in {path}' if fitted else f'none, mgcl predict writes raw probabilities ({reason})'}"
+
+
+def _block(model: Path, fitted: dict[str, Any], folds: list[int], validation: str = "validation") -> dict[str, Any]:
+    digests = {str(fold): sha256((model / f"fold_{fold}" / validation / "tss.csv").read_bytes()) for fold in folds}
+    known = {"folds": folds, "validation_sha256": {fold: own.hexdigest() for fold, own in digests.items()}}
+    return StoredCalibration.model_validate(fitted | known).model_dump(exclude={"subsets"})
 
 
 def fitted_calibration(tss: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.progress import track
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.calibration.stored import KEY, fitted_calibration, store_calibration
+from nnunet_mgcl.evaluation.calibration.stored import JOIN, KEY, fitted_calibration, store_calibration, store_subset
 from nnunet_mgcl.evaluation.calibration.summary import calibrated_cases, cross_fit
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
@@ -50,7 +50,11 @@ def evaluate(run: ValidatedRun, tolerance: float, sensitivity: float) -> tuple[d
     cases = list(track(run.scores(tolerance), "Cases", len(run.cases), transient=True))
     content = summarise_run(run, cases, tolerance, sensitivity)
     table = write_evaluation(path, content)
-    if not run.without and (done := store_calibration(run.model, content["tss"], run.folds, run.some_folds is None)):
+    fitted = run.model, content["tss"], run.folds, run.some_folds is None
+    if run.without:
+        present = JOIN.join(name for name in run.modalities if name not in run.without)
+        print(store_subset(*fitted, run.without, present))
+    elif done := store_calibration(*fitted):
         print(done)
     return content, path, table
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout, models_with
+from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout, models_with, validation_name
 from nnunet_mgcl.data.splits import Split, divided_patients, fold_cases, read_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.evaluation.case_scores import CaseScores
@@ -29,11 +29,6 @@ CLASSIFIER = "classifier.json"
 """Marks the results folder of a TSS classifier, whose folds have no segmentations."""
 OVERLAY = "overlay.png"
 """The picture that `mgcl summary` puts among a fold's validated cases."""
-
-
-def validation_name(without: Sequence[str]) -> str:
-    """The folder of a fold's predicted validation cases: nnU-Net's, or those without some modalities."""
-    return f"validation_without_{'_'.join(without)}" if without else "validation"
 
 
 @dataclass(frozen=True)

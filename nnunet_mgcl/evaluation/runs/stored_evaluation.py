@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from nnunet_mgcl import __version__
-from nnunet_mgcl.evaluation.runs.run import OVERLAY, validation_name
+from nnunet_mgcl.data.layout import validation_name
+from nnunet_mgcl.evaluation.runs.run import OVERLAY
 from nnunet_mgcl.system.csv_table import write_csv
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there, read_json, write_json

@@ -9,6 +9,7 @@ from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunet_mgcl.evaluation.calibration.maps import Calibration, Isotonic, Platt
+from nnunet_mgcl.evaluation.calibration.stored import StoredCalibration
 from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.inference.tss_report import TSSReport, merge_parts, read_rows
 from nnunet_mgcl.mismatch.case_mismatch import FLAIR_COLUMNS
@@ -60,6 +61,16 @@ def test_cases_that_lack_a_modality_stay_raw_and_say_what_they_have(make, tmp_pa
     report = make(calibration=PLATT)
     report.add("a", [0.25, 0.25])
     report.add("b", [0.25, 0.25], ["PWI"])
+    other = Calibration(method="platt", parameters=Platt(slope=2.0, intercept=0.0), cases=40, positive=20)
+    known = {"folds": [0], "validation_sha256": {}, "reliability": {}}
+    subset = StoredCalibration(**other.model_dump(), **known)
+    whole = StoredCalibration(**PLATT.model_dump(), **known, subsets={"PWI": subset})
+    fitted = make(calibration=whole)
+    fitted.add("b", [0.25, 0.25], ["PWI"])
+    fitted.add("c", [0.25, 0.25], ["DWI"])
+    second, third = rows(fitted.path)
+    assert second["probability"] == f"{other.apply(0.25):.6f}" and third["calibration"] == "none"
+    report.write()
     for again in (report, make(calibration=PLATT, keep=True)):
         first, second = rows(again.path)
         assert (first["modalities"], first["calibration"]) == ("DWI+PWI", "platt")
