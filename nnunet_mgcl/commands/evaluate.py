@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--tolerance", type=number, default=2.0, help=f"of the surface Dice, in mm {default}")
     parser.add_argument("--sensitivity", type=number, default=0.9, help=f"wanted one of an operating point {default}")
     what = "predict the validation cases once more, without this modality, and evaluate that"
-    parser.add_argument("--missing", nargs="+", metavar="MODALITY", help=what)
+    parser.add_argument("--missing", nargs="+", action="extend", metavar="MODALITY", help=what)
     parser.add_argument("-device", default="cuda", choices=("cuda", "cpu", "mps"), help=f"with --missing {default}")
 
 

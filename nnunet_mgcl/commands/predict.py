@@ -32,7 +32,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--save_probabilities", action="store_true", help="also export probabilities (npz)")
     parser.add_argument("--continue_prediction", action="store_true", help="keep what is predicted already")
-    parser.add_argument("--missing", nargs="+", metavar="MODALITY", default=[], help="predict without this modality")
+    parser.add_argument(
+        "--missing", nargs="+", action="extend", metavar="MODALITY", default=[], help="predict without this modality"
+    )
     parser.add_argument("--allow-missing", action="store_true", help="cases may lack modalities, as their files tell")
     parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
     parser.add_argument("-npp", type=integer, default=3, help="preprocessing processes (default: %(default)s)")

@@ -76,7 +76,7 @@ def read_images(folder: Path, dataset_json: dict[str, Any], reader: str, missing
             used = missing.channels(present[case])
             cases[case] = [path for path in files if channel_of(path, ending) in used]
         elif channels not in fitting:
-            remedy = "add, rename or remove its files"
+            remedy = "add, rename or remove its files; of a patient who lacks a modality: mgcl predict --allow-missing"
             raise UserError(f"{folder}, case {case}", f"channels {channels}", f"{known}", remedy)
     paths = [path for files in cases.values() for path in files]
     with ThreadPoolExecutor(default_processes()) as threads:  # most of the time is gzip's, which leaves Python's lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -120,6 +121,7 @@ class Model:
             names = ", ".join(f"{number}: {name}" for number, name in self.channels.items())
             found, expected = f"{len(paths)} files", f"{len(self.channels)}, a channel each: {names}"
             raise UserError("the files", found, expected, "give the model's channels in this order")
+        self._require_order(paths)
         for path in paths:
             if mistake := image_mistake(path):
                 raise UserError(path, *mistake, REPLACE)
@@ -136,6 +138,15 @@ class Model:
             return CaseImages(labels, lambda number, role: read_volume(paths[number], role), self._predictor.roles)
 
         return self._summed_up(segmentation, properties["spacing"], read)
+
+    def _require_order(self, paths: Sequence[Path]) -> None:
+        """Where all names end with a channel's number, as for nnU-Net's commands, it must be that of its place."""
+        ending = self._predictor.dataset_json["file_ending"]
+        told = [re.search(r"_(\d{4})$", path.name.removesuffix(ending)) for path in paths]
+        numbers = [int(own[1]) for own in told if own]
+        if len(numbers) == len(paths) == len(self.channels) and numbers != list(self.channels):
+            found, expected = f"files of the channels {numbers}", f"{list(self.channels)}, in this order"
+            raise UserError("the files", found, expected, "sort them by their channel, or rename them")
 
     def _segment(self, image: npt.NDArray[Any], spacing: Sequence[float]) -> npt.NDArray[np.integer]:
         return self._predictor.predict_single_npy_array(image, {"spacing": spacing})

@@ -13,7 +13,7 @@ from nnunet_mgcl.inference.input_folder import Images, read_images
 from nnunet_mgcl.inference.loading import load_predictor
 from nnunet_mgcl.inference.missing import Missing
 from nnunet_mgcl.inference.parts import Part
-from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there, make_folder
 
 
@@ -38,6 +38,8 @@ def predict_without(run: ValidatedRun, names: list[str], device: torch.device, n
     reader = run.plans.image_reader_writer_class.__name__
     missing.check(reader)
     images = read_images(_raw_images(run), run.dataset_json, reader, missing)
+    if lost := sorted({*run.cases} - {*images.cases}):
+        raise UserError(images.folder, f"no images of {some(lost)}", "those of every validation case", "restore them")
     without = replace(run, without=tuple(names))
     for fold in run.folds:
         predictor = load_predictor(FolderPredictor, run.model, [str(fold)], device)

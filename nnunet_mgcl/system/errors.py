@@ -22,8 +22,10 @@ def counted(count: int, noun: str) -> str:
 
 def suggestion(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """A remedy for a misspelt word; `otherwise` (or all known ones) where none is like it."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else otherwise or f"use one of {list(known)}"
+    known = list(known)
+    names = {name.lower(): name for name in known}
+    close = [names[own] for own in difflib.get_close_matches(word.lower(), names, n=1)]
+    return f"did you mean {close[0]!r}?" if close else otherwise or f"use one of {known}"
 
 
 class UserError(Exception):

@@ -65,8 +65,18 @@ def test_the_cases_are_predicted_without_it_and_evaluated_beside_the_whole_ones(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [(["FLIAR"], "did you mean 'FLAIR'"), (["DWI", "FLAIR", "PWI"], "every modality")]
+    ("words", "told"),
+    [(["FLIAR"], "did you mean 'FLAIR'"), (["pwi"], "did you mean 'PWI'"), (["DWI", "FLAIR", "PWI"], "every modality")],
 )
 def test_mistakes_are_answered(validated, words, told) -> None:
     with pytest.raises(SystemExit, match=told):
         evaluate("--missing", *words)
+
+
+def test_a_case_whose_raw_images_are_gone_is_named_before_anything_is_predicted(validated, real_dataset) -> None:
+    model, _ = validated
+    for path in (real_dataset.raw / "imagesTr").glob("case_5_*"):
+        path.unlink()
+    with pytest.raises(SystemExit, match="case_5"):
+        evaluate("--missing", "PWI")
+    assert not list(model.glob("fold_*/validation_without_*"))

@@ -152,3 +152,10 @@ class TestRefusal:
         refused("resample the channels")
         files[1].write_bytes(files[0].read_bytes()[:2000])
         refused("truncated")
+
+
+def test_files_whose_names_tell_another_order_are_refused(model, files, tmp_path) -> None:
+    with pytest.raises(UserError, match=r"channels \[2, 1, 0\]"):
+        model.predict_files(files[::-1])
+    plain = [path.rename(tmp_path / f"{number}.nii.gz") for number, path in enumerate(files)]
+    assert model.predict_files(plain).segmentation.ndim == 3  # names that tell nothing

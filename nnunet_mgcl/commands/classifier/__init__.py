@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_mgcl.system.workers import default_processes
     from nnunet_mgcl.tss.classifiers.cases import Cases
     from nnunet_mgcl.tss.classifiers.folds import ClassifierRun
+    from nnunet_mgcl.tss.classifiers.masks import PredictedMasks
     from nnunet_mgcl.tss.classifiers.protocol import Settings
 
     register_methods()  # the plan may have blocks of any of them
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     source = _source(args, method, layout, plans)
     cases = Cases(layout, plans, args.c, prepared.config, read_dataset_json(layout.dataset_json), source)
     model = results_of(args.d) / f"{method.name}__{args.p}__{args.c}"
-    masks = args.masks if method.masks == "predicted" else None
+    masks = source.described() if isinstance(source, PredictedMasks) else None
     folds = sorted({fold_number(fold) for fold in args.f}) if args.f else [*range(len(prepared.splits))]
     settings = Settings(prepared.config.random_seed, folds[0], model, device, args.epochs, args.lr)
     ClassifierRun(method, cases, prepared.table, prepared.splits, model, masks).run(folds, settings, print)
@@ -109,8 +110,13 @@ def _source(
     if method.masks == "true":
         return TrueMasks()
     check_names({"--masks": args.masks})
-    run = ValidatedRun.find(layout, results_of(args.d) / args.masks, None)
-    if run.is_classifier:
+    model = results_of(args.d) / args.masks
+    if ValidatedRun.of_model(model).is_classifier:
         raise UserError("--masks", args.masks, "a segmentation model", "name one of a trainer")
+    try:
+        run = ValidatedRun.find(layout, model, None)
+    except UserError as error:  # whose remedies are about -f of an evaluation
+        remedy = "train and validate all folds of that model (nnUNetv2_train), or name another"
+        raise UserError(f"--masks {error.where}", error.found, "every fold validated", remedy) from None
     manager = PlansManager(plans)
     return PredictedMasks(run, manager, planned(manager, args.c))

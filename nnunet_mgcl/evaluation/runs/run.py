@@ -235,7 +235,11 @@ class ValidatedRun:
         mark = TABLE if self.is_classifier else "plans.json" if self.without else "summary.json"
         validated = [fold for fold in range(len(self.splits)) if (self.validation(fold) / mark).is_file()]
         if missing := sorted(set(self.folds) - set(validated)):
-            remedy = "train the fold, or validate it with --val"
+            remedy = (
+                "train the fold with mgcl classifier"
+                if self.is_classifier
+                else "train the fold, or validate it with --val"
+            )
             if validated:
                 remedy += f"; or choose what is there: -f {' '.join(map(str, validated))}"
             elif models := models_with(self.model.parent, "fold_*/validation/summary.json"):

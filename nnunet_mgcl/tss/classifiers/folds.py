@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class ClassifierRun:
         table: The TSS table.
         splits: The dataset's split.
         model: Its results folder, `<method>__<plans>__<configuration>`.
-        masks: The name of the segmentation model that the masks come from, if any.
+        masks: Where the masks come from, if anywhere: the segmentation model, and hashes of its validations.
     """
 
     method: type[Classifier]
@@ -47,15 +47,17 @@ class ClassifierRun:
     table: TSSTable
     splits: list[Split]
     model: Path
-    masks: str | None
+    masks: dict[str, str] | None
 
     def run(self, folds: Sequence[int], settings: Settings, log: Callable[[str], None]) -> None:
         """Trains and validates what is missing; a fold that is done stays.
 
         Raises:
-            UserError: A fold was begun with other inputs, or cannot be trained.
+            UserError: The folder or a fold was begun with other inputs, or a fold cannot be trained.
         """
-        self._describe()
+        for fold in folds:
+            fold_cases(self.splits, fold)  # refuses one that is not there before anything is written
+        self._describe(settings)
         for fold in folds:
             root = self.model / f"fold_{fold}"
             with run_lock(root / ".lock", root, "training"):
@@ -100,18 +102,31 @@ class ClassifierRun:
 
     def _inputs(self, settings: Settings, training: Sequence[str]) -> dict[str, Any]:
         """What a fold's weights depend on."""
-        chosen = {key: value for key, value in asdict(settings).items() if key not in ("device", "shared")}
-        geometry = self.cases.config.tss.model_dump(include={"slices", "size"})
         classes = {case: bool(self.table.positive(case)) for case in training}
+        return self._common(settings) | {"fold": settings.fold, "classes": classes}
+
+    def _common(self, settings: Settings) -> dict[str, Any]:
+        """What all folds of a classifier share."""
+        chosen = {"seed": settings.seed, "epochs": settings.epochs, "lr": settings.lr}
         plan = merged_configuration(self.cases.plans, self.cases.configuration)
         images = {key: plan[key] for key in ("data_identifier", "spacing", "normalization_schemes")}
-        inputs = {"settings": chosen, "masks": self.masks, "volume": geometry, "images": images, "classes": classes}
-        return json.loads(json.dumps(inputs))
+        geometry = self.cases.config.tss.model_dump(include={"slices", "size"})
+        common = {"settings": chosen, "masks": self.masks, "volume": geometry, "images": images}
+        return json.loads(json.dumps(common | {"labelled_fraction": self.cases.config.labelled_fraction}))
 
-    def _describe(self) -> None:
-        """What makes the folder a model that `mgcl evaluate` and others read."""
+    def _describe(self, settings: Settings) -> None:
+        """What makes the folder a model that `mgcl evaluate` and others read: of one plan, with one choice of settings.
+
+        Raises:
+            UserError: Its folds have others.
+        """
+        path, common = self.model / CLASSIFIER, self._common(settings)
+        if is_there(path):
+            if differing := differences(read_json(path)["inputs"], common):
+                remedy = f"restore them, or remove {self.model} and train all folds again"
+                raise UserError(path, f"folds with other inputs ({differing})", "the inputs of this run", remedy)
+            return
         make_folder(self.model)
         shutil.copyfile(self.cases.layout.dataset_json, self.model / "dataset.json")
-        if not is_there(self.model / "plans.json"):
-            write_json(self.model / "plans.json", self.cases.plans)
-        write_json(self.model / CLASSIFIER, {"nnunet_mgcl": __version__, "method": self.method.name})
+        write_json(self.model / "plans.json", self.cases.plans)
+        write_json(path, {"nnunet_mgcl": __version__, "method": self.method.name, "inputs": common})

@@ -13,6 +13,7 @@ from nnunet_mgcl.evaluation.runs.label_map import read_label_map
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.evaluation.runs.tss_validation import VALIDATE_AGAIN
 from nnunet_mgcl.system.errors import UserError
+from nnunet_mgcl.system.files import file_sha256
 
 
 class MaskSource(ABC):
@@ -52,6 +53,12 @@ class PredictedMasks(MaskSource):
     def __init__(self, run: ValidatedRun, plans: PlansManager, configuration: ConfigurationManager) -> None:
         self.run, self.plans, self.configuration = run, plans, configuration
         self.folds = {case: fold for fold in run.folds for case in run.splits[fold]["val"]}
+
+    def described(self) -> dict[str, str]:
+        """The model, and a hash of nnU-Net's summary of each fold's validation, which changes with the masks."""
+        summaries = {fold: self.run.validation(fold) / "summary.json" for fold in self.run.folds}
+        hashes = {f"fold {fold}": file_sha256(path) for fold, path in summaries.items()}
+        return {"model": self.run.model.name} | hashes
 
     def file(self, case: str) -> Path:
         """The predicted label map of a case, on the grid of its raw image.

@@ -60,11 +60,21 @@ def test_a_fold_that_is_done_stays_and_other_inputs_are_refused(classifier, data
     with pytest.raises(SystemExit, match="normalization_schemes"):
         classifier("resnet", "--epochs", "1", "-f", "0")
     dataset.plans("nnUNetPlans").write_text(plans)
+    with pytest.raises(SystemExit, match="epochs"):  # of another fold: they would be evaluated together
+        classifier("resnet", "--epochs", "2", "-f", "1")
+    assert not (model / "fold_1").exists()
     (model / "fold_0/validation/tss.csv").unlink()  # as a killed run leaves it
     classifier("resnet", "--epochs", "1", "-f", "0")
     assert equal(weights(model), first)
     classifier("resnet", "--epochs", "1", "-f", "1")
     assert not equal(weights(model, 1), first)
+
+
+def test_other_masks_of_the_same_model_are_noticed(classifier, dataset) -> None:
+    model = classifier("resnet-mask", "--epochs", "1", "-f", "0")
+    (model.parent / MODEL / "fold_1/validation/summary.json").write_text('{"validated": "again"}')
+    with pytest.raises(SystemExit, match="masks"):
+        classifier("resnet-mask", "--epochs", "1", "-f", "0")
 
 
 @pytest.mark.parametrize("method", ["resnet", "resnet-mask", "resnet-truemask", "densenet"])
@@ -142,4 +152,6 @@ def test_mistakes_are_answered(classifier, dataset, arguments, where) -> None:
     command = ["classifier", "-d", "901", "-c", "2d", "-device", "cpu", *arguments]
     with pytest.raises(SystemExit) as refusal:
         main(command)
+    if arguments[-2:] == ["-f", "7"]:
+        assert not list((dataset.preprocessed.parents[1] / "results" / dataset.name).glob("resnet*"))
     assert where in str(refusal.value)
