@@ -19,7 +19,7 @@ from nnunet_mgcl.evaluation.measures.probability import MEASURES as PROBABILITY_
 from nnunet_mgcl.evaluation.measures.probability import probability_metrics
 from nnunet_mgcl.evaluation.measures.segmentation import MEASURES
 from nnunet_mgcl.evaluation.runs.label_map import Measures, Targets, measure_files, measure_label_maps
-from nnunet_mgcl.evaluation.runs.tss_validation import read_probabilities
+from nnunet_mgcl.evaluation.runs.tss_validation import TABLE, read_probabilities
 from nnunet_mgcl.evaluation.segmentation_summary import summarise_segmentation
 from nnunet_mgcl.evaluation.tss_cases import TSSCases
 from nnunet_mgcl.evaluation.tss_summary import operating_point
@@ -28,7 +28,6 @@ from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError, some
 from nnunet_mgcl.system.files import is_there
 
-TABLE = "tss.csv"
 PREDICT_AGAIN = "restore the file, or predict the case again"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,21 @@ def check_cases(
             expected = f"labels {wanted}, as in {layout.dataset_json}"
             raise UserError(where, f"preprocessed with labels {found}", expected, remedy)
     return scans.twins()
+
+
+def case_spacing(
+    planned: Sequence[float], properties: dict[str, Any], transpose_forward: Sequence[int]
+) -> tuple[float, ...]:
+    """Edges of a preprocessed case's voxels in mm, along nnU-Net's axes `(z, y, x)`.
+
+    Args:
+        planned: The configuration's spacing; in 2d it has two edges, and a case keeps the distance of its slices.
+        properties: nnU-Net's of the case.
+        transpose_forward: The plan's order of the axes.
+    """
+    spacing = [float(side) for side in planned]
+    slices = float(properties["spacing"][transpose_forward[0]])
+    return tuple(spacing if len(spacing) == 3 else [slices, *spacing])
 
 
 def _folder(layout: DatasetLayout, plans: dict[str, Any], configuration: str) -> Path:

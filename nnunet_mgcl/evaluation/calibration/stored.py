@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from nnunet_mgcl.data.layout import FoldLayout, validation_name
+from nnunet_mgcl.data.layout import validation_name
 from nnunet_mgcl.evaluation.calibration.maps import Calibration
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.system.files import is_there, write_json
+from nnunet_mgcl.system.files import file_sha256, is_there, write_json
 from nnunet_mgcl.system.typed_json import checked
 
 JOIN = "+"
@@ -116,8 +115,7 @@ def store_subset(
 
 
 def _block(model: Path, fitted: dict[str, Any], folds: list[int], validation: str = "validation") -> dict[str, Any]:
-    digests = {str(fold): sha256((model / f"fold_{fold}" / validation / "tss.csv").read_bytes()) for fold in folds}
-    known = {"folds": folds, "validation_sha256": {fold: own.hexdigest() for fold, own in digests.items()}}
+    known = {"folds": folds, "validation_sha256": {str(fold): _digest(model, fold, validation) for fold in folds}}
     return StoredCalibration.model_validate(fitted | known).model_dump(exclude={"subsets"})
 
 
@@ -156,9 +154,9 @@ def changed_folds(calibration: StoredCalibration, model: Path) -> list[int]:
     ]
 
 
-def _digest(model: Path, fold: int) -> str:
-    return sha256(_table(model, fold).read_bytes()).hexdigest()
+def _digest(model: Path, fold: int, validation: str = "validation") -> str:
+    return file_sha256(_table(model, fold, validation))
 
 
-def _table(model: Path, fold: int) -> Path:
-    return FoldLayout(model / f"fold_{fold}").validation / "tss.csv"
+def _table(model: Path, fold: int, validation: str = "validation") -> Path:
+    return model / f"fold_{fold}" / validation / "tss.csv"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_mgcl.data.cases.labelled import case_spacing
 from nnunet_mgcl.data.images.head import head_mask
 from nnunet_mgcl.engine.context import Branch
-from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.pictures.slices import fullest_slice
 from nnunet_mgcl.report.analysis.network_view import NetworkView
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
@@ -45,8 +45,9 @@ class FoldCase:
             images.append(np.array(data[:], dtype=np.float32))
             lesion, annotated = _lesion(branch, target)
             lesions.append(lesion)
+        spacing = case_spacing(fold.run.plan.spacing, properties, fold.run.plans.transpose_forward)
         view = NetworkView.of(properties, fold.run.plans.transpose_backward)
-        return cls(name, images, lesions, annotated, _spacing(fold.run, properties), view)
+        return cls(name, images, lesions, annotated, spacing, view)
 
     @property
     def lesion(self) -> np.ndarray:
@@ -100,10 +101,3 @@ def _lesion(branch: Branch, target: Any) -> tuple[np.ndarray, np.ndarray]:
     labels = np.asarray(target[:])[0]
     annotated = (labels >= 0) & (labels != branch.label_manager.ignore_label)
     return (labels > 0) & annotated, annotated
-
-
-def _spacing(run: ValidatedRun, properties: dict[str, Any]) -> tuple[float, ...]:
-    """Of a preprocessed case; in 2d nnU-Net keeps the distance of the slices."""
-    spacing = [float(side) for side in run.plan.spacing]
-    slices = float(properties["spacing"][run.plans.transpose_forward[0]])
-    return tuple(spacing if len(spacing) == 3 else [slices, *spacing])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnunet_mgcl.data.cases.labelled import case_spacing
 from nnunet_mgcl.data.cases.modality_dataset import labelled_sources
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.plan.config import MGCLConfig
@@ -59,10 +60,9 @@ class Cases:
         return channel_names(self.dataset_json)
 
     def spacing(self, properties: dict[str, Any]) -> tuple[float, ...]:
-        """Of a preprocessed case in mm, `(z, y, x)`; in 2d nnU-Net keeps the distance of the slices."""
-        spacing = [float(side) for side in merged_configuration(self.plans, self.configuration)["spacing"]]
-        slices = float(properties["spacing"][self.plans["transpose_forward"][0]])
-        return tuple(spacing if len(spacing) == 3 else [slices, *spacing])
+        """Of a preprocessed case in mm, `(z, y, x)`."""
+        planned = merged_configuration(self.plans, self.configuration)["spacing"]
+        return case_spacing(planned, properties, self.plans["transpose_forward"])
 
     def load(self, case: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """Image `(C, Z, Y, X)`, true labels `(Z, Y, X)` and nnU-Net's properties of a preprocessed case."""

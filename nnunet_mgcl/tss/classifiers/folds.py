@@ -61,7 +61,7 @@ class ClassifierRun:
         for fold in folds:
             root = self.model / f"fold_{fold}"
             with run_lock(root / ".lock", root, "training"):
-                self._fold(root, replace(settings, fold=fold, shared=self.model), log)
+                self._fold(root, replace(settings, fold=fold), log)
 
     def _fold(self, root: Path, settings: Settings, log: Callable[[str], None]) -> None:
         where, validation = f"fold {settings.fold}", root / "validation"

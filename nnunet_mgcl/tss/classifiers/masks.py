@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_mgcl.data.cases.labelled import case_spacing
 from nnunet_mgcl.evaluation.runs.label_map import read_label_map
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.evaluation.runs.tss_validation import VALIDATE_AGAIN
@@ -33,7 +34,8 @@ class MaskSource(ABC):
 class TrueMasks(MaskSource):
     """The annotation, as the paper's networks got it. No patient who comes in has one."""
 
-    def labels(self, case: str, true: np.ndarray, properties: dict[str, Any]) -> np.ndarray:  # noqa: D102
+    def labels(self, case: str, true: np.ndarray, properties: dict[str, Any]) -> np.ndarray:
+        """The true one."""
         return true
 
 
@@ -85,7 +87,5 @@ class PredictedMasks(MaskSource):
             raise UserError(file, f"shape {turned.shape}", expected, VALIDATE_AGAIN)
         box = tuple(slice(*map(int, bounds)) for bounds in properties["bbox_used_for_cropping"])
         spacing = [properties["spacing"][axis] for axis in self.plans.transpose_forward]
-        target = [*self.configuration.spacing]
-        if len(target) < len(spacing):  # in 2d the slices keep their distance
-            target = [spacing[0], *target]
+        target = case_spacing(self.configuration.spacing, properties, self.plans.transpose_forward)
         return self.configuration.resampling_fn_seg(turned[box][None].astype(np.int16), true.shape, spacing, target)[0]

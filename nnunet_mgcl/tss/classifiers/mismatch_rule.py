@@ -20,7 +20,7 @@ class MismatchRule(Classifier):
     ratio's. Where there is no answer it is the share of training cases with TSS < 4.5 h.
     """
 
-    name, title, masks = "mismatch", "DWI-FLAIR mismatch of the predicted DWI lesion", "predicted"
+    name, masks = "mismatch", "predicted"
 
     def fit(self, cases: Sequence[TrainingCase]) -> None:
         """Only looks whether it can be measured, and counts the classes.

@@ -61,7 +61,6 @@ class Classifier(ABC):
     """
 
     name: ClassVar[str]
-    title: ClassVar[str]
     masks: ClassVar[Masks] = "none"
     """Which lesion masks it reads: none, those that a segmentation model predicts, or the true ones."""
 

@@ -28,7 +28,7 @@ INNER_FOLDS = 5
 class RadiomicsSVM(Classifier):
     """Everything that looks at labels (selection of features, C, the map to probabilities) sees training cases only."""
 
-    name, title, masks = "radiomics-svm", "radiomic features of the predicted lesions, SVM", "predicted"
+    name, masks = "radiomics-svm", "predicted"
 
     def fit(self, cases: Sequence[TrainingCase]) -> None:
         """Measures the cases and fits the machine."""

@@ -89,41 +89,41 @@ def _batches(count: int) -> list[Tensor]:
 
 
 class ResNet(VolumeNetwork):
-    """Whole images."""
+    """3D ResNet-18 of whole images."""
 
-    name, title = "resnet", "3D ResNet-18"
+    name = "resnet"
     build = staticmethod(build_resnet)
 
 
 class ResNetMask(ResNet):
     """Each modality's image times its predicted lesion."""
 
-    name, title, masks = "resnet-mask", "3D ResNet-18 of the predicted lesions", "predicted"
+    name, masks = "resnet-mask", "predicted"
 
 
 class ResNetTrueMask(ResNet):
     """Each modality's image times its true lesion: the paper's, and not possible for a patient who comes in."""
 
-    name, title, masks = "resnet-truemask", "3D ResNet-18 of the true lesions", "true"
+    name, masks = "resnet-truemask", "true"
 
 
 class DenseNet(VolumeNetwork):
-    """Whole images."""
+    """3D DenseNet-121 of whole images."""
 
-    name, title = "densenet", "3D DenseNet-121"
+    name = "densenet"
     build = staticmethod(build_densenet)
 
 
 class DenseNetMask(DenseNet):
     """Each modality's image times its predicted lesion."""
 
-    name, title, masks = "densenet-mask", "3D DenseNet-121 of the predicted lesions", "predicted"
+    name, masks = "densenet-mask", "predicted"
 
 
 class DenseNetTrueMask(DenseNet):
     """Each modality's image times its true lesion, as `ResNetTrueMask`."""
 
-    name, title, masks = "densenet-truemask", "3D DenseNet-121 of the true lesions", "true"
+    name, masks = "densenet-truemask", "true"
 
 
 NETWORKS: list[type[Classifier]] = [

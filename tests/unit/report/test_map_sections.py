@@ -11,10 +11,11 @@ import torch
 from matplotlib.colors import to_hex
 from torch import nn
 
+from nnunet_mgcl.data.cases.labelled import case_spacing
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.pictures.overlay import REFERENCE_COLOUR
 from nnunet_mgcl.report.analysis.attention_section import attention_section
-from nnunet_mgcl.report.analysis.fold_case import FoldCase, _spacing, choose_case
+from nnunet_mgcl.report.analysis.fold_case import FoldCase, choose_case
 from nnunet_mgcl.report.analysis.perception_section import perception_section
 from nnunet_mgcl.report.analysis.trained_fold import TrainedFold
 from tests.sections import words_of
@@ -141,7 +142,9 @@ class TestCase:
         plans["configurations"][name]["spacing"] = list(expected[-2 if name == "2d" else -3 :])
         (tmp_path / f"T__P__{name}").mkdir()
         (tmp_path / f"T__P__{name}" / "plans.json").write_text(json.dumps(plans))
-        assert _spacing(ValidatedRun.of_model(tmp_path / f"T__P__{name}"), {"spacing": [1.0, 2.0, 5.0]}) == expected
+        run = ValidatedRun.of_model(tmp_path / f"T__P__{name}")
+        found = case_spacing(run.plan.spacing, {"spacing": [1.0, 2.0, 5.0]}, run.plans.transpose_forward)
+        assert found == expected
 
 
 class TestPerceptionSection:

@@ -175,7 +175,7 @@ def test_the_mismatch_is_that_of_its_command(dataset, plans, masks_json) -> None
 class Small(VolumeNetwork):
     """Quick, in the place of 33 million weights."""
 
-    name = title = "small"
+    name = "small"
 
     @staticmethod
     def build(channels, slices):
