@@ -10,7 +10,8 @@ from typing import Any
 
 from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
-from nnunet_mgcl.data.cases.labelled import check_cases, preprocessed_cases
+from nnunet_mgcl.data.cases.incomplete import Incomplete
+from nnunet_mgcl.data.cases.labelled import check_cases, check_missing_lesions, preprocessed_cases
 from nnunet_mgcl.data.images.files import check_stem
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.pool.preprocess import prepare_pool
@@ -82,6 +83,9 @@ def prepare_dataset(
         check_identifier(case, layout.preprocessed)
         check_stem(case, dataset_json["file_ending"], layout.preprocessed)
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
+    incomplete = Incomplete.of(dataset_json, config.modalities or {})
+    incomplete.check(cases)
+    check_missing_lesions(layout, plans, configuration, config.lesion_labels or {}, incomplete)
     splits = ensure_splits(layout, cases, table, log, both_classes=bool(config.tss.enabled), fold=fold, twins=twins)
     if isinstance(fold, int):
         fold_cases(splits, fold)

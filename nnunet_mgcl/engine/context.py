@@ -14,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.data.cases.modality_dataset import CaseSource, JoinedCase, LabelledCase, PoolCase, labelled_sources
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.tss_table import TSSTable
@@ -127,6 +128,7 @@ class FoldContext(RunContext):
 
     Attributes:
         train_cases: Labelled training cases of the fold. No phase ever sees a validation case.
+        incomplete: Which of them lack a modality; a branch reads `cases_of`.
         table: Known times since stroke; None where the dataset has no tss.csv.
         labelled_folder: nnU-Net's preprocessed labelled cases.
         dataset_class: nnU-Net's reader of that folder.
@@ -135,11 +137,16 @@ class FoldContext(RunContext):
     """
 
     train_cases: list[str]
+    incomplete: Incomplete
     table: TSSTable | None
     labelled_folder: str
     dataset_class: Any
     ignore_label: int | None
     network: MGCLNetwork
+
+    def cases_of(self, branch: Branch) -> list[str]:
+        """The training cases that have a branch's modality."""
+        return self.incomplete.with_all(self.train_cases, [branch.name])
 
     def join_pool(self, cases: Sequence[str]) -> None:
         """Adds labelled cases that the fold does not train on to the pool of every modality, without their labels.
@@ -148,22 +155,22 @@ class FoldContext(RunContext):
             UserError: A pool case has the name of one of them.
         """
         for branch in self.branches:
-            own = self.pool.get(branch.name, [])
-            if both := sorted(set(own) & set(cases)):
+            own, joining = self.pool.get(branch.name, []), self.incomplete.with_all(cases, [branch.name])
+            if both := sorted(set(own) & set(joining)):
                 raise UserError(
                     f"left_out_joins_pool: the pool of {branch.name}", f"{some(both)}, as labelled cases are called",
                     "other names in the pool", "rename the files in imagesUn, or set left_out_joins_pool=false",
                 )  # fmt: skip
             folder = Path(self.labelled_folder)
-            joined = labelled_sources(folder, cases, branch.channels, branch.lesion_labels, self.ignore_label)
+            joined = labelled_sources(folder, joining, branch.channels, branch.lesion_labels, self.ignore_label)
             self.joined[branch.name] = {source.case: source for source in joined}
-            self.pool = self.pool | {branch.name: [*own, *cases]}
+            self.pool = self.pool | {branch.name: [*own, *joining]}
 
     def without_labels(self) -> RunContext:
         """The same run for a phase that may see no label; a branch without a pool has the training cases' images."""
         known = {part.name: getattr(self, part.name) for part in fields(RunContext) if part.init}
         known["unlabelled"] = {
-            branch.name: [*labelled_sources(Path(self.labelled_folder), self.train_cases, branch.channels, (), None)]
+            branch.name: labelled_sources(Path(self.labelled_folder), self.cases_of(branch), branch.channels, (), None)
             for branch in self.branches
             if not self.pool.get(branch.name)
         }

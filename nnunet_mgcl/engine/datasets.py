@@ -19,7 +19,7 @@ from nnunet_mgcl.engine.context import FoldContext, RunContext
 
 def labelled_dataset(context: FoldContext, branch: Branch, cases: Sequence[str] | None = None) -> ModalityDataset:
     """The fold's labelled training cases, or some of them."""
-    return ModalityDataset(_labelled(context, branch, context.train_cases if cases is None else cases))
+    return ModalityDataset(_labelled(context, branch, context.cases_of(branch) if cases is None else cases))
 
 
 def pool_dataset(context: FoldContext, branch: Branch, round_: int | None = None) -> ModalityDataset:
@@ -36,7 +36,7 @@ def labelled_and_pool_dataset(
     context: FoldContext, branch: Branch, pool_cases: Sequence[str], round_: int, labelled: Sequence[str] | None = None
 ) -> ModalityDataset:
     """All or some labelled training cases together with some pool cases and their pseudo-labels of a round."""
-    sources = _labelled(context, branch, context.train_cases if labelled is None else labelled)
+    sources = _labelled(context, branch, context.cases_of(branch) if labelled is None else labelled)
     return ModalityDataset([*sources, *_pool(context, branch, pool_cases, round_)])
 
 

@@ -17,6 +17,7 @@ class CaseScores:
         targets: The measures of each target (`segmentation_metrics`).
         tss_class: 1 for TSS < 4.5 h, 0 for a longer one, None where unknown.
         probability: Of TSS < 4.5 h; None without a TSS head.
+        lacks: Modalities that the labelled case lacks, joined by +. No map is fitted on such a case, or applied to it.
         calibrated_probability: The same, calibrated without any validation case of its fold; None where that was
             not possible (`evaluation.json` says why under `tss.calibration.per_fold`).
     """
@@ -28,3 +29,4 @@ class CaseScores:
     tss_class: int | None
     probability: float | None
     calibrated_probability: float | None = None
+    lacks: str = ""

@@ -107,7 +107,9 @@ def evaluate_folder(
             for target, summary in summarise_segmentation(scores, [0]).items()
         },
         "tss": _summarised_tss(scores, folder, table is not None),
-        "cases": [{k: v for k, v in asdict(s).items() if k not in ("fold", "calibrated_probability")} for s in scores],
+        "cases": [
+            {k: v for k, v in asdict(s).items() if k not in ("fold", "calibrated_probability", "lacks")} for s in scores
+        ],
     }
 
 

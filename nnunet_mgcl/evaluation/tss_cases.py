@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.evaluation.case_scores import CaseScores
@@ -31,6 +32,7 @@ class TSSCases:
         probabilities: Of TSS < 4.5 h.
         calibrated: The cross-fitted probabilities; NaN where there is none.
         actual: Whether the TSS is < 4.5 h.
+        whole: Whether the case has all modalities.
     """
 
     names: list[str]
@@ -39,6 +41,7 @@ class TSSCases:
     probabilities: Probabilities
     calibrated: Probabilities
     actual: Classes
+    whole: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, cases: Sequence[CaseScores]) -> TSSCases:
@@ -51,6 +54,7 @@ class TSSCases:
             probabilities=np.array([case.probability for case in known], dtype=float),
             calibrated=np.array([case.calibrated_probability for case in known], dtype=float),
             actual=np.array([case.tss_class == 1 for case in known], dtype=bool),
+            whole=np.array([not case.lacks for case in known], dtype=bool),
         )
 
     def training(self, split: Split) -> tuple[Probabilities, Classes]:

@@ -64,7 +64,7 @@ class FolderPredictor(MGCLPredictor):
             UserError: A case cannot be predicted, or the prediction to continue is none of these weights, flags and
                 images.
         """
-        self._part, self._images, self._present = part, images, images.present
+        self._part, self._images, self.present = part, images, images.present
         self._mention_missing(images)
         earlier = self._begin(images, output, overwrite)
         files = str(images.folder), str(output), save_probabilities, overwrite
@@ -180,7 +180,7 @@ class FolderPredictor(MGCLPredictor):
 
     def _files(self, case: str, files: list[str]) -> list[str]:
         """The files of a case, with stand-ins for those that it lacks."""
-        if case not in self._present:
+        if case not in self.present:
             return files
         ending, channels = self.dataset_json["file_ending"], channel_names(self.dataset_json)
         own = {channel_of(path, ending): path for path in self._images.cases[case]}
@@ -204,7 +204,7 @@ class FolderPredictor(MGCLPredictor):
         logits = super().predict_logits_from_preprocessed_data(data)
         if self.report is not None and None not in self._probabilities:
             case = self._tss[-1].case
-            self.report.add(case, list(self._tss[-1].folds_raw.values()), self._present.get(case))
+            self.report.add(case, list(self._tss[-1].folds_raw.values()), self.present.get(case))
         return logits
 
     def _is_done(self, output: str, save_probabilities: bool) -> bool:

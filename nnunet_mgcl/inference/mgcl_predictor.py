@@ -28,6 +28,9 @@ from nnunet_mgcl.system.resources import offer_trainers
 from nnunet_mgcl.system.safe_loading import loading_safely, require_layers
 from nnunet_mgcl.tss.probability import tss_probability
 
+UNNAMED = ""
+"""A patient whose image has no name."""
+
 
 class MGCLPredictor(nnUNetPredictor):
     """nnU-Net's predictor, whose every call returns what it returns there and leaves the TSS in `tss`.
@@ -37,6 +40,7 @@ class MGCLPredictor(nnUNetPredictor):
         targets: The labels of each target: a modality's lesion, or a label or region of the dataset.
         no_tss_reason: Why the model has no TSS; None where it has one.
         calibration: The map of its probabilities, if `mgcl evaluate` has stored one.
+        present: The modalities that a case is predicted from, by its name; cases that are not named here have all.
     """
 
     no_tss_reason: str | None = "no model was loaded"
@@ -86,7 +90,7 @@ class MGCLPredictor(nnUNetPredictor):
         self.calibration: StoredCalibration | None = None
         if self.no_tss_reason is None:
             self.calibration = stored_calibration(self.plans_manager.plans, plans)
-        self._present: dict[str, list[str]] = {}
+        self.present: dict[str, list[str]] = {}
         self._begin_call([])
 
     def _no_tss_reason(self, checkpoint: str) -> str | None:
@@ -199,9 +203,9 @@ class MGCLPredictor(nnUNetPredictor):
         Raises:
             UserError: The normalisation has made useless values of the image.
         """
-        case = self._pending.pop(0) if self._pending else ""
+        case = self._pending.pop(0) if self._pending else UNNAMED
         modalities = self.config.modalities or {}
-        present = self._present.get(case, list(modalities))
+        present = self.present.get(case, list(modalities))
         if mistake := value_mistake(data[sorted(c for name in present for c in modalities[name])].cpu().numpy()):
             go_on = "replace the case's images or move them elsewhere, then go on with --continue_prediction"
             where, remedy = (f"case {case}", go_on) if case else ("the image", "give another image, or leave it out")

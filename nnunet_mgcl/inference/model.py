@@ -19,12 +19,15 @@ from nnunet_mgcl.data.images.files import read_images
 from nnunet_mgcl.data.images.single_slice import volume_ml
 from nnunet_mgcl.data.pool.scan import check_grids
 from nnunet_mgcl.data.results import FINAL, trained_folds
+from nnunet_mgcl.inference.array_input import check_array
 from nnunet_mgcl.inference.input_folder import ALL_IN_ONE, AS_STORED
 from nnunet_mgcl.inference.loading import load_predictor
-from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.inference.mgcl_predictor import UNNAMED, MGCLPredictor
+from nnunet_mgcl.inference.missing import READERS, Missing, roles_of, stand_ins
 from nnunet_mgcl.inference.prediction import Prediction
 from nnunet_mgcl.mismatch.case_files import CaseImages, read_volume, require_volume
 from nnunet_mgcl.mismatch.case_mismatch import MismatchOptions, as_values, measure, mismatch_columns
+from nnunet_mgcl.mismatch.roles import Roles
 from nnunet_mgcl.plan.dataset_json import channel_names
 from nnunet_mgcl.system.devices import require_device
 from nnunet_mgcl.system.errors import UserError, some
@@ -86,7 +89,12 @@ class Model:
         """Why it has no TSS; None where it has one."""
         return self._predictor.no_tss_reason
 
-    def predict(self, image: npt.NDArray[Any], spacing: Sequence[float]) -> Prediction:
+    @property
+    def modalities(self) -> dict[str, list[int]]:
+        """The channels of each modality; a patient may lack some of them."""
+        return dict(self._predictor.config.modalities or {})
+
+    def predict(self, image: npt.NDArray[Any], spacing: Sequence[float], *, missing: Sequence[str] = ()) -> Prediction:
         """Predicts a patient from arrays.
 
         The mismatch needs to know left from right: the axes are taken to run as in SimpleITK's identity direction (x to
@@ -95,27 +103,74 @@ class Model:
         Args:
             image: The channels in the model's order, `(C, Z, Y, X)`, registered to each other, finite, not normalised.
             spacing: Edges of a voxel in mm, in the order z, y, x.
+            missing: Modalities that the patient lacks; what their channels hold is not read (`modality_dropout` in
+                docs/data.md, "Missing modalities").
 
         Raises:
             UserError: The image has another type, shape or number of channels, a value that is no number, or no
-                spacing.
+                spacing; or a modality is unknown, or none is left.
         """
+        lacking = self._without(missing, READERS[0])
+        if missing:
+            check_array(image, {"spacing": spacing}, self.channels)
+            image = image.copy()
+            image[[number for number in self.channels if number not in lacking.channels(self._present)]] = 0
         segmentation = self._segment(image, spacing)
 
         def read() -> CaseImages:
             labels = require_volume(_as_image(segmentation, spacing), "the segmentation")
             channels = image.astype(np.float32, copy=False)
-            return CaseImages(labels, lambda number, role: _as_image(channels[number], spacing), self._predictor.roles)
+            return CaseImages(labels, lambda number, role: _as_image(channels[number], spacing), self._roles(lacking))
 
-        return self._summed_up(segmentation, spacing, read)
+        return self._summed_up(segmentation, spacing, read, lacking)
 
-    def predict_files(self, files: Sequence[str | PathLike[str]]) -> Prediction:
+    def predict_files(self, files: Sequence[str | PathLike[str]], *, missing: Sequence[str] = ()) -> Prediction:
         """Predicts a patient from one file a channel, in the model's order: what `mgcl predict` would write of them.
 
+        Args:
+            files: Of the channels that the patient has.
+            missing: Modalities that the patient lacks.
+
         Raises:
-            UserError: A file is missing or damaged, or their number or their grids are wrong.
+            UserError: A file is missing or damaged, or their number or their grids are wrong; or a modality is
+                unknown, or none is left.
         """
         paths = [Path(file) for file in ([files] if isinstance(files, str | PathLike) else files)]
+        reader = self._predictor.plans_manager.image_reader_writer_class
+        lacking = self._without(missing, reader.__name__)
+        with tempfile.TemporaryDirectory() as folder:
+            if missing:
+                paths = self._with_stand_ins(paths, lacking, Path(folder))
+            return self._predict_paths(paths, lacking)
+
+    def _without(self, missing: Sequence[str], reader: str) -> Missing:
+        """Checks the names, and tells the predictor which modalities the next patient has."""
+        if isinstance(missing, str):
+            raise UserError("missing", repr(missing), "a list of modalities", f"missing=[{missing!r}]")
+        lacking = Missing(self.modalities, tuple(missing))
+        lacking.check(reader)
+        self._present = [name for name in self.modalities if name not in missing]
+        self._predictor.present = {UNNAMED: self._present}
+        return lacking
+
+    def _with_stand_ins(self, paths: list[Path], lacking: Missing, folder: Path) -> list[Path]:
+        """The files with empty images for the channels that are missing."""
+        own = lacking.channels(self._present)
+        if len(paths) != len(own):
+            names = ", ".join(f"{number}: {self.channels[number]}" for number in own)
+            expected = f"{len(own)}, a channel each: {names}"
+            raise UserError("the files", f"{len(paths)} files", expected, "give the channels that are not missing")
+        if mistake := image_mistake(paths[0]):
+            raise UserError(paths[0], *mistake, REPLACE)
+        ending = self._predictor.dataset_json["file_ending"]
+        return stand_ins(dict(zip(own, paths, strict=True)), self.channels, folder, ending)
+
+    def _roles(self, lacking: Missing) -> Roles:
+        predictor = self._predictor
+        return roles_of(predictor.roles, predictor.targets, lacking, self._present)
+
+    def _predict_paths(self, paths: list[Path], lacking: Missing) -> Prediction:
+        """Predicts a patient from a file of every channel."""
         reader = self._predictor.plans_manager.image_reader_writer_class
         if len(paths) != len(self.channels) and not (len(paths) == 1 and reader.__name__ in ALL_IN_ONE):
             names = ", ".join(f"{number}: {name}" for number, name in self.channels.items())
@@ -135,9 +190,9 @@ class Model:
                 written = Path(folder) / f"segmentation{self._predictor.dataset_json['file_ending']}"
                 reader().write_seg(segmentation, str(written), properties)
                 labels = read_volume(written, "the segmentation")
-            return CaseImages(labels, lambda number, role: read_volume(paths[number], role), self._predictor.roles)
+            return CaseImages(labels, lambda number, role: read_volume(paths[number], role), self._roles(lacking))
 
-        return self._summed_up(segmentation, properties["spacing"], read)
+        return self._summed_up(segmentation, properties["spacing"], read, lacking)
 
     def _require_order(self, paths: Sequence[Path]) -> None:
         """Where all names end with a channel's number, as for nnU-Net's commands, it must be that of its place."""
@@ -152,18 +207,23 @@ class Model:
         return self._predictor.predict_single_npy_array(image, {"spacing": spacing})
 
     def _summed_up(
-        self, segmentation: npt.NDArray[np.integer], spacing: Sequence[float], read: Callable[[], CaseImages]
-    ) -> Prediction:
+        self, segmentation: npt.NDArray[np.integer], spacing: Sequence[float], read: Callable[[], CaseImages],
+        lacking: Missing,
+    ) -> Prediction:  # fmt: skip
         predictor, columns = self._predictor, mismatch_columns(self._predictor.roles)
         measured = as_values(measure("", read, MismatchOptions()).row, columns) if columns else {}
         z, y, x = map(float, spacing)
+        volumes = {name: volume_ml(np.isin(segmentation, ls), spacing) for name, ls in predictor.targets.items()}
+        reason = predictor.no_tss_reason
+        if reason is None and not predictor.tss:
+            reason = f"the TSS head cannot answer from {', '.join(self._present)} alone"
         return Prediction(
             segmentation=segmentation,
             spacing=(z, y, x),
-            volumes_ml={name: volume_ml(np.isin(segmentation, ls), spacing) for name, ls in predictor.targets.items()},
+            volumes_ml={name: None if name in lacking.left_out else own for name, own in volumes.items()},
             mismatch=measured,
-            no_tss_reason=predictor.no_tss_reason,
-            _tss=None if predictor.no_tss_reason else predictor.tss[0],
+            no_tss_reason=reason,
+            _tss=None if reason else predictor.tss[0],
         )
 
 

@@ -18,7 +18,8 @@ class Prediction:
     Attributes:
         segmentation: Label map `(Z, Y, X)` on the image's own grid, as nnU-Net returns it.
         spacing: Edges of a voxel in mm, in the order of the axes.
-        volumes_ml: Volume of each target's lesion in ml; None for a single slice, which has no thickness.
+        volumes_ml: Volume of each target's lesion in ml; None for a single slice, which has no thickness, and for a
+            modality that the patient lacks.
         mismatch: The columns of docs/mismatch.md that the model's channels and masks allow, measured on the predicted
             masks: volumes in ml, ratios, `flair_positive` and the rules as bool; None where a number does not exist,
             for the reason in `mismatch_reason`. Empty where the model has no such channels.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
 from nnunet_mgcl.inference.folder_predictor import FolderPredictor
 from nnunet_mgcl.inference.input_folder import Images, read_images
@@ -40,6 +41,7 @@ def predict_without(run: ValidatedRun, names: list[str], device: torch.device, n
     images = read_images(_raw_images(run), run.dataset_json, reader, missing)
     if lost := sorted({*run.cases} - {*images.cases}):
         raise UserError(images.folder, f"no images of {some(lost)}", "those of every validation case", "restore them")
+    images = _of_incomplete(images, Incomplete.of(run.dataset_json, run.modalities))
     without = replace(run, without=tuple(names))
     for fold in run.folds:
         predictor = load_predictor(FolderPredictor, run.model, [str(fold)], device)
@@ -57,6 +59,18 @@ def _raw_images(run: ValidatedRun) -> Path:
         expected = "the raw images of the validation cases"
         raise UserError(folder or "nnUNet_raw", "not there", expected, "export nnUNet_raw=<folder>")
     return folder
+
+
+def _of_incomplete(images: Images, incomplete: Incomplete) -> Images:
+    """Without the modalities that labelled cases lack, for which empty files stand in.
+
+    Raises:
+        UserError: Nothing is left of a case.
+    """
+    present = {case: [name for name in names if incomplete.has(case, name)] for case, names in images.present.items()}
+    if nothing := sorted(case for case, names in present.items() if not names):
+        raise UserError("--missing", f"all that {some(nothing)} has", "a modality left of each case", "leave it in")
+    return replace(images, present=present)
 
 
 def _only(images: Images, cases: list[str]) -> Images:

@@ -24,27 +24,31 @@ class SharedFusion(nn.Module):
         if num_modalities > 1:
             self.weight = nn.Parameter(torch.full((num_modalities, num_outputs), 1 / num_modalities))
 
-    def forward(self, logits: list[Tensor], present: Sequence[int] | None = None) -> Tensor:
+    def forward(self, logits: Sequence[Tensor | None], there: Tensor | None = None) -> Tensor:
         """Branch logits, each `(B, C, ...)`, to `(B, C, ...)`.
 
         Args:
-            logits: Of the branches whose images are there.
-            present: Their numbers, in this order; None: of all. The weights of these are scaled to the sum of all
-                (where their own sum is not above 0, they are alike), so that an output keeps its scale.
+            logits: Of every branch; None where none was computed.
+            there: `(B, M)` or `(1, M)` bool, the branches whose images a case has; None: all of them. The weights of
+                these are scaled to the sum of all (where their own sum is not above 0, they are alike), so that an
+                output keeps its scale.
         """
+        computed = [number for number, own in enumerate(logits) if own is not None]
+        stacked = torch.stack([own for own in logits if own is not None])
         if self.weight is None:
-            return logits[0]
-        weight = self.weight if len(logits) == len(self.weight) else self._renormalised(present or ())
-        stacked = torch.stack(logits)
-        return (stacked * weight.view(len(logits), 1, -1, *([1] * (stacked.ndim - 3)))).sum(0)
+            return stacked[0]
+        weight = self.weight[:, None] if there is None else self._renormalised(there)
+        weight = weight[computed]
+        return (stacked * weight.view(*weight.shape, *([1] * (stacked.ndim - 3)))).sum(0)
 
-    def _renormalised(self, present: Sequence[int]) -> Tensor:
-        """Weights `(M present, C)` with the sum that all have."""
+    def _renormalised(self, there: Tensor) -> Tensor:
+        """Weights `(M, B, C)` with the sum that all have, 0 where a case lacks the modality."""
         assert self.weight is not None
-        weight, total = self.weight[list(present)], self.weight.sum(0)
+        has = there.T[..., None].to(self.weight.dtype)
+        weight, total = self.weight[:, None] * has, self.weight.sum(0)
         own = weight.sum(0)
         usable = (own > 0) & (total > 0)
-        return torch.where(usable, weight * (total / own.where(usable, 1)), total / len(present))
+        return torch.where(usable, weight * (total / own.where(usable, 1)), has * (total / has.sum(0)))
 
 
 class CombinationFusion(nn.Module):
@@ -61,22 +65,20 @@ class CombinationFusion(nn.Module):
         super().__init__()
         self.register_buffer("membership", membership.float(), persistent=False)
 
-    def forward(self, logits: list[Tensor], present: Sequence[int] | None = None) -> Tensor:
+    def forward(self, logits: Sequence[Tensor | None], there: Tensor | None = None) -> Tensor:
         """Branch logits, each `(B, 1, ...)`, to `(B, L, ...)`.
 
         Args:
-            logits: Of the branches whose images are there.
-            present: Their numbers, in this order; None: of all. No combination with another branch's lesion is chosen.
+            logits: Of every branch; None where none was computed.
+            there: `(B, M)` or `(1, M)` bool, the branches whose images a case has; None: all of them. The logit of
+                another one is `NEVER` (and no gradient reaches it), so that no combination with its lesion is chosen.
         """
-        stacked = torch.cat(logits, dim=1)
-        membership = self.membership.to(stacked.dtype)
-        if len(logits) == membership.shape[1]:
-            return torch.einsum("lm,bm...->bl...", membership, stacked)
-        there = torch.zeros(membership.shape[1], dtype=torch.bool, device=membership.device)
-        there[list(present or ())] = True
-        fused = torch.einsum("lm,bm...->bl...", membership[:, there], stacked)
-        unknown = membership[:, ~there].any(dim=1).view(1, -1, *([1] * (fused.ndim - 2)))
-        return fused.masked_fill(unknown, NEVER)
+        known = next(own for own in logits if own is not None)
+        nothing = torch.full_like(known, NEVER)
+        stacked = torch.cat([nothing if own is None else own for own in logits], dim=1)
+        if there is not None:
+            stacked = stacked.masked_fill(~there.view(*there.shape, *([1] * (stacked.ndim - 2))), NEVER)
+        return torch.einsum("lm,bm...->bl...", self.membership.to(stacked.dtype), stacked)
 
 
 def label_membership(lesion_labels: Sequence[Sequence[int]], num_labels: int) -> Tensor:

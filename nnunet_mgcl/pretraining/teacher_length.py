@@ -68,7 +68,7 @@ def _search(context: FoldContext, branch: Branch, seed: Any, left_out: list[str]
     """The best epoch and its loss on the cases left out."""
     reseed(context.config.random_seed, context.fold, PHASE, branch.name, "initialisation")
     unet = branch.build_unet()
-    dataset = labelled_dataset(context, branch, [case for case in context.train_cases if case not in left_out])
+    dataset = labelled_dataset(context, branch, [case for case in context.cases_of(branch) if case not in left_out])
     watch = LengthWatch(context, branch, seed.epochs, labelled_dataset(context, branch, left_out))
     train(
         context,

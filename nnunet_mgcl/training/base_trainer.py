@@ -13,6 +13,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
+from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.data.cases.labelled import preprocessed_cases
 from nnunet_mgcl.data.fractions import labelled_share
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
@@ -75,6 +76,7 @@ class BaseTrainer(nnUNetTrainer):
         self.continue_training = bool(plans["continue_training"])
         require_results_folder(type(self).__name__, plans, configuration, fold)
         super().__init__(plans, configuration, fold, dataset_json, device)
+        self.incomplete = Incomplete.of(dataset_json, self.config.modalities or {})
         segment = self.config.segment
         self.initial_lr, self.weight_decay, self.num_epochs = segment.lr, segment.weight_decay, segment.epochs
         self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = segment.iterations, segment.val_iterations

@@ -33,6 +33,7 @@ from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.system.versions import note_versions
 from nnunet_mgcl.training.base_trainer import BaseTrainer, augmentation_of
 from nnunet_mgcl.training.head_warning import warn_of_head
+from nnunet_mgcl.training.incomplete_cases import present_in, require_enough, validating_incomplete
 from nnunet_mgcl.training.results_folder import set_old_run_aside, write_shared_plans
 from nnunet_mgcl.training.run_inputs import check_run_inputs
 from nnunet_mgcl.training.validation import write_validation_extras
@@ -78,6 +79,7 @@ class MGCLTrainer(BaseTrainer):
         if self.is_ddp:
             dist.barrier()
         self.context = self._build_context(prepared)
+        require_enough(self.context)
         check_run_inputs(
             self.context, self._described_plan(), self.dataset_json, pretrained,
             reads_pool=self.uses_pool, going_on=self.checkpoint_loaded, pool_to_the_end=self.in_segment is not None,
@@ -149,7 +151,8 @@ class MGCLTrainer(BaseTrainer):
         if self.companion:
             done = self.current_epoch + self._step_of_epoch / self.num_iterations_per_epoch
             batch = self.companion.before_step(batch, done / self.num_epochs)
-        result = super().train_step(batch)
+        with self.mgcl_network.with_cases(present_in(batch, self.incomplete, self.device)):
+            result = super().train_step(batch)
         self._step_of_epoch += 1
         if not np.isfinite(result["loss"]):
             where = f"phase segment, epoch {self.current_epoch + 1}"
@@ -161,8 +164,12 @@ class MGCLTrainer(BaseTrainer):
 
     def validation_step(self, batch: dict) -> dict:
         """nnU-Net's step; with one target a modality, its pseudo Dice counts modalities, not combinations."""
-        if not self.config.lesion_labels:
-            return super().validation_step(batch)
+        with self.mgcl_network.with_cases(present_in(batch, self.incomplete, self.device)):
+            return (
+                self._validation_of_modalities(batch) if self.config.lesion_labels else super().validation_step(batch)
+            )
+
+    def _validation_of_modalities(self, batch: dict) -> dict:
         assert self.context is not None
         data, target, supervised = batch["data"].to(self.device), batch["target"], self.supervised_loss
         target = [t.to(self.device) for t in target] if isinstance(target, list) else target.to(self.device)
@@ -205,7 +212,7 @@ class MGCLTrainer(BaseTrainer):
     @ending_with_one_message()
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's validation, then the TSS of the validation cases and the Dice of each modality."""
-        with explaining_writes(folder=self.fold_layout.root):
+        with explaining_writes(folder=self.fold_layout.root), validating_incomplete(self):
             super().perform_actual_validation(save_probabilities)
             if self.local_rank == 0:
                 write_validation_extras(self)
@@ -236,6 +243,7 @@ class MGCLTrainer(BaseTrainer):
             configuration=self.configuration_manager,
             memory=self.memory,
             train_cases=list(train_cases),
+            incomplete=self.incomplete,
             pool=prepared.pool,
             table=prepared.table,
             labelled_folder=self.preprocessed_dataset_folder,

@@ -57,6 +57,7 @@ def check_run_inputs(
         "labels": labels_of(dataset_json),
         "training cases": {str(case): "training" for case in context.train_cases},
         "training images and masks": {str(case): _fingerprint(context, case) for case in context.train_cases},
+        "missing modalities": {case: [*names] for case, names in context.incomplete.missing.items()},
         "unlabelled pool": _pool(context) if reads_pool else {},
         "pretrained weights": pretrained,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from nnunet_mgcl.evaluation.calibration.stored import JOIN
 from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 from nnunet_mgcl.evaluation.runs.tss_validation import SUMMARY, TABLE, in_words, write_tss
 from nnunet_mgcl.evaluation.tables.format import number
@@ -27,6 +28,7 @@ def write_validation_extras(trainer: BaseTrainer) -> None:
             trainer.plans_manager.image_reader_writer_class(),
             trainer.config.lesion_labels,
             trainer.label_manager.ignore_label,
+            trainer.incomplete,
         )
         write_json(folder / "summary_modalities.json", summary)
         for modality, dice in summary["mean"].items():
@@ -45,7 +47,8 @@ def _validate_tss(trainer: BaseTrainer, folder: Path) -> None:
     chosen = trainer.config.tss.head
     _, cases = trainer.do_split()
     said = head_probabilities(trainer, sorted(cases), _heads(trainer))
-    summary = write_tss(folder, chosen, said, trainer.tss_table())
+    lacks = {case: JOIN.join(names) for case, names in trainer.incomplete.missing.items()}
+    summary = write_tss(folder, chosen, said, trainer.tss_table(), lacks)
     told = ", ".join(f"{name} {value}" for name, value in in_words(summary).items())
     trainer.log(f"TSS < 4.5 h of the validation cases, head {chosen}: {told}")
     for kind, metrics in summary["heads"].items():
@@ -67,9 +70,15 @@ def _heads(trainer: BaseTrainer) -> dict[str, TSSClassifier]:
 def head_probabilities(
     trainer: BaseTrainer, cases: list[str], heads: Mapping[str, TSSClassifier]
 ) -> dict[str, dict[str, float]]:
-    """What each head says of each case: head -> case -> probability of TSS < 4.5 h."""
+    """What each head says of each case: head -> case -> probability of TSS < 4.5 h.
+
+    Of a case none of whose modalities a head reads, or whose modalities it has no fit for, it says nothing.
+    """
     images = trainer.dataset_class(trainer.preprocessed_dataset_folder, cases)
     model = trainer.mgcl_network, heads
     plan = trainer.config, trainer.configuration_manager
-    said = {case: tss_probabilities(*model, load_volume(images, case), *plan) for case in cases}
-    return {kind: {case: own[kind] for case, own in said.items()} for kind in heads}
+    said = {}
+    for case in cases:
+        with trainer.mgcl_network.with_present(trainer.incomplete.present(case)):
+            said[case] = tss_probabilities(*model, load_volume(images, case), *plan)
+    return {kind: {case: own[kind] for case, own in said.items() if kind in own} for kind in heads}

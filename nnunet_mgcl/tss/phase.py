@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import compress
 from math import ceil
 from typing import Any
 
@@ -17,6 +18,7 @@ from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.results import mark_finished, save_result
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.engine.training_loop import Batch, Job, train
+from nnunet_mgcl.evaluation.calibration.stored import JOIN
 from nnunet_mgcl.losses import tss_focal_loss
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.lesion_head import LesionHead
@@ -61,6 +63,10 @@ class TSS:
         reseed(context.config.random_seed, context.fold, self.name, kind, "initialisation")
         return build_classifier(context.configuration, kind).to(context.device)
 
+    def _modalities(self, context: FoldContext) -> list[str]:
+        """Names of those that the heads see."""
+        return [context.branches[index].name for index in context.network.tss_branches]
+
     def _run_part(self, context: FoldContext, part: str, heads: dict[str, TSSClassifier]) -> None:
         """Trains heads together; each leaves its `network.pth` under its own name."""
         if not context.state.is_done(self.name, part):
@@ -90,8 +96,9 @@ class TSS:
     def _train(self, context: FoldContext, part: str, heads: dict[str, TSSClassifier]) -> None:
         table = context.table
         assert table is not None
-        cases = [case for case in context.train_cases if table.positive(case) is not None]
-        positive = [bool(table.positive(case)) for case in cases]
+        known = [case for case in context.train_cases if table.positive(case) is not None]
+        cases = [case for case in known if context.incomplete.mask(case, self._modalities(context)).any()]
+        positive = _classes(context, cases)
         context.log(
             f"{self.name} {part}: {counted(len(cases), 'case')} with a known TSS, {sum(positive)} of them < 4.5 h"
         )
@@ -99,32 +106,38 @@ class TSS:
             if head.reads != FEATURES:
                 head.regions.fill_(context.branches[0].label_manager.has_regions)
         if part == "lesion":
-            self._fit(context, heads[part], cases, positive)
+            self._fit(context, heads[part], cases)
         else:
             self._descend(context, part, heads, cases)
 
-    def _fit(self, context: FoldContext, classifier: TSSClassifier, cases: list[str], positive: list[bool]) -> None:
+    def _fit(self, context: FoldContext, classifier: TSSClassifier, cases: list[str]) -> None:
         """The convex fits on the network's own segmentation of the training cases, not augmented.
 
         A case that lacks a modality will be read by the fit of those that it has.
         """
-        network, head = context.network, classifier.head
+        network, head, names = context.network, classifier.head, self._modalities(context)
         assert isinstance(head, LesionHead)
-        auroc = fit_lesion_head(head, self._measures(context, classifier, cases), positive)
+        whole = context.incomplete.with_all(cases, names)
+        auroc = fit_lesion_head(head, self._measures(context, classifier, whole), _classes(context, whole))
         told = "not known (too few cases)" if auroc is None else f"{auroc:.3f}"
         context.log(f"{self.name} lesion: AUROC cross-validated inside the training cases {told}")
         for present in head.proper_subsets():
             absent = {branch for branch, there in zip(network.tss_branches, present, strict=True) if not there}
+            own = context.incomplete.with_all(cases, compress(names, present))
+            if len({*_classes(context, own)}) < 2:
+                context.log(f"tss lesion: no fit for {JOIN.join(compress(names, present))}, which too few cases have")
+                continue
             with network.with_present({*network.present} - absent):
-                fit_subset(head, present, self._measures(context, classifier, cases), positive)
+                fit_subset(head, present, self._measures(context, classifier, own), _classes(context, own))
 
     def _measures(self, context: FoldContext, classifier: TSSClassifier, cases: list[str]) -> Tensor:
         """`(N, measures)` of the modalities that are present."""
-        images = context.dataset_class(context.labelled_folder, list(cases))
+        images, network = context.dataset_class(context.labelled_folder, list(cases)), context.network
         rows = []
         for case in cases:
             image = load_volume(images, case)
-            inputs, _ = read_inputs(context.network, [classifier], image, context.config, context.configuration)
+            with network.with_present({*network.present} & {*context.incomplete.present(case)}):
+                inputs, _ = read_inputs(network, [classifier], image, context.config, context.configuration)
             rows.append(inputs[classifier.reads])
             if not rows[-1].isfinite().all():
                 raise UserError(
@@ -159,11 +172,15 @@ class TSS:
     def _loss(self, context: FoldContext, heads: dict[str, TSSClassifier], module: nn.Module, batch: Batch) -> Tensor:
         """The sum of the heads' losses, none of which has a parameter of another's."""
         volumes, valid, target = (batch[key].to(context.device) for key in ("volumes", "valid", "target"))
-        chunk, tss = encoder_chunk(context.configuration), context.config.tss
-        inputs = context.network.tss_inputs(volumes, valid, chunk, heads.values())
+        chunk, tss, network = encoder_chunk(context.configuration), context.config.tss, context.network
+        cases = present = None
+        if context.incomplete or tss.modality_dropout:
+            cases = torch.stack([context.incomplete.mask(case) for case in batch["keys"]])
+            cases[:, network.tss_branches] = draw_present(cases[:, network.tss_branches], tss.modality_dropout)
+            cases = cases.to(context.device)
+            present = cases[:, network.tss_branches]
+        inputs = network.tss_inputs(volumes, valid, chunk, heads.values(), cases)
         together = isinstance(unwrap(module), _Together)
-        present = draw_present(len(valid), len(context.network.tss_branches), tss.modality_dropout)
-        present = present if present is None else present.to(valid.device)
         logits = module(inputs, valid, present) if together else [module(*inputs.values(), valid, present)]
         losses = [tss_focal_loss(own, target, gamma=tss.focal_gamma, alpha=tss.focal_alpha) for own in logits]
         return torch.stack(losses).sum()
@@ -176,20 +193,25 @@ class _Together(nn.ModuleDict):
         return [head(inputs[str(head.reads)], valid, present) for head in self.values()]
 
 
-def draw_present(cases: int, modalities: int, dropout: float) -> Tensor | None:
-    """Which modalities `(cases, modalities)` a batch is read with; None: all, and nothing is drawn.
+def draw_present(has: Tensor, dropout: float) -> Tensor:
+    """Which modalities `(B, M)` bool each case of a batch is read with.
 
     Args:
-        cases: Of the batch.
-        modalities: Of the head.
-        dropout: The probability that one is left out; where all would be, one of them stays.
+        has: `(B, M)` bool, which of the head's it has: one at least.
+        dropout: The probability that one is left out; where all would be, one of them stays. 0 draws nothing.
     """
     if not dropout:
-        return None
-    present = torch.rand(cases, modalities) >= dropout
-    kept = torch.randint(modalities, (cases, 1))
+        return has
+    present = has & (torch.rand(has.shape) >= dropout)
+    kept = torch.multinomial(has.float(), 1)
     none = ~present.any(dim=1, keepdim=True)
-    return present | (none & (torch.arange(modalities) == kept))
+    return present | (none & (torch.arange(has.shape[1]) == kept))
+
+
+def _classes(context: FoldContext, cases: Iterable[str]) -> list[bool]:
+    """Whether the TSS of each is < 4.5 h."""
+    assert context.table is not None
+    return [bool(context.table.positive(case)) for case in cases]
 
 
 class TSSVolumes(Dataset[dict[str, Any]]):

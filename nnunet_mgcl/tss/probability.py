@@ -32,22 +32,24 @@ def tss_probability(network: MGCLNetwork, image: Tensor, config: MGCLConfig, con
         None where the network has no head or an untrained one (nnU-Net's `checkpoint_best`), where none of the head's
         modalities is there (`network.present`), and where the head has no fit for those that are.
     """
-    if network.tss is None or not bool(network.tss.trained) or not any(network.tss_present):
+    if network.tss is None or not bool(network.tss.trained):
         return None
-    probability = tss_probabilities(network, {"tss": network.tss}, image, config, configuration)["tss"]
-    return None if isnan(probability) else probability
+    return tss_probabilities(network, {"tss": network.tss}, image, config, configuration).get("tss")
 
 
 def tss_probabilities(
     network: MGCLNetwork, heads: Mapping[str, TSSClassifier], image: Tensor, config: MGCLConfig, configuration: Any
 ) -> dict[str, float]:
-    """What each of some trained heads says of one preprocessed case `(C, Z, Y, X)`."""
+    """What each of some trained heads says of one preprocessed case `(C, Z, Y, X)`, if anything."""
+    if not any(network.tss_present):
+        return {}
     network.eval()
     with torch.inference_mode():
         inputs, valid = read_inputs(network, heads.values(), image, config, configuration)
         there = None if all(network.tss_present) else torch.tensor([network.tss_present], device=valid.device)
         logits = {name: head.eval()(inputs[head.reads], valid, there) for name, head in heads.items()}
-        return {name: float(torch.sigmoid(logit)[0]) for name, logit in logits.items()}
+        said = {name: float(torch.sigmoid(logit)[0]) for name, logit in logits.items()}
+        return {name: probability for name, probability in said.items() if not isnan(probability)}
 
 
 def read_inputs(

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
+from nnunet_mgcl.cli import main
 from nnunet_mgcl.inference.model import Model
 from nnunet_mgcl.mismatch.case_mismatch import REASON, as_values
 from nnunet_mgcl.system.errors import UserError
@@ -56,6 +57,43 @@ def test_arrays_and_files_give_what_mgcl_predict_writes(model, masks_model, imag
         assert_as_written(found, *written)
         assert isinstance(found.mismatch["core_ml"], float) and isinstance(found.mismatch["extend"], bool)
         assert "FLAIR: " in found.mismatch[REASON]  # noise is no head
+
+
+def test_patient_without_a_modality_is_predicted_as_the_command_does(model, masks_model, images, files, arrays) -> None:
+    """From the files that there are, and from an array whatever stands in the missing channel."""
+    words = ["-f", "0", "1", "-device", "cpu", "-npp", "0", "-nps", "0", "--disable_tta", "--missing", "FLAIR"]
+    out = images.parent / "out"
+    assert main(["predict", "-i", str(images), "-o", str(out), "-m", str(masks_model), *words]) == 0
+    row, segmentation = rows(out / "tss.csv")["case_0"], voxels(out / "case_0.nii.gz")
+    image, spacing = arrays
+    spoiled = image.copy()
+    spoiled[1] = 100 * np.random.default_rng(0).random(image[1].shape)
+    for found in (
+        model.predict(image, spacing, missing=["FLAIR"]),
+        model.predict(spoiled, spacing, missing=["FLAIR"]),
+        model.predict_files([files[0], files[2]], missing=["FLAIR"]),
+    ):
+        np.testing.assert_array_equal(found.segmentation, segmentation)
+        assert found.tss.probability == float(row["probability"]) and found.volumes_ml["FLAIR"] is None
+        assert found.mismatch == as_values(row, list(found.mismatch))
+    assert (spoiled[1] != image[1]).any()
+    whole = model.predict(image, spacing)  # the next patient has all
+    assert whole.volumes_ml["FLAIR"] is not None and model.modalities == {"DWI": [0], "FLAIR": [1], "PWI": [2]}
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda model, files, arrays: model.predict(*arrays, missing=["T1"]), "some of DWI, FLAIR, PWI"),
+        (lambda model, files, arrays: model.predict(*arrays, missing="PWI"), "a list of modalities"),
+        (lambda model, files, arrays: model.predict(*arrays, missing=["DWI", "FLAIR", "PWI"]), "every modality"),
+        (lambda model, files, arrays: model.predict_files(files, missing=["PWI"]), "2, a channel each: 0: DWI"),
+        (lambda model, files, arrays: model.predict(arrays[0][:2], arrays[1], missing=["PWI"]), "2 channels"),
+    ],
+)
+def test_mistakes_in_what_is_missing_are_answered(model, files, arrays, call, told) -> None:
+    with pytest.raises(UserError, match=told):
+        call(model, files, arrays)
 
 
 def test_mismatch_of_files_is_measured_on_their_own_grid(model, files, arrays, monkeypatch) -> None:

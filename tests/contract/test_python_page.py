@@ -54,7 +54,7 @@ def test_every_block_runs_in_the_order_of_the_page(place, capsys) -> None:
     for told in re.findall(r"^ *print\(.*\)  # (.*)$", "".join(BLOCKS), flags=re.MULTILINE):
         assert told in printed, told
     assert "2 labelled, 1 in the pool" in printed
-    assert len(BLOCKS) == 9 and torch.isfinite(names["embeddings"].grad).all()
+    assert len(BLOCKS) == 10 and torch.isfinite(names["embeddings"].grad).all()
     assert {name for name in nnunet_mgcl.__all__ if name in names} >= {"Model", "evaluate_folder", "build_dataset"}
 
 

@@ -21,6 +21,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 import nnunet_mgcl.training.variants  # noqa: F401 (the methods register their blocks)
+from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.data.cases.modality_dataset import sample_class_locations, save_pseudo_label
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
@@ -79,6 +80,7 @@ def build_context(
     norm: str | None = None,
     pool: dict[str, list[str]] = POOL,
     mgcl: dict[str, Any] | None = None,
+    missing: dict[str, list[str]] | None = None,
     rank: int = 0,
     world_size: int = 1,
 ) -> FoldContext:
@@ -112,6 +114,7 @@ def build_context(
         configuration=manager.get_configuration(name),
         memory=MemoryEstimate(own, name, json, config),
         train_cases=list(CASES),
+        incomplete=Incomplete([*MODALITIES], missing or {}),
         pool=pool,
         table=TSSTable({c: TSSRow(positive, None, None) for c, positive in CASES.items() if positive is not None}),
         labelled_folder=str(labelled),

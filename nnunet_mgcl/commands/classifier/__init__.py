@@ -40,13 +40,14 @@ def run(args: argparse.Namespace) -> int:
     """Trains and validates the folds that are missing."""
     import torch
 
+    from nnunet_mgcl.data.cases.incomplete import Incomplete
     from nnunet_mgcl.data.layout import DatasetLayout
     from nnunet_mgcl.data.prepare import load_plans, prepare_dataset
     from nnunet_mgcl.data.results import results_of
     from nnunet_mgcl.plan.dataset_json import read_dataset_json
     from nnunet_mgcl.pretraining.lookup import register_methods
     from nnunet_mgcl.system.devices import require_device, use_own_cores
-    from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.system.errors import UserError, some
     from nnunet_mgcl.system.names import fold_number
     from nnunet_mgcl.system.workers import default_processes
     from nnunet_mgcl.tss.classifiers.cases import Cases
@@ -64,8 +65,13 @@ def run(args: argparse.Namespace) -> int:
     if prepared.table is None:
         remedy = f"add it to {layout.raw or 'the raw dataset'} and run mgcl prepare -d {layout.number} -c {args.c}"
         raise UserError(layout.tss, "no such file", "the TSS table", remedy)
+    dataset_json = read_dataset_json(layout.dataset_json)
+    if incomplete := Incomplete.of(dataset_json, prepared.config.modalities or {}):
+        found = f"{some([*incomplete.missing])} in mgcl.missing"
+        expected = "cases with every modality: a classifier has no branches"
+        raise UserError(layout.dataset_json, found, expected, "make a dataset without these cases")
     source = _source(args, method, layout, plans)
-    cases = Cases(layout, plans, args.c, prepared.config, read_dataset_json(layout.dataset_json), source)
+    cases = Cases(layout, plans, args.c, prepared.config, dataset_json, source)
     model = results_of(args.d) / f"{method.name}__{args.p}__{args.c}"
     masks = source.described() if isinstance(source, PredictedMasks) else None
     folds = sorted({fold_number(fold) for fold in args.f}) if args.f else [*range(len(prepared.splits))]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.data.cases.modality_dataset import located_classes, open_case
 from nnunet_mgcl.data.cases.same_scan import SameScans, Twins
 from nnunet_mgcl.data.layout import DatasetLayout
@@ -76,6 +77,31 @@ def check_cases(
             expected = f"labels {wanted}, as in {layout.dataset_json}"
             raise UserError(where, f"preprocessed with labels {found}", expected, remedy)
     return scans.twins()
+
+
+def check_missing_lesions(
+    layout: DatasetLayout,
+    plans: dict[str, Any],
+    configuration: str,
+    lesion_labels: Mapping[str, Sequence[int]],
+    incomplete: Incomplete,
+) -> None:
+    """Makes sure that no case has a lesion of a modality that it lacks, where each has labels of its own.
+
+    Raises:
+        UserError: One has; its branch, which sees an empty image, would be taught to find it.
+    """
+    folder = _folder(layout, plans, configuration)
+    images = infer_dataset_class(str(folder))(str(folder), list(incomplete.missing))
+    for case, names in incomplete.missing.items():
+        locations = open_case(images, case)[1]["class_locations"]
+        for name in names:
+            if any(len(locations.get(label, ())) > 0 for label in lesion_labels.get(name, ())):
+                remedy = (
+                    f"clear it in the label map and run {_command(layout, plans, configuration)}, or take the case out "
+                    "of mgcl.missing (dataset.json, and its copy in nnUNet_preprocessed)"
+                )
+                raise UserError(folder / case, f"a lesion of {name}, which it lacks", "none of a missing one", remedy)
 
 
 def case_spacing(

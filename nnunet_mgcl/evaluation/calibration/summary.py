@@ -26,7 +26,8 @@ def cross_fit(cases: Sequence[CaseScores], splits: Sequence[Split], folds: Seque
         splits: Training and validation cases of every fold of the dataset.
         folds: The evaluated folds.
     """
-    training = {fold: TSSCases.of(cases).training(splits[fold]) for fold in folds}
+    whole = TSSCases.of([case for case in cases if not case.lacks])
+    training = {fold: whole.training(splits[fold]) for fold in folds}
     return {fold: fit_calibration(p, y) if len(y) else NO_TRAINING_CASES for fold, (p, y) in training.items()}
 
 
@@ -35,7 +36,7 @@ def calibrated_cases(cases: Sequence[CaseScores], maps: FoldMaps) -> list[CaseSc
     calibrated = []
     for case in cases:
         calibration = maps[case.fold]
-        if case.probability is not None and not isinstance(calibration, str):
+        if case.probability is not None and not case.lacks and not isinstance(calibration, str):
             case = replace(case, calibrated_probability=calibration.apply(case.probability))
         calibrated.append(case)
     return calibrated
@@ -56,7 +57,7 @@ def summarise_calibration(data: TSSCases, maps: FoldMaps) -> dict[str, Any]:
     """
     is_calibrated = ~np.isnan(data.calibrated)
     compared = is_calibrated if is_calibrated.any() else np.ones_like(is_calibrated)
-    own = fit_calibration(data.probabilities, data.actual)
+    own = fit_calibration(data.probabilities[data.whole], data.actual[data.whole])
     kinds = {"raw": (data.probabilities, compared), "calibrated": (data.calibrated, is_calibrated)}
     measures = {
         kind: data.summarise(list(maps), CALIBRATION_MEASURES, calibration_metrics, p, judged)

@@ -11,9 +11,11 @@ from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.data.layout import DatasetLayout, FoldLayout, models_with, validation_name
 from nnunet_mgcl.data.splits import Split, divided_patients, fold_cases, read_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
+from nnunet_mgcl.evaluation.calibration.stored import JOIN
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.runs.label_map import Measures, measure_files
 from nnunet_mgcl.evaluation.runs.tss_validation import TABLE, VALIDATE_AGAIN, read_probabilities
@@ -99,6 +101,7 @@ class ValidatedRun:
                     fold=fold,
                     patient=table.patient(case) if table else case,
                     targets=self._measure(fold, case, tolerance),
+                    lacks=JOIN.join(self._lacking(case)),
                     tss_class=None if positive is None else int(positive),
                     probability=probabilities.get(case),
                 )
@@ -132,7 +135,8 @@ class ValidatedRun:
         for fold in self.folds:
             path = self.validation(fold) / TABLE
             probabilities = read_probabilities(path)
-            if differing := sorted(probabilities.keys() ^ set(self.splits[fold]["val"])):
+            differing = sorted(probabilities.keys() ^ set(self.splits[fold]["val"]))
+            if differing := [case for case in differing if not self._lacking(case)]:
                 found = f"{some(differing)} in one of it and the split"
                 raise UserError(path, found, "the validation cases", VALIDATE_AGAIN)
             result |= probabilities
@@ -191,6 +195,13 @@ class ValidatedRun:
         """The model's copy of `dataset.json`."""
         return read_dataset_json(self.model / "dataset.json")
 
+    def _lacking(self, case: str) -> list[str]:
+        """The modalities that a labelled case lacks; a head may have nothing to say of it."""
+        if self.is_classifier:
+            return []
+        missing = Incomplete.of(self.dataset_json, self.modalities)
+        return [name for name in self.modalities if not missing.has(case, name)]
+
     @cached_property
     def plans(self) -> PlansManager:
         """The plan that the model was trained with."""
@@ -229,7 +240,9 @@ class ValidatedRun:
             (self.targets, self.dataset_json["labels"].get("ignore")),
         )
         remedies = f"plan and preprocess the dataset, or {VALIDATE_AGAIN}", VALIDATE_AGAIN
-        return measure_files(file, self.reference(case), reader, labels, tolerance, remedies)
+        measured = measure_files(file, self.reference(case), reader, labels, tolerance, remedies)
+        lacking = self._lacking(case) if self.lesion_labels else ()  # their reference is not known
+        return measured | {name: dict.fromkeys(measured[name]) for name in lacking if name in measured}
 
     def _require_folds(self) -> None:
         mark = TABLE if self.is_classifier else "plans.json" if self.without else "summary.json"

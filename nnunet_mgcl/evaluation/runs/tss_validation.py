@@ -51,7 +51,7 @@ def read_tss_summary(path: Path) -> dict[str, Any]:
 
 
 def read_probabilities(path: Path) -> dict[str, float]:
-    """What the checkpoint's head says of each case of a `tss.csv`.
+    """What the checkpoint's head says of each case of a `tss.csv`; of one that lacks a modality it may say nothing.
 
     Raises:
         UserError: It is no such table, a case is there twice, or a probability is none.
@@ -63,11 +63,18 @@ def read_probabilities(path: Path) -> dict[str, float]:
     for where, row in rows:
         if row["case"] in result:
             raise _refusal(where, f"{row['case']} a second time")
-        result[row["case"]] = _probability(where, row["probability"])
+        if row["probability"] or not row.get("lacks"):
+            result[row["case"]] = _probability(where, row["probability"])
     return result
 
 
-def write_tss(folder: Path, chosen: str, heads: Mapping[str, Probabilities], table: TSSTable) -> dict[str, Any]:
+def write_tss(
+    folder: Path,
+    chosen: str,
+    heads: Mapping[str, Probabilities],
+    table: TSSTable,
+    lacks: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Writes both files.
 
     Args:
@@ -75,12 +82,13 @@ def write_tss(folder: Path, chosen: str, heads: Mapping[str, Probabilities], tab
         chosen: The checkpoint's head, which `probability` is of.
         heads: What each head says.
         table: What is known.
+        lacks: Modalities that cases lack, joined by +; a head may say nothing of these.
 
     Returns:
         The summary: the metrics of the checkpoint's head, its name as `head`, and those of every head as `heads`.
         Validation cases choose no head: that it is the best of several there would say little about new cases.
     """
-    write_table(folder / TABLE, chosen, heads, table)
+    write_table(folder / TABLE, chosen, heads, table, lacks)
     metrics = {kind: head_metrics(probabilities, table) for kind, probabilities in heads.items()}
     summary = metrics[chosen] | {"head": chosen, "heads": metrics}
     write_json(folder / SUMMARY, summary)
@@ -103,20 +111,33 @@ def in_words(metrics: Mapping[str, Any]) -> dict[str, str]:
     return words
 
 
-def write_table(path: Path, chosen: str, heads: Mapping[str, Probabilities], table: TSSTable) -> None:
+def write_table(
+    path: Path, chosen: str, heads: Mapping[str, Probabilities], table: TSSTable, lacks: Mapping[str, str] | None = None
+) -> None:
     """Writes `tss.csv`; arguments as in `write_tss`."""
+    own = heads[chosen]
     rows = [
         {
             "case": case,
             "tss_hours": table.hours(case),
             "tss_class": None if (positive := table.positive(case)) is None else int(positive),
-            "probability": f"{probability:.6f}",
-            "predicted_class": int(probability >= 0.5),
-            **{OTHER_HEAD + kind: f"{said[case]:.6f}" for kind, said in heads.items() if kind != chosen},
+            "probability": _cell(own.get(case)),
+            "predicted_class": _class(own.get(case)),
+            **({"lacks": lacks.get(case, "")} if lacks else {}),
+            **{OTHER_HEAD + kind: _cell(said.get(case)) for kind, said in heads.items() if kind != chosen},
         }
-        for case, probability in heads[chosen].items()
+        for case in dict.fromkeys(case for said in heads.values() for case in said)
     ]
     write_csv(path, list(rows[0]), rows)
+
+
+def _cell(probability: float | None) -> str:
+    """Empty where a head says nothing of a case that lacks a modality."""
+    return "" if probability is None else f"{probability:.6f}"
+
+
+def _class(probability: float | None) -> str:
+    return "" if probability is None else str(int(probability >= 0.5))
 
 
 def switch_head(folder: Path, earlier: str, chosen: str) -> None:
@@ -131,7 +152,7 @@ def switch_head(folder: Path, earlier: str, chosen: str) -> None:
     if OTHER_HEAD + chosen in header:
         for _, row in rows:
             row[OTHER_HEAD + earlier], row["probability"] = row["probability"], row.pop(OTHER_HEAD + chosen)
-            row["predicted_class"] = str(int(float(row["probability"]) >= 0.5))
+            row["predicted_class"] = _class(float(row["probability"]) if row["probability"] else None)
         write_csv(folder / TABLE, list(rows[0][1]), [row for _, row in rows])
     heads = read_tss_summary(folder / SUMMARY)["heads"]
     write_json(folder / SUMMARY, heads[chosen] | {"head": chosen, "heads": heads})

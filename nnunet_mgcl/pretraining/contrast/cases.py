@@ -73,7 +73,7 @@ def contrast_cases(context: FoldContext, branch: Branch, labels_of: LabelsOf) ->
         confident = confident_cases(context, branch, round_=2)
         helpful = [case for case in confident if voxels[case] <= LARGE * training.voxels]
     for left_out in (cases_left_out(context, branch, FEWEST_CASES), []):
-        own = [case for case in context.train_cases if case not in left_out]
+        own = [case for case in context.cases_of(branch) if case not in left_out]
         if has_two_classes(labelled_dataset(context, branch, own), labels_of):
             dataset = labelled_and_pool_dataset(context, branch, helpful, round_=2, labelled=own)
             return ContrastCases(dataset, left_out, unusable)

@@ -20,7 +20,7 @@ ONE_OF, FEWEST_PATIENTS = 5, 2
 
 def shuffled_cases(context: FoldContext, branch: Branch) -> list[str]:
     """The labelled training cases in a random order that is always the same, those with a lesion first."""
-    cases = sorted(context.train_cases)
+    cases = sorted(context.cases_of(branch))
     order = np.random.default_rng([context.config.random_seed, len(cases)]).permutation(len(cases))
     dataset = labelled_dataset(context, branch)
     return sorted((cases[i] for i in order), key=lambda case: lesion_voxels(dataset, case, branch) == 0)

@@ -39,7 +39,7 @@ def test_youden_of_a_model_that_ranks_wrongly_calls_nobody_or_everybody() -> Non
 
 def make_cases(probabilities, actual, patients="abcd") -> TSSCases:
     p, y = np.array(probabilities, float), np.array(actual, bool)
-    return TSSCases(list("abcd"), np.zeros(4, int), list(patients), p, np.full(4, np.nan), y)
+    return TSSCases(list("abcd"), np.zeros(4, int), list(patients), p, np.full(4, np.nan), y, np.ones(4, bool))
 
 
 CASES = make_cases([0.8, 0.3, 0.6, 0.1], [True, False, True, False])

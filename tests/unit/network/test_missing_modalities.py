@@ -24,8 +24,8 @@ SUBSETS = [subset for subset in product((False, True), repeat=3) if any(subset)]
 def test_only_lesions_of_what_is_there_are_segmented(subset) -> None:
     """And where each is, the others' absence changes nothing."""
     logits = 4 * torch.randn(3, 2, 1, 5, 5)
-    present = [index for index, there in enumerate(subset) if there]
-    said = CombinationFusion(BITS)([logits[index] for index in present], present).softmax(1)
+    computed = [own if there else None for own, there in zip(logits, subset, strict=True)]
+    said = CombinationFusion(BITS)(computed, torch.tensor([subset])).softmax(1)
     for index in range(3):
         found, wanted = said[:, BITS[:, index].bool()].sum(1), logits[index, :, 0].sigmoid() * subset[index]
         torch.testing.assert_close(found, wanted)
@@ -36,12 +36,35 @@ def test_shared_weights_are_scaled_to_the_sum_of_all() -> None:
     fusion, logits = SharedFusion(3, 2), torch.randn(3, 2, 2, 4, 4)
     with torch.no_grad():
         fusion.weight.copy_(torch.tensor([[0.5, -0.4], [0.25, 0.9], [0.05, 0.1]]))
-    found = fusion([logits[0], logits[2]], [0, 2])
+    found = fusion([logits[0], None, logits[2]], torch.tensor([[True, False, True]]))
     scale = 0.8 / 0.55
     torch.testing.assert_close(found[:, 0], scale * (0.5 * logits[0, :, 0] + 0.05 * logits[2, :, 0]))
     alike = 0.6 / 2  # the sum of -0.4 and 0.1 has the wrong sign
     torch.testing.assert_close(found[:, 1], alike * (logits[0, :, 1] + logits[2, :, 1]))
-    torch.testing.assert_close(fusion([logits[1]], [1]), logits[1] * torch.tensor([0.8, 0.6]).view(1, 2, 1, 1))
+    alone = fusion([None, logits[1], None], torch.tensor([[False, True, False]]))
+    torch.testing.assert_close(alone, logits[1] * torch.tensor([0.8, 0.6]).view(1, 2, 1, 1))
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_cases_of_a_batch_are_read_as_each_by_itself(make_network, masks) -> None:
+    """By the branches that it has; another branch's input and weights get no gradient from it."""
+    network, x = make_network(masks=masks, tss={"grid": 2, "heads": 2}), torch.randn(3, 3, 32, 32)
+    cases, volumes = torch.tensor([[True, True], [True, False], [False, True]]), torch.randn(3, 3, 6, 32, 32)
+    if not masks:
+        torch.nn.init.uniform_(network.fusion.weight)
+    x.requires_grad_()
+    with network.with_cases(cases):
+        together = network(x)
+    (gradient,) = torch.autograd.grad(together.square().sum(), x)
+    lesions = network.lesion_probabilities(volumes, 4, False, cases)
+    for number, own in enumerate(cases.tolist()):
+        part = slice(number, number + 1)
+        with network.with_present([branch for branch, there in enumerate(own) if there]):
+            torch.testing.assert_close(network(x[part]), together[part])
+            torch.testing.assert_close(network.lesion_probabilities(volumes[part], 4, False), lesions[part])
+        for branch, there in enumerate(own):
+            assert gradient[number, network.channels[branch]].any() == there
+    assert network.cases is None and not torch.equal(network(x), together)
 
 
 @pytest.mark.parametrize("masks", [False, True])
@@ -108,8 +131,11 @@ def test_every_set_of_modalities_has_its_fit_of_its_own_measures() -> None:
 def test_dropout_leaves_one_modality_at_least_and_others_as_often_as_asked() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    assert draw_present(4, 3, 0.0) is None and torch.equal(torch.get_rng_state(), before)
-    present = draw_present(20_000, 3, 0.3)
+    everything = torch.ones(20_000, 3, dtype=torch.bool)
+    assert draw_present(everything, 0.0).all() and torch.equal(torch.get_rng_state(), before)
+    present = draw_present(everything, 0.3)
     assert present.any(dim=1).all()
     assert present.float().mean(dim=0).tolist() == pytest.approx([0.7 + 0.3**3 / 3] * 3, abs=0.01)
-    assert draw_present(500, 3, 0.99).sum(dim=1).float().mean() < 1.1
+    assert draw_present(everything[:500], 0.99).sum(dim=1).float().mean() < 1.1
+    some = torch.tensor([[True, False, True]]).expand(500, -1)
+    assert not (present := draw_present(some, 0.9))[:, 1].any() and present.any(dim=1).all()

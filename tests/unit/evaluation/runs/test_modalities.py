@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
+from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.evaluation.runs.modalities import summarise_modalities
 
 
@@ -29,6 +30,8 @@ def test_dice_of_a_modality(tmp_path, cases, ignore_label, expected, means) -> N
         path.parent.mkdir(exist_ok=True)
         sitk.WriteImage(sitk.GetImageFromArray(np.array(rows[number], np.uint8).reshape(1, 1, -1)), str(path))
     folders = (tmp_path / "reference", tmp_path / "prediction")
-    found = summarise_modalities(*folders, ".nii.gz", SimpleITKIO(), {"DWI": [1, 3], "PWI": [2, 3]}, ignore_label)
+    found = summarise_modalities(
+        *folders, ".nii.gz", SimpleITKIO(), {"DWI": [1, 3], "PWI": [2, 3]}, ignore_label, Incomplete()
+    )
     assert {case: found["cases"][case] for case in expected} == expected
     assert means is None or found["mean"] == means
