@@ -111,6 +111,8 @@ def test_a_lesion_of_what_a_case_lacks_is_refused(kind, real_dataset, plans, mas
         prepare_dataset(*given, uses_pool=False)
 
 
-def test_fold_whose_training_cases_all_lack_a_modality_is_refused(train) -> None:
+def test_fold_whose_training_cases_all_lack_a_modality_is_refused(train, rewrite) -> None:  # noqa: F811
+    for case in SPLIT["train"]:
+        rewrite(case, mask=without(4))
     with pytest.raises(SystemExit, match="all training cases lack PWI"):
         train("none", {case: ["PWI"] for case in SPLIT["train"]})
