@@ -32,6 +32,7 @@ class Grouping(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     modalities: dict[str, list[int]] | None = None
     lesion_labels: dict[str, list[int]] | None = None
+    missing: dict[str, list[str]] | None = None
 
 
 class DatasetJson(OpenModel):
