@@ -64,7 +64,7 @@ def read_masks(
 
 
 def label_map(masks: Mapping[str, sitk.Image], settings: Settings) -> sitk.Image:
-    """The masks as one label map (uint8); a modality without one has no lesion there."""
+    """The masks as one label map (uint8); it has no lesion of a modality that the case lacks."""
     if "" in masks:
         return masks[""]
     grid = Grid.of(next(iter(masks.values())))

@@ -45,11 +45,11 @@ def cannot_be_labelled(manifest: Manifest, settings: Settings) -> UserError | No
     reference = settings.reference
     if reference and (without := [row for row, kept in rows if reference not in kept.channels]):
         everywhere = [channel for channel in settings.channels if all(channel in kept.channels for _, kept in rows)]
+        another = f"--reference {' | '.join(everywhere)}, which all have; " if everywhere else ""
         return UserError(
             "--reference", f"{reference}; rows with a mask lack it, or a channel of its modality: {_listed(without)}",
             "a channel that all rows with a mask have, its modality whole",
-            f"add the files; choose another --reference ({' | '.join([*everywhere, 'none'])}; none: the channels are "
-            f"registered already); {TO_THE_POOL}",
+            f"add the files; {another}--reference none where the channels are registered already; {TO_THE_POOL}",
         )  # fmt: skip
     if unmasked := [
         f"{mask_column(name)} ({_named(row)})"
