@@ -84,8 +84,9 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
         help="channels of each branch of the network (default: one a channel, ADC with DWI)",
     )  # fmt: skip
     add(
-        "--incomplete", choices=("refuse", "pool"), default="refuse",
-        help="a row with a mask but without some channel: stop, or use its scans without the mask (default: refuse)",
+        "--incomplete", choices=("refuse", "pool", "missing"), default="refuse",
+        help="a row with a mask but without some channel: stop, use its scans without the mask, or keep it labelled "
+        "without the modalities that it lacks (default: refuse)",
     )  # fmt: skip
     add("--spacing", type=number, nargs=3, metavar=("X", "Y", "Z"), help="mm (default: as scanned)")
     add("--interpolation", choices=("linear", "bspline"), default="linear", help="default: %(default)s")

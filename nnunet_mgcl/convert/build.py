@@ -46,8 +46,9 @@ class Choices(TypedDict, total=False):
 
 def build_dataset(
     manifest: str | PathLike[str], id: int, name: str, folder: str | PathLike[str] | None = None, *,
-    reference: str | None = None, incomplete: Literal["refuse", "pool"] = "refuse", accept: Sequence[str] = (),
-    test: bool = False, processes: int = 1, log: Callable[[str], None] = print, **choices: Unpack[Choices],
+    reference: str | None = None, incomplete: Literal["refuse", "pool", "missing"] = "refuse",
+    accept: Sequence[str] = (), test: bool = False, processes: int = 1, log: Callable[[str], None] = print,
+    **choices: Unpack[Choices],
 ) -> Dataset:  # fmt: skip
     """Registers the scans of a manifest and writes them as a raw nnU-Net dataset with pool and TSS table.
 
@@ -61,7 +62,8 @@ def build_dataset(
         name: Its name.
         folder: Its parent; None: `nnUNet_raw`.
         reference: Channel that the others are registered to; `none`: they are registered already.
-        incomplete: What becomes of a row with a mask but without some channel.
+        incomplete: What becomes of a row with a mask but without some channel: `refuse`; `pool`: its scans are used
+            without the mask; `missing`: it is labelled without the modalities that it lacks.
         accept: Cases whose registration was looked at and found good.
         test: Whether the rows are test cases of a dataset that is there.
         processes: How many convert at a time.

@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from nnunet_mgcl.convert.manifest.channels import is_adc
@@ -123,6 +124,7 @@ def _convert(job: Job) -> CaseRecord:
     record = CaseRecord(
         case=row.case, destination=job.destination, fingerprint=job.fingerprint,
         channels={c: _channel(c, scans[c], notes[c], groups) for c in settings.channels if c in scans},
+        missing=settings.missing(row, job.destination),
         size=first.GetSize(), spacing=first.GetSpacing(), lesion_ml=lesion_ml(masks, settings),
         tss_hours=row.tss_hours, patient=row.patient,
         doubts=(*(doubt for group in groups for doubt in group.doubts), *doubts), accepted=job.accepted,
@@ -132,12 +134,14 @@ def _convert(job: Job) -> CaseRecord:
     draw_case(picture, images, masks, reference=reference, title=row.case)
     if record.held_back:
         return case_files.place(job.dataset, record, {})
-    files = {}
-    for channel, image in images.items():
-        number = settings.channels.index(channel)
-        files[f"images{job.destination}/{row.case}_{number:04d}{case_files.FILE_ENDING}"] = image
+    grid = groups[0].grid
+    numbered = {settings.channels.index(channel): image for channel, image in images.items()}
+    for number in settings.stand_ins(row, job.destination):
+        numbered[number] = grid.image(np.zeros(grid.size[::-1], np.uint8))
+    folder, ending = f"images{job.destination}", case_files.FILE_ENDING
+    files = {f"{folder}/{row.case}_{number:04d}{ending}": image for number, image in numbered.items()}
     if masks:
-        files[f"labels{job.destination}/{row.case}{case_files.FILE_ENDING}"] = label_map(masks, settings)
+        files[f"labels{job.destination}/{row.case}{ending}"] = label_map(masks, settings)
     return case_files.place(job.dataset, record, files)
 
 

@@ -37,8 +37,12 @@ def convert_dataset(manifest: Manifest, options: Options, log: Log, track: Track
     Raises:
         UserError: Something is wrong that can be seen before any work; nothing on disk has been touched then.
     """
-    if options.test and options.incomplete == "pool":
-        raise UserError("--incomplete pool", "with --test", "test cases that have every channel", "remove one of both")
+    if options.test and options.incomplete != "refuse":
+        remedy = "remove one of both"
+        if options.incomplete == "missing":
+            remedy += "; cases that lack a modality are what `mgcl predict --allow-missing` is for, without --test"
+        where = f"--incomplete {options.incomplete}"
+        raise UserError(where, "with --test", "test cases that have every channel", remedy)
     manifest, settings = _settle(manifest, options, log)
     assignment = assign_test(manifest) if options.test else assign(manifest, settings, options.incomplete, log)
     check_known(options.accept, [row.case for row, _ in assignment], "--accept", "a case of the manifest")

@@ -64,11 +64,13 @@ def read_masks(
 
 
 def label_map(masks: Mapping[str, sitk.Image], settings: Settings) -> sitk.Image:
-    """The masks as one label map (uint8)."""
+    """The masks as one label map (uint8); it has no lesion of a modality that the case lacks."""
     if "" in masks:
         return masks[""]
-    values = {name: sitk.GetArrayViewFromImage(mask) > 0 for name, mask in masks.items()}
-    return Grid.of(next(iter(masks.values()))).image(encode(values, settings.masks))
+    grid = Grid.of(next(iter(masks.values())))
+    none = np.zeros(grid.size[::-1], bool)
+    values = {name: sitk.GetArrayViewFromImage(masks[name]) > 0 if name in masks else none for name in settings.masks}
+    return grid.image(encode(values, settings.masks))
 
 
 def lesion_ml(masks: Mapping[str, sitk.Image], settings: Settings) -> dict[str, float]:

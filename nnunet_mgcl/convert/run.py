@@ -124,7 +124,7 @@ class Run:
             (self.folder / "dataset.json").unlink(missing_ok=True)
 
     def _stale_jobs(self) -> list[Job]:
-        """What there is to do; cases that are up to date go to the outcome, with the manifest's TSS and patient."""
+        """What there is to do; cases that are up to date go to the outcome, with what the manifest says now."""
         jobs = []
         for case, (row, destination) in self.wanted.items():
             record, print_ = self.before.get(case), fingerprint(row, destination, self.settings)
@@ -133,8 +133,9 @@ class Run:
             if record is None or record.fingerprint != print_ or not self._is_whole(record, accepted):
                 jobs.append(Job(self.folder, row, destination, self.settings, print_, accepted))
             else:
-                current = replace(record, tss_hours=row.tss_hours, patient=row.patient, accepted=accepted)
-                self.outcome.records[case] = current
+                missing = self.settings.missing(row, destination)
+                current = replace(record, tss_hours=row.tss_hours, patient=row.patient, missing=missing)
+                self.outcome.records[case] = replace(current, accepted=accepted)
         return jobs
 
     def _is_whole(self, record: CaseRecord, accepted: bool) -> bool:
@@ -220,7 +221,7 @@ class Run:
             tables.write_tss_table(self.folder / "tssTs.csv", labelled)
             return
         tables.write_tss_table(self.folder / "tss.csv", labelled)
-        content = tables.dataset_json(self.options.name, self.settings, len(labelled))
+        content = tables.dataset_json(self.options.name, self.settings, labelled)
         tables.write_dataset_json(self.folder / "dataset.json", content, self.described, self.log)
         tests = len(self.of_other_kind)
         if tests and tables.differently_made(content, self.described):

@@ -26,6 +26,13 @@ VERSION = 2
 ANY = "any"
 """In place of a label's value: every value above 0."""
 
+Incomplete = Literal["refuse", "pool", "missing"]
+"""What becomes of a row with a mask that lacks something: refused, without its mask to the pool, or labelled without
+the modalities that it lacks."""
+
+Modalities = dict[str, tuple[str, ...]]
+"""Modality -> its channels."""
+
 Labels = Mapping[str, Any]
 """Name of a label -> its value in the mask files, a number or `ANY`."""
 
@@ -50,7 +57,7 @@ class Settings:
     """
 
     channels: tuple[str, ...]
-    modalities: dict[str, tuple[str, ...]]
+    modalities: Modalities
     masks: tuple[str, ...] = ()
     labels: Labels = field(default_factory=lambda: {"lesion": 1})
     reference: str | None = None
@@ -80,8 +87,20 @@ class Settings:
         if destination == "Un":
             groups = [tuple(c for c in channels if c in row.channels) for channels in self.modalities.values()]
             return [group for group in groups if group]
-        first = self.reference or self.channels[0]
-        return [(first, *(channel for channel in self.channels if channel != first))]
+        there = [channel for channel in self.channels if channel in row.channels]
+        first = self.reference or there[0]
+        return [(first, *(channel for channel in there if channel != first))]
+
+    def missing(self, row: ManifestRow, destination: Destination) -> tuple[str, ...]:
+        """The modalities that a case with images of every channel lacks; a case of the pool has its own only."""
+        groups = self.modalities.items() if destination != "Un" else ()
+        return tuple(name for name, channels in groups if not any(channel in row.channels for channel in channels))
+
+    def stand_ins(self, row: ManifestRow, destination: Destination) -> list[int]:
+        """The numbers of the channels for which a case gets empty images: nnU-Net counts those of a labelled case."""
+        if destination == "Un":
+            return []
+        return [number for number, channel in enumerate(self.channels) if channel not in row.channels]
 
 
 def check_numbers(settings: Settings, processes: int) -> None:
@@ -122,7 +141,7 @@ class Options:
     id: int
     name: str
     settings: Settings
-    incomplete: Literal["refuse", "pool"] = "refuse"
+    incomplete: Incomplete = "refuse"
     accept: Sequence[str] = ()
     test: bool = False
     processes: int = 1
@@ -145,6 +164,8 @@ def fingerprint(row: ManifestRow, destination: Destination, settings: Settings) 
         "scans": {c: [settings.channels.index(c), _stamps(source)] for c, source in row.channels.items()},
         "spacing": settings.spacing,
     }
+    if empty := settings.stand_ins(row, destination):
+        content["empty"] = empty
     if several or settings.spacing:
         content["interpolation"] = settings.interpolation
     if several:

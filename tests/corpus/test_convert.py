@@ -224,8 +224,9 @@ def options() -> list[Row]:
         "--modality X=DWI,DIW", "--modality ../x=DWI,ADC FLAIR=FLAIR", "--modality A=DWI,DWI B=ADC,FLAIR",
         "--reference FLIAR", "--as-named ADX", "--spacing 1 nan 6", "--spacing 1 1 inf", "--spacing 1e-3 1e-3 6",
         "--spacing 1e-30 1 1", "--spacing 1e9 1 1", "--max-shift 1e999", "--max-shift nan", "--max-rotation 0",
-        "-np 0", "--incomplete pool --test", "--suffix DWI=dwi", "--suffix DWI=x", "--accept ../a", "--accept aa",
-        "-o /dev/null", "-o /proc/x", f"-o {MANIFEST}", f"-o {MANIFEST}/raw", "-i none.csv",
+        "-np 0", "--incomplete pool --test", "--incomplete missing --test", "--suffix DWI=dwi", "--suffix DWI=x",
+        "--accept ../a", "--accept aa", "-o /dev/null", "-o /proc/x", f"-o {MANIFEST}", f"-o {MANIFEST}/raw",
+        "-i none.csv",
     ]  # fmt: skip
     paths = {"/dev/null", "/proc/x", MANIFEST, f"{MANIFEST}/raw", "none.csv"}
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 from nnunet_mgcl.convert.manifest.channels import KINDS, guess_kind, is_adc, leader, near_kinds
+from nnunet_mgcl.convert.manifest.incomplete import (
+    cannot_be_labelled,
+    lacking,
+    partial,
+    refuse_incomplete,
+    whole_part,
+)
 from nnunet_mgcl.convert.manifest.table import Manifest, ManifestRow, mask_column
 from nnunet_mgcl.convert.output.record import Destination
-from nnunet_mgcl.convert.settings import Settings
-from nnunet_mgcl.system.errors import UserError, check_known, some, suggestion
+from nnunet_mgcl.convert.settings import Incomplete, Modalities, Settings
+from nnunet_mgcl.system.errors import UserError, check_known, suggestion
 from nnunet_mgcl.system.names import check_branch_name
 
 Log = Callable[[str], None]
-Modalities = dict[str, tuple[str, ...]]
 Assignment = list[tuple[ManifestRow, Destination]]
 
 
@@ -111,35 +116,37 @@ def check_masks(manifest: Manifest, modalities: Modalities, *, narrowed: bool, l
     return replace(manifest, masks=tuple(modalities), rows=tuple(rows))
 
 
-def assign(manifest: Manifest, settings: Settings, incomplete: Literal["refuse", "pool"], log: Log) -> Assignment:
+def assign(manifest: Manifest, settings: Settings, incomplete: Incomplete, log: Log) -> Assignment:
     """Rows with a mask become labelled cases, the others the pool.
 
     Args:
         manifest: With the channels and masks in use.
         settings: Their grouping, and the reference.
         incomplete: What becomes of a row with a mask but without some channel or another mask, and of a row of the
-            pool with a part of a modality's channels: refused, or what is usable goes to the pool.
+            pool with a part of a modality's channels: refused, or what is usable goes to the pool; with `missing` a row
+            with a mask is labelled without the modalities that it lacks.
         log: Is told of each such row.
 
     Raises:
         UserError: There are such rows, and they are to be refused.
     """
     if incomplete == "refuse":
-        _refuse_incomplete(manifest, settings)
+        refuse_incomplete(manifest, settings)
+    elif incomplete == "missing" and (error := cannot_be_labelled(manifest, settings)):
+        raise error
     assigned: Assignment = []
     for row in manifest.rows:
-        lacking = _lacking(row, manifest)
-        if row.masks and not lacking:
-            assigned.append((row, "Tr"))
-            continue
-        if row.masks:
-            log(f"{row.case}: no {' and no '.join(lacking)}: to the pool, its mask is not used")
-        kept = dict(row.channels)
-        for name, channels, missing in _partial(row, settings.modalities):
-            log(f"{row.case}: {', '.join(channels)} left out, {name} lacks {', '.join(missing)}")
-            kept = {channel: source for channel, source in kept.items() if channel not in channels}
-        if kept:
-            assigned.append((replace(row, channels=kept, masks={}), "Un"))
+        lacks, kept = lacking(row, manifest), whole_part(row, settings.modalities)
+        labelled = row.masks and (not lacks or incomplete == "missing")
+        if row.masks and not labelled:
+            log(f"{row.case}: no {' and no '.join(lacks)}: to the pool, its mask is not used")
+        for name, channels, absent in partial(row, settings.modalities):
+            log(f"{row.case}: {', '.join(channels)} left out, {name} lacks {', '.join(absent)}")
+        if labelled:
+            assigned.append((kept, "Tr"))
+            _tell_missing(row, kept, settings, log)
+        elif kept.channels:
+            assigned.append((replace(kept, masks={}), "Un"))
         else:
             log(f"{row.case}: left out, it has no modality with all of its channels")
     return assigned
@@ -152,50 +159,13 @@ def assign_test(manifest: Manifest) -> Assignment:
         UserError: A row lacks a channel, or has a part of its masks.
     """
     for row in manifest.rows:
-        if lacking := _lacking(row, manifest):
+        if lacks := lacking(row, manifest):
             expected = f"every channel ({', '.join(manifest.channels)}) of a test case, and all of its masks or none"
-            raise UserError(row.where, f"no {' and no '.join(lacking)}", expected, "add the file, or remove the row")
+            raise UserError(row.where, f"no {' and no '.join(lacks)}", expected, "add the file, or remove the row")
     return [(row, "Ts") for row in manifest.rows]
 
 
-def _lacking(row: ManifestRow, manifest: Manifest) -> list[str]:
-    channels = [channel for channel in manifest.channels if channel not in row.channels]
-    return channels + [mask_column(name) for name in manifest.masks if row.masks and name not in row.masks]
-
-
-def _partial(row: ManifestRow, modalities: Modalities) -> list[tuple[str, list[str], list[str]]]:
-    """Each modality of which the row has some channels only: its name, those, and the missing ones."""
-    partial = []
-    for name, channels in modalities.items():
-        present = [channel for channel in channels if channel in row.channels]
-        if 0 < len(present) < len(channels):
-            partial.append((name, present, [channel for channel in channels if channel not in present]))
-    return partial
-
-
-def _refuse_incomplete(manifest: Manifest, settings: Settings) -> None:
-    labelled = [row for row in manifest.rows if row.masks]
-    if incomplete := [(row, lacking) for row in labelled if (lacking := _lacking(row, manifest))]:
-        everywhere = [channel for channel in manifest.channels if all(channel in row.channels for row in labelled)]
-        fewer = f"; --channels {' '.join(everywhere)} does without" if everywhere else ""
-        if everywhere and settings.reference and settings.reference not in everywhere:
-            fewer += f", with another --reference ({' | '.join([*everywhere, 'none'])})"
-        raise UserError(
-            manifest.where,
-            "rows with a mask lack " + some([f"{' and '.join(lack)} ({_named(row)})" for row, lack in incomplete]),
-            "every channel and every mask in a row with a mask",
-            f"add the files; --incomplete pool uses the scans of these rows without their masks{fewer}",
-        )  # fmt: skip
-    pool = [row for row in manifest.rows if not row.masks]
-    partial = [(name, lack, row) for row in pool for name, _, lack in _partial(row, settings.modalities)]
-    if partial:
-        raise UserError(
-            manifest.where, some([f"{name} without {', '.join(lack)} ({_named(row)})" for name, lack, row in partial]),
-            "all channels of a modality, or none",
-            "add the files; --incomplete pool leaves these modalities' other channels out; --modality groups otherwise",
-        )  # fmt: skip
-
-
-def _named(row: ManifestRow) -> str:
-    place = row.where.rpartition(", ")[2]
-    return row.case if place == row.case else f"{place}, case {row.case}"
+def _tell_missing(row: ManifestRow, kept: ManifestRow, settings: Settings, log: Log) -> None:
+    for name in settings.missing(kept, "Tr"):
+        unused = f", {mask_column(name)} is not used" if name in row.masks else ""
+        log(f"{row.case}: labelled without {name}: empty images stand in for its channels{unused}")

@@ -60,6 +60,7 @@ class CaseRecord:
         fingerprint: SHA-256 of the sources' paths, sizes and times and of the options; "" while it is being written.
         files: The files of the case in the dataset's folder -> size and time of change, "" while it is being written.
         channels: Channel -> what happened to it.
+        missing: Modalities that a labelled case lacks: empty images stand in for their channels.
         size: Voxels of the first channel as written, `(x, y, z)`.
         spacing: Their size in mm.
         lesion_ml: Volume of each label, or of each modality's mask; empty without a mask.
@@ -75,6 +76,7 @@ class CaseRecord:
     fingerprint: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     channels: Mapping[str, ChannelRecord] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
     size: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
     lesion_ml: Mapping[str, float] = field(default_factory=dict)

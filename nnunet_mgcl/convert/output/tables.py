@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ MARK = "mgcl_convert"
 """The key of `dataset.json` that holds how the dataset was made."""
 
 
-def dataset_json(name: str, settings: Settings, training_cases: int) -> dict[str, Any]:
+def dataset_json(name: str, settings: Settings, labelled: Sequence[CaseRecord]) -> dict[str, Any]:
     """The content of `dataset.json`: nnU-Net's keys, the plugin's `mgcl`, and how the dataset was made."""
     numbers = {channel: number for number, channel in enumerate(settings.channels)}
     mgcl: dict[str, Any] = {"modalities": {m: [numbers[c] for c in group] for m, group in settings.modalities.items()}}
@@ -27,10 +27,12 @@ def dataset_json(name: str, settings: Settings, training_cases: int) -> dict[str
         labels, mgcl["lesion_labels"] = label_names(settings.masks), lesion_labels(settings.masks)
     else:
         labels = {"background": 0, **settings.label_numbers}
+    if missing := {record.case: list(record.missing) for record in labelled if record.missing}:
+        mgcl["missing"] = missing
     return {
         "channel_names": {str(number): channel for channel, number in numbers.items()},
         "labels": labels,
-        "numTraining": training_cases,
+        "numTraining": len(labelled),
         "file_ending": FILE_ENDING,
         "name": name,
         "mgcl": mgcl,
