@@ -31,11 +31,12 @@ class Case:
 
     Attributes:
         name: Its name.
-        images: File of each channel by its number; a case of the pool may lack channels.
+        images: File of each channel that it has by its number; a case of the pool may lack any.
         label: File of its label map; None without one.
         tss_hours: Time since stroke onset in hours; None where unknown or known as a class only.
         tss_class: 1 (TSS < 4.5 h) or 0; None where unknown.
         patient: Its patient; the case itself where the table names none.
+        missing: Modalities that a labelled case lacks (`mgcl.missing`).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Case:
     tss_hours: float | None = None
     tss_class: int | None = None
     patient: str = ""
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def read_dataset(dataset: str | PathLike[str] | int) -> Dataset:
     return Dataset(
         folder,
         dataset_json,
-        [_training_case(name, images, label, table) for name, (images, label) in files.items()],
+        [_training_case(name, images, label, table, dataset_json) for name, (images, label) in files.items()],
         [Case(name, images, labels[name], patient=name) for name, images in test.items()],
         [Case(name, images, patient=name) for name, images in _files(folder / "imagesUn", dataset_json).items()],
     )
@@ -160,10 +162,21 @@ def _training_files(folder: Path, dataset_json: dict[str, Any]) -> dict[str, tup
     return found
 
 
-def _training_case(name: str, images: dict[int, Path], label: Path, table: TSSTable) -> Case:
-    positive = table.positive(name)
+def _training_case(
+    name: str, images: dict[int, Path], label: Path, table: TSSTable, dataset_json: dict[str, Any]
+) -> Case:
+    positive, block = table.positive(name), dataset_json.get("mgcl") or {}
+    modalities = block.get("modalities") or {own: [number] for number, own in channel_names(dataset_json).items()}
+    missing = tuple((block.get("missing") or {}).get(name, ()))
+    empty = {number for modality in missing for number in modalities.get(modality, ())}
     return Case(
-        name, images, label, table.hours(name), None if positive is None else int(positive), table.patient(name)
+        name,
+        {number: path for number, path in images.items() if number not in empty},
+        label,
+        table.hours(name),
+        None if positive is None else int(positive),
+        table.patient(name),
+        missing,
     )
 
 
