@@ -93,15 +93,7 @@ class ValidatedRun:
         table, probabilities = self.tss_table, self.probabilities
         for fold in self.folds:
             for case in sorted(self.splits[fold]["val"]):
-                positive = table.positive(case) if table else None
-                yield CaseScores(
-                    case=case,
-                    fold=fold,
-                    patient=table.patient(case) if table else case,
-                    targets=self._measure(fold, case, tolerance),
-                    tss_class=None if positive is None else int(positive),
-                    probability=probabilities.get(case),
-                )
+                yield CaseScores.of(case, fold, self._measure(fold, case, tolerance), table, probabilities)
 
     @property
     def some_folds(self) -> list[int] | None:
