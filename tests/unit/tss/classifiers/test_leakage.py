@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from nnunet_mgcl.tss.classifiers import radiomics, radiomics_svm
+from nnunet_mgcl.tss.classifiers import networks, radiomics, radiomics_svm
 from nnunet_mgcl.tss.classifiers.methods import METHODS
 from tests.conftest import rewrite_case
 from tests.scans import write_image
@@ -27,21 +29,26 @@ def splits():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch) -> None:
-    """Textures and a search of 20 machines take half a minute."""
+    """33 million weights, textures and a search of 20 machines take a minute."""
+    monkeypatch.setattr(networks, "resnet18", partial(networks.resnet18, widen_factor=0.125))
     monkeypatch.setattr(radiomics, "INTENSITY", ["statistics"])
     monkeypatch.setattr(radiomics_svm, "KEPT", [2, 4])
     monkeypatch.setattr(radiomics_svm, "PENALTIES", [0.1, 1.0])
 
 
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
 def learned(fold):
-    """Content of a fold's files, but for what is said of validation cases, what it cost and what it began with."""
+    """Hashes of a fold's files, but for what is said of validation cases, what it cost and what it began with."""
     found, others = {}, {"validation", "phases", "inputs.json", ".lock"}
     for path in (path for path in fold.rglob("*") if path.is_file() and path.relative_to(fold).parts[0] not in others):
         if path.suffix == ".pth":  # as a file it has the name of its temporary file in it
             state = torch.load(path, weights_only=True)
-            found |= {f"{path.name} {name}": tensor.numpy().tobytes() for name, tensor in state.items()}
+            found |= {f"{path.name} {name}": digest(tensor.numpy().tobytes()) for name, tensor in state.items()}
         else:
-            found[path.name] = path.read_bytes()
+            found[path.name] = digest(path.read_bytes())
     return found
 
 
