@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nnunet_mgcl.data.tss_table import TSSTable
+
 
 @dataclass(frozen=True)
 class CaseScores:
@@ -30,3 +32,12 @@ class CaseScores:
     probability: float | None
     calibrated_probability: float | None = None
     lacks: str = ""
+
+    @classmethod
+    def of(
+        cls, case: str, fold: int, targets: Mapping[str, Mapping[str, float | int | None]],
+        table: TSSTable | None, probabilities: Mapping[str, float],
+    ) -> CaseScores:  # fmt: skip
+        """With what a TSS table and the predicted probabilities say of the case; either may know nothing of it."""
+        patient, positive = (table.patient(case), table.positive(case)) if table else (case, None)
+        return cls(case, fold, patient, targets, None if positive is None else int(positive), probabilities.get(case))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
+from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.evaluation.case_scores import CaseScores
 from nnunet_mgcl.evaluation.measures.probability import MEASURES as PROBABILITY_MEASURES
 from nnunet_mgcl.evaluation.measures.probability import probability_metrics
@@ -100,7 +100,7 @@ def evaluate_folder(
     for case in cases:
         files = folder / f"{case}{ending}", true / f"{case}{ending}"
         measures = measure_files(*files, reader, (own, ignore), tolerance_mm, (PREDICT_AGAIN, PREDICT_AGAIN))
-        scores.append(_scores(case, measures, table, probabilities))
+        scores.append(CaseScores.of(case, 0, measures, table, probabilities))
     return {
         "segmentation": {
             target: {key: value["cases"] if key in MEASURES else value for key, value in summary.items()}
@@ -146,18 +146,6 @@ def _probabilities(path: Path, cases: Sequence[str]) -> dict[str, float]:
     if missing := sorted(set(cases) - probabilities.keys()):
         raise UserError(path, f"no row of {some(missing)}", "a row for each segmentation", "predict them again")
     return probabilities
-
-
-def _scores(case: str, measures: Measures, table: TSSTable | None, probabilities: Mapping[str, float]) -> CaseScores:
-    positive = table.positive(case) if table else None
-    return CaseScores(
-        case=case,
-        fold=0,
-        patient=table.patient(case) if table else case,
-        targets=measures,
-        tss_class=None if positive is None else int(positive),
-        probability=probabilities.get(case),
-    )
 
 
 def _summarised_tss(cases: Sequence[CaseScores], folder: Path, known: bool) -> dict[str, Any]:

@@ -103,7 +103,8 @@ class FolderPredictor(MGCLPredictor):
             raise other_prediction(earlier[0], f"the prediction to continue has a TSS, but {self.no_tss_reason}")
         cases = list(images.cases)[part.number :: part.total]
         digests = {case: images.digests[case] for case in cases}
-        flags = {"step_size": self.tile_step_size, "mirroring": self.use_mirroring}
+        missing = sorted({*images.missing.left_out}) if images.missing else []
+        flags = {"step_size": self.tile_step_size, "mirroring": self.use_mirroring, "missing": missing}
         record = prediction_record(self.model, self._checkpoints, plans, self.dataset_json, flags, digests)
         self._noted: dict[str, str] | None = None
         if overwrite:

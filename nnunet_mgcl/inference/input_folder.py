@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +51,10 @@ class Images:
     present: dict[str, list[str]] = field(default_factory=dict)
 
 
-def read_images(folder: Path, dataset_json: dict[str, Any], reader: str, missing: Missing | None = None) -> Images:
+def read_images(
+    folder: Path, dataset_json: dict[str, Any], reader: str, missing: Missing | None = None,
+    chosen: Collection[str] | None = None,
+) -> Images:  # fmt: skip
     """Checks that every case has a file for each channel that the model was trained on, and no other.
 
     nnU-Net counts a case's files and never reads their channel numbers: 0001 and 0002 would pass for 0000 and 0001.
@@ -61,6 +64,7 @@ def read_images(folder: Path, dataset_json: dict[str, Any], reader: str, missing
         dataset_json: The model's.
         reader: Name of the class that reads the images.
         missing: What cases may lack; None: nothing.
+        chosen: The cases to read of those in the folder; None: all.
 
     Raises:
         UserError: There is no image, a file is not named so, a case's channels are others or of several grids, or a
@@ -68,7 +72,8 @@ def read_images(folder: Path, dataset_json: dict[str, Any], reader: str, missing
     """
     ending, known = dataset_json["file_ending"], channel_names(dataset_json)
     fitting = [sorted(known), [0]] if reader in ALL_IN_ONE else [sorted(known)]
-    cases, present = find_images(folder, ending), {}
+    found, present = find_images(folder, ending), {}
+    cases = {case: files for case, files in found.items() if chosen is None or case in chosen}
     for case, files in cases.items():
         channels = [channel_of(path, ending) for path in files]
         if missing and not {*channels} - {*known}:

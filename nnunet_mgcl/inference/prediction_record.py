@@ -70,8 +70,9 @@ def require_same(folder: Path, part: Part, record: Record, plans: Mapping[str, A
     for path in (paths := part.earlier(folder / NAME)):
         before = _read(path, "model", "images")
         common = before["images"].keys() & record["images"].keys()
-        now = record | {"model": before["model"], "images": {case: record["images"][case] for case in common}}
-        if differing := differences(before | {"images": {case: before["images"][case] for case in common}}, now):
+        made_with = [each | {"model": None, "images": None} for each in (before, record)]
+        images = [{"images": {case: each["images"][case] for case in common}} for each in (before, record)]
+        if differing := differences(*made_with) or differences(*images):  # which follow from a flag such as `missing`
             raise other_prediction(path, f"a prediction of {before['model']} with other inputs ({differing})")
         known |= before["images"]
     if not paths and (folder / "plans.json").is_file():

@@ -38,7 +38,7 @@ def predict_without(run: ValidatedRun, names: list[str], device: torch.device, n
     missing = Missing(run.modalities, names)
     reader = run.plans.image_reader_writer_class.__name__
     missing.check(reader)
-    images = read_images(_raw_images(run), run.dataset_json, reader, missing)
+    images = read_images(_raw_images(run), run.dataset_json, reader, missing, {*run.cases})
     if lost := sorted({*run.cases} - {*images.cases}):
         raise UserError(images.folder, f"no images of {some(lost)}", "those of every validation case", "restore them")
     images = _of_incomplete(images, Incomplete.of(run.dataset_json, run.modalities))

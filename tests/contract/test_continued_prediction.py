@@ -72,6 +72,13 @@ def test_flags_that_change_the_result_are_the_same(predict, model, tmp_path) -> 
     predict(model, "-npp", "1", "--verbose", goes_on=True)
 
 
+def test_missing_modalities_are_the_same_and_named_where_not(predict, model) -> None:
+    predict(model, "--missing", "B")
+    refused(predict, r"\(flags\.missing was \['B'\], is \[\]\)", model)
+    refused(predict, r"\(flags\.missing was \['B'\], is \['A'\]\)", model, "--missing", "A")
+    predict(model, "--missing", "B", goes_on=True)
+
+
 def test_another_image_of_the_same_name_is_refused_and_a_new_case_is_not(predict, model, images, tmp_path) -> None:
     before = content(predict(model))
     for channel in range(3):

@@ -39,8 +39,11 @@ def evaluate(*words):
     return main(["evaluate", "-d", "901", "-c", "2d", "-device", "cpu", *words])
 
 
-def test_the_cases_are_predicted_without_it_and_evaluated_beside_the_whole_ones(validated, tmp_path) -> None:
+def test_the_cases_are_predicted_without_it_and_evaluated_beside_the_whole_ones(
+    validated, real_dataset, tmp_path
+) -> None:
     model, images = validated
+    (real_dataset.raw / "imagesTr/case_0_0000.nii.gz").write_bytes(b"cut off")  # of no case that is validated here
     assert evaluate() == 0
     whole = (model / "evaluation.json").read_bytes()
     assert evaluate("--missing", "FLAIR") == evaluate("--missing", "PWI", "DWI") == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -95,16 +95,8 @@ class ValidatedRun:
         table, probabilities = self.tss_table, self.probabilities
         for fold in self.folds:
             for case in sorted(self.splits[fold]["val"]):
-                positive = table.positive(case) if table else None
-                yield CaseScores(
-                    case=case,
-                    fold=fold,
-                    patient=table.patient(case) if table else case,
-                    targets=self._measure(fold, case, tolerance),
-                    lacks=JOIN.join(self._lacking(case)),
-                    tss_class=None if positive is None else int(positive),
-                    probability=probabilities.get(case),
-                )
+                scores = CaseScores.of(case, fold, self._measure(fold, case, tolerance), table, probabilities)
+                yield replace(scores, lacks=JOIN.join(self._lacking(case)))
 
     @property
     def some_folds(self) -> list[int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.progress import track
@@ -52,12 +53,27 @@ class RadiomicsSVM(Classifier):
         return float(self.machine.predict_proba([self._row(self._measured(case))])[0, 1])
 
     def save(self, folder: Path) -> None:
-        """Leaves what was chosen, as text: a pickle could run anything when it is read."""
+        """Leaves what was chosen and the machine, as text: a pickle could run anything when it is read."""
         chosen = {key.split("__")[1]: value for key, value in self.search.best_params_.items()}
-        best = self.search.best_estimator_
-        kept = best[:-1].get_feature_names_out(self.features).tolist()
-        content = {"chosen": chosen, "inner_auroc": float(self.search.best_score_), "features": kept}
+        content = {"chosen": chosen, "inner_auroc": float(self.search.best_score_), **self._learned()}
         write_json(folder / "svm.json", content)
+
+    def _learned(self) -> dict[str, Any]:
+        """All numbers that make a probability of a case's features."""
+        fitted = self.machine.calibrated_classifiers_[0]
+        steps, platt = fitted.estimator.named_steps, fitted.calibrators[0]
+        varies, kept, svm = steps["varies"].get_support(), steps["select"].get_support(), steps["svm"]
+        return {
+            "features": np.array(self.features)[varies][kept].tolist(),
+            "median": steps["impute"].statistics_[varies][kept].tolist(),
+            "mean": steps["scale"].mean_[kept].tolist(),
+            "scale": steps["scale"].scale_[kept].tolist(),
+            "gamma": float(svm._gamma),
+            "support_vectors": svm.support_vectors_.tolist(),
+            "coefficients": svm.dual_coef_[0].tolist(),
+            "intercept": float(svm.intercept_[0]),
+            "platt": [float(platt.a_), float(platt.b_)],
+        }
 
     def _pipeline(self) -> Pipeline:
         return Pipeline([

@@ -9,6 +9,7 @@ import pytest
 
 from nnunet_mgcl.cli import main
 from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.tss.classifiers.methods import METHODS
 
 SPLITS = [["case_0", "case_3"], ["case_1", "case_4"], ["case_2", "case_5"]]
 """Validation cases; the first of each has TSS < 4.5 h."""
@@ -16,20 +17,26 @@ MODEL = "SegTrainer__nnUNetPlans__2d"
 
 
 @pytest.fixture
-def dataset(tiny_dataset, monkeypatch, tmp_path):
+def splits():
+    """Validation cases of each fold."""
+    return SPLITS
+
+
+@pytest.fixture
+def dataset(tiny_dataset, splits, monkeypatch, tmp_path):
     """Its layout; `nnUNet_results` holds a model that has predicted the truth."""
-    cases = [case for val in SPLITS for case in val]
+    cases = [case for val in splits for case in val]
     rows = [f"{case},{hours}" for case, hours in zip(sorted(cases), (1, 2, 3, 6, 8, 9), strict=True)]
     (tiny_dataset.raw / "tss.csv").write_text("\n".join(["case,tss_hours", *rows, ""]))
-    splits = [{"train": sorted(set(cases) - set(val)), "val": val} for val in SPLITS]
-    tiny_dataset.splits.write_text(json.dumps(splits))
+    folds = [{"train": sorted(set(cases) - set(val)), "val": val} for val in splits]
+    tiny_dataset.splits.write_text(json.dumps(folds))
     monkeypatch.setenv("nnUNet_raw", str(tiny_dataset.raw.parent))
     monkeypatch.setenv("nnUNet_preprocessed", str(tiny_dataset.preprocessed.parent))
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
     monkeypatch.setenv("nnUNet_def_n_proc", "1")
     model = tmp_path / "results" / tiny_dataset.name / MODEL
     shutil.copytree(tiny_dataset.raw / "labelsTr", tiny_dataset.preprocessed / "gt_segmentations")
-    for number, val in enumerate(SPLITS):
+    for number, val in enumerate(splits):
         validation = model / f"fold_{number}/validation"
         write_json(validation / "summary.json", {})
         for case in val:
@@ -44,7 +51,7 @@ def classifier(dataset):
     """`classifier("resnet", "-f", "0")` runs the command; returns the results folder."""
 
     def run(method, *more):
-        if ("mask" in method and "true" not in method) or method in ("mismatch", "radiomics-svm"):
+        if METHODS[method].masks == "predicted":
             more = ("--masks", MODEL, *more)
         arguments = ["classifier", "-d", "901", "-c", "2d", "--method", method, "-device", "cpu", *more]
         assert main(arguments) == 0

@@ -77,26 +77,6 @@ def test_other_masks_of_the_same_model_are_noticed(classifier, dataset) -> None:
         classifier("resnet-mask", "--epochs", "1", "-f", "0")
 
 
-@pytest.mark.parametrize("method", ["resnet", "resnet-mask", "resnet-truemask", "densenet"])
-def test_nothing_of_a_validation_case_reaches_the_weights(classifier, dataset, method) -> None:
-    model = classifier(method, "--epochs", "1", "-f", "0")
-    before, said = weights(model), read_probabilities(model / "fold_0/validation/tss.csv")
-    for path in model.glob("fold_0/validation/tss.csv"):
-        path.unlink()
-    random = np.random.default_rng(1)
-    for case in SPLITS[0]:
-        rewrite_case(
-            dataset.preprocessed / "nnUNetPlans_2d", case,
-            lambda image: random.normal(size=image.shape).astype(np.float32),
-            lambda mask: random.integers(0, 8, mask.shape).astype(mask.dtype),
-        )  # fmt: skip
-    table = dataset.tss.read_text().replace("case_0,1", "case_0,99").replace("case_3,6", "case_3,3")
-    dataset.tss.write_text(table)
-    classifier(method, "--epochs", "1", "-f", "0")
-    assert equal(weights(model), before)
-    assert read_probabilities(model / "fold_0/validation/tss.csv") != said
-
-
 def test_the_networks_of_masks_see_nothing_beside_the_lesion(classifier, dataset) -> None:
     """And those of images do."""
     found = {method: weights(classifier(method, "--epochs", "1", "-f", "0")) for method in ("resnet", "resnet-mask")}

@@ -19,6 +19,7 @@ from nnunet_mgcl.mismatch.roles import find_roles
 from nnunet_mgcl.plan.dataset_json import read_dataset_json
 from nnunet_mgcl.plan.plans import resolve_block
 from nnunet_mgcl.plan.plans_file import read_plans
+from nnunet_mgcl.system.files import read_json
 from nnunet_mgcl.tss.classifiers import radiomics_svm
 from nnunet_mgcl.tss.classifiers.cases import Cases
 from nnunet_mgcl.tss.classifiers.masks import PredictedMasks
@@ -136,8 +137,22 @@ def test_the_machine_finds_the_feature_that_tells(tmp_path, monkeypatch) -> None
     rows |= {"new_0": {"c": 6.0}, "new_1": {"c": 0.0, "unknown": 3.0}}
     assert own.probability("new_0") > 0.9 and own.probability("new_1") < 0.1
     own.save(tmp_path)
-    text = (tmp_path / "svm.json").read_text()
-    assert '"c"' in text and own.search.best_score_ == 1
+    known = read_json(tmp_path / "svm.json")
+    assert "c" in known["features"] and known["inner_auroc"] == 1
+
+
+def test_the_file_of_a_fold_has_the_whole_machine(tmp_path, monkeypatch) -> None:
+    own, _, rows = machine(tmp_path, monkeypatch, patients=lambda n: f"p{n}")
+    own.save(tmp_path)
+    known = read_json(tmp_path / "svm.json")
+    for case in ("case_0", "case_1", "case_39"):
+        pairs = zip(known["features"], known["median"], strict=True)
+        values = np.array([rows[case].get(name, median) for name, median in pairs])
+        scaled = (values - known["mean"]) / known["scale"]
+        distances = ((np.array(known["support_vectors"]) - scaled) ** 2).sum(1)
+        decision = known["coefficients"] @ np.exp(-known["gamma"] * distances) + known["intercept"]
+        slope, offset = known["platt"]
+        assert own.probability(case) == pytest.approx(1 / (1 + np.exp(slope * decision + offset)))
 
 
 def test_a_patient_is_on_one_side_of_the_inner_folds(tmp_path, monkeypatch) -> None:
