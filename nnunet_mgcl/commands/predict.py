@@ -29,6 +29,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("-f", nargs="+", default=["0", "1", "2", "3", "4"], help="folds (default: 0 1 2 3 4)")
     parser.add_argument("-step_size", type=number, default=0.5, help="sliding window step (default: %(default)s)")
     parser.add_argument("--disable_tta", action="store_true", help="no mirroring: faster, less accurate")
+    parser.add_argument("--fast", action="store_true", help="batches of windows, also where last bits of logits change")
+    parser.add_argument("--batch", type=integer, help="windows and mirrored copies a batch (default: what fits)")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--save_probabilities", action="store_true", help="also export probabilities (npz)")
     parser.add_argument("--continue_prediction", action="store_true", help="keep what is predicted already")
@@ -71,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         on_device=not args.not_on_device,
         tile_step_size=args.step_size,
         use_mirroring=not args.disable_tta,
+        fast=args.fast,
+        batch=args.batch,
         verbose=args.verbose,
         verbose_preprocessing=args.verbose,
         allow_tqdm=not args.disable_progress_bar,
@@ -115,11 +119,12 @@ def _check_arguments(args: argparse.Namespace) -> None:
         ("num_parts", args.num_parts >= 1, "1 or more"),
         ("part_id", 0 <= args.part_id < args.num_parts, f"0 to {args.num_parts - 1}: the parts are counted from 0"),
         ("step_size", 0 < args.step_size <= 1, "above 0, up to 1, as in -step_size 0.5"),
+        ("-batch", args.batch is None or args.batch >= 1, "1 or more samples"),
         ("npp", args.npp >= 0, "0 or more processes"),
         ("nps", args.nps >= 0, "0 or more processes"),
     ):
         if not fits:
-            raise UserError(f"-{option}", str(getattr(args, option)), expected, "change it")
+            raise UserError(f"-{option}", str(getattr(args, option.strip("-"))), expected, "change it")
     if not args.i.is_dir():
         raise UserError(args.i, "no such folder", "a folder of images", "check -i")
     if args.i.resolve() == args.o.resolve():

@@ -104,7 +104,12 @@ class FolderPredictor(MGCLPredictor):
         cases = list(images.cases)[part.number :: part.total]
         digests = {case: images.digests[case] for case in cases}
         missing = sorted({*images.missing.left_out}) if images.missing else []
-        flags = {"step_size": self.tile_step_size, "mirroring": self.use_mirroring, "missing": missing}
+        flags = {
+            "step_size": self.tile_step_size,
+            "mirroring": self.use_mirroring,
+            "fast": self.fast,
+            "missing": missing,
+        }
         record = prediction_record(self.model, self._checkpoints, plans, self.dataset_json, flags, digests)
         self._noted: dict[str, str] | None = None
         if overwrite:

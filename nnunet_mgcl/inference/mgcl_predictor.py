@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from os.path import basename
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import numpy as np
 import torch
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_mgcl.data.images.checks import value_mistake
 from nnunet_mgcl.evaluation.calibration.stored import JOIN, StoredCalibration, map_of, stored_calibration
 from nnunet_mgcl.inference.array_input import check_array
 from nnunet_mgcl.inference.tss_prediction import TSSPrediction
+from nnunet_mgcl.inference.windows import Batching, accumulate, fitting_batch, mirrored, same_in_batches
 from nnunet_mgcl.mismatch.roles import find_roles
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.plan.build import resolved_config
@@ -44,6 +47,20 @@ class MGCLPredictor(nnUNetPredictor):
     """
 
     no_tss_reason: str | None = "no model was loaded"
+
+    def __init__(self, *arguments: Any, fast: bool = False, batch: int | None = None, **named: Any) -> None:
+        """As in nnU-Net.
+
+        Args:
+            arguments: nnU-Net's.
+            fast: Whether windows pass the network in batches also where that changes the last bits of its logits.
+            batch: Samples a batch, mirrored copies included; None: what fits.
+            named: nnU-Net's.
+        """
+        super().__init__(*arguments, **named)
+        self.fast, self.batch = fast, batch
+        self._batching: Batching | None = None
+        self._batching_known = False
 
     def initialize_from_trained_model_folder(
         self, model_training_output_dir: str, use_folds: Any, checkpoint_name: str = "checkpoint_final.pth"
@@ -91,6 +108,7 @@ class MGCLPredictor(nnUNetPredictor):
         if self.no_tss_reason is None:
             self.calibration = stored_calibration(self.plans_manager.plans, plans)
         self.present: dict[str, list[str]] = {}
+        self._batching_known = False
         self._begin_call([])
 
     def _no_tss_reason(self, checkpoint: str) -> str | None:
@@ -220,6 +238,39 @@ class MGCLPredictor(nnUNetPredictor):
             calibration = map_of(self.calibration, JOIN.join(present), JOIN.join(modalities))
             self._tss.append(TSSPrediction.of_folds(folds, calibration, case))
         return logits
+
+    def _internal_predict_sliding_window_return_logits(
+        self, data: torch.Tensor, slicers: Any, do_on_device: bool = True
+    ) -> torch.Tensor:
+        """As in nnU-Net; in batches where they say the same, or where the user wants them to."""
+        axes = self.allowed_mirroring_axes if self.use_mirroring else None
+        image = data.to(self.device if do_on_device else "cpu")
+        if not self._batching_known:
+            self._batching, self._batching_known = self._chosen_batching(image, slicers, len(mirrored(axes))), True
+        if self._batching is None:
+            return super()._internal_predict_sliding_window_return_logits(data, slicers, do_on_device)
+        gaussian: Any = 1
+        if self.use_gaussian:
+            patch = tuple(self.configuration_manager.patch_size)
+            gaussian = compute_gaussian(patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=image.device)
+        outputs = self.label_manager.num_segmentation_heads
+        while True:
+            try:
+                return accumulate(self.network, image, slicers, axes, outputs, gaussian, self.device, self._batching)
+            except torch.OutOfMemoryError:
+                if (smaller := self._batching.size // 2) < len(mirrored(axes)):
+                    raise
+                self._batching = replace(self._batching, size=smaller)
+
+    def _chosen_batching(self, image: torch.Tensor, slicers: Any, copies: int) -> Batching | None:
+        """How an image's windows are put together; None: as nnU-Net does."""
+        size, workers = self.batch or copies, torch.get_num_threads() if self.device.type == "cpu" else 1
+        if self.batch is None and self.device.type == "cuda":
+            size = fitting_batch(self.network, image[slicers[0]][None].to(self.device), copies)
+        if self.fast:
+            return Batching(size, workers)
+        windows = torch.stack([image[slicers[number % len(slicers)]] for number in range(size)]).to(self.device)
+        return Batching(size) if size > 1 and same_in_batches(self.network, windows) else None
 
     def predict_sliding_window_return_logits(self, input_image: torch.Tensor) -> torch.Tensor:
         """As in nnU-Net, which calls this once a fold with the fold's weights loaded; asks the TSS head as well."""
