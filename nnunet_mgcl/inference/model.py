@@ -46,6 +46,8 @@ class Model:
         checkpoint: Name of the folds' weights.
         mirroring: Whether to predict mirrored images too, as nnU-Net does: better, and 4 (2d) or 8 times slower.
         step_size: Of the sliding window, as a part of the patch: above 0, up to 1.
+        fast: Whether windows pass the network in batches also where that changes the last bits of its logits.
+        batch: Samples a batch, mirrored copies included; None: what fits.
 
     Raises:
         UserError: The folder has no such trained folds, or is no whole model of this plugin, or the device is missing.
@@ -60,13 +62,17 @@ class Model:
         checkpoint: str = FINAL,
         mirroring: bool = True,
         step_size: float = 0.5,
+        fast: bool = False,
+        batch: int | None = None,
     ) -> None:
         chosen = _require_folds(Path(folder), folds, checkpoint)
         if not 0 < step_size <= 1:
             raise UserError("step_size", str(step_size), "above 0, up to 1", "step_size=0.5")
+        if batch is not None and batch < 1:
+            raise UserError("batch", str(batch), "1 or more samples", "leave it out")
         self._predictor = load_predictor(
             MGCLPredictor, Path(folder), chosen, _device(device), checkpoint=checkpoint, use_mirroring=mirroring,
-            tile_step_size=step_size, allow_tqdm=False,
+            tile_step_size=step_size, allow_tqdm=False, fast=fast, batch=batch,
         )  # fmt: skip
 
     @property
