@@ -1,0 +1,266 @@
+"""Patients who lack a modality, on phantoms, CPU: one model for every set of modalities, and a model trained for each.
+
+Each seed draws 200 training and 200 test cases of 400 phantoms (fold = seed). Arms: one model of all modalities,
+without and with `tss.modality_dropout`, asked without some of them; and for every set of modalities a model that was
+trained on a dataset of these alone. Every head is asked; AUROC of the test cases, and Dice of each lesion. Differences
+are of the one model less the model of the set, with the interval of 2,000 draws of patients, the mean over the seeds in
+each.
+
+    python benchmarks/missing_modalities.py --work DIR --seeds 0 1 2
+
+Run it again after a stop: what is done stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from label_efficiency import commit
+from sklearn.metrics import roc_auc_score
+from tss_heads import BUDGET, CASES, TRAINING, call
+
+from nnunet_mgcl.data.layout import FoldLayout
+from nnunet_mgcl.data.tss_table import read_tss_table
+from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
+from nnunet_mgcl.plan.build import build_classifier
+from nnunet_mgcl.system.files import read_json, write_json, write_text
+from nnunet_mgcl.system.resources import trainers_dir
+from nnunet_mgcl.system.versions import installed_versions
+from nnunet_mgcl.tss.probability import load_head, trained_heads, tss_probabilities
+from nnunet_mgcl.tss.volumes import load_volume
+
+MODALITIES = ("DWI", "FLAIR", "PWI")
+SETS = [own for size in (1, 2, 3) for own in combinations(MODALITIES, size)]
+HEADS = ("lesion", "mrff", "mrff_lesion")
+TRAINER, DROPOUT = "MGCLTrainerRandomInit", 0.3
+SETTINGS = (*BUDGET[:-1], 'tss.compared=["mrff", "mrff_lesion"]')
+PLANS = {"all": "MGCLPlans_missing", "all, dropout": "MGCLPlans_dropout"}
+RESAMPLES = 2000
+
+
+def main() -> None:
+    """Runs what has no result yet, then writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="where everything is written")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--id", type=int, default=630, help="number of the phantom dataset; sets have the next six")
+    parser.add_argument("--phantom-seed", type=int, default=105)
+    args = parser.parse_args()
+    bench = Benchmark(args)
+    for seed in args.seeds:
+        for arm in ("all", "all, dropout", *("+".join(own) for own in SETS[:-1])):
+            bench.once(seed, arm)
+    summary = bench.summary()
+    write_json(args.work / "missing_modalities.json", summary)
+    write_text(args.work / "missing_modalities.md", table := markdown(summary))
+    print(table)
+
+
+class Benchmark:
+    """The datasets, and the probabilities and Dice that were measured (`measured.json`)."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.file = args, args.work / "measured.json"
+        for variable in ("raw", "preprocessed", "results"):
+            folder = args.work / f"nnUNet_{variable}"
+            folder.mkdir(parents=True, exist_ok=True)
+            os.environ[f"nnUNet_{variable}"] = str(folder)
+        os.environ["nnUNet_extTrainer"] = str(trainers_dir())
+        os.environ.setdefault("nnUNet_def_n_proc", "1")
+        os.environ.setdefault("nnUNet_n_proc_DA", "0")
+        self.measured: dict[str, Any] = read_json(self.file) if self.file.is_file() else {}
+        self.whole = args.work / "nnUNet_raw" / f"Dataset{args.id:03}_Phantom"
+        if not (self.whole / "dataset.json").is_file():
+            call("mgcl", "phantom", "-o", self.whole.parent, "--cases", CASES, "--unlabelled", 0, "--test", 0,
+                 "--seed", args.phantom_seed, "--matrix", 64, "--id", args.id)  # fmt: skip
+        self.cases = sorted(path.name.removesuffix(".nii.gz") for path in (self.whole / "labelsTr").glob("*.nii.gz"))
+        table = read_tss_table(self.whole / "tss.csv", self.cases)
+        self.positive = {case: bool(table.positive(case)) for case in self.cases}
+
+    def once(self, seed: int, arm: str) -> None:
+        """Trains and measures what is not there yet."""
+        if (key := f"seed_{seed}, {arm}") in self.measured:
+            return
+        started = time.time()
+        names = MODALITIES if arm in PLANS else tuple(arm.split("+"))
+        dataset = self.dataset(names)
+        plans = PLANS.get(arm, PLANS["all"])
+        model = Path(os.environ["nnUNet_results"]) / dataset / f"{TRAINER}__{plans}__2d"
+        fold = model / f"fold_{seed}"
+        if not (fold / "validation/tss_summary.json").is_file():
+            goes_on = ["--c"] if fold.is_dir() else []
+            call("nnUNetv2_train", dataset, "2d", seed, "-tr", TRAINER, "-p", plans, "-device", "cpu", *goes_on)
+        sets = [own for own in SETS if {*own} <= {*names}] if arm in PLANS else [names]
+        self.measured[key] = {
+            "dice": read_json(fold / "validation/summary_modalities.json")["mean"],
+            "said": {"+".join(own): probabilities(model, dataset, seed, self.test(seed), own) for own in sets},
+            "seconds": round(time.time() - started),
+        }
+        write_json(self.file, self.measured)
+
+    def dataset(self, names: Sequence[str]) -> str:
+        """Writes, preprocesses and plans the dataset of a set of modalities; its name."""
+        number = self.args.id + (SETS.index(tuple(names)) + 1) % len(SETS)
+        raw = (
+            self.whole if len(names) == len(MODALITIES) else self.whole.parent / f"Dataset{number:03}_{''.join(names)}"
+        )
+        if not (raw / "dataset.json").is_file():
+            write_subset(self.whole, raw, names)
+        preprocessed = Path(os.environ["nnUNet_preprocessed"]) / raw.name
+        if not (preprocessed / "nnUNetPlans_2d").is_dir():
+            call("nnUNetv2_plan_and_preprocess", "-d", number, "-c", "2d", "-np", 1, "-npfp", 1, nnUNet_n_proc_DA="1")
+        for name, plans in PLANS.items():
+            more = [f"tss.modality_dropout={DROPOUT}"] if name == "all, dropout" else []
+            if not (preprocessed / f"{plans}.json").is_file():
+                call("mgcl", "plan", "-d", number, "-c", "2d", "--preset", "demo", "--plans-name", plans,
+                     "--set", *SETTINGS, *more)  # fmt: skip
+        splits = []
+        for seed in range(max(self.args.seeds) + 1):
+            test = self.test(seed)
+            splits.append({"train": sorted({*self.cases} - {*test}), "val": test})
+        write_json(preprocessed / "splits_final.json", splits)
+        return raw.name
+
+    def test(self, seed: int) -> list[str]:
+        """The test cases of a seed."""
+        drawn = [str(case) for case in np.random.default_rng(seed).permutation(self.cases)]
+        return sorted(drawn[TRAINING:])
+
+    def summary(self) -> dict[str, Any]:
+        """AUROC by arm, set and head; differences from the models of the sets; Dice."""
+        rows: dict[str, Any] = {}
+        for own in ("+".join(each) for each in SETS):
+            trained = own if f"seed_{self.args.seeds[0]}, {own}" in self.measured else "all"
+            for arm in (*PLANS, *([own] if trained == own else [])):
+                for head in HEADS:
+                    row = {"auroc": [self.auroc(seed, arm, own, head) for seed in self.args.seeds]}
+                    if arm != trained:
+                        row |= self.difference(arm, trained, own, head)
+                    rows.setdefault(own, {}).setdefault("own" if arm == own else arm, {})[head] = row
+        dice = {key: each["dice"] for key, each in self.measured.items()}
+        seconds = {key: each["seconds"] for key, each in self.measured.items()}
+        made = installed_versions() | {"commit": commit(), "phantom": read_json(self.whole / "dataset.json")["phantom"]}
+        return {"made_with": made, "seeds": self.args.seeds, "rows": rows, "dice": dice, "seconds": seconds}
+
+    def said(self, seed: int, arm: str, own: str, head: str) -> dict[str, float]:
+        """Case -> probability."""
+        return self.measured[f"seed_{seed}, {arm}"]["said"][own][head]
+
+    def auroc(self, seed: int, arm: str, own: str, head: str) -> float:
+        """Of the test cases of a seed."""
+        said = self.said(seed, arm, own, head)
+        return float(roc_auc_score([self.positive[case] for case in said], list(said.values())))
+
+    def difference(self, arm: str, trained: str, own: str, head: str) -> dict[str, Any]:
+        """AUROC of an arm less that of the model of the set: mean over the seeds, and its interval over patients."""
+        random = np.random.default_rng(0)
+        pairs = []
+        for seed in self.args.seeds:
+            one, other = (self.said(seed, which, own, head) for which in (arm, trained))
+            index = {case: number for number, case in enumerate(one)}
+            pairs.append((index, np.array([self.positive[c] for c in one]), np.array(list(one.values())),
+                          np.array([other[c] for c in one])))  # fmt: skip
+        draws = []
+        for _ in range(RESAMPLES):
+            drawn = random.choice(self.cases, len(self.cases))
+            each = []
+            for index, positive, one, other in pairs:
+                chosen = [index[case] for case in drawn if case in index]
+                y = positive[chosen]
+                each.append(roc_auc_score(y, one[chosen]) - roc_auc_score(y, other[chosen]))
+            draws.append(np.mean(each))
+        differences = [self.auroc(s, arm, own, head) - self.auroc(s, trained, own, head) for s in self.args.seeds]
+        return {"difference": float(np.mean(differences)), "ci95": np.quantile(draws, (0.025, 0.975)).tolist()}
+
+
+def write_subset(source: Path, target: Path, names: Sequence[str]) -> None:
+    """A dataset of some modalities: their channels, the combinations of their lesions, the same cases."""
+    content = json.loads((source / "dataset.json").read_text())
+    channels = [channel for name in names for channel in content["mgcl"]["modalities"][name]]
+    for folder in ("imagesTr", "labelsTr"):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+    for new, old in enumerate(channels):
+        for path in sorted((source / "imagesTr").glob(f"*_{old:04}.nii.gz")):
+            shutil.copy(path, target / "imagesTr" / path.name.replace(f"_{old:04}.", f"_{new:04}."))
+    lesions = [content["mgcl"]["lesion_labels"][name] for name in names]
+    for path in sorted((source / "labelsTr").glob("*.nii.gz")):
+        labels = sitk.ReadImage(str(path))
+        voxels = sitk.GetArrayFromImage(labels)
+        bits = sum((np.isin(voxels, own).astype(np.uint8) << bit for bit, own in enumerate(lesions)), np.uint8(0))
+        image = sitk.GetImageFromArray(np.asarray(bits, dtype=np.uint8))
+        image.CopyInformation(labels)
+        sitk.WriteImage(image, str(target / "labelsTr" / path.name))
+    shutil.copy(source / "tss.csv", target / "tss.csv")
+    numbers = range(2 ** len(names))
+    content["labels"] = {
+        "+".join(name for bit, name in enumerate(names) if number >> bit & 1) or "background": number
+        for number in numbers
+    }
+    position = {old: new for new, old in enumerate(channels)}
+    content["channel_names"] = {str(position[old]): content["channel_names"][str(old)] for old in channels}
+    content["mgcl"] = {
+        "modalities": {name: [position[c] for c in content["mgcl"]["modalities"][name]] for name in names},
+        "lesion_labels": {name: [n for n in numbers if n >> bit & 1] for bit, name in enumerate(names)},
+    }
+    write_json(target / "dataset.json", content)
+
+
+def probabilities(
+    model: Path, dataset: str, fold: int, cases: Iterable[str], present: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """What each head of a fold says of preprocessed cases of which it gets some modalities: head -> case."""
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+    predictor = MGCLPredictor(device=torch.device("cpu"), perform_everything_on_device=False)
+    predictor.initialize_from_trained_model_folder(str(model), [fold])
+    network, plan, config = predictor.network, predictor.configuration_manager, predictor.config
+    network.load_state_dict(predictor.list_of_parameters[0])
+    heads, layout = {}, FoldLayout(model / f"fold_{fold}")
+    for kind in trained_heads(layout):
+        heads[kind] = build_classifier(plan, kind)
+        load_head(heads[kind], layout, kind)
+    folder = str(Path(os.environ["nnUNet_preprocessed"]) / dataset / plan.data_identifier)
+    images = infer_dataset_class(folder)(folder, list(cases))
+    found: dict[str, dict[str, float]] = {kind: {} for kind in heads}
+    with network.with_present([number for number, name in enumerate(config.modalities) if name in present]):
+        for case in cases:
+            for kind, probability in tss_probabilities(network, heads, load_volume(images, case), config, plan).items():
+                found[kind][case] = probability
+    return found
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """A row a set and head: AUROC of the arms, and the differences from the model of the set."""
+    lines = [
+        "| modalities | head | model of the set | one model | less | with dropout | less |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for own, arms in summary["rows"].items():
+        for head in HEADS:
+            trained = np.mean(arms.get("own", arms["all"])[head]["auroc"])
+            cells = [own, head, f"{trained:.3f}"]
+            for arm in PLANS:
+                row = arms[arm][head]
+                less = (
+                    f"{row['difference']:+.3f} ({row['ci95'][0]:+.3f} to {row['ci95'][1]:+.3f})"
+                    if "ci95" in row
+                    else ""
+                )
+                cells += [f"{np.mean(row['auroc']):.3f}", less]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
