@@ -120,6 +120,9 @@ class TSSConfig(_Block):
     modality_dropout: Annotated[Annotated[float, Field(ge=0, lt=1)], Older(0.0)] = Field(
         0.0, description="probability that a modality's tokens are masked for a case, never all: for missing modalities"
     )
+    copies: Annotated[Count | None, Older(None)] = Field(
+        None, description="augmented copies of each case that are read once; null: new ones in every epoch, slower"
+    )
     grid: Count = Field(4, description="sub-regions a side: m = grid * grid")
     heads: Count = Field(4, description="k attention heads a sub-region")
     lesion_grid: Annotated[Count, Older(1)] = Field(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from itertools import compress
 from math import ceil
-from typing import Any
 
 import torch
-from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from tqdm import tqdm
 
 from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.results import mark_finished, save_result
@@ -23,15 +22,16 @@ from nnunet_mgcl.losses import tss_focal_loss
 from nnunet_mgcl.network.branch import unwrap
 from nnunet_mgcl.network.lesion_head import LesionHead
 from nnunet_mgcl.network.tss_classifier import TSSClassifier
-from nnunet_mgcl.network.tss_heads import FEATURES
+from nnunet_mgcl.network.tss_heads import FEATURES, LESIONS
 from nnunet_mgcl.plan.build import build_classifier
 from nnunet_mgcl.plan.config import Optimiser
 from nnunet_mgcl.system.differences import differences
 from nnunet_mgcl.system.errors import UserError, counted
 from nnunet_mgcl.system.files import is_there, read_json, write_json
+from nnunet_mgcl.tss.batches import TSSCopies, TSSVolumes, open_batches, read_copy
 from nnunet_mgcl.tss.lesion_fit import fit_lesion_head, fit_subset
 from nnunet_mgcl.tss.probability import PHASE, encoder_chunk, load_head, read_inputs
-from nnunet_mgcl.tss.volumes import augment_volume, fit_volume, load_volume
+from nnunet_mgcl.tss.volumes import load_volume
 
 COMPARED = "compared"
 """The part of the phase in which heads that read volumes of every epoch anew are trained beside the chosen one."""
@@ -162,24 +162,43 @@ class TSS:
                 cosine=False,
                 epochs=tss.epochs,
                 iterations=ceil(len(cases) / (tss.batch_size * context.world_size)),
-                batches=lambda: _open_volumes(context, cases),
+                batches=self._batches(context, heads, cases),
                 step=lambda wrapped, batch: (self._loss(context, heads, wrapped, batch), None),
             ),
         )
         module.requires_grad_(False)
         context.network.branches.requires_grad_(True)
 
+    def _batches(
+        self, context: FoldContext, heads: dict[str, TSSClassifier], cases: list[str]
+    ) -> Callable[[], AbstractContextManager[Iterator[Batch]]]:
+        """Volumes that are augmented anew in every epoch, or a few copies of them that were read once."""
+        tss, volumes = context.config.tss, TSSVolumes(context, cases)
+        if not tss.copies:
+            return partial(open_batches, context, volumes)
+        reads_fused = not context.config.lesion_labels and any(head.reads == LESIONS for head in heads.values())
+        if reads_fused and tss.modality_dropout:
+            context.log("tss.copies is not used: with modality_dropout the one lesion of all modalities varies")
+            return partial(open_batches, context, volumes)
+        numbers = tqdm(range(tss.copies), desc=f"{self.name} copies", disable=not context.is_first_rank)
+        copies = [read_copy(context, volumes, heads, number) for number in numbers]
+        return partial(open_batches, context, TSSCopies(volumes, copies))
+
     def _loss(self, context: FoldContext, heads: dict[str, TSSClassifier], module: nn.Module, batch: Batch) -> Tensor:
         """The sum of the heads' losses, none of which has a parameter of another's."""
-        volumes, valid, target = (batch[key].to(context.device) for key in ("volumes", "valid", "target"))
-        chunk, tss, network = encoder_chunk(context.configuration), context.config.tss, context.network
+        valid, target = (batch[key].to(context.device) for key in ("valid", "target"))
+        tss, network = context.config.tss, context.network
         cases = present = None
         if context.incomplete or tss.modality_dropout:
             cases = torch.stack([context.incomplete.mask(case) for case in batch["keys"]])
             cases[:, network.tss_branches] = draw_present(cases[:, network.tss_branches], tss.modality_dropout)
             cases = cases.to(context.device)
             present = cases[:, network.tss_branches]
-        inputs = network.tss_inputs(volumes, valid, chunk, heads.values(), cases)
+        if "inputs" in batch:
+            inputs = {reads: own.to(context.device) for reads, own in batch["inputs"].items()}
+        else:
+            volumes, chunk = batch["volumes"].to(context.device), encoder_chunk(context.configuration)
+            inputs = network.tss_inputs(volumes, valid, chunk, heads.values(), cases)
         together = isinstance(unwrap(module), _Together)
         logits = module(inputs, valid, present) if together else [module(*inputs.values(), valid, present)]
         losses = [tss_focal_loss(own, target, gamma=tss.focal_gamma, alpha=tss.focal_alpha) for own in logits]
@@ -212,49 +231,6 @@ def _classes(context: FoldContext, cases: Iterable[str]) -> list[bool]:
     """Whether the TSS of each is < 4.5 h."""
     assert context.table is not None
     return [bool(context.table.positive(case)) for case in cases]
-
-
-class TSSVolumes(Dataset[dict[str, Any]]):
-    """Whole volumes of labelled cases, fitted to the head's geometry and augmented."""
-
-    def __init__(self, context: FoldContext, cases: list[str]) -> None:
-        assert context.table is not None
-        self.images = context.dataset_class(context.labelled_folder, list(cases))
-        self.cases, self.table = cases, context.table
-        self.tss = context.config.tss
-
-    def __len__(self) -> int:
-        return len(self.cases)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        case = self.cases[index]
-        volume, valid = fit_volume(load_volume(self.images, case), self.tss)
-        generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        target = float(bool(self.table.positive(case)))
-        return {"volumes": augment_volume(volume, generator), "valid": valid, "target": target, "keys": case}
-
-
-@contextmanager
-def _open_volumes(context: FoldContext, cases: list[str]) -> Iterator[Iterator[Batch]]:
-    dataset = TSSVolumes(context, cases)
-    sampler: DistributedSampler[Any] | None = DistributedSampler(dataset) if context.world_size > 1 else None
-    loader = DataLoader(
-        dataset,
-        context.config.tss.batch_size,
-        shuffle=sampler is None,
-        sampler=sampler,
-        num_workers=min(get_allowed_n_proc_DA(), len(cases)),
-        pin_memory=context.device.type == "cuda",
-    )
-    yield _endless(context, loader, sampler)
-
-
-def _endless(context: FoldContext, loader: DataLoader[Any], sampler: DistributedSampler[Any] | None) -> Iterator[Batch]:
-    """Epoch after epoch; the first batch of an epoch is drawn after the training loop has reseeded."""
-    while True:
-        if sampler is not None:  # the processes share one order, and a resumed run has that of its epoch
-            sampler.set_epoch(context.from_first_rank(int(torch.randint(2**31, ()))))
-        yield from loader
 
 
 def forget_head(context: FoldContext) -> None:

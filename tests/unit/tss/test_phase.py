@@ -12,8 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable
 from nnunet_mgcl.plan.build import build_classifier
 from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.tss import phase as module
-from nnunet_mgcl.tss.phase import TSS, TSSVolumes
+from nnunet_mgcl.tss import batches
+from nnunet_mgcl.tss.batches import TSSVolumes
+from nnunet_mgcl.tss.phase import TSS
 from nnunet_mgcl.tss.probability import (
     load_head,
     read_inputs,
@@ -119,7 +120,7 @@ class TestTraining:
         assert lines[0] == "tss mrff: 3 cases with a known TSS, 2 of them < 4.5 h"
 
     def test_head_learns_to_tell_the_training_cases_apart(self, make_context, monkeypatch) -> None:
-        monkeypatch.setattr(module, "augment_volume", lambda volume, _: volume)
+        monkeypatch.setattr(batches, "augment_volume", lambda volume, _: volume)
         context = make_context(mgcl={"tss": {"epochs": 40, "lr": 0.01, "batch_size": 3}})
         volumes = TSSVolumes(context, KNOWN)
         TSS().run(context)
@@ -182,6 +183,25 @@ class TestHeads:
             assert said == pytest.approx(plain.predict_proba(standard.nan_to_num().numpy())[:, 1], abs=1e-3)
         assert network.present == [0, 1]
 
+    @pytest.mark.parametrize("copies", [1, 3])
+    def test_copies_are_read_once_and_as_an_epoch_would(self, make_context, copies, monkeypatch) -> None:
+        context = make_context(mgcl={"tss": {"head": "mrff", "compared": [], "epochs": 4, "copies": copies}})
+        read, met = type(context.network).tss_inputs, []
+        passes = []
+        monkeypatch.setattr(type(context.network), "tss_inputs", lambda *given: passes.append(given) or read(*given))
+        loss = TSS._loss
+
+        def spy(phase, context, heads, module, batch):
+            met.extend(own.numpy().tobytes() for own in batch["inputs"]["channel means of the encoders"])
+            return loss(phase, context, heads, module, batch)
+
+        monkeypatch.setattr(TSS, "_loss", spy)
+        TSS().run(context)
+        assert sum(len(given[1]) for given in passes) == copies * len(KNOWN)
+        wanted = {own.numpy().tobytes() for given in passes for own in next(iter(read(*given).values()))}
+        assert {*met} <= wanted and len(met) == 4 * len(KNOWN)
+        assert len({*met}) > len(KNOWN) or copies == 1
+
     @pytest.mark.parametrize("head", HEADS)
     def test_modality_dropout_reaches_the_heads_of_tokens(self, make_context, head) -> None:
         weights = []
@@ -227,7 +247,7 @@ class TestHeads:
 
 class TestVolumes:
     def test_target_image_and_valid_slices_of_a_case(self, make_context, monkeypatch) -> None:
-        monkeypatch.setattr(module, "augment_volume", lambda volume, _: volume)
+        monkeypatch.setattr(batches, "augment_volume", lambda volume, _: volume)
         context = make_context(mgcl={"tss": {"slices": 6}})
         volumes = TSSVolumes(context, KNOWN)
         assert len(volumes) == 3
