@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -168,17 +169,21 @@ def _load(trainer: BaseTrainer, args: argparse.Namespace, going_on: bool, device
     if weights is None or (going_on and any(trainer.fold_layout.root.glob("checkpoint_*.pth"))):
         maybe_load_checkpoint(trainer, going_on, args.val)
         return
-    of_rank = torch.device("cuda", dist.get_rank())
-    if device != of_rank:
-        load = torch.serialization.default_restore_location
-
-        def on_device(storage: Any, location: str) -> Any:
-            return load(storage, str(device)) if location == str(of_rank) else None
-
-        # nnU-Net loads these weights onto the GPU of the rank's number; torch asks here first what that is
-        torch.serialization.register_package(0, lambda _: None, on_device)
+    _put_what_is_for(torch.device("cuda", dist.get_rank()), device)
     with loading_safely([Path(weights)]):
         maybe_load_checkpoint(trainer, False, args.val, weights)
+
+
+@cache  # torch takes one such function
+def _put_what_is_for(of_rank: torch.device, device: torch.device) -> None:
+    """nnU-Net loads weights onto the GPU of the rank's number; torch asks here first what that is."""
+    load = torch.serialization.default_restore_location
+
+    def on_device(storage: Any, location: str) -> Any:
+        return load(storage, str(device)) if location == str(of_rank) else None
+
+    if device != of_rank:
+        torch.serialization.register_package(0, lambda _: None, on_device)
 
 
 def _require_one_folder(trainer: BaseTrainer) -> None:

@@ -64,12 +64,12 @@ class Cluster:
         return [self.torchrun(2, *together, "--node_rank", number, arguments=arguments) for number in (0, 1)]
 
     def wait_for(self, phase: str) -> None:
-        """Until an epoch of a phase is finished, and not its last one."""
+        """Until an epoch of a phase is finished and noted."""
         state, deadline = self.fold / "phases" / "state.json", time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            if state.exists() and (current := json.loads(state.read_text())["current"]):
-                if current["part"].startswith(phase):
-                    return
+            current = json.loads(state.read_text())["current"] if state.exists() else None
+            if current and current["part"].startswith(phase):
+                return
             time.sleep(0.05)
         raise AssertionError(f"{phase} was never seen\n{self.said()}")
 
