@@ -212,6 +212,26 @@ def test_first_attempt_begins_and_the_next_ones_go_on(trained, make_trainer) -> 
     assert trained(restarts=1)[0].current_epoch == 4
 
 
+def test_restart_reads_nothing_that_the_attempt_before_left_in_torchruns_store(trained, launched) -> None:
+    server, init, found = (
+        dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False),
+        dist.init_process_group,
+        [],
+    )
+    launched.setattr(run_training, "find_free_network_port", lambda: server.port)
+    launched.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+
+    def spy(*arguments, store, **options):
+        found.append(store.check(["address"]))
+        store.set("address", "of a process that is dead by now")
+        init(*arguments, store=store, **options)
+
+    launched.setattr(dist, "init_process_group", spy)
+    for restarts in (0, 1):
+        trained(restarts=restarts)
+    assert found == [False, False]
+
+
 def test_validation_is_done_again_after_a_restart(trained, make_trainer) -> None:
     trainer = make_trainer()
     trainer.initialize()
