@@ -27,6 +27,7 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.prepare import load_plans
 from nnunet_mgcl.system.devices import require_device
 from nnunet_mgcl.system.errors import UserError, counted, ending_with_one_message
+from nnunet_mgcl.system.files import is_there
 from nnunet_mgcl.system.safe_loading import loading_safely
 from nnunet_mgcl.training.base_trainer import BaseTrainer
 from nnunet_mgcl.training.by_name import trainer_by_name
@@ -79,7 +80,9 @@ class Launch:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Python's own prints the usage, once for each process."""
-        raise UserError("nnunet_mgcl.training.distributed", message, "the arguments of nnUNetv2_train", "see --help")
+        raise UserError(
+            "nnunet_mgcl.training.distributed", message, "the arguments of nnUNetv2_train", "see nnUNetv2_train -h"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -149,8 +152,11 @@ def _train(args: argparse.Namespace, device: torch.device, restarts: int) -> Non
     trainer_by_name(args.tr)  # refuses nnU-Net's own, which would take the GPU of the rank's number
     layout = DatasetLayout.find(args.dataset_name_or_id)
     load_plans(layout, args.p)
-    going_on = args.c or (restarts > 0 and not args.val)
+    going_on = args.c or restarts > 0
     trainer = get_trainer_from_args(layout.name, args.configuration, args.fold, args.tr, args.p, going_on, device)
+    final = trainer.fold_layout.root / "checkpoint_final.pth"
+    if args.val and not is_there(final):
+        raise UserError(final, "no such file", "a training that is finished", "go on with --c")
     trainer.disable_checkpointing = args.disable_checkpointing
     _load(trainer, args, going_on, device)
     _require_one_folder(trainer)

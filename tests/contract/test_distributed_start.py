@@ -232,9 +232,14 @@ def test_restart_reads_nothing_that_the_attempt_before_left_in_torchruns_store(t
     assert found == [False, False]
 
 
-def test_validation_is_done_again_after_a_restart(trained, make_trainer) -> None:
+def test_validation_wants_a_finished_training_and_is_done_again_after_a_restart(trained, make_trainer, capsys) -> None:
     trainer = make_trainer()
     trainer.initialize()
+    trainer.save_checkpoint(str(trainer.fold_layout.root / "checkpoint_latest.pth"))
+    with pytest.raises(SystemExit):
+        trained("--val")
+    assert "a training that is finished" in capsys.readouterr().err
+    dist.destroy_process_group()
     trainer.save_checkpoint(str(trainer.fold_layout.root / "checkpoint_final.pth"))
     trainer, then = trained("--val", restarts=1)
     assert trainer.checkpoint_loaded and then == [("validated", False)]
