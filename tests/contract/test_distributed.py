@@ -101,8 +101,8 @@ def workers(torchrun: subprocess.Popen[bytes]) -> list[int]:
 def assert_goes_on(cluster: Cluster, expected: dict[str, Any]) -> None:
     """The same but for rounding; bit for bit where nothing was interrupted.
 
-    A phase that goes on has new DDP wrappers, and their first step lays out the gradients in another order than the
-    later ones; by its place in a message gloo adds up a number of more than two processes in another order.
+    docs/gpus.md has the likely reason: a phase that goes on has a new DDP wrapper, which first lays the gradients out in
+    another order, and gloo adds up more than two numbers in an order that depends on their place in a message.
     """
     learned, losses = cluster.learned(), cluster.losses()
     assert learned.keys() == expected["learned"].keys() and losses.keys() == expected["losses"].keys()
