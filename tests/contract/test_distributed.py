@@ -101,7 +101,7 @@ def workers(torchrun: subprocess.Popen[bytes]) -> list[int]:
 def assert_goes_on(cluster: Cluster, expected: dict[str, Any]) -> None:
     """The same but for rounding; bit for bit where nothing was interrupted.
 
-    docs/gpus.md has the likely reason: a phase that goes on has a new DDP wrapper, which first lays the gradients out in
+    docs/gpus.md has the likely reason: a phase that goes on has a new DDP wrapper, which first lays gradients out in
     another order, and gloo adds up more than two numbers in an order that depends on their place in a message.
     """
     learned, losses = cluster.learned(), cluster.losses()
