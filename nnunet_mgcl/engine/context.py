@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.data.cases.modality_dataset import CaseSource, JoinedCase, LabelledCase, PoolCase, labelled_sources
@@ -21,7 +20,7 @@ from nnunet_mgcl.data.tss_table import TSSTable
 from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.costs import Costs
 from nnunet_mgcl.engine.curves import Curves
-from nnunet_mgcl.engine.ranks import Ranks
+from nnunet_mgcl.engine.ranks import Ranks, in_step
 from nnunet_mgcl.engine.state import PhaseState
 from nnunet_mgcl.engine.training_warnings import TrainingWarnings
 from nnunet_mgcl.network.mgcl_network import MGCLNetwork
@@ -117,9 +116,7 @@ class RunContext(Ranks):
     def wrap(self, module: nn.Module) -> nn.Module:
         """Compiles the module and wraps it in DDP, where nnU-Net would."""
         wrapped: nn.Module = torch.compile(module) if self.compiles else module  # type: ignore[assignment]
-        if self.world_size > 1:
-            wrapped = DistributedDataParallel(wrapped, [self.rank] if self.device.type == "cuda" else None)
-        return wrapped
+        return in_step(wrapped, self.device) if self.world_size > 1 else wrapped
 
 
 @dataclass(kw_only=True)

@@ -7,6 +7,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def in_step(module: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """Keeps a module the same in all processes; the GPU of one need not have the number of its rank."""
+    return DistributedDataParallel(module, [device] if device.type == "cuda" else None)
 
 
 @dataclass(kw_only=True)

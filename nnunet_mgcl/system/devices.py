@@ -22,16 +22,17 @@ def require_device(device: torch.device) -> None:
 
 
 def require_equal_shares(batch_size: int, batch_dice: bool, ranks: int) -> None:
-    """Refuses a batch that the GPUs cannot share equally where nnU-Net's Dice gathers one tensor of each.
+    """Refuses a batch of which a GPU gets nothing, or unequal shares where nnU-Net's Dice gathers one tensor of each.
 
     Raises:
         UserError: The shares would differ; the GPUs would then wait for each other until nccl gives up.
     """
-    if batch_dice and batch_size % ranks:
+    if batch_size < ranks or (batch_dice and batch_size % ranks):
         fitting = max(1, batch_size // ranks) * ranks
         found = f"batch_size {batch_size}, of which the GPUs get unequal shares"
+        expected = "equal shares, since the plan has batch_dice" if batch_dice else "a sample for each at least"
         remedy = f"mgcl plan --set configuration.batch_size={fitting}, or another number of GPUs"
-        raise UserError(f"-num_gpus {ranks}", found, "equal shares, since the plan has batch_dice", remedy)
+        raise UserError(f"{ranks} GPUs (or processes)", found, expected, remedy)
 
 
 def use_own_cores(device: torch.device) -> None:

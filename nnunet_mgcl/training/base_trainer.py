@@ -21,6 +21,7 @@ from nnunet_mgcl.data.prepare import tss_known
 from nnunet_mgcl.data.splits import fold_cases, read_splits
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.engine.context import Augmentation
+from nnunet_mgcl.engine.ranks import in_step
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.evaluation.calibration.stored import KEY
 from nnunet_mgcl.losses import ModalityDiceBCELoss
@@ -52,6 +53,8 @@ class BaseTrainer(nnUNetTrainer):
     The signature is nnU-Net's; it reads it by name.
     """
 
+    is_ddp: bool
+    network: Any
     pretraining: Sequence[Pretext] = ()
     """The phases before `segment`."""
     in_segment: InSegment | None = None
@@ -76,6 +79,10 @@ class BaseTrainer(nnUNetTrainer):
         self.continue_training = bool(plans["continue_training"])
         require_results_folder(type(self).__name__, plans, configuration, fold)
         super().__init__(plans, configuration, fold, dataset_json, device)
+        if self.is_ddp and device != torch.device("cuda"):  # nnU-Net has chosen the GPU of the rank's number
+            self.device = device
+            if device.type != "cuda":
+                self.grad_scaler = None
         self.incomplete = Incomplete.of(dataset_json, self.config.modalities or {})
         segment = self.config.segment
         self.initial_lr, self.weight_decay, self.num_epochs = segment.lr, segment.weight_decay, segment.epochs
@@ -118,14 +125,26 @@ class BaseTrainer(nnUNetTrainer):
 
     @ending_with_one_message()
     def initialize(self) -> None:
-        """nnU-Net's set-up from a known random state."""
-        if self.is_ddp:
+        """nnU-Net's set-up from a known random state, on the device of this process, whichever its rank."""
+        if in_ranks := self.is_ddp:
             plan = self.configuration_manager
             require_equal_shares(plan.batch_size, plan.batch_dice, dist.get_world_size())
         preprocessed_cases(self.dataset_layout, self.plans_manager.plans, self.configuration_name)  # or a clear refusal
         reseed(self.config.random_seed, self.fold, "segment", "initialisation")
+        self.is_ddp = False  # nnU-Net would wrap the network for the GPU of the rank's number
         super().initialize()
+        if in_ranks:
+            self._join_ranks()
         self.mgcl_network.register_load_state_dict_post_hook(self._note_loaded_weights)
+
+    def _join_ranks(self) -> None:
+        """What nnU-Net's `initialize` does for ranks: their shares of the batch, one network, a loss over all."""
+        self.is_ddp = True
+        self._set_batch_size_and_oversample()
+        if self.device.type == "cuda":  # the only device that it knows
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+        self.network = in_step(self.network, self.device)
+        self.loss = self._build_loss()
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         """Adam with nnU-Net's polynomial schedule. The head's parameters are not among them."""

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.system.errors import UserError
 
@@ -17,17 +15,20 @@ if TYPE_CHECKING:
     from nnunet_mgcl.training.base_trainer import BaseTrainer
 
 
-def present_in(batch: Mapping[str, Any], incomplete: Incomplete, device: torch.device) -> Tensor | None:
-    """Which branches' images each sample of a batch has, `(B, M)` bool; None where no labelled case lacks any.
+@contextmanager
+def batch_as_incomplete(trainer: BaseTrainer, batch: Mapping[str, Any]) -> Iterator[None]:
+    """Within it the network reads of each sample of a batch the branches whose images its case has.
 
     Samples of the pool, which stand behind those of `keys`, are put together of every modality.
     """
-    if not incomplete:
-        return None
-    present = torch.ones(len(batch["data"]), len(incomplete.modalities), dtype=torch.bool)
+    if not trainer.incomplete:
+        yield
+        return
+    present = torch.ones(len(batch["data"]), len(trainer.incomplete.modalities), dtype=torch.bool)
     for sample, case in enumerate(batch["keys"]):
-        present[sample] = incomplete.mask(case)
-    return present.to(device)
+        present[sample] = trainer.incomplete.mask(case)
+    with trainer.mgcl_network.with_cases(present.to(trainer.device)):
+        yield
 
 
 @contextmanager

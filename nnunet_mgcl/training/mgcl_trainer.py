@@ -33,7 +33,7 @@ from nnunet_mgcl.system.run_lock import run_lock
 from nnunet_mgcl.system.versions import note_versions
 from nnunet_mgcl.training.base_trainer import BaseTrainer, augmentation_of
 from nnunet_mgcl.training.head_warning import warn_of_head
-from nnunet_mgcl.training.incomplete_cases import present_in, require_enough, validating_incomplete
+from nnunet_mgcl.training.incomplete_cases import batch_as_incomplete, require_enough, validating_incomplete
 from nnunet_mgcl.training.results_folder import set_old_run_aside, write_shared_plans
 from nnunet_mgcl.training.run_inputs import check_run_inputs
 from nnunet_mgcl.training.validation import write_validation_extras
@@ -151,7 +151,7 @@ class MGCLTrainer(BaseTrainer):
         if self.companion:
             done = self.current_epoch + self._step_of_epoch / self.num_iterations_per_epoch
             batch = self.companion.before_step(batch, done / self.num_epochs)
-        with self.mgcl_network.with_cases(present_in(batch, self.incomplete, self.device)):
+        with batch_as_incomplete(self, batch):
             result = super().train_step(batch)
         self._step_of_epoch += 1
         if not np.isfinite(result["loss"]):
@@ -164,7 +164,7 @@ class MGCLTrainer(BaseTrainer):
 
     def validation_step(self, batch: dict) -> dict:
         """nnU-Net's step; with one target a modality, its pseudo Dice counts modalities, not combinations."""
-        with self.mgcl_network.with_cases(present_in(batch, self.incomplete, self.device)):
+        with batch_as_incomplete(self, batch):
             return (
                 self._validation_of_modalities(batch) if self.config.lesion_labels else super().validation_step(batch)
             )

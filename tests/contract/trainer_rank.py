@@ -1,7 +1,6 @@
 """One of two gloo ranks for test_trainer_ranks.py: `trainer_rank.py RANK FOLDER`.
 
-nnU-Net's trainer takes for granted that ranks have GPUs. Three things are turned back to the CPU here, from outside:
-its device, its gradient scaler and the device of its DDP wrapper. All else is what runs on two GPUs.
+nnU-Net's trainer takes for granted that ranks have GPUs; this plugin's takes the device that it is given.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from nnunetv2.run.run_training import maybe_load_checkpoint
-from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock
-from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 
@@ -32,7 +29,7 @@ def build(content: dict, continue_training: bool) -> MGCLTrainer:
     content = deepcopy(content)
     plans = content["plans"] | {"continue_training": continue_training}
     trainer = MGCLTrainer(plans, "2d", 0, content["dataset_json"], torch.device("cpu"))
-    trainer.device, trainer.grad_scaler, trainer.save_every = torch.device("cpu"), None, 1
+    trainer.save_every = 1
     return trainer
 
 
@@ -66,7 +63,6 @@ def main() -> None:
     dist.init_process_group(
         "gloo", init_method=(FOLDER / "rendezvous").as_uri(), rank=RANK, world_size=2, timeout=timedelta(seconds=120)
     )
-    stock.DDP = lambda network, device_ids: DistributedDataParallel(network)
     content = json.loads((FOLDER / "content.json").read_text())
     refused = refused_batch(content)
     try:

@@ -13,6 +13,8 @@ def test_a_batch_that_the_gpus_cannot_share_equally_is_refused_where_they_must()
     for batch_size, ranks, fitting in ((3, 2, 2), (13, 4, 12), (2, 4, 4)):
         with pytest.raises(UserError, match=f"configuration.batch_size={fitting},"):
             require_equal_shares(batch_size, True, ranks)
+    with pytest.raises(UserError, match=r"configuration.batch_size=4,"):
+        require_equal_shares(3, False, 4)
 
 
 def test_threads_are_no_more_than_the_cores_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
