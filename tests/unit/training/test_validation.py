@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
+from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.tss_table import TSSRow, TSSTable, read_tss_table
 from nnunet_mgcl.evaluation.runs.tss_validation import head_metrics
@@ -46,7 +48,10 @@ def fold(tmp_path, monkeypatch, lines):
         tss_table=lambda: table,
         config=SimpleNamespace(lesion_labels=None, tss=SimpleNamespace(head="lesion")),
         configuration_manager=None,
-        mgcl_network=SimpleNamespace(tss=SimpleNamespace(trained=torch.tensor(True))),
+        mgcl_network=SimpleNamespace(
+            tss=SimpleNamespace(trained=torch.tensor(True)), with_present=lambda _: nullcontext()
+        ),
+        incomplete=Incomplete(["A"]),
         preprocessed_dataset_folder=str(tmp_path / "data"),
         dataset_class=nnUNetDatasetBlosc2,
         do_split=lambda: (["b"], ["x", "a"]),
