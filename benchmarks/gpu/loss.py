@@ -24,7 +24,7 @@ SIZES = {"cuda": (6144, 16_384, 49_152, 100_000), "cpu": (300, 400)}
 TILES = {"cuda": (1024, 2048, 4096, 8192), "cpu": (128, 256)}
 DENSE_UP_TO = 49_152
 MODES = ("float32", "TF32 allowed", "bfloat16 autocast")
-REPETITIONS = 5
+WARM, REPETITIONS = 2, 5
 LARGEST_ERROR = {"random": 1e-4, "near convergence": 0.1}
 """Of our loss in any precision. Similarities in TF32 or bfloat16 are above it."""
 
@@ -69,7 +69,7 @@ def references(count: int, device: str) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
 
     def measure() -> dict[str, Any]:
-        clock = Clock(torch.device(device), warm=0)
+        clock = Clock(torch.device(device), warm=0, beyond=True)
         clock.tick()
         for kind, (vectors, labels) in embeddings(count, device).items():
             found[kind] = gradient(row_chunks, vectors.double(), labels)
@@ -86,8 +86,8 @@ def measured(name: str, loss: Loss, mode: str, count: int, device: str, exact: d
     def measure() -> dict[str, Any]:
         given = embeddings(count, device)
         with precision(mode, device):
-            clock = Clock(torch.device(device), warm=2)
-            for _ in range(2 + REPETITIONS):
+            clock = Clock(torch.device(device), warm=WARM, beyond=True)
+            for _ in range(WARM + REPETITIONS):
                 clock.tick()
                 step(loss, *given["random"])
             clock.tick()

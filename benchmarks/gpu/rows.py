@@ -8,6 +8,7 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -47,17 +48,17 @@ class Clock:
 
     Args:
         device: What computes.
-        warm: Ticks that do not count: kernels are chosen and code is compiled.
+        warm: Iterations that do not count: kernels are chosen and code is compiled.
+        beyond: Whether the peak is counted from what is there now, and not from nothing.
     """
 
-    def __init__(self, device: torch.device, warm: int) -> None:
+    def __init__(self, device: torch.device, warm: int, beyond: bool = False) -> None:
         self.on_gpu, self.warm = device.type == "cuda", warm
         self.ticks: list[float] = []
-        self.peak: int | None = None
         if self.on_gpu:
             gc.collect()
             torch.cuda.empty_cache()
-            self.before = torch.cuda.memory_allocated()
+            self.before = torch.cuda.memory_allocated() if beyond else 0
 
     def tick(self) -> None:
         """Between two iterations, before the first and after the last."""
@@ -69,9 +70,9 @@ class Clock:
         self.ticks.append(time.perf_counter())
 
     def result(self) -> dict[str, Any]:
-        """Median, fastest and slowest in seconds, and MiB beyond what was there before; on a CPU no memory."""
-        times = self.ticks[self.warm :]
-        seconds = [end - start for start, end in zip(times, times[1:], strict=False)]
-        found = {"seconds": statistics.median(seconds), "fastest": min(seconds), "slowest": max(seconds)}
-        found |= {"repetitions": len(seconds)}
-        return found | ({"peak MiB": round((self.peak - self.before) / 2**20)} if self.peak is not None else {})
+        """Median, fastest, slowest and, of all, first iteration in seconds; on a GPU also the peak."""
+        seconds = [end - start for start, end in pairwise(self.ticks)]
+        counted = seconds[self.warm :]
+        found = {"seconds": statistics.median(counted), "fastest": min(counted), "slowest": max(counted)}
+        found |= {"repetitions": len(counted), "first": seconds[0]}
+        return found | ({"peak MiB": round((self.peak - self.before) / 2**20)} if self.on_gpu else {})
