@@ -24,6 +24,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset
 from nnunet_mgcl.data.prepare import Prepared
 from nnunet_mgcl.engine.context import FoldContext
+from nnunet_mgcl.engine.curves import Curves
 from nnunet_mgcl.engine.training_loop import Batch, Job, train
 from nnunet_mgcl.plan.plans import deep_merge
 from nnunet_mgcl.pretraining.coarse import Coarse
@@ -37,7 +38,7 @@ from nnunet_mgcl.training.mgcl_trainer import MGCLTrainer
 from nnunet_mgcl.tss.phase import COMPARED, TSS
 
 WARM, REPETITIONS = 3, 8
-VOLUMES_WARM, VOLUMES_REPETITIONS = 1, 2
+VOLUMES_WARM, VOLUMES_REPETITIONS = 1, 1
 """Of `tss`: a batch of it is 24 whole patients."""
 
 
@@ -47,16 +48,18 @@ def run(device: str) -> None:
     os.environ["nnUNet_compile"] = "f"
     # On a CPU nothing is to be learnt from generated code, and a compiler may be missing.
     plain = mock.patch.object(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    with planned(device) as (plans, dataset_json), plain if device == "cpu" else nullcontext():
+    no_pictures = mock.patch.object(Curves, "_draw")  # a second a row
+    with planned(device) as (plans, dataset_json), no_pictures, plain if device == "cpu" else nullcontext():
         make = lru_cache(1)(partial(trainer, plans, dataset_json, torch.device(device)))  # one at a time in memory
         for configuration in ("2d", "3d_fullres"):
             measured(make, configuration, None, nnUNetTrainer)
             for phase in (Teacher(), SelfTrain(), Coarse(), Fine(), TSS(), None):
                 measured(make, configuration, phase)
         measured(make, "3d_fullres", None, recompute=False)
+        measured(make, "2d", Coarse(), compiled=True)
+        measured(make, "2d", Fine(), compiled=True)
         measured(make, "2d", None, nnUNetTrainer, compiled=True)
-        for phase in (Coarse(), Fine(), None):
-            measured(make, "2d", phase, compiled=True)
+        measured(make, "2d", None, compiled=True)
 
 
 def trainer(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
+from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from gpu.dataset import CHANNELS, FOLDS, SHAPE, SPACING, noise, planned
 from gpu.rows import row
 from prediction_speed import loaded, measured, preprocessed
@@ -67,9 +68,7 @@ def save_model(plans: dict[str, Any], dataset_json: dict[str, Any], device: torc
     trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()  # sets the mirror axes
     model = Path(trainer.output_folder_base)
     for fold in range(FOLDS):  # one trainer for all: setting one up takes seconds
-        for module in trainer.network.modules() if fold else ():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+        trainer.network.apply(InitWeights_He(1e-2))
         (model / f"fold_{fold}").mkdir(exist_ok=True)
         trainer.save_checkpoint(str(model / f"fold_{fold}" / "checkpoint_final.pth"))
     for file, known in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
