@@ -97,3 +97,29 @@ def test_a_gradient_that_is_none_of_float64_is_an_error(rows) -> None:
     assert loss.disagreement(right) == {}
     for wrong in (1e-3, float("nan")):
         assert "random" in loss.disagreement(right | {"error, random": wrong})["error"]
+
+
+def test_warm_iterations_count_neither_in_seconds_nor_in_memory(rows, monkeypatch) -> None:
+    """On a GPU that is made up: the peak rises to what is allocated, and falls to that when it is reset."""
+    allocated, peak, now = 100, 100, 0.0
+    mebibyte = 2**20
+
+    def reset() -> None:
+        nonlocal peak
+        peak = allocated
+
+    for name, fake in (
+        ("synchronize", lambda: None), ("empty_cache", lambda: None), ("reset_peak_memory_stats", reset),
+        ("memory_allocated", lambda: allocated * mebibyte), ("max_memory_allocated", lambda: peak * mebibyte),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(rows.time, "perf_counter", lambda: now)
+    beyond, whole = (rows.Clock(torch.device("cuda"), warm=2, beyond=own) for own in (True, False))
+    for clock, expected in ((beyond, 250), (whole, 350)):
+        for seconds, used in ((50, 9000), (20, 8000), (3, 350), (1, 200), (2, 300)):
+            clock.tick()
+            now, peak = now + seconds, max(peak, used)
+        clock.tick()
+        found = clock.result()
+        assert (found["peak MiB"], found["repetitions"], found["first"]) == (expected, 3, 50)
+        assert (found["seconds"], found["fastest"], found["slowest"]) == (2, 1, 3)
