@@ -17,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -74,7 +75,14 @@ def check(out: Path, device: str, seconds: float, chosen: list[str]) -> dict[str
         kept = scale * sum(PARTS[later] for later in chosen[number + 1 :])
         limit = max(1.0, ends - time.monotonic() - kept)
         print(f"{name}: at most {limit:.0f} s", flush=True)
-        report["parts"][name] = part = run_part(name, device, limit, out / f"{name}.log")
+        log = out / f"{name}.log"
+        try:
+            report["parts"][name] = part = run_part(name, device, limit, log)
+        except BaseException:  # Ctrl-C or SIGTERM: what the part has said so far is kept
+            said = log.read_text(errors="replace") if log.exists() else ""
+            report["parts"][name] = outcome(name, said, None, limit) | {"error": "the run was ended"}
+            write(out, report)
+            raise
         print(f"{name}: {'ok' if part['ok'] else 'FAILED'}, {part['seconds']:.0f} s", flush=True)
         if part.get("error"):
             print(part["error"], flush=True)
@@ -101,10 +109,11 @@ def run_part(name: str, device: str, limit: float, log: Path) -> dict[str, Any]:
         command = [__file__, "--part", name, "--device", device]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "MGCL_TEST_DEVICE": device}
-    with log.open("w") as file:
+    # A folder for what it writes: a part that is killed cannot tidy up, and `prediction` leaves gigabytes.
+    with tempfile.TemporaryDirectory(prefix="gpu_check_", ignore_cleanup_errors=True) as folder, log.open("w") as file:
         child = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT,
-            start_new_session=True,
+            [sys.executable, *command], cwd=ROOT, env=environment | {"TMPDIR": folder}, stdout=file,
+            stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
             status: int | None = child.wait(limit)

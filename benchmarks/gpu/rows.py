@@ -28,11 +28,11 @@ def row(about: dict[str, Any], measure: Callable[[], dict[str, Any]], may_not_fi
     print(BEGUN + json.dumps(about), flush=True)
     try:
         found = measure()
-    except torch.OutOfMemoryError as error:
-        found = {"left out": "does not fit into the GPU"} if may_not_fit else {"error": last_lines(str(error))}
     except (Exception, SystemExit) as error:  # SystemExit is how the trainers end with one message
         traceback.print_exc()
         found = {"error": last_lines(f"{type(error).__name__}: {error}")}
+        if may_not_fit and "out of memory" in str(error):  # PyTorch's error, or the compiler's around it
+            found = {"left out": "does not fit into the GPU"}
     found = about | found
     print(ROW + json.dumps(found), flush=True)
     return found

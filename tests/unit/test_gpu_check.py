@@ -42,7 +42,7 @@ def test_rows_before_a_failure_are_kept_and_it_says_why(check, rows, capsys) -> 
     assert not found["ok"] and found["error"].startswith("3 of 5 rows failed")
     errors = {own["name"]: own.get("error", own.get("left out")) for own in found["rows"]}
     assert errors == {
-        "a": "ValueError: no such kernel", "b": "SystemExit: no such folder", "c": "CUDA out of memory",
+        "a": "ValueError: no such kernel", "b": "SystemExit: no such folder", "c": "OutOfMemoryError: CUDA out of memory",
         "d": "does not fit into the GPU", "e": None,
     }  # fmt: skip
     assert "| e |" in check.markdown({"device": "cpu", "commit": "1", "parts": {"loss": found}})
@@ -68,9 +68,11 @@ def test_a_part_that_measures_nothing_has_failed(check) -> None:
     assert check.outcome("loss", "", 0, 9)["error"] == "it measured nothing"
 
 
-def test_a_part_that_hangs_is_ended(check, tmp_path) -> None:
+def test_a_part_that_hangs_is_ended_and_leaves_no_folder(check, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(check.tempfile, "tempdir", str(tmp_path))
     part = check.run_part("phases", "cpu", 0.2, tmp_path / "log")
     assert not part["ok"] and part["error"].startswith("out of time") and part["seconds"] < 30
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
 def test_a_killed_run_keeps_what_it_has_and_time_left_is_passed_on(check, tmp_path, monkeypatch) -> None:
@@ -79,6 +81,7 @@ def test_a_killed_run_keeps_what_it_has_and_time_left_is_passed_on(check, tmp_pa
     def run_part(name: str, device: str, limit: float, log: Path) -> dict[str, Any]:
         limits[name] = limit
         if name == "prediction":
+            log.write_text('GPU_CHECK_ROW {"predictor": "nnU-Net"}\nGPU_CHECK_ROW {"predic')
             raise KeyboardInterrupt
         return {"ok": True, "error": None, "rows": [{"name": name}], "seconds": 0.0}
 
@@ -87,6 +90,8 @@ def test_a_killed_run_keeps_what_it_has_and_time_left_is_passed_on(check, tmp_pa
         check.check(tmp_path, "cpu", 290, list(check.PARTS))
     parts = json.loads((tmp_path / "results.json").read_text())["parts"]
     assert [name for name, part in parts.items() if part["ok"]] == ["machine", "tests", "loss"]
+    assert parts["prediction"]["error"] == "the run was ended"
+    assert parts["prediction"]["rows"] == [{"predictor": "nnU-Net"}]
     assert parts["phases"]["error"] == "not run" and "not run" in (tmp_path / "results.md").read_text()
     assert limits["loss"] == pytest.approx(20 + 40 + 75, abs=1)  # all but what the two behind it keep
 
