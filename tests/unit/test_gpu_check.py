@@ -42,8 +42,9 @@ def test_rows_before_a_failure_are_kept_and_it_says_why(check, rows, capsys) -> 
     assert not found["ok"] and found["error"].startswith("3 of 5 rows failed")
     errors = {own["name"]: own.get("error", own.get("left out")) for own in found["rows"]}
     assert errors == {
-        "a": "ValueError: no such kernel", "b": "SystemExit: no such folder", "c": "OutOfMemoryError: CUDA out of memory",
-        "d": "does not fit into the GPU", "e": None,
+        "a": "ValueError: no such kernel", "b": "SystemExit: no such folder",
+        "c": "OutOfMemoryError: CUDA out of memory", "d": "does not fit into the GPU",
+        "e": None,
     }  # fmt: skip
     assert "| e |" in check.markdown({"device": "cpu", "commit": "1", "parts": {"loss": found}})
 
