@@ -6,6 +6,7 @@ of B. The last labelled case has an unknown TSS.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -54,6 +55,15 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """CUDA; `benchmarks/gpu_check.py` tries its tests elsewhere too, by MGCL_TEST_DEVICE."""
+    name = os.environ.get("MGCL_TEST_DEVICE", "cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA")
+    return torch.device(name)
 
 
 @pytest.fixture
