@@ -106,7 +106,7 @@ class RunContext(Ranks):
         return [
             JoinedCase(case, images, pseudo_labels, joined[case])
             if case in joined
-            else PoolCase(case, images, pseudo_labels)
+            else PoolCase(case, images, pseudo_labels, channels=len(branch.channels))
             for case in cases
         ]
 

@@ -146,7 +146,7 @@ class TestUnreadable:
     """What is there and cannot be read is refused; only what is absent counts as not given."""
 
     @pytest.mark.parametrize("make", [lambda path: path.symlink_to("gone"), os.mkfifo], ids=["link to nothing", "pipe"])
-    @pytest.mark.parametrize("which", ["tss.csv", "its copy", "splits_final.json", "dataset.json", "manifest.json"])
+    @pytest.mark.parametrize("which", ["tss.csv", "its copy", "splits_final.json", "dataset.json", "manifest.sqlite"])
     def test_optional_input_is_refused_by_name_and_nothing_is_removed(self, tiny_dataset, plans, lines, which, make):
         prepare(tiny_dataset, plans, lines)
         path = {
@@ -154,7 +154,7 @@ class TestUnreadable:
             "its copy": tiny_dataset.tss,
             "splits_final.json": tiny_dataset.splits,
             "dataset.json": tiny_dataset.raw_dataset_json,
-            "manifest.json": tiny_dataset.unlabelled("nnUNetPlans_2d") / "manifest.json",
+            "manifest.sqlite": tiny_dataset.unlabelled("nnUNetPlans_2d") / "manifest.sqlite",
         }[which]
         path.unlink()
         make(path)
