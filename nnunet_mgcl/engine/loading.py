@@ -31,14 +31,13 @@ def count_samples(context: RunContext, dataset: ModalityDataset) -> int:
     """Slices in 2d, cases in 3d: what one epoch passes over once."""
     if context.is_3d:
         return len(dataset.identifiers)
-    pools = {source.images for source in dataset.sources.values() if isinstance(source, PoolCase)}
-    noted = {images: noted_slices(images) for images in pools}
-    known = {
-        identifier: noted[source.images].get(source.case)
-        for identifier, source in dataset.sources.items()
-        if type(source) is PoolCase
-    }
-    return sum(known.get(identifier) or dataset.load_case(identifier)[0].shape[1] for identifier in dataset.sources)
+    pool = [source for source in dataset.sources.values() if type(source) is PoolCase]
+    noted = noted_slices(pool[0].images) if pool else {}  # one branch has one pool
+    known = [noted.get(source.case) if type(source) is PoolCase else None for source in dataset.sources.values()]
+    return sum(
+        slices or dataset.load_case(identifier)[0].shape[1]
+        for identifier, slices in zip(dataset.sources, known, strict=True)
+    )
 
 
 def iterations_per_epoch(context: RunContext, dataset: ModalityDataset, batch_size: int) -> int:

@@ -107,9 +107,9 @@ class LabelledCase:
         return data, seg, properties
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PoolCase:
-    """A preprocessed case of one modality of the unlabelled pool.
+    """A preprocessed case of one modality of the unlabelled pool. Never changed; frozen, 100,000 would be made slowly.
 
     Attributes:
         case: Its name.
@@ -157,7 +157,7 @@ class PoolCase:
         return data, seg, properties
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JoinedCase(PoolCase):
     """A labelled case that has joined the pool, without its label.
 
@@ -181,9 +181,8 @@ class ModalityDataset(nnUNetBaseDataset):
     def __init__(self, sources: Iterable[CaseSource]) -> None:
         self.sources: dict[str, CaseSource] = {}
         for source in sources:
-            if source.identifier in self.sources:
+            if self.sources.setdefault(source.identifier, source) is not source:
                 raise ValueError(f"two cases are called {source.identifier!r}")
-            self.sources[source.identifier] = source
         super().__init__("", list(self.sources))
 
     def load_case(self, identifier: str) -> tuple[Any, Any, None, dict[str, Any]]:

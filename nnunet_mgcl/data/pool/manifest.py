@@ -29,6 +29,8 @@ SAVE_EVERY = 20
 """Cases between two transactions: what a killed run loses at most."""
 
 _VERSION = 1
+_HASH = 16
+"""Letters of a case's hash."""
 _SCHEMA = f"""
 CREATE TABLE modalities (name TEXT PRIMARY KEY, plan TEXT NOT NULL, digest TEXT, listing BLOB) WITHOUT ROWID;
 CREATE TABLE cases (modality TEXT, name TEXT, slices INTEGER, hash TEXT NOT NULL,
@@ -87,7 +89,7 @@ class Manifest:
 
     def cases(self, modality: str) -> list[str]:
         """The preprocessed cases of a modality, sorted."""
-        return [name for (name,) in self._rows("SELECT name FROM cases WHERE modality = ? ORDER BY name", modality)]
+        return [line[_HASH + 1 :] for line in self.listing(modality).decode().split("\n")[:-1]]
 
     def slices(self, modality: str) -> dict[str, int | None]:
         """Case -> its slices; None where an earlier version did not note them."""
@@ -250,12 +252,11 @@ def noted_slices(images: Path) -> dict[str, int | None]:
 
 def read_listing(listing: bytes) -> dict[str, str]:
     """Case -> hash, of what `Manifest.listing` gives."""
-    lines = (line.split(" ", 1) for line in listing.decode().split("\n") if " " in line)
-    return {case: digest for digest, case in lines}
+    return {line[_HASH + 1 :]: line[:_HASH] for line in listing.decode(errors="replace").split("\n")[:-1]}
 
 
 def _case_hash(files: list[FileEntry]) -> str:
-    return _sha256("\n".join(entry["sha256"] for entry in files).encode())[:16]
+    return _sha256("\n".join(entry["sha256"] for entry in files).encode())[:_HASH]
 
 
 def _sha256(content: bytes) -> str:
