@@ -21,6 +21,7 @@ def prepare(layout, plans, lines, configuration="2d", **options):
 
 
 def test_everything_is_made_and_a_second_run_is_silent_about_it(tiny_dataset, plans, lines):
+    os.utime(tiny_dataset.raw_unlabelled, (1, 1))  # not just filled
     prepared = prepare(tiny_dataset, plans, lines)
     assert prepared.config.tss.enabled is True
     assert prepared.table.cases == [f"case_{number}" for number in range(5)]
@@ -31,6 +32,9 @@ def test_everything_is_made_and_a_second_run_is_silent_about_it(tiny_dataset, pl
     lines.clear()
     again = prepare(tiny_dataset, plans, lines)
     assert again == prepared
+    assert len(lines) == 1 and "as when it was prepared" in lines[0]
+    lines.clear()
+    prepare(tiny_dataset, plans, lines, refresh=True)
     assert len(lines) == 3 and all("0 to preprocess" in line for line in lines)
 
 
