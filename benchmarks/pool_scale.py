@@ -58,12 +58,10 @@ def main() -> None:
         return
     plan(args.work)
     report = {"versions": installed_versions(), "commit": commit(), "machine": machine()}
-    for part, measured in {
-        "start": lambda: starts(args.work, args.starts, args.repetitions),
-        "prepare": lambda: prepares(args.work, args.prepares, args.repetitions),
-    }.items():
-        report[part] = measured()
-        args.out.write_text(json.dumps(report | {"load at the end": os.getloadavg()[0]}, indent=1) + "\n")
+    for part, sizes, measured in (("start", args.starts, starts), ("prepare", args.prepares, prepares)):
+        if sizes:
+            report[part] = {"repetitions": args.repetitions, **measured(args.work, sizes, args.repetitions)}
+            args.out.write_text(json.dumps(report | {"load at the end": os.getloadavg()[0]}, indent=1) + "\n")
     print(args.out.read_text())
 
 
