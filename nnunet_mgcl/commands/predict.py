@@ -114,10 +114,10 @@ def _model(args: argparse.Namespace) -> Path:
 
 def _check_arguments(args: argparse.Namespace) -> None:
     from nnunet_mgcl.system.errors import UserError
+    from nnunet_mgcl.system.workers import require_part
 
+    require_part(args.part_id, args.num_parts)
     for option, fits, expected in (
-        ("num_parts", args.num_parts >= 1, "1 or more"),
-        ("part_id", 0 <= args.part_id < args.num_parts, f"0 to {args.num_parts - 1}: the parts are counted from 0"),
         ("step_size", 0 < args.step_size <= 1, "above 0, up to 1, as in -step_size 0.5"),
         ("-batch", args.batch is None or args.batch >= 1, "1 or more samples"),
         ("npp", args.npp >= 0, "0 or more processes"),

@@ -138,6 +138,10 @@ class FoldLayout:
         """What the fold was begun with."""
         return self.phases / "inputs.json"
 
+    def pool_listing(self, modality: str) -> Path:
+        """The pool cases of one modality that it was begun with."""
+        return self.phases / "pool" / f"{modality}.txt"
+
     @property
     def versions(self) -> Path:
         """The versions that it was trained with, one entry where they never changed."""

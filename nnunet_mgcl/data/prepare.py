@@ -14,6 +14,7 @@ from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.data.cases.labelled import check_cases, check_missing_lesions, preprocessed_cases
 from nnunet_mgcl.data.images.files import check_stem
 from nnunet_mgcl.data.layout import DatasetLayout
+from nnunet_mgcl.data.pool.parts import WHOLE, PoolPart
 from nnunet_mgcl.data.pool.preprocess import prepare_pool
 from nnunet_mgcl.data.splits import Split, ensure_splits, fold_cases
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
@@ -42,17 +43,20 @@ class Prepared:
         table: The TSS table, if the dataset has one.
         splits: The cross-validation split.
         pool: Cases of each modality of the unlabelled pool.
+        joined: Whether the pool is complete: other parts of a shared preparation may be at work on it.
     """
 
     config: MGCLConfig
     table: TSSTable | None
     splits: list[Split]
     pool: dict[str, list[str]]
+    joined: bool = True
 
 
 def prepare_dataset(
     layout: DatasetLayout, plans: dict[str, Any], configuration: str, num_processes: int, log: Log, *,
     fold: int | str | None = None, uses_pool: bool = True, refresh: bool = False, progress: bool = True,
+    part: PoolPart = WHOLE,
 ) -> Prepared:  # fmt: skip
     """Checks the dataset and prepares what is missing. What is ready is left as it is.
 
@@ -62,26 +66,22 @@ def prepare_dataset(
         configuration: One of its configurations, preprocessed by nnU-Net.
         num_processes: Worker processes; 1 works in this process.
         log: Takes one line for the user.
-        fold: The fold that is wanted; one beyond the split is refused before the pool costs time. None: all of them.
+        fold: The fold that is wanted; one beyond the split is refused at once. None: all of them.
         uses_pool: Whether the training reads the pool at all; it is left alone otherwise.
-        refresh: Whether to take over a changed raw `tss.csv`. Training does not, so that all folds see one table.
+        refresh: Whether to take over a changed raw `tss.csv` and to look at every file of the pool. Training does not.
         progress: Whether to show a progress bar.
+        part: The share of the pool that is this process's.
 
     Raises:
         UserError: Anything in the plan, the cases, the table, the split or the pool is wrong. Nothing is replaced then.
     """
-    dataset_json = read_dataset_json(layout.dataset_json)
-    if layout.raw is None or not is_there(layout.raw, "folder"):
-        _mention_missing_raw(layout, log, refuse=refresh)
-    _compare_dataset_json(layout, dataset_json, log)
+    dataset_json = _dataset_json(layout, log, refuse_missing_raw=refresh)
     cases = preprocessed_cases(layout, plans, configuration)
     _mention_other_cases(layout, dataset_json, cases, log)
+    _check_names(layout, dataset_json, cases)
     twins = check_cases(layout, plans, configuration, dataset_json, cases)
     source = table_in_use(layout, log, refresh=refresh)
     table = read_tss_table(source, cases) if source else None
-    for case in cases:
-        check_identifier(case, layout.preprocessed)
-        check_stem(case, dataset_json["file_ending"], layout.preprocessed)
     config = resolve_block(plans, configuration, dataset_json, tss_known=table is not None)
     incomplete = Incomplete.of(dataset_json, config.modalities or {})
     incomplete.check(cases)
@@ -92,8 +92,25 @@ def prepare_dataset(
     take_over(layout, source, log)  # not before the split agrees: what is refused replaces nothing
     if not uses_pool:
         return Prepared(config, table, splits, {})
-    pool = prepare_pool(layout, plans, configuration, dataset_json, config, splits, num_processes, log, progress)
-    return Prepared(config, table, splits, pool)
+    given = layout, plans, configuration, dataset_json, config, splits, num_processes, log, progress
+    pool = prepare_pool(*given, refresh=refresh, part=part)
+    return Prepared(config, table, splits, pool or {}, joined=pool is not None)
+
+
+def _dataset_json(layout: DatasetLayout, log: Log, *, refuse_missing_raw: bool) -> dict[str, Any]:
+    """The copy of `dataset.json`, compared with the raw dataset where that is here."""
+    dataset_json = read_dataset_json(layout.dataset_json)
+    if layout.raw is None or not is_there(layout.raw, "folder"):
+        _mention_missing_raw(layout, log, refuse=refuse_missing_raw)
+    _compare_dataset_json(layout, dataset_json, log)
+    return dataset_json
+
+
+def _check_names(layout: DatasetLayout, dataset_json: dict[str, Any], cases: list[str]) -> None:
+    """Refuses names of cases that tables or files cannot take."""
+    for case in cases:
+        check_identifier(case, layout.preprocessed)
+        check_stem(case, dataset_json["file_ending"], layout.preprocessed)
 
 
 def load_plans(layout: DatasetLayout, name: str) -> dict[str, Any]:

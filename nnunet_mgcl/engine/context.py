@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
@@ -101,13 +102,19 @@ class RunContext(Ranks):
     def pool_sources(self, branch: Branch, cases: Sequence[str], pseudo_labels: Path | None) -> list[PoolCase]:
         """Some cases of a branch's pool; arguments as of `PoolCase`."""
         images = self.dataset_layout.unlabelled(branch.configuration.data_identifier, branch.name)
-        joined = self.joined.get(branch.name, {})
-        return [
-            JoinedCase(case, images, pseudo_labels, joined[case])
-            if case in joined
-            else PoolCase(case, images, pseudo_labels)
-            for case in cases
-        ]
+        joined, channels = self.joined.get(branch.name, {}), len(branch.channels)
+        collects = gc.isenabled()
+        gc.disable()  # or it would look through the growing list again and again: ten times the time
+        try:
+            return [
+                JoinedCase(case, images, pseudo_labels, joined[case])
+                if case in joined
+                else PoolCase(case, images, pseudo_labels, channels=channels)
+                for case in cases
+            ]
+        finally:
+            if collects:
+                gc.enable()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """nnU-Net's rule: mixed precision on CUDA only."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+import numpy as np
 import torch
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
@@ -16,9 +17,11 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor
 
-from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset
+from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset, PoolCase
+from nnunet_mgcl.data.pool.manifest import noted_slices
 from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.context import RunContext
+from nnunet_mgcl.system.errors import UserError
 
 FOREGROUND_SHARE = 0.33
 """nnU-Net's own share of samples that are forced to contain foreground."""
@@ -28,7 +31,13 @@ def count_samples(context: RunContext, dataset: ModalityDataset) -> int:
     """Slices in 2d, cases in 3d: what one epoch passes over once."""
     if context.is_3d:
         return len(dataset.identifiers)
-    return sum(dataset.load_case(identifier)[0].shape[1] for identifier in dataset.identifiers)
+    pool = [source for source in dataset.sources.values() if type(source) is PoolCase]
+    noted = noted_slices(pool[0].images) if pool else {}  # one branch has one pool
+    known = [noted.get(source.case) if type(source) is PoolCase else None for source in dataset.sources.values()]
+    return sum(
+        slices or dataset.load_case(identifier)[0].shape[1]
+        for identifier, slices in zip(dataset.sources, known, strict=True)
+    )
 
 
 def iterations_per_epoch(context: RunContext, dataset: ModalityDataset, batch_size: int) -> int:
@@ -99,7 +108,7 @@ def open_batches(
         regions=labels.foreground_regions if sampling.regions and labels.has_regions else None,
         ignore_label=labels.ignore_label,
     )
-    loader = sampling.loader(
+    loader: nnUNetDataLoader = sampling.loader(
         dataset,
         batch_size,
         augmentation.initial_patch_size,
@@ -108,12 +117,13 @@ def open_batches(
         oversample_foreground_percent=FOREGROUND_SHARE if sampling.labels else 0.0,
         transforms=Views(transforms, sampling.views) if sampling.views > 1 else transforms,
     )
+    loader.indices = np.array(loader.indices)  # or numpy would make one of the list for every batch
     processes = get_allowed_n_proc_DA()
     if processes == 0:
         yield SingleThreadedAugmenter(loader, None)
         return
     workers = NonDetMultiThreadedAugmenter(
-        loader,
+        _Telling(loader),
         None,
         processes,
         num_cached=max(6, processes // 2),
@@ -121,6 +131,31 @@ def open_batches(
         wait_time=0.002,
     )
     try:
-        yield workers
+        yield _raising(workers)
     finally:
         workers._finish()
+
+
+class _Telling:
+    """A loader whose worker hands on what is wrong with a case; it would print a traceback, and its parent no reason.
+
+    Args:
+        loader: nnU-Net's.
+    """
+
+    def __init__(self, loader: nnUNetDataLoader) -> None:
+        self.loader, self.set_thread_id = loader, loader.set_thread_id
+
+    def __next__(self) -> dict[str, Any]:
+        try:
+            batch: dict[str, Any] = next(self.loader)
+        except UserError as mistake:
+            return {"mistake": mistake}
+        return batch
+
+
+def _raising(batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        if "mistake" in batch:
+            raise batch["mistake"]
+        yield batch

@@ -22,7 +22,7 @@ from nnunet_mgcl.pretraining.handover import handed_on
 from nnunet_mgcl.pretraining.monitor.lesion_counts import pseudo_label_notes, training_lesions
 from nnunet_mgcl.pretraining.monitor.warning_signs import LesionCounts, pseudo_label_warning
 from nnunet_mgcl.pretraining.protocol import Pretext
-from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.pretraining.pseudo_label_notes import add_note, read_notes
 
 
 class PseudoLabelSettings(MethodSettings):
@@ -55,7 +55,9 @@ class PseudoLabel(Pretext):
         reseed(run.config.random_seed, run.fold, self.name, branch.name)
         predictor = _predictor(run, branch, self._network(run, branch), self.settings(run.config).mirroring)
         dataset = pool_dataset(run, branch)
+        done = read_notes(run.layout.pseudo_labels(self.round, branch.name), run.pool[branch.name])
         own = dataset.identifiers[run.rank :: run.world_size]
+        own = [identifier for identifier in own if dataset.sources[identifier].case not in done]
         for identifier in tqdm(own, desc=f"{self.name} {branch.name}", disable=not run.is_first_rank):
             self._label_case(run, branch, predictor, dataset, identifier)
         run.wait_for_all()
@@ -76,8 +78,6 @@ class PseudoLabel(Pretext):
     ) -> None:
         folder = context.layout.pseudo_labels(self.round, branch.name)
         case = dataset.sources[identifier].case
-        if (folder / f"{case}.json").is_file():  # written last: this case was finished before an interruption
-            return
         data, outside, _, _ = dataset.load_case(identifier)
         logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(np.asarray(data[:]))).cpu()
         segmentation, confidence = label_from_logits(branch, logits)
@@ -85,7 +85,7 @@ class PseudoLabel(Pretext):
         segmentation[(np.asarray(outside[:]) < 0) & (segmentation == 0)] = -1  # as nnU-Net marks the empty surround
         locations = sample_class_locations(segmentation, branch.label_manager)
         save_pseudo_label(folder, case, segmentation, locations, branch.configuration.patch_size)
-        write_json(folder / f"{case}.json", {"confidence": confidence, "voxels": int((segmentation > 0).sum())})
+        add_note(folder, case, confidence, int((segmentation > 0).sum()))  # last: now the case is finished
 
     def _summarise(self, context: FoldContext, branch: Branch) -> None:
         cases = pseudo_label_notes(context, branch, self.round)

@@ -19,7 +19,7 @@ from nnunetv2.paths import nnUNet_results
 
 from nnunet_mgcl import __version__
 from nnunet_mgcl.data.layout import FoldLayout
-from nnunet_mgcl.data.pool.manifest import Manifest
+from nnunet_mgcl.data.pool.manifest import pool_digests
 from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.context import RunContext
 from nnunet_mgcl.pretraining.protocol import Pretext
@@ -76,7 +76,7 @@ def store_folder(run: RunContext, phase: Pretext, branch: Branch, inputs: dict[s
 def inputs_of(phase: Pretext, run: RunContext, branch: Branch, earlier: Sequence[Pretext]) -> dict[str, Any]:
     """Everything that decides on a branch's result: settings, seed, plan and the pool's images."""
     plan = branch.configuration.configuration
-    pool = Manifest(run.dataset_layout.unlabelled(run.configuration.data_identifier)).hashes(branch.name)
+    pool = run.dataset_layout.unlabelled(run.configuration.data_identifier)
     return {
         "phases": {p.name: p.settings(run.config).model_dump(mode="json") for p in (*earlier, phase)},
         "random_seed": run.config.random_seed,
@@ -84,7 +84,7 @@ def inputs_of(phase: Pretext, run: RunContext, branch: Branch, earlier: Sequence
         "plan": {key: value for key, value in plan.items() if key in PLANNED or key.startswith("resampling_")},
         "intensities": branch.plans.plans.get("foreground_intensity_properties_per_channel"),
         "outputs": branch.label_manager.num_segmentation_heads,
-        "pool": {case: pool[case] for case in run.pool[branch.name]},
+        "pool": pool_digests(pool, [branch.name]),
         "ranks": run.world_size,
         "version": __version__,
     }

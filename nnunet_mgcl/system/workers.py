@@ -46,6 +46,19 @@ def require_processes(number: int | None) -> None:
         raise UserError("-np", str(number), "at least 1", "choose another number")
 
 
+def require_part(number: int, total: int) -> None:
+    """Checks `-part_id` and `-num_parts`.
+
+    Raises:
+        UserError: There is no such part.
+    """
+    if total < 1:
+        raise UserError("-num_parts", str(total), "1 or more", "change it")
+    if not 0 <= number < total:
+        expected = f"0 to {total - 1}: the parts are counted from 0"
+        raise UserError("-part_id", str(number), expected, "change it")
+
+
 _REMEDY = "choose fewer processes (-np), close other programs, and run it again"
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunet_mgcl.data.pool.manifest import Manifest
+from nnunet_mgcl.data.pool.manifest import Manifest, pool_digests, read_listing
 from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.plan.plans import comparable
 from nnunet_mgcl.system.differences import differences
 from nnunet_mgcl.system.errors import UserError
-from nnunet_mgcl.system.files import is_there, read_json, write_json
+from nnunet_mgcl.system.files import is_there, read_json, replacing, write_json
 from nnunet_mgcl.system.safe_loading import load_case
 from nnunet_mgcl.training.results_folder import labels_of
 
@@ -58,22 +59,22 @@ def check_run_inputs(
         "training cases": {str(case): "training" for case in context.train_cases},
         "training images and masks": {str(case): _fingerprint(context, case) for case in context.train_cases},
         "missing modalities": {case: [*names] for case, names in context.incomplete.missing.items()},
-        "unlabelled pool": _pool(context) if reads_pool else {},
+        "unlabelled pool": pool_digests(_pool(context), context.config.modalities or {}) if reads_pool else {},
         "pretrained weights": pretrained,
     }
     now = json.loads(json.dumps(now))
     if not is_there(path):
-        if context.is_first_rank:
-            write_json(path, now)
+        _note(context, now)
         return
     earlier = read_json(path)
-    blocks = [*context.config.blocks()]
     for name, value in now.items():
         if name not in earlier:  # noted by a version that did not know it
             continue
         if going_on and name in BEFORE_SEGMENT and not (name == "unlabelled pool" and pool_to_the_end):
             continue
-        before = comparable(earlier[name], blocks) if name == "plan" else earlier[name]
+        before = comparable(earlier[name], [*context.config.blocks()]) if name == "plan" else earlier[name]
+        if name == "unlabelled pool" and isinstance(before, dict):
+            before, value = _pools(context, before, value)
         if differing := differences(before, value):
             found = f"a fold begun with other inputs ({name}: {differing})"
             raise UserError(path, found, "the inputs of this run", _REMEDIES.get(name, _RESTORE))
@@ -91,7 +92,29 @@ def _fingerprint(context: FoldContext, case: str) -> str:
     return hashlib.sha256(f"{data.shape}".encode() + middle.tobytes() + np.asarray(mask[:]).tobytes()).hexdigest()
 
 
-def _pool(context: FoldContext) -> dict[str, dict[str, list[str]]]:
-    """Modality -> case -> hashes of its raw files."""
-    manifest = Manifest(context.dataset_layout.unlabelled(context.configuration.data_identifier))
-    return {modality: manifest.hashes(modality) for modality in context.config.modalities or {}}
+def _pool(context: FoldContext) -> Path:
+    return context.dataset_layout.unlabelled(context.configuration.data_identifier)
+
+
+def _note(context: FoldContext, inputs: dict[str, Any]) -> None:
+    """Writes the inputs, after what the pool's digests are of: a later message can name the cases that differ."""
+    if not context.is_first_rank:
+        return
+    with Manifest(_pool(context)) as manifest:
+        for modality in inputs["unlabelled pool"]:
+            with replacing(context.layout.pool_listing(modality)) as temporary:
+                temporary.write_bytes(manifest.listing(modality))
+    write_json(context.layout.inputs, inputs)
+
+
+def _pools(context: FoldContext, before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two pools whose digests differ, case by case, as far as they are known so."""
+    before, now = dict(before), dict(now)
+    with Manifest(_pool(context)) as manifest:
+        for modality in before.keys() & now.keys():
+            kept = context.layout.pool_listing(modality)
+            if isinstance(before[modality], dict):  # of an earlier version, which noted every hash
+                now[modality] = manifest.hashes(modality)
+            elif before[modality] != now[modality] and is_there(kept):
+                before[modality], now[modality] = map(read_listing, (kept.read_bytes(), manifest.listing(modality)))
+    return before, now

@@ -56,7 +56,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "second epoch of seed": second_epoch("seed"),
     "checkpoint of seed, half written": lambda: on_write("/seed/", "checkpoint_latest.pth"),
     "pseudo-label, half written": lambda: on_call(modality_dataset.blosc2, "asarray", always, 2, after=True),
-    "pseudo-label written, its confidence not": lambda: on_call(pseudo_label, "write_json", always, 2),
+    "pseudo-label written, its confidence not": lambda: on_call(pseudo_label, "add_note", always, 2),
     "second epoch of self_train": second_epoch("self_train"),
     "between two phases, before the first is marked": lambda: on_call(
         PhaseState, "mark_done", lambda _, phase, *__: phase == "pseudo_label_2"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from nnunetv2.run.run_training import maybe_load_checkpoint
 
+from nnunet_mgcl.data.pool.manifest import Manifest
 from nnunet_mgcl.plan.config import Older, TSSConfig
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import write_json
@@ -17,6 +18,16 @@ from nnunet_mgcl.training.results_folder import write_shared_plans
 CORE_RIM, RIM_CORE = ({"labels": {"background": 0, "core": n, "rim": 3 - n}} for n in (1, 2))
 EPOCHS = {"mgcl": {"coarse": {"epochs": 3}}}
 AGAIN = pytest.mark.parametrize("again", [{"fold": 1}, {"continue_training": True}], ids=["other fold", "--c"])
+
+
+AS_NOTED = pytest.mark.parametrize(
+    ("cases", "named"),
+    [
+        ({"p": "1"}, "DWI.q is gone"),
+        ({"p": "1", "q": "2", "r": "3"}, "DWI.r is new"),
+        ({"p": "1", "q": "9"}, "DWI.q was"),
+    ],
+)
 
 
 def set_features(plans) -> None:
@@ -106,19 +117,16 @@ class TestFold:
 class TestPool:
     def with_pool(self, trainer, **cases):
         """The manifest of a preprocessed pool whose raw files have these hashes."""
-        pool = trainer.dataset_layout.unlabelled("nnUNetPlans_2d")
-        entries = {case: [{"name": f"{case}_0000.nii.gz", "sha256": sha}] for case, sha in cases.items()}
-        write_json(pool / "manifest.json", {"modalities": {"DWI": {"plan": {}, "cases": entries}}})
+        with Manifest(trainer.dataset_layout.unlabelled("nnUNetPlans_2d"), writes=True) as manifest:
+            manifest.begin("DWI", {})
+            manifest.forget("DWI", manifest.cases("DWI"))
+            for case, sha in cases.items():
+                manifest.add("DWI", case, [{"name": f"{case}_0000.nii.gz", "sha256": sha}], 3)
+            manifest.store_digests()
+            manifest.save()
         return trainer
 
-    @pytest.mark.parametrize(
-        ("cases", "named"),
-        [
-            ({"p": "1"}, "DWI.q is gone"),
-            ({"p": "1", "q": "2", "r": "3"}, "DWI.r is new"),
-            ({"p": "1", "q": "9"}, "DWI.q was"),
-        ],
-    )
+    @AS_NOTED
     def test_another_pool_is_refused_while_phases_read_it(self, start, make_trainer, note, cases, named) -> None:
         trainer, _ = start(self.with_pool(make_trainer(), p="1", q="2"))
         self.with_pool(trainer, **cases)
@@ -127,6 +135,35 @@ class TestPool:
         assert named in refusal.value.found
         checkpoint(trainer)
         start(continue_training=True)  # the phases that read it are done
+
+    @AS_NOTED
+    def test_fold_of_an_earlier_version_that_noted_every_hash_is_compared(
+        self, start, make_trainer, note, cases, named
+    ) -> None:
+        trainer, _ = start(self.with_pool(make_trainer(), p="1", q="2"))
+        inputs = json.loads(trainer.fold_layout.inputs.read_text())
+        inputs["unlabelled pool"]["DWI"] = {"p": ["1"], "q": ["2"]}
+        write_json(trainer.fold_layout.inputs, inputs)
+        trainer.fold_layout.pool_listing("DWI").unlink()
+        start(continue_training=True)
+        self.with_pool(trainer, **cases)
+        with pytest.raises(UserError, match="unlabelled pool") as refusal:
+            start(continue_training=True)
+        assert named in refusal.value.found
+
+    def test_the_same_pool_in_another_order_is_the_same(self, start, make_trainer, note) -> None:
+        trainer, _ = start(self.with_pool(make_trainer(), p="1", q="2"))
+        assert len(trainer.fold_layout.inputs.read_text()) < 10_000
+        self.with_pool(trainer, q="2", p="1")
+        start(continue_training=True)
+        assert note.runs == 2
+
+    def test_pool_whose_cases_the_fold_knows_no_more_is_refused_all_the_same(self, start, make_trainer, note) -> None:
+        trainer, _ = start(self.with_pool(make_trainer(), p="1"))
+        trainer.fold_layout.pool_listing("DWI").unlink()
+        self.with_pool(trainer, p="2")
+        with pytest.raises(UserError, match="unlabelled pool: DWI has changed"):
+            start(continue_training=True)
 
     def test_it_is_nothing_to_a_trainer_without_pretraining(self, start, make_trainer, monkeypatch) -> None:
         monkeypatch.setattr(MGCLTrainer, "pretraining", ())

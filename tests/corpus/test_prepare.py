@@ -105,8 +105,10 @@ def structures() -> list[Row]:
     """`tests/unit/system/test_spoilt_json.py` has the content of plans, dataset.json and the pool's manifest."""
     everywhere = both(*(edited(path, lambda d: d.update(theirs={"a": [None]}, licence="CC0")) for path in BOTH))
     return [
-        either("manifest.json: deep", both(prepared, text(f"{POOL}/manifest.json", DEEP)), PREPARE, ready,
-               "manifest.json", quick=True),
+        *(refused(f"manifest.sqlite: {name}", both(prepared, text(f"{POOL}/manifest.sqlite", content)), PREPARE,
+                  "manifest.sqlite", quick=True) for name, content in {"deep": DEEP, "empty": ""}.items()),
+        refused("manifest.json of an earlier version: deep", text(f"{POOL}/manifest.json", DEEP), PREPARE,
+                "manifest.json", quick=True),
         refused("a pipe for a case", fifo(f"{CASES}/case_3.b2nd"), PREPARE, "case_3", quick=True),
         refused("a folder for a case", folder(f"{CASES}/case_3.b2nd"), PREPARE, "case_3"),
         refused("dataset.json: a list", text(BOTH[1], "[1]"), PREPARE, "dataset.json", quick=True),

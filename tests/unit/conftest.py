@@ -31,7 +31,7 @@ from nnunet_mgcl.engine.context import Augmentation, FoldContext
 from nnunet_mgcl.plan.build import build_network
 from nnunet_mgcl.plan.memory import MemoryEstimate
 from nnunet_mgcl.plan.plans import deep_merge, modality_view, resolve_block
-from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.pretraining.pseudo_label_notes import add_note
 from tests.labels import LABELS, MODALITIES
 
 SHAPE = (4, 32, 32)
@@ -152,9 +152,7 @@ def write_pseudo_labels() -> Callable[..., None]:
                 mask[0][lesion] = 1
             locations = sample_class_locations(mask, branch.label_manager)
             save_pseudo_label(folder, case, mask, locations, context.configuration.patch_size)
-            write_json(
-                folder / f"{case}.json", {"confidence": confidence if mask.any() else None, "voxels": int(mask.sum())}
-            )
+            add_note(folder, case, confidence if mask.any() else None, int(mask.sum()))
 
     return write
 

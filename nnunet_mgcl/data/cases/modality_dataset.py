@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import (
 )
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
+from nnunet_mgcl.system.errors import UserError, reason
 from nnunet_mgcl.system.files import replacing
 from nnunet_mgcl.system.safe_loading import load_case
 
@@ -106,19 +107,21 @@ class LabelledCase:
         return data, seg, properties
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class PoolCase:
-    """A preprocessed case of one modality of the unlabelled pool.
+    """A preprocessed case of one modality of the unlabelled pool. Never changed; frozen, 100,000 would be made slowly.
 
     Attributes:
         case: Its name.
         images: Folder of the preprocessed images.
         pseudo_labels: Folder that `save_pseudo_label` wrote to; None: no voxel is labelled.
+        channels: How many the modality has; None: that is not compared.
     """
 
     case: str
     images: Path
     pseudo_labels: Path | None
+    channels: int | None = field(default=None, kw_only=True)
 
     @property
     def identifier(self) -> str:
@@ -135,12 +138,26 @@ class PoolCase:
         return data, seg, properties
 
     def opened(self) -> tuple[Any, Any, dict[str, Any]]:
-        """Image, mask and properties as they were preprocessed."""
-        data, seg, _, properties = load_case(nnUNetDatasetBlosc2(str(self.images), [self.case]), self.case)
+        """Image, mask and properties as they were preprocessed.
+
+        Raises:
+            UserError: They are damaged. Nobody has looked before: a start of training opens no case of the pool.
+        """
+        try:
+            data, seg, _, properties = load_case(nnUNetDatasetBlosc2(str(self.images), [self.case]), self.case)
+            found = f"an image of shape {data.shape} and a mask of shape {seg.shape}"
+            fits = data.shape[1:] == seg.shape[1:] and self.channels in (None, data.shape[0])
+        except UserError:
+            raise
+        except Exception as error:  # blosc2's, NumPy's, pickle's and the operating system's
+            found, fits = f"cannot be read ({reason(error)})", False
+        if not fits:
+            remedy = "run mgcl prepare with imagesUn in its place, which makes it again, or copy its files again"
+            raise UserError(self.images / self.case, found, "a whole preprocessed case", remedy)
         return data, seg, properties
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class JoinedCase(PoolCase):
     """A labelled case that has joined the pool, without its label.
 
@@ -164,9 +181,8 @@ class ModalityDataset(nnUNetBaseDataset):
     def __init__(self, sources: Iterable[CaseSource]) -> None:
         self.sources: dict[str, CaseSource] = {}
         for source in sources:
-            if source.identifier in self.sources:
+            if self.sources.setdefault(source.identifier, source) is not source:
                 raise ValueError(f"two cases are called {source.identifier!r}")
-            self.sources[source.identifier] = source
         super().__init__("", list(self.sources))
 
     def load_case(self, identifier: str) -> tuple[Any, Any, None, dict[str, Any]]:

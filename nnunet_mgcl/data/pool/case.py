@@ -16,7 +16,7 @@ from nnunet_mgcl.data.images.files import read_images
 from nnunet_mgcl.data.images.single_slice import is_single_slice
 from nnunet_mgcl.data.images.voxel_hashes import voxel_hashes
 from nnunet_mgcl.data.pool.duplicates import HeldOut, refuse_duplicate
-from nnunet_mgcl.data.pool.manifest import FileEntry
+from nnunet_mgcl.data.pool.older_manifest import FileEntry
 from nnunet_mgcl.system.errors import UserError, reason
 from nnunet_mgcl.system.files import explaining_failure, explaining_writes
 
@@ -70,11 +70,11 @@ class PoolJob:
     held_out: HeldOut
 
 
-def preprocess(job: PoolJob) -> list[str]:
+def preprocess(job: PoolJob) -> tuple[list[FileEntry], int]:
     """Preprocesses and writes a case.
 
     Returns:
-        The hashes of its files' voxels.
+        Its raw files with the hashes of their voxels, and the number of its slices.
 
     Raises:
         UserError: Its files are of no use.
@@ -91,7 +91,8 @@ def preprocess(job: PoolJob) -> list[str]:
             data, seg, properties, str(job.output),
             chunks=chunks, blocks=blocks, chunks_seg=chunks_seg, blocks_seg=blocks_seg,
         )  # fmt: skip
-    return voxels
+    described = [entry | {"voxels": digest} for entry, digest in zip(job.described, voxels, strict=True)]
+    return described, int(data.shape[1])
 
 
 def _preprocessed(job: PoolJob) -> tuple[list[str], np.ndarray, np.ndarray, dict[str, Any]]:

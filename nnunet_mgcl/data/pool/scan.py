@@ -34,10 +34,14 @@ def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, 
     paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     cases = channel_files(paths, dataset_json)
     for case, files in cases.items():
+        path = next(iter(files.values()))
         if case.endswith("_seg"):  # nnU-Net's name of a case's mask
-            path = next(iter(files.values()))
             raise UserError(
                 path, f"the name {path.name}", "CASE_CCCC with no CASE ending in _seg", "rename or remove it"
+            )
+        if not _is_text(case):
+            raise UserError(
+                folder / ascii(path.name), "a name that is not UTF-8", "letters of any language", "rename it"
             )
     if not cases:  # rather a drive that is not mounted than a wish to forget the preprocessed pool
         remedy = "put the unlabelled images there, or remove the folder to train without them"
@@ -56,6 +60,15 @@ def scan_pool(folder: Path, dataset_json: dict[str, Any], modalities: dict[str, 
             pool[modality][case] = [files[channel] for channel in channels]
             check_grids(pool[modality][case], modality)
     return pool
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be written down: Linux takes any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def channel_files(paths: Iterable[Path], dataset_json: dict[str, Any]) -> dict[str, dict[int, Path]]:

@@ -67,7 +67,7 @@ def contrast_cases(context: FoldContext, branch: Branch, labels_of: LabelsOf) ->
         pool, training = pool_dataset(context, branch, round_=2), training_lesions(context, branch)
         voxels = {case: own["voxels"] for case, own in pseudo_label_notes(context, branch, round_=2).items()}
         unusable = unlike_training(LesionCounts.of(list(voxels.values())), training)
-        if unusable is None and has_two_classes(pool, labels_of):
+        if unusable is None and any(voxels.values()) and has_two_classes(pool, labels_of):
             return ContrastCases(pool, shuffled_cases(context, branch)[:MOST_WATCHED])
         unusable = unusable or ONE_CLASS_POOL
         confident = confident_cases(context, branch, round_=2)

@@ -12,7 +12,8 @@ from nnunet_mgcl.data.cases.modality_dataset import ModalityDataset
 from nnunet_mgcl.engine.branches import Branch
 from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.engine.datasets import labelled_dataset
-from nnunet_mgcl.system.files import read_json
+from nnunet_mgcl.pretraining.pseudo_label_notes import NOTES, read_notes
+from nnunet_mgcl.system.errors import UserError, some
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,11 @@ class LesionCounts:
 def pseudo_label_notes(context: FoldContext, branch: Branch, round_: int) -> dict[str, dict[str, Any]]:
     """Of each pool case what was noted with its pseudo-label: `confidence`, None without lesion, and its `voxels`."""
     folder = context.layout.pseudo_labels(round_, branch.name)
-    return {case: read_json(folder / f"{case}.json") for case in context.pool[branch.name]}
+    notes = read_notes(folder, context.pool[branch.name])
+    if missing := [case for case in context.pool[branch.name] if case not in notes]:
+        remedy = "restore the file, or train the fold again"
+        raise UserError(folder / NOTES, f"nothing about {some(missing)}", "a line for every pool case", remedy)
+    return notes
 
 
 def confident_cases(context: FoldContext, branch: Branch, round_: int = 1) -> list[str]:

@@ -21,6 +21,7 @@ def prepare(layout, plans, lines, configuration="2d", **options):
 
 
 def test_everything_is_made_and_a_second_run_is_silent_about_it(tiny_dataset, plans, lines):
+    os.utime(tiny_dataset.raw_unlabelled, (1, 1))  # not just filled
     prepared = prepare(tiny_dataset, plans, lines)
     assert prepared.config.tss.enabled is True
     assert prepared.table.cases == [f"case_{number}" for number in range(5)]
@@ -31,6 +32,9 @@ def test_everything_is_made_and_a_second_run_is_silent_about_it(tiny_dataset, pl
     lines.clear()
     again = prepare(tiny_dataset, plans, lines)
     assert again == prepared
+    assert len(lines) == 1 and "as when it was prepared" in lines[0]
+    lines.clear()
+    prepare(tiny_dataset, plans, lines, refresh=True)
     assert len(lines) == 3 and all("0 to preprocess" in line for line in lines)
 
 
@@ -146,7 +150,7 @@ class TestUnreadable:
     """What is there and cannot be read is refused; only what is absent counts as not given."""
 
     @pytest.mark.parametrize("make", [lambda path: path.symlink_to("gone"), os.mkfifo], ids=["link to nothing", "pipe"])
-    @pytest.mark.parametrize("which", ["tss.csv", "its copy", "splits_final.json", "dataset.json", "manifest.json"])
+    @pytest.mark.parametrize("which", ["tss.csv", "its copy", "splits_final.json", "dataset.json", "manifest.sqlite"])
     def test_optional_input_is_refused_by_name_and_nothing_is_removed(self, tiny_dataset, plans, lines, which, make):
         prepare(tiny_dataset, plans, lines)
         path = {
@@ -154,7 +158,7 @@ class TestUnreadable:
             "its copy": tiny_dataset.tss,
             "splits_final.json": tiny_dataset.splits,
             "dataset.json": tiny_dataset.raw_dataset_json,
-            "manifest.json": tiny_dataset.unlabelled("nnUNetPlans_2d") / "manifest.json",
+            "manifest.sqlite": tiny_dataset.unlabelled("nnUNetPlans_2d") / "manifest.sqlite",
         }[which]
         path.unlink()
         make(path)

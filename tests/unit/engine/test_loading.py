@@ -4,8 +4,11 @@ import pytest
 import torch
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
-from nnunet_mgcl.engine.datasets import labelled_dataset
+from nnunet_mgcl.data.cases.modality_dataset import PoolCase
+from nnunet_mgcl.data.pool.manifest import Manifest
+from nnunet_mgcl.engine.datasets import labelled_and_pool_dataset, labelled_dataset, pool_dataset
 from nnunet_mgcl.engine.loading import Sampling, Views, apart, count_samples, iterations_per_epoch, open_batches
+from nnunet_mgcl.system.errors import UserError
 
 
 @pytest.mark.parametrize(("dimensions", "samples"), [(2, 16), (3, 4)])
@@ -79,3 +82,33 @@ def test_a_method_s_own_loader_chooses_what_is_drawn(make_context) -> None:
     with open_batches(context, branch, labelled_dataset(context, branch), 3, Sampling(loader=FirstCase)) as batches:
         batch = next(batches)
     assert set(batch["keys"]) == {"case_0"} and batch["position"] == [0] * 3
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_damaged_pool_case_ends_with_its_name_also_from_a_worker(make_context, monkeypatch, processes) -> None:
+    monkeypatch.setenv("nnUNet_n_proc_DA", processes)
+    context = make_context()
+    branch = context.branches[0]
+    for source in context.pool_sources(branch, context.pool["A"], None):
+        (source.images / f"{source.case}.b2nd").write_bytes(b"half")
+    sampling = Sampling(labels=False)
+    with (
+        pytest.raises(UserError, match=r"A/pool_\d\n +found: +cannot be read[\s\S]*mgcl prepare"),
+        open_batches(context, branch, pool_dataset(context, branch), 2, sampling) as batches,
+    ):
+        next(batches)
+
+
+def test_slices_of_the_pool_are_those_noted_and_no_case_is_opened(make_context, monkeypatch) -> None:
+    context = make_context()
+    branch = context.branches[0]
+    dataset = pool_dataset(context, branch)
+    assert count_samples(context, dataset) == 8  # nothing noted: opened
+    with Manifest(context.dataset_layout.unlabelled("nnUNetPlans_2d"), writes=True) as manifest:
+        manifest.begin("A", {})
+        for case, slices in {"pool_0": 5, "pool_1": 7}.items():
+            manifest.add("A", case, [{"name": case, "sha256": case}], slices)
+        manifest.save()
+    monkeypatch.setattr(PoolCase, "load", lambda _: pytest.fail("opened"))
+    assert count_samples(context, dataset) == 12
+    assert count_samples(context, labelled_and_pool_dataset(context, branch, ["pool_1"], 1)) == 16 + 7

@@ -50,8 +50,8 @@ def phases(request) -> tuple[Pretext, ...]:
 def quick(tmp_path, monkeypatch):
     """A pool with a manifest, no pictures, and a lesion in every pseudo-label."""
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
-    hashes = {"A": {"pool_0": ["0"], "pool_1": ["1"]}, "B": {}}
-    monkeypatch.setattr(shared, "Manifest", lambda _: type("M", (), {"hashes": lambda _, name: hashes[name]})())
+    digests = {"A": "of pool_0 and pool_1", "B": "of none"}
+    monkeypatch.setattr(shared, "pool_digests", lambda _, names: {name: digests[name] for name in names})
     monkeypatch.setattr("nnunet_mgcl.engine.curves.Curves._draw", lambda _: None)
 
     def label(branch, logits):

@@ -10,8 +10,10 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunet_mgcl.data.cases.modality_dataset import read_pseudo_label
 from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.pretraining import pseudo_label as module
+from nnunet_mgcl.pretraining.monitor.lesion_counts import confident_cases
 from nnunet_mgcl.pretraining.pseudo_label import PseudoLabel, label_from_logits
-from nnunet_mgcl.system.files import read_json
+from nnunet_mgcl.pretraining.pseudo_label_notes import NOTES, read_notes
+from nnunet_mgcl.system.files import write_json
 
 LESION = np.s_[1:3, 8:20, 8:20]
 CONFIDENCE = 1 / (1 + math.exp(-3))
@@ -58,14 +60,14 @@ def folder(context, round_=1):
 class TestFiles:
     def test_mask_locations_and_confidence_of_every_pool_case(self, context, predicted) -> None:
         PseudoLabel(1, source="seed").run(context)
-        names = [f"pool_{n}.{suffix}" for n in (0, 1) for suffix in ("b2nd", "json", "npz")]
-        assert sorted(path.name for path in folder(context).iterdir()) == sorted(names)
+        names = [f"pool_{n}.{suffix}" for n in (0, 1) for suffix in ("b2nd", "npz")]
+        assert sorted(path.name for path in folder(context).iterdir()) == [NOTES, *names]
         seg, locations = read_pseudo_label(folder(context), "pool_0")
         lesion = np.zeros(seg.shape[1:], bool)
         lesion[LESION] = lesion[:, 0] = True
         assert np.array_equal(seg[0] == 1, lesion)
         assert {tuple(voxel) for voxel in locations[1]} <= {(0, *voxel) for voxel in np.argwhere(lesion).tolist()}
-        written = read_json(folder(context) / "pool_0.json")
+        written = read_notes(folder(context), ["pool_0"])["pool_0"]
         assert written == {"confidence": pytest.approx(CONFIDENCE, abs=1e-3), "voxels": int(lesion.sum())}
         assert context.state.is_done("pseudo_label_1", "A")
 
@@ -92,7 +94,7 @@ class TestRun:
         PseudoLabel(1, source="seed").run(context)
         for case in context.pool["A"]:
             seg, _ = read_pseudo_label(folder(context), case)
-            written = read_json(folder(context) / f"{case}.json")
+            written = read_notes(folder(context), [case])[case]
             assert set(np.unique(seg[:])) <= {-1, 0, 1}
             assert written["voxels"] == (seg[:] == 1).sum()
             assert 0.5 <= written["confidence"] <= 1
@@ -112,13 +114,25 @@ class TestRun:
     def test_restart_skips_finished_cases_and_keeps_their_files(self, context, predicted, make_context) -> None:
         PseudoLabel(1, source="seed").run(context)
         kept = (folder(context) / "pool_0.b2nd").read_bytes()
-        (folder(context) / "pool_1.json").unlink()  # killed before the last file of the second case
+        notes = (folder(context) / NOTES).read_text()
+        (folder(context) / NOTES).write_text(notes[: notes.index("pool_1") + 20])  # killed in the last write
         context.layout.state.unlink()
         predicted.clear()
         PseudoLabel(1, source="seed").run(make_context())
         assert len(predicted) == 1
-        assert (folder(context) / "pool_1.json").is_file()
+        assert (folder(context) / NOTES).read_text().splitlines()[-1] == notes.splitlines()[-1]
+        assert read_notes(folder(context), ["pool_0", "pool_1"]).keys() == {"pool_0", "pool_1"}
         assert (folder(context) / "pool_0.b2nd").read_bytes() == kept
+
+    def test_fold_of_an_earlier_version_with_a_file_a_case_goes_on(self, context, predicted, make_context) -> None:
+        PseudoLabel(1, source="seed").run(context)
+        write_json(folder(context) / "pool_0.json", read_notes(folder(context), ["pool_0"])["pool_0"])
+        (folder(context) / NOTES).unlink()
+        context.layout.state.unlink()
+        predicted.clear()
+        PseudoLabel(1, source="seed").run(make_context())
+        assert len(predicted) == 1
+        assert confident_cases(context, context.branches[0]) == ["pool_0", "pool_1"]
 
     def test_ranks_share_the_cases(self, context, predicted, monkeypatch) -> None:
         monkeypatch.setattr(FoldContext, "wait_for_all", lambda _: None)
@@ -128,7 +142,7 @@ class TestRun:
             context.rank = rank
             PseudoLabel(1, source="seed").run(context)
             assert len(predicted) == rank + 1
-            assert (folder(context) / f"{case}.json").is_file()
+            assert case in read_notes(folder(context), [case])
 
     @pytest.mark.parametrize("mirroring", [True, False])
     def test_mirroring_is_the_configuration_s(self, make_context, predicted, monkeypatch, mirroring) -> None:

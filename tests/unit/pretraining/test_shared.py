@@ -61,8 +61,8 @@ def registered():
 def make_run(make_context, tmp_path, monkeypatch):
     """A fold of a dataset whose pool has a manifest, with few epochs."""
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
-    hashes = {"A": {"pool_0": ["0"], "pool_1": ["1"]}, "B": {}}
-    monkeypatch.setattr(shared, "Manifest", lambda _: type("M", (), {"hashes": lambda _, name: hashes[name]})())
+    digests = {"A": "of pool_0 and pool_1", "B": "of none"}
+    monkeypatch.setattr(shared, "pool_digests", lambda _, names: {name: digests[name] for name in names})
 
     def make(fold=0, **settings):
         mgcl = {name: {"epochs": 1, "batch_size": 4} | settings.get(name, {}) for name in ("denoise", "after")}
@@ -71,7 +71,7 @@ def make_run(make_context, tmp_path, monkeypatch):
         layout = type(context.layout)(tmp_path / f"fold_{fold}")
         return replace(context, fold=fold, layout=layout)
 
-    make.hashes = hashes
+    make.digests = digests
     return make
 
 
@@ -87,7 +87,7 @@ def test_what_a_phase_reads_decides_on_the_folder_and_nothing_else(make_run) -> 
     assert folder_of(make_run(denoise={"lr": 0.5})) != expected
     assert folder_of(make_run(random_seed=5)) != expected
     assert folder_of(make_run(), After, [Denoise()]) != folder_of(make_run(denoise={"lr": 0.5}), After, [Denoise()])
-    make_run.hashes["A"]["pool_1"] = ["another"]
+    make_run.digests["A"] = "of others"
     assert folder_of(make_run()) != expected
 
 

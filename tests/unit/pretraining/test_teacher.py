@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nnunet_mgcl.pretraining.pseudo_label_notes import add_note
 from nnunet_mgcl.pretraining.self_train import SelfTrain
 from nnunet_mgcl.pretraining.teacher import SupervisedPhase, Teacher
-from nnunet_mgcl.system.files import write_json
 
 
 def folder(context, phase, branch="A"):
@@ -18,7 +18,7 @@ def weights(context, phase):
 
 def write_confidences(context, *values) -> None:
     for case, confidence in zip(context.pool["A"], values, strict=True):
-        write_json(context.layout.pseudo_labels(1, "A") / f"{case}.json", {"confidence": confidence})
+        add_note(context.layout.pseudo_labels(1, "A"), case, confidence, 0 if confidence is None else 100)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from nnunet_mgcl.data.images.voxel_hashes import voxel_hashes
 from nnunet_mgcl.data.pool import duplicates as pool_duplicates
-from nnunet_mgcl.data.pool import manifest as pool_manifest
+from nnunet_mgcl.data.pool.manifest import MANIFEST, Manifest
 from nnunet_mgcl.data.prepare import prepare_dataset
 from nnunet_mgcl.system.errors import UserError
 
@@ -41,13 +41,17 @@ def world(tiny_dataset, plans, monkeypatch):
         tiny_dataset.splits.write_text(json.dumps(splits))
         read.clear()
         lines.clear()
-        return prepare_dataset(tiny_dataset, plans, "2d", 1, lines.append, progress=False).pool
+        return prepare_dataset(tiny_dataset, plans, "2d", 1, lines.append, progress=False, refresh=True).pool
 
     return SimpleNamespace(
         layout=tiny_dataset, plans=plans, prepare=prepare, lines=lines, read=read, validated=validated,
         train=tiny_dataset.raw / "imagesTr", pool=tiny_dataset.raw_unlabelled,
-        manifest=tiny_dataset.unlabelled("nnUNetPlans_2d") / "manifest.json",
+        folder=tiny_dataset.unlabelled("nnUNetPlans_2d"),
     )  # fmt: skip
+
+
+def read_only(*_, **__):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def refused(world):
@@ -57,8 +61,8 @@ def refused(world):
 
 
 def accepted(world):
-    content = json.loads(world.manifest.read_text())["modalities"]
-    return {case for entry in content.values() for case in entry["cases"]}
+    with Manifest(world.folder) as manifest:
+        return {case for modality in ("DWI", "FLAIR", "PWI") for case in manifest.cases(modality)}
 
 
 def test_voxels_are_equal_where_shape_and_float32_values_are():
@@ -170,24 +174,24 @@ class TestCost:
 
 
 class TestOtherMachines:
-    @pytest.mark.parametrize("absolute", [False, True])
-    def test_dataset_that_was_moved_is_not_read_again_and_named_where_it_now_is(self, world, monkeypatch, absolute):
+    @pytest.mark.parametrize("older", [False, True])
+    def test_dataset_that_was_moved_is_not_read_again_and_named_where_it_now_is(
+        self, world, monkeypatch, older, older_content
+    ):
         """Earlier versions noted absolute paths."""
-
-        def read_only(*_, **__):
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
         before = world.prepare()
-        content = json.loads(world.manifest.read_text())
-        assert not any(map(os.path.isabs, content["labelled"]))
-        if absolute:
+        with Manifest(world.folder) as manifest:
+            assert not any(map(os.path.isabs, manifest.labelled()))
+        if older:
+            content = older_content(world.folder, before)
             content["labelled"] = {str(world.layout.raw / key): entry for key, entry in content["labelled"].items()}
-            world.manifest.write_text(json.dumps(content))
+            (world.folder / "manifest.json").write_text(json.dumps(content))
+            (world.folder / MANIFEST).unlink()
         raw = world.layout.raw.parent.with_name("elsewhere") / world.layout.raw.name
         shutil.move(world.layout.raw.parent, raw.parent)
         object.__setattr__(world.layout, "raw", raw)
         with monkeypatch.context() as patch:
-            patch.setattr(pool_manifest, "write_json", read_only)
+            patch.setattr("nnunet_mgcl.data.pool.preprocess.run_lock", read_only)
             assert world.prepare() == before and world.read == []
         assert "DWI: 3 cases, 0 to preprocess" in " ".join(world.lines)
         shutil.copy(raw / "imagesTr" / "case_2_0001.nii.gz", raw / "imagesUn" / "anon_0001.nii.gz")
@@ -198,15 +202,16 @@ class TestOtherMachines:
         world.prepare()
         assert any("not compared with 2 validation cases" in line and "case_1" in line for line in world.lines)
 
-    def test_manifest_of_an_earlier_version_is_done_again(self, world, monkeypatch):
+    def test_manifest_of_a_version_without_voxels_is_done_again(self, world, older_content):
         expected = world.prepare()
-        content = json.loads(world.manifest.read_text())
+        content = older_content(world.folder, expected)
         del content["labelled"]
         for modality in content["modalities"].values():
             for entries in modality["cases"].values():
                 for entry in entries:
                     del entry["voxels"]
-        world.manifest.write_text(json.dumps(content))
+        (world.folder / "manifest.json").write_text(json.dumps(content))
+        (world.folder / MANIFEST).unlink()
         assert world.prepare() == expected
         assert "DWI: 3 cases, 3 to preprocess" in " ".join(world.lines)
         world.prepare()

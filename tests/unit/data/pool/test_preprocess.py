@@ -12,9 +12,10 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_mgcl.data.cases.modality_dataset import PoolCase
 from nnunet_mgcl.data.pool import case as pool_case
-from nnunet_mgcl.data.pool import manifest as pool_manifest
-from nnunet_mgcl.data.pool import preprocess as unlabelled_pool
+from nnunet_mgcl.data.pool import work as pool_work
+from nnunet_mgcl.data.pool.manifest import MANIFEST
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.run_lock import run_lock
 
@@ -118,7 +119,6 @@ class TestLaterRuns:
         for path in world.raw.iterdir() if touched else ():
             os.utime(path, (1, 1))
         monkeypatch.setattr("nnunet_mgcl.data.pool.preprocess.run_lock", read_only)
-        monkeypatch.setattr(pool_manifest, "write_json", read_only)
         assert world.prepare() == before and world.done == []
         assert any("cannot be written to" in line for line in world.lines)
 
@@ -144,8 +144,9 @@ class TestDamage:
         assert image_of(world, "FLAIR", "pool_2").shape == (1, 6, 32, 32)
         path.write_bytes(path.read_bytes()[:200])
         shutil.rmtree(world.raw)
-        with pytest.raises(UserError, match=r"FLAIR/pool_2\n +found: +cannot be read[\s\S]*put imagesUn back"):
-            world.prepare()
+        assert world.prepare() == world.expected  # no case is opened at a start
+        with pytest.raises(UserError, match=r"FLAIR/pool_2\n +found: +cannot be read[\s\S]*mgcl prepare"):
+            PoolCase("pool_2", world.folder / "FLAIR", None).load()
 
     def test_folder_of_another_program_stays(self, world):
         world.prepare()
@@ -167,9 +168,13 @@ class TestDamage:
 
     def test_limit_on_the_size_of_files_is_one_message_with_the_file(self, world, monkeypatch):
         """The system writes no file above 2 kB, as with `ulimit -f`."""
-        monkeypatch.setattr(pool_manifest, "write_json", lambda *_: None)
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+        before, original = resource.getrlimit(resource.RLIMIT_FSIZE), pool_work.preprocess
+
+        def limited(job):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))  # not before: a manifest is larger
+            return original(job)
+
+        monkeypatch.setattr(pool_work, "preprocess", limited)
         try:
             with pytest.raises(UserError, match=r"File too large[\s\S]*raise the limit") as refusal:
                 world.prepare()
@@ -181,7 +186,7 @@ class TestDamage:
 
 class TestInterruption:
     def test_killed_run_goes_on_where_it_was(self, world, monkeypatch):
-        original = unlabelled_pool.preprocess
+        original = pool_work.preprocess
 
         def killed(job):
             if len(world.done) == 3:
@@ -190,18 +195,18 @@ class TestInterruption:
                 raise KeyboardInterrupt
             return original(job)
 
-        monkeypatch.setattr(unlabelled_pool, "preprocess", killed)
+        monkeypatch.setattr(pool_work, "preprocess", killed)
         with pytest.raises(KeyboardInterrupt):
             world.prepare()
         assert sum(map(len, world.cases().values())) == 3
-        monkeypatch.setattr(unlabelled_pool, "preprocess", original)
+        monkeypatch.setattr(pool_work, "preprocess", original)
         assert world.prepare() == world.expected
         shapes = {image_of(world, modality, case).shape for modality, cases in world.expected.items() for case in cases}
         assert shapes == {(1, 6, 32, 32)}
 
     def test_files_that_the_manifest_does_not_list_do_not_count(self, world):
         world.prepare()
-        (world.folder / "manifest.json").unlink()
+        (world.folder / MANIFEST).unlink()
         assert world.cases() == {"DWI": [], "FLAIR": [], "PWI": []}
         assert world.prepare() == world.expected and len(world.done) == 8
 

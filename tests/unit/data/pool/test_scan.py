@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -19,6 +21,14 @@ def write(tmp_path):
         sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
 
     return write
+
+
+def test_name_that_is_no_text_is_refused(tmp_path, write, dataset_json):
+    write("a_0001")
+    (tmp_path / "a_0001.nii.gz").rename(tmp_path / os.fsdecode(b"M\xfcller_0001.nii.gz"))
+    with pytest.raises(UserError, match="not UTF-8") as refusal:
+        scan_pool(tmp_path, dataset_json, MODALITIES)
+    assert str(refusal.value).encode()
 
 
 def test_cases_are_found_by_modality_with_files_in_its_order(tmp_path, write, dataset_json):
