@@ -20,6 +20,7 @@ from nnunet_mgcl.data.pool.scan import scan_pool
 from nnunet_mgcl.data.pool.work import Work
 from nnunet_mgcl.data.splits import Split
 from nnunet_mgcl.plan.config import MGCLConfig
+from nnunet_mgcl.plan.dataset_json import channel_names
 from nnunet_mgcl.plan.plans import merged_configuration, modality_view
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import is_there
@@ -149,7 +150,7 @@ def _state(raw: Path, images: HeldOutImages, dataset_json: dict[str, Any]) -> di
     return {
         "imagesUn": changed if time.time_ns() - changed > _TICK else None,
         "validation images": images.digest,
-        "channels": dataset_json["channel_names"],
+        "channels": [*channel_names(dataset_json).values()],
         "file ending": dataset_json["file_ending"],
     }
 

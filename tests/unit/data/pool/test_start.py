@@ -47,6 +47,12 @@ def test_no_file_of_an_unchanged_pool_is_looked_at(ready, blind):
     assert ready.prepare(refresh=False) == ready.expected
 
 
+def test_channels_under_their_older_name_are_the_same(ready, blind):
+    """`modality` in the place of `channel_names`, as nnU-Net's older datasets have it."""
+    ready.dataset_json["modality"] = ready.dataset_json.pop("channel_names")
+    assert ready.prepare(refresh=False) == ready.expected
+
+
 def test_without_raw_images_no_file_is_looked_at_either(ready, blind):
     shutil.rmtree(ready.raw)
     assert ready.prepare(refresh=False) == ready.expected
