@@ -78,7 +78,7 @@ def test_a_modality_that_is_left_out_is_as_good_as_not_there(model, images, tmp_
     assert found == left_out and {row["modalities"] for row in found.values()} == {"B"}
     for case in found:
         assert np.array_equal(voxels(tmp_path / f"out/{case}.nii.gz"), voxels(tmp_path / f"left_out/{case}.nii.gz"))
-    kept, _ = predicted(model, "--allow-missing", "--continue_prediction")
+    kept, _ = predicted(model, "--missing", "A", "--continue_prediction")
     assert kept == found
 
 

@@ -6,7 +6,7 @@ unlabelled pool (whose masks are pseudo-labels of a fold, kept apart from the im
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -179,10 +179,11 @@ class ModalityDataset(nnUNetBaseDataset):
     """Labelled and pool cases of one branch behind nnU-Net's dataset interface. Read only, picklable."""
 
     def __init__(self, sources: Iterable[CaseSource]) -> None:
-        self.sources: dict[str, CaseSource] = {}
-        for source in sources:
-            if self.sources.setdefault(source.identifier, source) is not source:
-                raise ValueError(f"two cases are called {source.identifier!r}")
+        given = list(sources)
+        self.sources: dict[str, CaseSource] = {source.identifier: source for source in given}
+        if len(self.sources) < len(given):
+            twice, _ = Counter(source.identifier for source in given).most_common(1)[0]
+            raise ValueError(f"two cases are called {twice!r}")
         super().__init__("", list(self.sources))
 
     def load_case(self, identifier: str) -> tuple[Any, Any, None, dict[str, Any]]:
