@@ -28,14 +28,13 @@ import SimpleITK as sitk
 import torch
 from label_efficiency import commit
 from sklearn.metrics import roc_auc_score
-from tss_heads import BUDGET, CASES, TRAINING, call
+from tss_heads import BUDGET, CASES, TRAINING, call, use_folders
 
 from nnunet_mgcl.data.layout import FoldLayout
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.plan.build import build_classifier
 from nnunet_mgcl.system.files import read_json, write_json, write_text
-from nnunet_mgcl.system.resources import trainers_dir
 from nnunet_mgcl.system.versions import installed_versions
 from nnunet_mgcl.tss.probability import load_head, trained_heads, tss_probabilities
 from nnunet_mgcl.tss.volumes import load_volume
@@ -72,13 +71,7 @@ class Benchmark:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.file = args, args.work / "measured.json"
-        for variable in ("raw", "preprocessed", "results"):
-            folder = args.work / f"nnUNet_{variable}"
-            folder.mkdir(parents=True, exist_ok=True)
-            os.environ[f"nnUNet_{variable}"] = str(folder)
-        os.environ["nnUNet_extTrainer"] = str(trainers_dir())
-        os.environ.setdefault("nnUNet_def_n_proc", "1")
-        os.environ.setdefault("nnUNet_n_proc_DA", "0")
+        use_folders(args.work)
         self.measured: dict[str, Any] = read_json(self.file) if self.file.is_file() else {}
         self.whole = args.work / "nnUNet_raw" / f"Dataset{args.id:03}_Phantom"
         if not (self.whole / "dataset.json").is_file():

@@ -77,13 +77,7 @@ class Benchmark:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.name = args, f"Dataset{args.id:03}_Phantom"
-        for variable in ("raw", "preprocessed", "results"):
-            folder = args.work / f"nnUNet_{variable}"
-            folder.mkdir(parents=True, exist_ok=True)
-            os.environ[f"nnUNet_{variable}"] = str(folder)
-        os.environ["nnUNet_extTrainer"] = str(trainers_dir())
-        os.environ.setdefault("nnUNet_def_n_proc", "1")
-        os.environ.setdefault("nnUNet_n_proc_DA", "0")  # nnU-Net's planner takes it as a number of threads
+        use_folders(args.work)
         self.raw, self.preprocessed = (args.work / f"nnUNet_{part}" / self.name for part in ("raw", "preprocessed"))
         self.file = args.work / "results.json"
         self.results: dict[str, Any] = read_json(self.file) if self.file.is_file() else {}
@@ -216,6 +210,17 @@ class Benchmark:
     def table(self) -> TSSTable:
         """The known times."""
         return read_tss_table(self.raw / "tss.csv", self.cases)
+
+
+def use_folders(work: Path) -> None:
+    """Lets nnU-Net work in a folder, with a process for each task and batches made in the training's own."""
+    for variable in ("raw", "preprocessed", "results"):
+        folder = work / f"nnUNet_{variable}"
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[f"nnUNet_{variable}"] = str(folder)
+    os.environ["nnUNet_extTrainer"] = str(trainers_dir())
+    os.environ.setdefault("nnUNet_def_n_proc", "1")
+    os.environ.setdefault("nnUNet_n_proc_DA", "0")  # nnU-Net's planner takes it as a number of threads
 
 
 def call(*command: object, **environment: str) -> None:
