@@ -121,8 +121,8 @@ def measured(
     for round_ in range(rounds + 1):
         for image, properties in patients.values():
             for name, predictor in predictors.items():
-                logits, network = timed(lambda: predictor.predict_logits_from_preprocessed_data(image))  # noqa: B023
-                label_map, export = timed(lambda: exported(predictor, logits, properties))  # noqa: B023
+                logits, network = timed(predictor.predict_logits_from_preprocessed_data, image)
+                label_map, export = timed(exported, predictor, logits, properties)
                 if round_ == 0:  # warming up
                     maps.setdefault(name, []).append(np.asarray(label_map))
                     continue
@@ -137,10 +137,10 @@ def exported(predictor: Any, logits: torch.Tensor, properties: dict[str, Any]) -
     return convert_predicted_logits_to_segmentation_with_correct_shape(logits, *plan, properties)
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+def timed(call: Callable[..., Any], *given: Any) -> tuple[Any, float]:
     """A call's result, and its seconds."""
     started = time.perf_counter()
-    result = call()
+    result = call(*given)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return result, time.perf_counter() - started

@@ -134,7 +134,7 @@ def phase_step(context: FoldContext, phase: Pretext) -> dict[str, Any]:
     if isinstance(phase, ContrastPhase):
         job = contrast_job(context, phase, phase.model(context, branch, unet), nothing)
     else:
-        job = phase._job(context, branch, unet, nothing, 1)  # type: ignore[attr-defined]
+        job = phase._job(context, branch, unet, nothing, 1)  # type: ignore[attr-defined]  # the supervised phases have it
     shape = branch.configuration.patch_size
     data, target = noise(settings.batch_size, len(branch.channels), shape, context.device)
     batch = {"data": data, "target": target, "keys": ["case"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,11 +14,13 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
+from nnunet_mgcl.data.cases.incomplete import Incomplete
 from nnunet_mgcl.data.images.files import read_images
 from nnunet_mgcl.data.layout import dataset_name
 from nnunet_mgcl.data.pool.scan import channel_files
 from nnunet_mgcl.data.tss_table import TSSTable, read_tss_table
 from nnunet_mgcl.plan.dataset_json import channel_names, label_targets, read_dataset_json
+from nnunet_mgcl.plan.grouping import one_branch_a_channel
 from nnunet_mgcl.system.errors import UserError, reason
 from nnunet_mgcl.system.files import is_there
 
@@ -124,12 +127,14 @@ def read_dataset(dataset: str | PathLike[str] | int) -> Dataset:
     dataset_json = read_dataset_json(folder / "dataset.json")
     files = _training_files(folder, dataset_json)
     table = read_tss_table(folder / "tss.csv", files) if is_there(folder / "tss.csv") else TSSTable({})
+    groups = (dataset_json.get("mgcl") or {}).get("modalities") or one_branch_a_channel(dataset_json)
+    incomplete = Incomplete.of(dataset_json, groups)
     test, ending = _complete(folder / "imagesTs", dataset_json), dataset_json["file_ending"]
     labels = {name: _label(folder / "labelsTs" / f"{name}{ending}") for name in test}
     return Dataset(
         folder,
         dataset_json,
-        [_training_case(name, images, label, table, dataset_json) for name, (images, label) in files.items()],
+        [_training_case(name, images, label, table, incomplete, groups) for name, (images, label) in files.items()],
         [Case(name, images, labels[name], patient=name) for name, images in test.items()],
         [Case(name, images, patient=name) for name, images in _files(folder / "imagesUn", dataset_json).items()],
     )
@@ -163,12 +168,11 @@ def _training_files(folder: Path, dataset_json: dict[str, Any]) -> dict[str, tup
 
 
 def _training_case(
-    name: str, images: dict[int, Path], label: Path, table: TSSTable, dataset_json: dict[str, Any]
-) -> Case:
-    positive, block = table.positive(name), dataset_json.get("mgcl") or {}
-    modalities = block.get("modalities") or {own: [number] for number, own in channel_names(dataset_json).items()}
-    missing = tuple((block.get("missing") or {}).get(name, ()))
-    empty = {number for modality in missing for number in modalities.get(modality, ())}
+    name: str, images: dict[int, Path], label: Path, table: TSSTable, incomplete: Incomplete,
+    groups: Mapping[str, Sequence[int]],
+) -> Case:  # fmt: skip
+    positive, missing = table.positive(name), tuple(incomplete.lacking(name))
+    empty = {channel for modality in missing for channel in groups[modality]}
     return Case(
         name,
         {number: path for number, path in images.items() if number not in empty},

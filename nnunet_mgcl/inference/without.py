@@ -41,7 +41,7 @@ def predict_without(run: ValidatedRun, names: list[str], device: torch.device, n
     images = read_images(_raw_images(run), run.dataset_json, reader, missing, {*run.cases})
     if lost := sorted({*run.cases} - {*images.cases}):
         raise UserError(images.folder, f"no images of {some(lost)}", "those of every validation case", "restore them")
-    images = _of_incomplete(images, Incomplete.of(run.dataset_json, run.modalities))
+    images = _of_incomplete(images, run.incomplete)
     without = replace(run, without=tuple(names))
     for fold in run.folds:
         predictor = load_predictor(FolderPredictor, run.model, [str(fold)], device)

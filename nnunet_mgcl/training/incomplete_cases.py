@@ -39,7 +39,7 @@ def validating_incomplete(trainer: BaseTrainer) -> Iterator[None]:
         return
     network, original = trainer.mgcl_network, trainer.dataset_class
 
-    class Following(original):  # type: ignore[misc,valid-type]
+    class Following(original):  # type: ignore[misc,valid-type]  # the files decide which
         def load_case(self, identifier: str) -> Any:
             network.present = trainer.incomplete.present(identifier)
             return super().load_case(identifier)

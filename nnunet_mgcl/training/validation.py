@@ -47,7 +47,7 @@ def _validate_tss(trainer: BaseTrainer, folder: Path) -> None:
     chosen = trainer.config.tss.head
     _, cases = trainer.do_split()
     said = head_probabilities(trainer, sorted(cases), _heads(trainer))
-    lacks = {case: JOIN.join(names) for case, names in trainer.incomplete.missing.items()}
+    lacks = {case: JOIN.join(trainer.incomplete.lacking(case)) for case in trainer.incomplete.missing}
     summary = write_tss(folder, chosen, said, trainer.tss_table(), lacks)
     told = ", ".join(f"{name} {value}" for name, value in in_words(summary).items())
     trainer.log(f"TSS < 4.5 h of the validation cases, head {chosen}: {told}")

@@ -45,6 +45,10 @@ class Incomplete:
         """Numbers of the modalities that a case has."""
         return [number for number, name in enumerate(self.modalities) if self.has(case, name)]
 
+    def lacking(self, case: str) -> list[str]:
+        """The modalities that a case lacks, in their order."""
+        return [name for name in self.modalities if not self.has(case, name)]
+
     def mask(self, case: str, modalities: Iterable[str] | None = None) -> Tensor:
         """Whether a case has each of some modalities, `(M,)` bool; None: of all."""
         return torch.tensor([self.has(case, name) for name in modalities or self.modalities])

@@ -96,7 +96,7 @@ class ValidatedRun:
         for fold in self.folds:
             for case in sorted(self.splits[fold]["val"]):
                 scores = CaseScores.of(case, fold, self._measure(fold, case, tolerance), table, probabilities)
-                yield replace(scores, lacks=JOIN.join(self._lacking(case)))
+                yield replace(scores, lacks=JOIN.join(self.incomplete.lacking(case)))
 
     @property
     def some_folds(self) -> list[int] | None:
@@ -128,7 +128,7 @@ class ValidatedRun:
             path = self.validation(fold) / TABLE
             probabilities = read_probabilities(path)
             differing = sorted(probabilities.keys() ^ set(self.splits[fold]["val"]))
-            if differing := [case for case in differing if not self._lacking(case)]:
+            if differing := [case for case in differing if not self.incomplete.lacking(case)]:
                 found = f"{some(differing)} in one of it and the split"
                 raise UserError(path, found, "the validation cases", VALIDATE_AGAIN)
             result |= probabilities
@@ -187,12 +187,10 @@ class ValidatedRun:
         """The model's copy of `dataset.json`."""
         return read_dataset_json(self.model / "dataset.json")
 
-    def _lacking(self, case: str) -> list[str]:
-        """The modalities that a labelled case lacks; a head may have nothing to say of it."""
-        if self.is_classifier:
-            return []
-        missing = Incomplete.of(self.dataset_json, self.modalities)
-        return [name for name in self.modalities if not missing.has(case, name)]
+    @cached_property
+    def incomplete(self) -> Incomplete:
+        """Which labelled cases lack a modality, so that a head may have nothing to say of them; a classifier's none."""
+        return Incomplete() if self.is_classifier else Incomplete.of(self.dataset_json, self.modalities)
 
     @cached_property
     def plans(self) -> PlansManager:
@@ -233,7 +231,7 @@ class ValidatedRun:
         )
         remedies = f"plan and preprocess the dataset, or {VALIDATE_AGAIN}", VALIDATE_AGAIN
         measured = measure_files(file, self.reference(case), reader, labels, tolerance, remedies)
-        lacking = self._lacking(case) if self.lesion_labels else ()  # their reference is not known
+        lacking = self.incomplete.lacking(case) if self.lesion_labels else ()  # their reference is not known
         return measured | {name: dict.fromkeys(measured[name]) for name in lacking if name in measured}
 
     def _require_folds(self) -> None:

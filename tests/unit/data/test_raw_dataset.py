@@ -38,6 +38,15 @@ def test_cases_have_their_files_and_times(raw) -> None:
     }
 
 
+def test_case_that_lacks_a_modality_has_no_file_of_it(raw) -> None:
+    content = json.loads((raw / "dataset.json").read_text())
+    content["mgcl"]["missing"] = {"case_1": ["PWI", "DWI"]}
+    (raw / "dataset.json").write_text(json.dumps(content))
+    found = {case.name: case for case in read_dataset(raw).training}
+    assert found["case_1"].missing == ("DWI", "PWI") and list(found["case_1"].images) == [1]
+    assert found["case_0"].missing == () and list(found["case_0"].images) == [0, 1, 2]
+
+
 def test_images_and_labels_are_read_as_nnunet_reads_them(raw) -> None:
     found = read_dataset(str(raw))
     image, spacing = found.read_image(found.training[2])
