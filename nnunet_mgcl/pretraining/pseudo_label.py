@@ -85,7 +85,7 @@ class PseudoLabel(Pretext):
         segmentation[(np.asarray(outside[:]) < 0) & (segmentation == 0)] = -1  # as nnU-Net marks the empty surround
         locations = sample_class_locations(segmentation, branch.label_manager)
         save_pseudo_label(folder, case, segmentation, locations, branch.configuration.patch_size)
-        add_note(folder, case, confidence, int((segmentation > 0).sum()))  # last: now the case is finished
+        add_note(folder, context.rank, case, confidence, int((segmentation > 0).sum()))  # last: the case is finished
 
     def _summarise(self, context: FoldContext, branch: Branch) -> None:
         cases = pseudo_label_notes(context, branch, self.round)

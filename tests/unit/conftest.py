@@ -152,7 +152,7 @@ def write_pseudo_labels() -> Callable[..., None]:
                 mask[0][lesion] = 1
             locations = sample_class_locations(mask, branch.label_manager)
             save_pseudo_label(folder, case, mask, locations, context.configuration.patch_size)
-            add_note(folder, case, confidence if mask.any() else None, int(mask.sum()))
+            add_note(folder, 0, case, confidence if mask.any() else None, int(mask.sum()))
 
     return write
 

@@ -10,10 +10,8 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunet_mgcl.data.cases.modality_dataset import read_pseudo_label
 from nnunet_mgcl.engine.context import FoldContext
 from nnunet_mgcl.pretraining import pseudo_label as module
-from nnunet_mgcl.pretraining.monitor.lesion_counts import confident_cases
 from nnunet_mgcl.pretraining.pseudo_label import PseudoLabel, label_from_logits
-from nnunet_mgcl.pretraining.pseudo_label_notes import NOTES, read_notes
-from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.pretraining.pseudo_label_notes import NOTES, notes_file, read_notes
 
 LESION = np.s_[1:3, 8:20, 8:20]
 CONFIDENCE = 1 / (1 + math.exp(-3))
@@ -114,25 +112,16 @@ class TestRun:
     def test_restart_skips_finished_cases_and_keeps_their_files(self, context, predicted, make_context) -> None:
         PseudoLabel(1, source="seed").run(context)
         kept = (folder(context) / "pool_0.b2nd").read_bytes()
-        notes = (folder(context) / NOTES).read_text()
-        (folder(context) / NOTES).write_text(notes[: notes.index("pool_1") + 20])  # killed in the last write
+        file = notes_file(folder(context), rank=0)
+        notes = file.read_text()
+        file.write_text(notes[: notes.index("pool_1") + 20])  # killed in the last write
         context.layout.state.unlink()
         predicted.clear()
         PseudoLabel(1, source="seed").run(make_context())
         assert len(predicted) == 1
-        assert (folder(context) / NOTES).read_text().splitlines()[-1] == notes.splitlines()[-1]
+        assert file.read_text().splitlines()[-1] == notes.splitlines()[-1]
         assert read_notes(folder(context), ["pool_0", "pool_1"]).keys() == {"pool_0", "pool_1"}
         assert (folder(context) / "pool_0.b2nd").read_bytes() == kept
-
-    def test_fold_of_an_earlier_version_with_a_file_a_case_goes_on(self, context, predicted, make_context) -> None:
-        PseudoLabel(1, source="seed").run(context)
-        write_json(folder(context) / "pool_0.json", read_notes(folder(context), ["pool_0"])["pool_0"])
-        (folder(context) / NOTES).unlink()
-        context.layout.state.unlink()
-        predicted.clear()
-        PseudoLabel(1, source="seed").run(make_context())
-        assert len(predicted) == 1
-        assert confident_cases(context, context.branches[0]) == ["pool_0", "pool_1"]
 
     def test_ranks_share_the_cases(self, context, predicted, monkeypatch) -> None:
         monkeypatch.setattr(FoldContext, "wait_for_all", lambda _: None)
@@ -143,6 +132,9 @@ class TestRun:
             PseudoLabel(1, source="seed").run(context)
             assert len(predicted) == rank + 1
             assert case in read_notes(folder(context), [case])
+            assert case in notes_file(folder(context), rank).read_text()  # no file has two writers
+            assert notes_file(folder(context), rank).read_text().count("case") == 1
+        assert read_notes(folder(context), context.pool["A"]).keys() == set(context.pool["A"])
 
     @pytest.mark.parametrize("mirroring", [True, False])
     def test_mirroring_is_the_configuration_s(self, make_context, predicted, monkeypatch, mirroring) -> None:

@@ -18,7 +18,7 @@ def weights(context, phase):
 
 def write_confidences(context, *values) -> None:
     for case, confidence in zip(context.pool["A"], values, strict=True):
-        add_note(context.layout.pseudo_labels(1, "A"), case, confidence, 0 if confidence is None else 100)
+        add_note(context.layout.pseudo_labels(1, "A"), 0, case, confidence, 0 if confidence is None else 100)
 
 
 @pytest.fixture
