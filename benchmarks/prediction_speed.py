@@ -1,6 +1,7 @@
 """Seconds a patient: nnU-Net's own sliding window against ours, on the same preprocessed patients and weights.
 
-Both predict in turn (interleaved), warm, by the same model with all folds, mirrored; medians over the rounds. What is
+All predict in turn (interleaved), warm, by the same model with all folds, mirrored; medians over the rounds. nnU-Net's
+loop is also timed with one thread of PyTorch, with which it may be faster than with all (maps are small). What is
 timed is from the preprocessed arrays to the logits of all folds (`network`) and to the label map on the image's own
 grid (`patient`); the TSS head is left out of both. The label maps are compared voxel by voxel.
 
@@ -32,7 +33,10 @@ from nnunet_mgcl.inference.loading import load_predictor
 from nnunet_mgcl.inference.mgcl_predictor import MGCLPredictor
 from nnunet_mgcl.plan.dataset_json import channel_names
 from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.system.resources import offer_trainers
 from nnunet_mgcl.system.safe_loading import loading_safely
+
+ONE_THREAD = "nnU-Net, 1 thread"
 
 
 class WithoutTSS(MGCLPredictor):
@@ -80,19 +84,20 @@ def main() -> None:
     write_json(args.out, content)
     for name, own in content["seconds"].items():
         factor = content["seconds"]["nnU-Net"]["network"] / own["network"]
-        print(f"{name:16} network {own['network']:.3f} s ({factor:.2f}x), patient {own['patient']:.3f} s, "
+        print(f"{name:18} network {own['network']:.3f} s ({factor:.2f}x), patient {own['patient']:.3f} s, "
               f"{content['other_voxels'][name]} of {voxels} voxels differ")  # fmt: skip
 
 
 def loaded(model: Path, device: torch.device, batches: list[int]) -> dict[str, Any]:
     """nnU-Net's predictor, ours by default, and ours with `--fast`."""
+    offer_trainers()
     folds, on_device = trained_folds(model), device.type == "cuda"
     theirs = nnUNetPredictor(device=device, perform_everything_on_device=on_device, allow_tqdm=False)
     with loading_safely([model / f"fold_{fold}" / "checkpoint_final.pth" for fold in folds]):
         theirs.initialize_from_trained_model_folder(str(model), folds, "checkpoint_final.pth")
     ours = {"default": {}, "--fast": {"fast": True}}
     ours |= {f"--fast --batch {size}": {"fast": True, "batch": size} for size in batches}
-    return {"nnU-Net": theirs} | {
+    return {"nnU-Net": theirs, ONE_THREAD: theirs} | {
         name: load_predictor(WithoutTSS, model, folds, device, allow_tqdm=False, **options)
         for name, options in ours.items()
     }
@@ -118,9 +123,11 @@ def measured(
     """Seconds of every prediction, and each predictor's label maps."""
     seconds = {name: {"network": [], "patient": []} for name in predictors}
     maps: dict[str, list[np.ndarray]] = {}
+    threads = torch.get_num_threads()
     for round_ in range(rounds + 1):
         for image, properties in patients.values():
             for name, predictor in predictors.items():
+                torch.set_num_threads(1 if name == ONE_THREAD else threads)
                 logits, network = timed(predictor.predict_logits_from_preprocessed_data, image)
                 label_map, export = timed(exported, predictor, logits, properties)
                 if round_ == 0:  # warming up
