@@ -109,7 +109,7 @@ def watched(clocks: Clocks) -> list[Any]:
     ]
     label = clocks.timed(PseudoLabel._label_case, "total", lambda phase, *_: str(phase.name), 1)
     whole = clocks.timed(training_loop._train, "total", lambda _, job: job.phase)
-    volumes = clocks.timed(tss.read_copy, "waiting", lambda *_: "tss")
+    volumes = clocks.timed(tss.read_copy, "total", lambda *_: "tss copies", 1)
     return [
         *patches,
         mock.patch.object(loop, "run_epoch", epoch),
