@@ -8,9 +8,9 @@ cheaper: every epoch draws its curves, and (with a plan of `tss.copies=null`) th
 
     mgcl phantom -o $nnUNet_raw --cases 60 --unlabelled 60 --test 0 --matrix 64 --slices 8 --seed 4 --id 618
     nnUNetv2_plan_and_preprocess -d 618 -c 2d
-    mgcl plan -d 618 -c 2d --preset demo --set tss.epochs=20
+    mgcl plan -d 618 -c 2d --preset demo --set tss.head=mrff --set tss.epochs=20
     mgcl prepare -d 618 -c 2d -p MGCLPlans_demo
-    mgcl plan -d 618 -c 2d --preset demo --set tss.epochs=20 --set tss.copies=4 -o MGCLPlans_copies
+    mgcl plan -d 618 -c 2d --preset demo --set tss.head=mrff --set tss.epochs=20 --set tss.copies=4 -o MGCLPlans_copies
     python benchmarks/training_cost.py 618 2d -p MGCLPlans_demo --uncut --out uncut.json
     python benchmarks/training_cost.py 618 2d -p MGCLPlans_copies --out cut.json
 """
