@@ -6,7 +6,7 @@ import os
 import queue
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from shutil import which
@@ -14,6 +14,7 @@ from typing import Any
 
 from nnunet_mgcl.study.jobs import Job, Jobs, named
 from nnunet_mgcl.study.study_file import Executor
+from nnunet_mgcl.system.devices import own_cores
 from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.system.files import make_folder
 from nnunet_mgcl.system.resources import offer_trainers
@@ -55,10 +56,13 @@ def _here(jobs: Jobs, missing: Sequence[Job], executor: Executor, log: Callable[
     for gpu in executor.gpus:
         gpus.put(gpu)
 
+    threads = {"OMP_NUM_THREADS": str(max(1, own_cores() // executor.jobs))} if jobs.study.device == "cpu" else {}
+
     def run(job: Job) -> int:
         gpu = gpus.get() if executor.gpus else None
+        own = {"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {}
         try:
-            return train(jobs, job, log, gpu)
+            return train(jobs, job, log, threads | os.environ | own)
         finally:
             if gpu is not None:
                 gpus.put(gpu)
@@ -73,14 +77,14 @@ def _here(jobs: Jobs, missing: Sequence[Job], executor: Executor, log: Callable[
             raise
 
 
-def train(jobs: Jobs, job: Job, log: Callable[[str], None], gpu: str | None = None) -> int:
+def train(jobs: Jobs, job: Job, log: Callable[[str], None], environment: Mapping[str, str] | None = None) -> int:
     """Runs a training in a process of its own, once no other is at work on its fold; returns its exit status.
 
     Args:
         jobs: The study's.
         job: What to train.
         log: Is told of the wait for a training that a killed study has left at work.
-        gpu: The only one that it sees.
+        environment: Its variables; None: as they are here.
     """
     root = jobs.fold(job).root
     with run_lock(root / ".lock", root, "training", wait=log):
@@ -90,7 +94,6 @@ def train(jobs: Jobs, job: Job, log: Callable[[str], None], gpu: str | None = No
     program, *arguments = jobs.command(job)
     beside = Path(sys.executable).parent / program
     found = str(beside) if beside.is_file() else which(program) or program
-    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})
     with log_file(jobs, job).open("a", encoding="utf-8") as output:
         output.write(f"$ {' '.join([program, *arguments])}\n")
         output.flush()

@@ -36,10 +36,17 @@ def require_equal_shares(batch_size: int, batch_dice: bool, ranks: int) -> None:
 
 
 def use_own_cores(device: torch.device) -> None:
-    """Computes with no more threads than this process may use cores (`taskset`, Slurm, containers).
+    """Computes with no more threads than this process may use cores (`taskset`, Slurm, containers), or was told to use.
 
-    nnU-Net takes one a core of the machine. Threads that share a core wait for each other: a step of a small U-Net with
-    two threads on one core takes three times as long as with one.
+    nnU-Net takes one a core of the machine, also where OMP_NUM_THREADS says another number. Threads that share a core
+    wait for each other: a step of a small U-Net with two threads on one core takes three times as long as with one.
     """
-    if device.type == "cpu" and hasattr(os, "sched_getaffinity"):
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), len(os.sched_getaffinity(0)))))
+    if device.type == "cpu":
+        told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # OpenMP's own form has a number for each level
+        most = min(own_cores(), int(told)) if told.strip().isdecimal() else own_cores()
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), most)))
+
+
+def own_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

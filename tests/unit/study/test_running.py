@@ -14,6 +14,7 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 fold, fails = Path(sys.argv[1]), sys.argv[2] == "fails"
+print("threads", os.environ.get("OMP_NUM_THREADS"))
 print("seen", os.environ.get("CUDA_VISIBLE_DEVICES"))
 if fails:
     sys.exit(3)
@@ -85,6 +86,18 @@ def test_a_training_that_a_killed_study_left_at_work_is_waited_for(make_quick_jo
     left.communicate(b"\n", timeout=30)
     study.join(60)
     assert failed == [[]] and not log_file(jobs, job).exists()
+
+
+@pytest.mark.parametrize(("device", "told", "threads"), [("cpu", None, "3"), ("cpu", "5", "5"), ("cuda", None, "None")])
+def test_jobs_at_once_share_the_cores(make_quick_jobs, monkeypatch, device, told, threads) -> None:
+    """nnU-Net would take a thread a core in each of them."""
+    monkeypatch.setattr("nnunet_mgcl.study.running.own_cores", lambda: 7)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    jobs = make_quick_jobs(device=device, executor={"jobs": 2})
+    assert run_missing(jobs, jobs.first()[:2], print) == []
+    assert {log_file(jobs, job).read_text().split("threads ")[1].split()[0] for job in jobs.first()[:2]} == {threads}
 
 
 def test_each_job_sees_one_gpu(make_quick_jobs) -> None:

@@ -20,11 +20,18 @@ def test_a_batch_that_the_gpus_cannot_share_equally_is_refused_where_they_must()
 def test_threads_are_no_more_than_the_cores_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     try:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
         torch.set_num_threads(2)
         use_own_cores(torch.device("cuda"))
         assert torch.get_num_threads() == 2
         use_own_cores(torch.device("cpu"))
         assert torch.get_num_threads() == 1
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+        for told, threads in (("1", 1), ("2,1", 2), ("8", 3), ("", 3), ("many", 3), ("0", 1)):
+            torch.set_num_threads(3)
+            monkeypatch.setenv("OMP_NUM_THREADS", told)
+            use_own_cores(torch.device("cpu"))
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
