@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nnunet_mgcl.report.page.figure_files import write_pictures
@@ -24,9 +25,9 @@ from nnunet_mgcl.study.tables import (
 from nnunet_mgcl.system.files import write_json, write_text
 
 RULES = {
-    "equal-finetuning": "every trainer has the same `segment`; what pretraining took comes on top",
+    "equal-finetuning": "every trainer has the same segment; what pretraining took comes on top",
     "equal-total": "the reference was trained with as many samples through the network as the other trainer took in "
-    "all its phases, in whole multiples of `segment`, rounded up; samples of every phase count alike, whatever part of "
+    "all its phases, in whole multiples of segment, rounded up; samples of every phase count alike, whatever part of "
     "the network it trained, and pretraining that is shared counts in full for each training",
 }
 
@@ -86,6 +87,7 @@ def _curves(content: dict[str, Any], target: str) -> Picture:
             for place, row in zip(x, own, strict=True):
                 if bounds := row["scores"][target]["ci95"]:
                     axes.plot([place] * 2, bounds, linewidth=0.8, color=axes.lines[-1].get_color())
+        _draw_longer(axes, content, target)
         axes.set_xscale("log")
         fractions = sorted({100 * row["fraction"] for row in content["rows"]})
         axes.set_xticks(fractions, [f"{own:g} %" for own in fractions], minor=False)
@@ -94,11 +96,20 @@ def _curves(content: dict[str, Any], target: str) -> Picture:
         axes.set_ylabel("AUROC" if target == TSS else f"Dice, {target}")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
     caption = (
-        "Against the share of the labels, every trainer with the same segment, with 95 % intervals of the patients. "
-        "Points stand side by side."
+        "Against the share of the labels, every trainer with the same segment, with 95 % intervals of the patients; "
+        "crosses: the reference with longer ones (equal-total). Points stand side by side."
     )
     alt = f"Lines of {target} against the share of labelled cases, one for each trainer."
     return Picture(f"study_{target}", figure, caption, alt)
+
+
+def _draw_longer(axes: Axes, content: dict[str, Any], target: str) -> None:
+    """The reference where it was trained for longer: what the same total reaches without a method."""
+    longer = [row for row in content["rows"] if row["segment_epochs"] and target in row["scores"]]
+    means = [(100 * row["fraction"] * 1.012**-8, row["scores"][target]["mean"]) for row in longer]
+    if known := [own for own in means if own[1] is not None]:
+        label = f"{content['study']['reference']}, longer"
+        axes.plot(*zip(*known, strict=True), "x", color="black", ms=4, label=label)
 
 
 def _differences(content: dict[str, Any]) -> list[Section]:

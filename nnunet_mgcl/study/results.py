@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from nnunet_mgcl import __version__
 from nnunet_mgcl.engine.costs import KINDS, Cost
 from nnunet_mgcl.evaluation.measures.classification import auroc, missing_class
 from nnunet_mgcl.evaluation.runs.current_evaluation import current_evaluation
@@ -21,6 +20,7 @@ from nnunet_mgcl.evaluation.statistics.averages import mean_sd
 from nnunet_mgcl.evaluation.statistics.intervals import draws, interval
 from nnunet_mgcl.evaluation.statistics.paired_tests import holm, paired_tests
 from nnunet_mgcl.study.jobs import Arm, Job, Jobs
+from nnunet_mgcl.system.versions import installed_versions
 
 TSS = "TSS"
 """The target's name under which the classification stands."""
@@ -53,7 +53,7 @@ def collect(jobs: Jobs) -> dict[str, Any]:
         }
     _adjust(rows)
     return {
-        "nnunet_mgcl": __version__,
+        "versions": installed_versions(),
         "study": study.model_dump(mode="json"),
         "dataset": jobs.layout.name,
         "phantom": "phantom" in jobs.dataset_json,
