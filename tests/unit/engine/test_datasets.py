@@ -10,12 +10,12 @@ from nnunet_mgcl.engine.datasets import (
     unlabelled_dataset,
 )
 from nnunet_mgcl.pretraining.monitor.lesion_counts import confident_cases
-from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.pretraining.pseudo_label_notes import add_note
 
 
 def write_confidences(context, **confidences) -> None:
     for case, confidence in confidences.items():
-        write_json(context.layout.pseudo_labels(1, "A") / f"{case}.json", {"confidence": confidence})
+        add_note(context.layout.pseudo_labels(1, "A"), 0, case, confidence, 0 if confidence is None else 100)
 
 
 @pytest.mark.parametrize(
