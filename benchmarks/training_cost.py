@@ -97,7 +97,6 @@ def watched(clocks: Clocks) -> list[Any]:
         result = train_step(trainer, batch)
         started["at"] = time.process_time()
         own["computing"] += started["at"] - began
-        own["total"] += started["at"] - began
         clocks.iterations["segment"] += 1
         return result
 
@@ -149,7 +148,7 @@ def main() -> None:
     began = time.process_time()
     run_training(args.dataset, args.configuration, "0", "MGCLTrainer", args.p, device=torch.device("cpu"))
     segment = clocks.seconds["segment"]
-    segment["total"] += segment["waiting"]
+    segment["total"] = segment["waiting"] + segment["computing"]
     content = {
         "versions": installed_versions() | {"commit": commit()},
         "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
