@@ -7,15 +7,16 @@ network has seen what it predicts, and nothing of a test case is in any training
     mgcl phantom -o $nnUNet_raw --cases 400 --unlabelled 60 --test 0 --matrix 64 --slices 8 --seed 104 --id 604
     nnUNetv2_plan_and_preprocess -d 604 -c 2d
     mgcl plan -d 604 -c 2d --preset demo
-    python benchmarks/table4.py -d 604 -p MGCLPlans_demo --out table4.json
+    python benchmarks/table4.py -d 604 -p MGCLPlans_demo --out benchmarks/results/table4
 
-Run it again after a stop: what is done stays.
+Each method leaves its test cases' probabilities in the folder, from which the table is made. Run it again after a stop:
+what is there stays, on another machine too, so that methods may be run side by side (--methods).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import csv
 import subprocess
 import time
 from importlib.metadata import version
@@ -28,92 +29,145 @@ from label_efficiency import commit
 from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.results import FINAL, results_of
 from nnunet_mgcl.data.tss_table import read_tss_table
-from nnunet_mgcl.system.files import write_json
+from nnunet_mgcl.evaluation.measures.classification import auroc, rates
+from nnunet_mgcl.evaluation.statistics.delong import delong_test
+from nnunet_mgcl.evaluation.statistics.intervals import draws, interval
+from nnunet_mgcl.system.files import read_json, write_json, write_text
 
-METHODS = (
-    "mismatch", "radiomics-svm", "resnet", "resnet-mask", "resnet-truemask", "densenet", "densenet-mask",
-    "densenet-truemask",
-)  # fmt: skip
+TRAINER = "MGCLTrainer"
+"""Its head and its masks take part, and the others are compared with it."""
+UNMASKED = ("resnet", "densenet", "resnet-truemask", "densenet-truemask")
+MASKED = ("mismatch", "radiomics-svm", "resnet-mask", "densenet-mask")
+METHODS = (TRAINER, *MASKED, *UNMASKED)
+RATES = ("ACC", "SEN", "SPE")
 TEST = 5
 """The fold of the test cases."""
 
 
 def main() -> None:
-    """Trains what is missing, evaluates and compares."""
+    """Trains and asks what has no probabilities yet, then writes the table of what has."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-d", required=True, help="dataset")
     parser.add_argument("-p", required=True, help="plans")
-    parser.add_argument("-tr", default="MGCLTrainer", help="the trainer whose head and masks take part")
-    parser.add_argument("--methods", nargs="+", default=METHODS)
-    parser.add_argument("-device", default="cpu")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the probabilities and the table")
     args = parser.parse_args()
     layout = DatasetLayout.find(args.d)
     write_split(layout)
-    common = ["-d", args.d, "-c", "2d", "-p", args.p]
-    model, seconds = f"{args.tr}__{args.p}__2d", {}
-    for fold in range(TEST + 1):
-        root = results_of(args.d) / model / f"fold_{fold}"
-        if not (root / "validation/summary.json").is_file():
-            begun = (
-                ["--val"] if (root / FINAL).is_file() else ["--c"] if (root / "phases/inputs.json").is_file() else []
-            )
-            words = [args.d, "2d", str(fold), "-tr", args.tr, "-p", args.p, "-device", args.device, *begun]
-            call("nnUNetv2_train", *words)
-    for method in args.methods:
-        started, masks = time.time(), [] if method in ("resnet", "densenet") or "true" in method else ["--masks", model]
-        call("mgcl", "classifier", *common, "--method", method, "-f", str(TEST), "-device", args.device, *masks)
-        seconds[method] = round(time.time() - started)
-    names = [args.tr, *args.methods]
-    for name in names:
-        call("mgcl", "evaluate", *common, "-tr", name, "-f", str(TEST))
-    folders = [f"{name}__{args.p}__2d" for name in names]
-    call("mgcl", "compare", *folders, "-d", args.d, "-f", str(TEST), "-o", str(args.out.with_suffix(".compare.json")))
-    write_json(args.out, collected(args, names, seconds))
+    args.out.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in args.methods if not (args.out / f"{name}.json").is_file()]
+    if {*missing} & {TRAINER, *MASKED}:
+        train_folds(args)
+    for name in missing:
+        started = time.time()
+        if name != TRAINER:
+            masks = ["--masks", model_of(TRAINER, args)] if name in MASKED else []
+            call("mgcl", "classifier", "-d", args.d, "-c", "2d", "-p", args.p, "--method", name, "-f", str(TEST),
+                 "-device", "cpu", *masks)  # fmt: skip
+        seconds = None if name == TRAINER else round(time.time() - started)
+        write_json(args.out / f"{name}.json", measured(args, name) | {"seconds": seconds})
+    if not (args.out / f"{TRAINER}.json").is_file():
+        return print(f"The table is made once {TRAINER} is among the methods")
+    write_json(args.out / "table4.json", rows := table(args.out, layout))
+    write_text(args.out / "table4.md", text := markdown(rows))
+    print(text)
 
 
 def write_split(layout: DatasetLayout) -> None:
     """Writes the six folds, each class of the table in proportion."""
-    cases = sorted(path.stem for path in (layout.raw or Path()).joinpath("labelsTr").glob("*.nii.gz"))
-    cases = [case.removesuffix(".nii") for case in cases]
-    table = read_tss_table((layout.raw or Path()) / "tss.csv", cases)
+    cases = sorted(path.name.removesuffix(".nii.gz") for path in raw_of(layout).joinpath("labelsTr").glob("*.nii.gz"))
+    positive = classes(layout, cases)
     random = np.random.default_rng(4)
     halves: tuple[list[str], list[str]] = ([], [])
-    for positive in (True, False):
-        own = [str(case) for case in random.permutation([case for case in cases if table.positive(case) == positive])]
+    for kind in (True, False):
+        own = [str(case) for case in random.permutation([case for case in cases if positive[case] == kind])]
         halves[0].extend(own[: len(own) // 2])
         halves[1].extend(own[len(own) // 2 :])
     train, test = map(sorted, halves)
-    order = sorted(train, key=lambda case: (bool(table.positive(case)), case))
+    order = sorted(train, key=lambda case: (positive[case], case))
     folds = [sorted(order[number::5]) for number in range(5)]
     splits = [{"train": [case for case in train if case not in fold], "val": fold} for fold in folds]
     write_json(layout.splits, [*splits, {"train": train, "val": test}])
+
+
+def train_folds(args: argparse.Namespace) -> None:
+    """All folds of the trainer, going on where one was stopped."""
+    for fold in range(TEST + 1):
+        root = results_of(args.d) / model_of(TRAINER, args) / f"fold_{fold}"
+        if (root / "validation/summary.json").is_file():
+            continue
+        begun = ["--val"] if (root / FINAL).is_file() else ["--c"] if (root / "phases/inputs.json").is_file() else []
+        call("nnUNetv2_train", args.d, "2d", str(fold), "-tr", TRAINER, "-p", args.p, "-device", "cpu", *begun)
+
+
+def measured(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    """What a method says of the test cases, and what made it say so."""
+    with (results_of(args.d) / model_of(name, args) / f"fold_{TEST}" / "validation/tss.csv").open(newline="") as file:
+        said = {row["case"]: float(row["probability"]) for row in csv.DictReader(file)}
+    versions = {package: version(package) for package in ("nnunetv2", "torch", "monai", "mirp", "scikit-learn")}
+    return {"said": said, "commit": commit(), "versions": versions}
+
+
+def table(folder: Path, layout: DatasetLayout) -> dict[str, Any]:
+    """A row a method; differences are the method's AUROC less the trainer's, with DeLong's p of the same cases."""
+    rows: dict[str, Any] = {}
+    for name in (name for name in METHODS if (folder / f"{name}.json").is_file()):
+        content = read_json(folder / f"{name}.json")
+        cases = sorted(content["said"])
+        actual, said = np.array([*classes(layout, cases).values()]), np.array([content["said"][case] for case in cases])
+        areas = np.array([auroc(said[draw], actual[draw]) for draw in draws(cases)])
+        if name == TRAINER:
+            reference, of_reference = said, areas
+        less = {"difference": auroc(said, actual) - auroc(reference, actual), **interval([*(areas - of_reference)])}
+        rows[name] = {
+            "AUROC": auroc(said, actual), "ci95": interval([*areas])["ci95"],
+            **{rate: rates(said >= 0.5, actual)[rate] for rate in RATES},
+            "less": less | {"p": delong_test(said, reference, actual)["p"]},
+            **{key: content[key] for key in ("seconds", "commit", "versions")},
+        }  # fmt: skip
+    return {"cases": len(cases), "positive": int(actual.sum()), "rows": rows}
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The table of the docs."""
+    lines = [
+        "| | AUROC | ACC | SEN | SPE | AUROC less MGCL's | DeLong's p | min |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in content["rows"].items():
+        cells = [f"`{name}`", f"{row['AUROC']:.3f} ({row['ci95'][0]:.3f} to {row['ci95'][1]:.3f})"]
+        cells += [f"{row[rate]:.2f}" for rate in RATES]
+        if name == TRAINER:
+            cells += ["", "", ""]
+        else:
+            less, (low, high) = row["less"], row["less"]["ci95"]
+            cells += [f"{less['difference']:+.3f} ({low:+.3f} to {high:+.3f})", f"{less['p']:.3g}"]
+            cells += [f"{row['seconds'] / 60:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def classes(layout: DatasetLayout, cases: list[str]) -> dict[str, bool]:
+    """Case -> whether its TSS is below 4.5 h."""
+    table = read_tss_table(raw_of(layout) / "tss.csv", cases)
+    return {case: bool(table.positive(case)) for case in cases}
+
+
+def raw_of(layout: DatasetLayout) -> Path:
+    """The dataset's raw folder."""
+    assert layout.raw, "set nnUNet_raw"
+    return layout.raw
+
+
+def model_of(name: str, args: argparse.Namespace) -> str:
+    """A model's results folder."""
+    return f"{name}__{args.p}__2d"
 
 
 def call(*words: str) -> None:
     """Runs a command."""
     print("$", *words, flush=True)
     subprocess.run(words, check=True)
-
-
-def collected(args: argparse.Namespace, names: list[str], seconds: dict[str, int]) -> dict[str, Any]:
-    """A row a method, from `evaluation_folds_5.json` and the comparison with the first one."""
-    compared = json.loads(args.out.with_suffix(".compare.json").read_text())["comparisons"]
-    rows = {}
-    for name in names:
-        folder = results_of(args.d) / f"{name}__{args.p}__2d"
-        tss = json.loads((folder / f"evaluation_folds_{TEST}.json").read_text())["tss"]
-        point = tss["operating_points"]["0.5"]["pooled"]
-        area = tss["measures"]["pooled"]["AUROC"]
-        own = [e for e in compared if e["second"] == folder.name and e["measure"] == "AUROC"]
-        rows[name] = {
-            "AUROC": area["value"], "ci95": area["ci95"],
-            **{rate: point[rate]["value"] for rate in ("ACC", "SEN", "SPE")},
-            "less": {key: own[0][key] for key in ("difference", "ci95", "delong")} if own else None,
-            "seconds": seconds.get(name),
-        }  # fmt: skip
-    versions = {package: version(package) for package in ("nnunetv2", "torch", "monai", "mirp", "scikit-learn")}
-    return {"dataset": args.d, "plans": args.p, "commit": commit(), "versions": versions, "rows": rows}
 
 
 if __name__ == "__main__":
