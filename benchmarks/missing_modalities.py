@@ -6,9 +6,10 @@ trained on a dataset of these alone. Every head is asked; AUROC of the test case
 are of the one model less the model of the set, with the interval of 2,000 draws of patients, the mean over the seeds in
 each.
 
-    python benchmarks/missing_modalities.py --work DIR --seeds 0 1 2
+    python benchmarks/missing_modalities.py --work DIR --seeds 0 1 2 --out benchmarks/results/missing_modalities
 
-Run it again after a stop: what is done stays.
+Each arm of each seed leaves what it said in the folder --out, from which the table is made. Run it again after a stop:
+what is there stays, on another machine too, so that seeds may be run side by side (in a DIR each).
 """
 
 from __future__ import annotations
@@ -44,35 +45,40 @@ SETS = [own for size in (1, 2, 3) for own in combinations(MODALITIES, size)]
 HEADS = ("lesion", "mrff", "mrff_lesion")
 TRAINER, DROPOUT = "MGCLTrainerRandomInit", 0.3
 SETTINGS = (*BUDGET[:-1], 'tss.compared=["mrff", "mrff_lesion"]')
-PLANS = {"all": "MGCLPlans_missing", "all, dropout": "MGCLPlans_dropout"}
+PLANS = {"all": "MGCLPlans_missing", "dropout": "MGCLPlans_dropout"}
+ARMS = (*PLANS, *("+".join(own) for own in SETS[:-1]))
 RESAMPLES = 2000
+SEEDS = 10
+"""Folds that are written: at most so many seeds."""
 
 
 def main() -> None:
     """Runs what has no result yet, then writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="where everything is written")
+    parser.add_argument("--out", type=Path, required=True, help="folder of what was measured, and of the table")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--id", type=int, default=630, help="number of the phantom dataset; sets have the next six")
     parser.add_argument("--phantom-seed", type=int, default=105)
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     bench = Benchmark(args)
     for seed in args.seeds:
-        for arm in ("all", "all, dropout", *("+".join(own) for own in SETS[:-1])):
-            bench.once(seed, arm)
-    summary = bench.summary()
-    write_json(args.work / "missing_modalities.json", summary)
-    write_text(args.work / "missing_modalities.md", table := markdown(summary))
+        for arm in ARMS:
+            if not (path := args.out / f"seed_{seed}_{arm}.json").is_file():
+                write_text(path, json.dumps(bench.measured(seed, arm)) + "\n")
+    summary = Summary(args.out, args.seeds, bench).content()
+    write_json(args.out / "missing_modalities.json", summary)
+    write_text(args.out / "missing_modalities.md", table := markdown(summary))
     print(table)
 
 
 class Benchmark:
-    """The datasets, and the probabilities and Dice that were measured (`measured.json`)."""
+    """The phantoms, the datasets of their modalities, and what models of them say."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.file = args, args.work / "measured.json"
+        self.args = args
         use_folders(args.work)
-        self.measured: dict[str, Any] = read_json(self.file) if self.file.is_file() else {}
         self.whole = args.work / "nnUNet_raw" / f"Dataset{args.id:03}_Phantom"
         if not (self.whole / "dataset.json").is_file():
             call("mgcl", "phantom", "-o", self.whole.parent, "--cases", CASES, "--unlabelled", 0, "--test", 0,
@@ -81,11 +87,9 @@ class Benchmark:
         table = read_tss_table(self.whole / "tss.csv", self.cases)
         self.positive = {case: bool(table.positive(case)) for case in self.cases}
 
-    def once(self, seed: int, arm: str) -> None:
-        """Trains and measures what is not there yet."""
-        if (key := f"seed_{seed}, {arm}") in self.measured:
-            return
-        started = time.time()
+    def measured(self, seed: int, arm: str) -> dict[str, Any]:
+        """Trains an arm and asks it: probabilities of the test cases, in their order, for each set and head; Dice."""
+        started, test = time.time(), self.test(seed)
         names = MODALITIES if arm in PLANS else tuple(arm.split("+"))
         dataset = self.dataset(names)
         plans = PLANS.get(arm, PLANS["all"])
@@ -95,12 +99,16 @@ class Benchmark:
             goes_on = ["--c"] if fold.is_dir() else []
             call("nnUNetv2_train", dataset, "2d", seed, "-tr", TRAINER, "-p", plans, "-device", "cpu", *goes_on)
         sets = [own for own in SETS if {*own} <= {*names}] if arm in PLANS else [names]
-        self.measured[key] = {
+        said = {"+".join(own): probabilities(model, dataset, seed, test, own) for own in sets}
+        phantom = read_json(self.whole / "dataset.json")["phantom"]
+        return {
             "dice": read_json(fold / "validation/summary_modalities.json")["mean"],
-            "said": {"+".join(own): probabilities(model, dataset, seed, self.test(seed), own) for own in sets},
+            "cases": test,
+            "said": {own: {head: [round(of[c], 6) for c in test] for head, of in each.items()}
+                     for own, each in said.items()},
             "seconds": round(time.time() - started),
-        }
-        write_json(self.file, self.measured)
+            "made_with": installed_versions() | {"commit": commit(), "phantom": phantom},
+        }  # fmt: skip
 
     def dataset(self, names: Sequence[str]) -> str:
         """Writes, preprocesses and plans the dataset of a set of modalities; its name."""
@@ -114,12 +122,12 @@ class Benchmark:
         if not (preprocessed / "nnUNetPlans_2d").is_dir():
             call("nnUNetv2_plan_and_preprocess", "-d", number, "-c", "2d", "-np", 1, "-npfp", 1, nnUNet_n_proc_DA="1")
         for name, plans in PLANS.items():
-            more = [f"tss.modality_dropout={DROPOUT}"] if name == "all, dropout" else []
+            more = [f"tss.modality_dropout={DROPOUT}"] if name == "dropout" else []
             if not (preprocessed / f"{plans}.json").is_file():
                 call("mgcl", "plan", "-d", number, "-c", "2d", "--preset", "demo", "--plans-name", plans,
                      "--set", *SETTINGS, *more)  # fmt: skip
         splits = []
-        for seed in range(max(self.args.seeds) + 1):
+        for seed in range(SEEDS):
             test = self.test(seed)
             splits.append({"train": sorted({*self.cases} - {*test}), "val": test})
         write_json(preprocessed / "splits_final.json", splits)
@@ -130,50 +138,58 @@ class Benchmark:
         drawn = [str(case) for case in np.random.default_rng(seed).permutation(self.cases)]
         return sorted(drawn[TRAINING:])
 
-    def summary(self) -> dict[str, Any]:
-        """AUROC by arm, set and head; differences from the models of the sets; Dice."""
+
+class Summary:
+    """The table of what was measured."""
+
+    def __init__(self, folder: Path, seeds: Sequence[int], bench: Benchmark) -> None:
+        self.seeds, self.bench = seeds, bench
+        self.measured = {(seed, arm): read_json(folder / f"seed_{seed}_{arm}.json") for seed in seeds for arm in ARMS}
+
+    def content(self) -> dict[str, Any]:
+        """AUROC by set, arm and head; differences from the models of the sets; Dice."""
         rows: dict[str, Any] = {}
         for own in ("+".join(each) for each in SETS):
-            trained = own if f"seed_{self.args.seeds[0]}, {own}" in self.measured else "all"
-            for arm in (*PLANS, *([own] if trained == own else [])):
+            trained = own if own in ARMS else "all"
+            for arm in dict.fromkeys((trained, *PLANS)):
                 for head in HEADS:
-                    row = {"auroc": [self.auroc(seed, arm, own, head) for seed in self.args.seeds]}
+                    row = {"auroc": [self.auroc(seed, arm, own, head) for seed in self.seeds]}
                     if arm != trained:
                         row |= self.difference(arm, trained, own, head)
                     rows.setdefault(own, {}).setdefault("own" if arm == own else arm, {})[head] = row
-        dice = {key: each["dice"] for key, each in self.measured.items()}
-        seconds = {key: each["seconds"] for key, each in self.measured.items()}
-        made = installed_versions() | {"commit": commit(), "phantom": read_json(self.whole / "dataset.json")["phantom"]}
-        return {"made_with": made, "seeds": self.args.seeds, "rows": rows, "dice": dice, "seconds": seconds}
+        each = {f"seed_{seed}, {arm}": content for (seed, arm), content in self.measured.items()}
+        parts = {part: {key: content[part] for key, content in each.items()} for part in ("dice", "seconds")}
+        made = {json.dumps(content["made_with"]): content["made_with"] for content in each.values()}
+        return {"made_with": [*made.values()], "seeds": self.seeds, "rows": rows, **parts}
 
-    def said(self, seed: int, arm: str, own: str, head: str) -> dict[str, float]:
-        """Case -> probability."""
-        return self.measured[f"seed_{seed}, {arm}"]["said"][own][head]
+    def said(self, seed: int, arm: str, own: str, head: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Classes and probabilities of a seed's test cases, and their names."""
+        content = self.measured[seed, arm]
+        cases = content["cases"]
+        return np.array([self.bench.positive[case] for case in cases]), np.array(content["said"][own][head]), cases
 
     def auroc(self, seed: int, arm: str, own: str, head: str) -> float:
         """Of the test cases of a seed."""
-        said = self.said(seed, arm, own, head)
-        return float(roc_auc_score([self.positive[case] for case in said], list(said.values())))
+        actual, said, _ = self.said(seed, arm, own, head)
+        return float(roc_auc_score(actual, said))
 
     def difference(self, arm: str, trained: str, own: str, head: str) -> dict[str, Any]:
         """AUROC of an arm less that of the model of the set: mean over the seeds, and its interval over patients."""
-        random = np.random.default_rng(0)
-        pairs = []
-        for seed in self.args.seeds:
-            one, other = (self.said(seed, which, own, head) for which in (arm, trained))
-            index = {case: number for number, case in enumerate(one)}
-            pairs.append((index, np.array([self.positive[c] for c in one]), np.array(list(one.values())),
-                          np.array([other[c] for c in one])))  # fmt: skip
+        random, pairs = np.random.default_rng(0), []
+        for seed in self.seeds:
+            actual, one, cases = self.said(seed, arm, own, head)
+            _, other, _ = self.said(seed, trained, own, head)
+            pairs.append(({case: number for number, case in enumerate(cases)}, actual, one, other))
         draws = []
         for _ in range(RESAMPLES):
-            drawn = random.choice(self.cases, len(self.cases))
+            drawn = random.choice(self.bench.cases, len(self.bench.cases))
             each = []
-            for index, positive, one, other in pairs:
+            for index, actual, one, other in pairs:
                 chosen = [index[case] for case in drawn if case in index]
-                y = positive[chosen]
+                y = actual[chosen]
                 each.append(roc_auc_score(y, one[chosen]) - roc_auc_score(y, other[chosen]))
             draws.append(np.mean(each))
-        differences = [self.auroc(s, arm, own, head) - self.auroc(s, trained, own, head) for s in self.args.seeds]
+        differences = [self.auroc(s, arm, own, head) - self.auroc(s, trained, own, head) for s in self.seeds]
         return {"difference": float(np.mean(differences)), "ci95": np.quantile(draws, (0.025, 0.975)).tolist()}
 
 
