@@ -28,7 +28,6 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from label_efficiency import commit
-from sklearn.metrics import roc_auc_score
 from tss_heads import BUDGET, CASES, TRAINING, call, use_folders
 
 from nnunet_mgcl.data.layout import FoldLayout
@@ -153,44 +152,30 @@ class Summary:
             trained = own if own in ARMS else "all"
             for arm in dict.fromkeys((trained, *PLANS)):
                 for head in HEADS:
-                    row = {"auroc": [self.auroc(seed, arm, own, head) for seed in self.seeds]}
+                    areas = np.array([self.areas(seed, arm, own, head) for seed in self.seeds])
+                    row: dict[str, Any] = {"auroc": areas[:, 0].tolist()}
                     if arm != trained:
-                        row |= self.difference(arm, trained, own, head)
+                        less = areas - [self.areas(seed, trained, own, head) for seed in self.seeds]
+                        each, *draws = less.mean(axis=0)
+                        row |= {"difference": float(each), "ci95": np.quantile(draws, (0.025, 0.975)).tolist()}
                     rows.setdefault(own, {}).setdefault("own" if arm == own else arm, {})[head] = row
         each = {f"seed_{seed}, {arm}": content for (seed, arm), content in self.measured.items()}
         parts = {part: {key: content[part] for key, content in each.items()} for part in ("dice", "seconds")}
         made = {json.dumps(content["made_with"]): content["made_with"] for content in each.values()}
         return {"made_with": [*made.values()], "seeds": self.seeds, "rows": rows, **parts}
 
-    def said(self, seed: int, arm: str, own: str, head: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Classes and probabilities of a seed's test cases, and their names."""
+    def areas(self, seed: int, arm: str, own: str, head: str) -> np.ndarray:
+        """AUROC of the test cases of a seed, then those of the draws of patients."""
         content = self.measured[seed, arm]
-        cases = content["cases"]
-        return np.array([self.bench.positive[case] for case in cases]), np.array(content["said"][own][head]), cases
-
-    def auroc(self, seed: int, arm: str, own: str, head: str) -> float:
-        """Of the test cases of a seed."""
-        actual, said, _ = self.said(seed, arm, own, head)
-        return float(roc_auc_score(actual, said))
-
-    def difference(self, arm: str, trained: str, own: str, head: str) -> dict[str, Any]:
-        """AUROC of an arm less that of the model of the set: mean over the seeds, and its interval over patients."""
-        random, pairs = np.random.default_rng(0), []
-        for seed in self.seeds:
-            actual, one, cases = self.said(seed, arm, own, head)
-            _, other, _ = self.said(seed, trained, own, head)
-            pairs.append(({case: number for number, case in enumerate(cases)}, actual, one, other))
-        draws = []
-        for _ in range(RESAMPLES):
-            drawn = random.choice(self.bench.cases, len(self.bench.cases))
-            each = []
-            for index, actual, one, other in pairs:
-                chosen = [index[case] for case in drawn if case in index]
-                y = actual[chosen]
-                each.append(roc_auc_score(y, one[chosen]) - roc_auc_score(y, other[chosen]))
-            draws.append(np.mean(each))
-        differences = [self.auroc(s, arm, own, head) - self.auroc(s, trained, own, head) for s in self.seeds]
-        return {"difference": float(np.mean(differences)), "ci95": np.quantile(draws, (0.025, 0.975)).tolist()}
+        actual = np.array([self.bench.positive[case] for case in content["cases"]])
+        said = np.array(content["said"][own][head])
+        random, order = np.random.default_rng(0), {case: number for number, case in enumerate(self.bench.cases)}
+        drawn = random.multinomial(len(order), np.full(len(order), 1 / len(order)), RESAMPLES)
+        times = np.vstack([np.ones(len(actual), int), drawn[:, [order[case] for case in content["cases"]]]])
+        early, late = said[actual][:, None], said[~actual]
+        right = (early > late) + 0.5 * (early == late)
+        pairs = times[:, actual].sum(1) * times[:, ~actual].sum(1)
+        return np.asarray(((times[:, actual] @ right) * times[:, ~actual]).sum(1) / pairs)
 
 
 def write_subset(source: Path, target: Path, names: Sequence[str]) -> None:
