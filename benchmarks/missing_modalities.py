@@ -2,9 +2,10 @@
 
 Each seed draws 200 training and 200 test cases of 400 phantoms (fold = seed). Arms: one model of all modalities,
 without and with `tss.modality_dropout`, asked without some of them; and for every set of modalities a model that was
-trained on a dataset of these alone. Every head is asked; AUROC of the test cases, and Dice of each lesion. Differences
-are of the one model less the model of the set, with the interval of 2,000 draws of patients, the mean over the seeds in
-each.
+trained on a dataset of these alone. Beside them, one whose heads read four copies of each case in all epochs
+(`tss.copies`), asked with all modalities. Every head is asked; AUROC of the test cases, and Dice of each lesion.
+Differences are of the one model less the model of the set, with the interval of 2,000 draws of patients, the mean over
+the seeds in each.
 
     python benchmarks/missing_modalities.py --work DIR --seeds 0 1 2 --out benchmarks/results/missing_modalities
 
@@ -42,9 +43,10 @@ from nnunet_mgcl.tss.volumes import load_volume
 MODALITIES = ("DWI", "FLAIR", "PWI")
 SETS = [own for size in (1, 2, 3) for own in combinations(MODALITIES, size)]
 HEADS = ("lesion", "mrff", "mrff_lesion")
-TRAINER, DROPOUT = "MGCLTrainerRandomInit", 0.3
+TRAINER = "MGCLTrainerRandomInit"
 SETTINGS = (*BUDGET[:-1], 'tss.compared=["mrff", "mrff_lesion"]')
-PLANS = {"all": "MGCLPlans_missing", "dropout": "MGCLPlans_dropout"}
+PLANS = {"all": "MGCLPlans_missing", "dropout": "MGCLPlans_dropout", "copies": "MGCLPlans_copies"}
+MORE = {"dropout": ("tss.modality_dropout=0.3",), "copies": ("tss.copies=4",)}
 ARMS = (*PLANS, *("+".join(own) for own in SETS[:-1]))
 RESAMPLES = 2000
 SEEDS = 10
@@ -97,7 +99,7 @@ class Benchmark:
         if not (fold / "validation/tss_summary.json").is_file():
             goes_on = ["--c"] if fold.is_dir() else []
             call("nnUNetv2_train", dataset, "2d", seed, "-tr", TRAINER, "-p", plans, "-device", "cpu", *goes_on)
-        sets = [own for own in SETS if {*own} <= {*names}] if arm in PLANS else [names]
+        sets = SETS if arm in ("all", "dropout") else [names]
         said = {"+".join(own): probabilities(model, dataset, seed, test, own) for own in sets}
         phantom = read_json(self.whole / "dataset.json")["phantom"]
         return {
@@ -121,10 +123,9 @@ class Benchmark:
         if not (preprocessed / "nnUNetPlans_2d").is_dir():
             call("nnUNetv2_plan_and_preprocess", "-d", number, "-c", "2d", "-np", 1, "-npfp", 1, nnUNet_n_proc_DA="1")
         for name, plans in PLANS.items():
-            more = [f"tss.modality_dropout={DROPOUT}"] if name == "dropout" else []
             if not (preprocessed / f"{plans}.json").is_file():
                 call("mgcl", "plan", "-d", number, "-c", "2d", "--preset", "demo", "--plans-name", plans,
-                     "--set", *SETTINGS, *more)  # fmt: skip
+                     "--set", *SETTINGS, *MORE.get(name, ()))  # fmt: skip
         splits = []
         for seed in range(SEEDS):
             test = self.test(seed)
@@ -150,7 +151,8 @@ class Summary:
         rows: dict[str, Any] = {}
         for own in ("+".join(each) for each in SETS):
             trained = own if own in ARMS else "all"
-            for arm in dict.fromkeys((trained, *PLANS)):
+            others = [arm for arm in PLANS if own in self.measured[self.seeds[0], arm]["said"]]
+            for arm in dict.fromkeys((trained, *others)):
                 for head in HEADS:
                     areas = np.array([self.areas(seed, arm, own, head) for seed in self.seeds])
                     row: dict[str, Any] = {"auroc": areas[:, 0].tolist()}
@@ -235,25 +237,35 @@ def probabilities(
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """A row a set and head: AUROC of the arms, and the differences from the model of the set."""
-    lines = [
+    """AUROC by set and head, and differences from the model of the set; the same of the copies; Dice by model."""
+    asked = [
         "| modalities | head | model of the set | one model | less | with dropout | less |",
         "|---|---|---|---|---|---|---|",
     ]
+    copies = ["| head | augmented anew | four copies | less |", "|---|---|---|---|"]
     for own, arms in summary["rows"].items():
         for head in HEADS:
-            trained = np.mean(arms.get("own", arms["all"])[head]["auroc"])
-            cells = [own, head, f"{trained:.3f}"]
-            for arm in PLANS:
-                row = arms[arm][head]
-                less = (
-                    f"{row['difference']:+.3f} ({row['ci95'][0]:+.3f} to {row['ci95'][1]:+.3f})"
-                    if "ci95" in row
-                    else ""
-                )
-                cells += [f"{np.mean(row['auroc']):.3f}", less]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            trained = f"{np.mean(arms.get('own', arms['all'])[head]['auroc']):.3f}"
+            asked.append(_row(own, f"`{head}`", trained, *_cells(arms["all"][head]), *_cells(arms["dropout"][head])))
+            if "copies" in arms:
+                copies.append(_row(f"`{head}`", trained, *_cells(arms["copies"][head])))
+    dice = [_row("model of", *MODALITIES), "|---|---|---|---|"]
+    for arm in (*("+".join(own) for own in SETS[:-1]), "all"):
+        each = [summary["dice"][f"seed_{seed}, {arm}"] for seed in summary["seeds"]]
+        own = [f"{np.mean([one[name] for one in each]):.3f}" if name in each[0] else "" for name in MODALITIES]
+        dice.append(_row(arm, *own))
+    return "\n\n".join("\n".join(lines) for lines in (asked, copies, dice)) + "\n"
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, str]:
+    """Mean over the seeds, and the difference."""
+    low, high = row.get("ci95", (0, 0))
+    less = f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f})" if "ci95" in row else ""
+    return f"{np.mean(row['auroc']):.3f}", less
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
