@@ -52,7 +52,7 @@ def _overview(content: dict[str, Any]) -> Section:
     text = [
         f"{jobs['done']} of {jobs['wanted']} trainings are done; rows whose trainings are not all done are left out.",
         *(f"Budget rule {rule}: {RULES[rule]}." for rule in study["budgets"]),
-        f"Label-free phases were trained once for all folds and fractions, and {_over_seeds(study)}.",
+        f"Label-free phases were trained once where folds and fractions read the same scans, and {_over_seeds(study)}.",
     ]
     rows = [("trainers", ", ".join(study["trainers"])), ("reference", study["reference"])]
     rows += [(key, ", ".join(f"{value:g}" for value in study[key])) for key in ("fractions", "folds", "seeds")]
@@ -66,9 +66,11 @@ def _over_seeds(study: dict[str, Any]) -> str:
 
 def _scores(content: dict[str, Any]) -> Section:
     columns, rows = score_cells(content)
-    caption = "Mean and sd over folds and seeds (of the AUROC: over seeds). Folds share training data: the sd describes"
+    targets = targets_of(content)
+    auroc = " (of the AUROC over seeds)" if TSS in targets else ""
+    caption = f"Mean and sd over folds and seeds{auroc}; folds share training data, so that the sd only describes"
     table = Table(caption, tuple(columns), tuple(map(tuple, rows)))
-    pictures = [_curves(content, target) for target in targets_of(content)]
+    pictures = [_curves(content, target) for target in targets]
     return Section("Scores", (), (table,), tuple(pictures))
 
 
