@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
 from sklearn.impute import SimpleImputer
@@ -16,6 +15,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from tqdm import tqdm
 
 from nnunet_mgcl.system.files import is_there, make_folder, read_json, write_json
 from nnunet_mgcl.tss.classifiers.protocol import Classifier, TrainingCase
@@ -37,7 +37,7 @@ class RadiomicsSVM(Classifier):
         folds = min(INNER_FOLDS, *(len(set(patients[target == kind])) for kind in (True, False)))
         if folds < 2:
             raise self.too_few(cases)
-        rows = [self._measured(case.name) for case in track(cases, "Features", transient=True)]
+        rows = [self._measured(case.name) for case in tqdm(cases, f"{self.name}, features")]
         self.features = sorted({name for row in rows for name in row})
         values, seed = np.array([self._row(row) for row in rows]), self.settings.seed
         inner = [*StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(values, target, patients)]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from tqdm import tqdm
 
 from nnunet_mgcl.engine.seeding import reseed
 from nnunet_mgcl.system.errors import UserError, some
@@ -41,15 +41,16 @@ class VolumeNetwork(Classifier):
             UserError: The loss is no number.
         """
         settings, epochs = self.settings, self.settings.epochs or self.epochs
-        volumes = [self._volume(case.name) for case in track(cases, "Reading", transient=True)]
+        volumes = [self._volume(case.name) for case in tqdm(cases, "reading", leave=False)]
         reseed(settings.seed, self.name, settings.fold, "start")
         self.network = self.build(*volumes[0].shape[:2]).to(settings.device)
         optimiser = torch.optim.AdamW(self.network.parameters(), settings.lr or self.lr, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
         positive = torch.tensor([case.positive for case in cases], dtype=torch.float32)
         weight = torch.where(positive == 1, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))  # 1 on average
-        for epoch in track(range(epochs), f"{self.name}, fold {settings.fold}", transient=True):
+        for epoch in (bar := tqdm(range(epochs), f"{self.name}, fold {settings.fold}", unit="epoch")):
             reseed(settings.seed, self.name, settings.fold, epoch)
+            losses = []
             for chosen in _batches(len(volumes)):
                 images = _augmented([volumes[i] for i in chosen]).to(settings.device)
                 target, share = (each[chosen].to(settings.device) for each in (positive, weight))
@@ -60,7 +61,9 @@ class VolumeNetwork(Classifier):
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
+                losses.append(float(loss.detach()))
                 self.steps, self.samples = self.steps + 1, self.samples + len(chosen)
+            bar.set_postfix(loss=f"{sum(losses) / len(losses):.4f}")
             schedule.step()
         self.network.eval()
 
