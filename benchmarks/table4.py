@@ -118,10 +118,11 @@ def table(folder: Path, layout: DatasetLayout) -> dict[str, Any]:
         areas = np.array([auroc(said[draw], actual[draw]) for draw in draws(cases)])
         if name == TRAINER:
             reference, of_reference = said, areas
-        less = {"difference": auroc(said, actual) - auroc(reference, actual), **interval([*(areas - of_reference)])}
+        area, called = auroc(said, actual), rates(said >= 0.5, actual)
+        less = {"difference": area - auroc(reference, actual), **interval([*(areas - of_reference)])}
         rows[name] = {
-            "AUROC": auroc(said, actual), "ci95": interval([*areas])["ci95"],
-            **{rate: rates(said >= 0.5, actual)[rate] for rate in RATES},
+            "AUROC": area, "ci95": interval([*areas])["ci95"],
+            **{rate: called[rate] for rate in RATES},
             "less": less | {"p": delong_test(said, reference, actual)["p"]},
             **{key: content[key] for key in ("seconds", "commit", "versions")},
         }  # fmt: skip
