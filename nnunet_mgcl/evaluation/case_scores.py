@@ -36,7 +36,7 @@ class CaseScores:
     @classmethod
     def of(
         cls, case: str, fold: int, targets: Mapping[str, Mapping[str, float | int | None]],
-        table: TSSTable | None, probabilities: Mapping[str, float],
+        table: TSSTable | None, probabilities: Mapping[str, float | None],
     ) -> CaseScores:  # fmt: skip
         """With what a TSS table and the predicted probabilities say of the case; either may know nothing of it."""
         patient, positive = (table.patient(case), table.positive(case)) if table else (case, None)

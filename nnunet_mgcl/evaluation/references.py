@@ -136,7 +136,7 @@ def _same_cases(predictions: Path, references: Path, ending: str) -> list[str]:
     return sorted(predicted)
 
 
-def _probabilities(path: Path, cases: Sequence[str]) -> dict[str, float]:
+def _probabilities(path: Path, cases: Sequence[str]) -> dict[str, float | None]:
     if not is_there(path):
         return {}
     try:

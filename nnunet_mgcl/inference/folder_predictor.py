@@ -81,7 +81,7 @@ class FolderPredictor(MGCLPredictor):
             gone = f" Removed what an earlier prediction left: {names}." if earlier else ""
             print(f"No tss.csv: {self.no_tss_reason}.{gone}")
             return None
-        if silent := sorted({*map(basename, self._outputs)} - {*self.report.rows}):
+        if silent := sorted(case for case, row in self.report.rows.items() if not row["probability"]):
             print(f"No TSS of {some(silent)}: the head knows nothing of cases with their modalities alone")
         self.report.add_mismatch(images.folder, output, ending, max(1, nps), self.allow_tqdm, images.missing)
         self.report.add_volumes(output, ending, self._reader)
@@ -207,16 +207,16 @@ class FolderPredictor(MGCLPredictor):
 
     def predict_logits_from_preprocessed_data(self, data: torch.Tensor) -> torch.Tensor:
         """As in `MGCLPredictor`; adds the case's row to the report."""
+        case = self._pending[0]
         logits = super().predict_logits_from_preprocessed_data(data)
-        if self.report is not None and None not in self._probabilities:
-            case = self._tss[-1].case
-            self.report.add(case, list(self._tss[-1].folds_raw.values()), self.present.get(case))
+        if self.report is not None:
+            self.report.add(case, self._probabilities, self.present.get(case))
         return logits
 
     def _is_done(self, output: str, save_probabilities: bool) -> bool:
         case = basename(output)
         if self.report is not None and case not in self.report.rows:
-            return False  # also of a case that has no TSS: it is predicted again
+            return False
         if self._noted is not None and case not in self._noted:  # nobody knows what made it
             return False
         if save_probabilities and not isfile(output + ".npz"):

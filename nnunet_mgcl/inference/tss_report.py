@@ -13,6 +13,7 @@ from rich.progress import track
 from nnunet_mgcl.data.images.single_slice import volume_ml
 from nnunet_mgcl.evaluation.calibration.maps import Calibration
 from nnunet_mgcl.evaluation.calibration.stored import JOIN, map_of
+from nnunet_mgcl.evaluation.runs.tss_validation import MODALITIES
 from nnunet_mgcl.inference.missing import Missing, roles_of
 from nnunet_mgcl.inference.parts import Part
 from nnunet_mgcl.inference.tss_prediction import TSSPrediction
@@ -28,8 +29,6 @@ NAME = "tss.csv"
 FOLD = "probability_fold_"
 """What the columns of the folds' raw probabilities begin with."""
 WHAT = "what mgcl predict writes"
-MODALITIES = "modalities"
-"""The column of those that a case was predicted from."""
 NO_VOLUME = "n/a"
 """Of a single slice without a thickness and of a modality that is missing; an empty cell waits for its segmentation."""
 
@@ -84,15 +83,16 @@ class TSSReport:
             self.rows[case] = row | without_volumes
         self.write()
 
-    def add(self, case: str, probabilities: Sequence[float], present: Sequence[str] | None = None) -> None:
+    def add(self, case: str, probabilities: Sequence[float | None], present: Sequence[str] | None = None) -> None:
         """Adds a case: the raw probability of TSS < 4.5 h of every fold, and what follows from them.
 
         Args:
             case: Its name.
-            probabilities: Of the folds, in their order.
+            probabilities: Of the folds, in their order; None: a head says nothing of the case.
             present: The modalities that it was predicted from; None: all.
         """
-        raw = {column: f"{p:.6f}" for column, p in zip(self.fold_columns, probabilities, strict=True)}
+        said = ("" if p is None else f"{p:.6f}" for p in probabilities)
+        raw = dict(zip(self.fold_columns, said, strict=True))
         row = {"case": case, MODALITIES: JOIN.join(self.modalities if present is None else present)} | raw
         self.rows[case] = _calibrated(row, self.calibration, JOIN.join(self.modalities))
         self.write()
@@ -168,9 +168,16 @@ def _volume(target: str) -> str:
 
 
 def _calibrated(row: Row, calibration: Calibration | None, modalities: str) -> Row:
-    """A row whose probability and class follow from what it says about the folds, by the map of its modalities."""
-    raw = {column: float(value) for column, value in row.items() if column.startswith(FOLD)}
-    tss = TSSPrediction.of_folds(raw, map_of(calibration, row.get(MODALITIES, modalities), modalities))
+    """A row whose probability and class follow from what it says about the folds, by the map of its modalities.
+
+    Where the folds say nothing of a case that lacks a modality, neither do they.
+    """
+    folds = {column: value for column, value in row.items() if column.startswith(FOLD)}
+    present = row.get(MODALITIES, modalities)
+    if present != modalities and not any(folds.values()):
+        return row | dict.fromkeys(("probability", "predicted_class", "probability_raw", "calibration"), "")
+    raw = {column: float(value) for column, value in folds.items()}
+    tss = TSSPrediction.of_folds(raw, map_of(calibration, present, modalities))
     return row | {
         "probability": f"{tss.probability:.6f}",
         "predicted_class": str(tss.predicted_class),

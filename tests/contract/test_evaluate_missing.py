@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from nnunet_mgcl.cli import main
-from tests.contract.models import rows
+from tests.contract.conftest import SMALL_HEAD
+from tests.contract.models import rows, save_fold
 from tests.contract.test_missing_prediction import COMMAND
 
 VAL = ["case_2", "case_5"]
@@ -65,6 +66,22 @@ def test_the_cases_are_predicted_without_it_and_evaluated_beside_the_whole_ones(
     assert main(["report", "-d", "901", "-c", "2d"]) == 0
     page = (model / "report/index.html").read_text()
     assert "Missing modalities" in page and page.count("DWI, PWI") >= 1
+
+
+def test_where_the_head_reads_nothing_else_there_is_no_tss_to_evaluate(
+    validated, make_trainer, masks_json, workspace
+) -> None:
+    model, images = validated
+    shutil.rmtree(model / "fold_0")
+    read = {"tss": SMALL_HEAD["tss"] | {"modalities": ["FLAIR"]}}
+    assert save_fold(make_trainer(labels=masks_json, mgcl=read)) == str(model)
+    predict(model, images, model / "fold_0/validation")
+    (model / "fold_0/validation/summary.json").write_text("{}")
+    assert evaluate("--missing", "FLAIR") == 0
+    content = json.loads((model / "evaluation_without_FLAIR.json").read_text())
+    assert [case["probability"] for case in content["cases"]] == [None, None]
+    assert content["tss"]["measures"]["pooled"]["AUROC"]["value"] is None
+    assert content["segmentation"]["DWI"]["dice"]["cases"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_mgcl.cli import main
+from nnunet_mgcl.evaluation.references import evaluate_folder
 from nnunet_mgcl.network.branch import unwrap
+from nnunet_mgcl.system.errors import UserError
 from nnunet_mgcl.tss.probability import tss_probability
 from tests.contract.conftest import SMALL_HEAD
 from tests.contract.models import predictor, rows, save_fold, voxels
@@ -80,6 +82,34 @@ def test_a_modality_that_is_left_out_is_as_good_as_not_there(model, images, tmp_
         assert np.array_equal(voxels(tmp_path / f"out/{case}.nii.gz"), voxels(tmp_path / f"left_out/{case}.nii.gz"))
     kept, _ = predicted(model, "--missing", "A", "--continue_prediction")
     assert kept == found
+
+
+def test_a_head_that_reads_nothing_of_a_case_is_silent_and_the_rest_is_told(
+    make_trainer, images, tmp_path, predicted
+) -> None:
+    """It has its volumes, counts as predicted, and can be evaluated; its mistake would be another's."""
+    block = {"tss": SMALL_HEAD["tss"] | {"modalities": ["A"]}}
+    for fold in (0, 1):
+        model = save_fold(make_trainer(fold=fold, labels="masks", mgcl=block))
+    whole, _ = predicted(model, out="whole")
+    remove(images, "case_0", "A")
+    found, said = predicted(model, "--allow-missing")
+    assert "No TSS of case_0" in said and found["case_1"] == whole["case_1"]
+    row = found["case_0"]
+    assert {row[key] for key in ("probability", "predicted_class", "probability_fold_0", "calibration")} == {""}
+    volumes = [float(rows["case_0"]["volume_ml_B"]) for rows in (found, whole)]
+    assert volumes[0] == pytest.approx(volumes[1], rel=1e-3)  # nnU-Net sums logits of labels in half precision
+    again, said = predicted(model, "--allow-missing", "--continue_prediction")
+    assert again == found and f"{len(found)} of {len(found)} cases are predicted already" in said
+
+    table = tmp_path / "known.csv"
+    table.write_text("case,tss_class\n" + "".join(f"{case},{n % 2}\n" for n, case in enumerate(sorted(found))))
+    scores = evaluate_folder(tmp_path / "out", tmp_path / "whole", tss=table)
+    assert scores["cases"][0]["probability"] is None and scores["tss"]["cases"] == len(found) - 1
+    text = (tmp_path / "out/tss.csv").read_text()
+    (tmp_path / "out/tss.csv").write_text(text.replace(f"case_1,{found['case_1']['probability']}", "case_1,1.5"))
+    with pytest.raises(UserError, match=r"1\.5"):
+        evaluate_folder(tmp_path / "out", tmp_path / "whole", tss=table)
 
 
 def test_shared_labels_are_segmented_by_those_that_are_there(make_trainer, images, predicted) -> None:

@@ -119,11 +119,11 @@ class ValidatedRun:
         return read_tss_table(self.layout.tss, self.labelled) if is_there(self.layout.tss) else None
 
     @cached_property
-    def probabilities(self) -> dict[str, float]:
-        """The probability of TSS < 4.5 h of each case; empty where `no_tss` says why."""
+    def probabilities(self) -> dict[str, float | None]:
+        """The probability of TSS < 4.5 h of each case, None where none is told; empty where `no_tss` says why."""
         if self.no_tss:
             return {}
-        result: dict[str, float] = {}
+        result: dict[str, float | None] = {}
         for fold in self.folds:
             path = self.validation(fold) / TABLE
             probabilities = read_probabilities(path)

@@ -16,6 +16,8 @@ from nnunet_mgcl.system.numbers import number
 from nnunet_mgcl.system.typed_json import MISSING, OpenModel, checked
 
 TABLE, SUMMARY = "tss.csv", "tss_summary.json"
+MODALITIES = "modalities"
+"""The column of those that a case was predicted from, in the table of a prediction."""
 OTHER_HEAD = "probability_"
 """Begins the name of the column of a head that is not the checkpoint's."""
 
@@ -50,8 +52,10 @@ def read_tss_summary(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_probabilities(path: Path) -> dict[str, float]:
-    """What the checkpoint's head says of each case of a `tss.csv`; of one that lacks a modality it may say nothing.
+def read_probabilities(path: Path) -> dict[str, float | None]:
+    """What the checkpoint's head says of each case of a `tss.csv`, also a prediction's; None: it says nothing.
+
+    It may say nothing of a case that lacks a modality.
 
     Raises:
         UserError: It is no such table, a case is there twice, or a probability is none.
@@ -59,12 +63,13 @@ def read_probabilities(path: Path) -> dict[str, float]:
     header, rows = _read(path)
     if missing := [name for name in ("case", "probability") if name not in header]:
         raise _refusal(path, f"no column {' and '.join(missing)}")
-    result: dict[str, float] = {}
+    result: dict[str, float | None] = {}
+    may_be_silent = MODALITIES in header
     for where, row in rows:
         if row["case"] in result:
             raise _refusal(where, f"{row['case']} a second time")
-        if row["probability"] or not row.get("lacks"):
-            result[row["case"]] = _probability(where, row["probability"])
+        silent = not row["probability"] and (may_be_silent or row.get("lacks"))
+        result[row["case"]] = None if silent else _probability(where, row["probability"])
     return result
 
 

@@ -154,6 +154,8 @@ def _predicted_tss(run: ValidatedRun, table: Path, name: str) -> PatientTSS:
         row = read_rows(table).get(name)
         if row is None:
             return PatientTSS(reason=f"tss.csv has no row of {name}")
+        if not row["probability"] and row.get("modalities"):
+            return PatientTSS(reason=f"the head says nothing of a patient with {row['modalities']} alone")
         folds = {k.removeprefix(FOLD): _probability(v) for k, v in row.items() if k and k.startswith(FOLD)}
         probability = _probability(row["probability"])
         raw = _probability(row.get("probability_raw") or row["probability"])
