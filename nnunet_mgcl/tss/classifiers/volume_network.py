@@ -61,9 +61,9 @@ class VolumeNetwork(Classifier):
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-                losses.append(float(loss.detach()))
+                losses.append(loss.detach())
                 self.steps, self.samples = self.steps + 1, self.samples + len(chosen)
-            bar.set_postfix(loss=f"{sum(losses) / len(losses):.4f}")
+            bar.set_postfix(loss=f"{torch.stack(losses).mean():.4f}")
             schedule.step()
         self.network.eval()
 
