@@ -6,10 +6,11 @@ network has seen what it predicts, and nothing of a test case is in any training
 
     mgcl phantom -o $nnUNet_raw --cases 400 --unlabelled 60 --test 0 --matrix 64 --slices 8 --seed 104 --id 604
     nnUNetv2_plan_and_preprocess -d 604 -c 2d
-    mgcl plan -d 604 -c 2d --preset demo
+    mgcl plan -d 604 -c 2d --preset demo --set 'tss.compared=["mrff","mrff_lesion"]' tss.copies=4 tss.epochs=15
     python benchmarks/table4.py -d 604 -p MGCLPlans_demo --out benchmarks/results/table4
 
-Each method leaves its test cases' probabilities in the folder, from which the table is made. Run it again after a stop:
+Each method leaves its test cases' probabilities in the folder, from which the table is made: a row a method, and one for
+each other head of MGCLTrainer's. Run it again after a stop:
 what is there stays, on another machine too, so that methods may be run side by side (--methods).
 """
 
@@ -19,6 +20,7 @@ import argparse
 import csv
 import subprocess
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from nnunet_mgcl.data.layout import DatasetLayout
 from nnunet_mgcl.data.results import FINAL, results_of
 from nnunet_mgcl.data.tss_table import read_tss_table
 from nnunet_mgcl.evaluation.measures.classification import auroc, rates
+from nnunet_mgcl.evaluation.runs.tss_validation import OTHER_HEAD
 from nnunet_mgcl.evaluation.statistics.delong import delong_test
 from nnunet_mgcl.evaluation.statistics.intervals import draws, interval
 from nnunet_mgcl.system.files import read_json, write_json, write_text
@@ -101,20 +104,24 @@ def train_folds(args: argparse.Namespace) -> None:
 
 
 def measured(args: argparse.Namespace, name: str) -> dict[str, Any]:
-    """What a method says of the test cases, and what made it say so."""
+    """What a method, and each of its heads, says of the test cases, and what made it say so."""
     with (results_of(args.d) / model_of(name, args) / f"fold_{TEST}" / "validation/tss.csv").open(newline="") as file:
-        said = {row["case"]: float(row["probability"]) for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
+    heads = [key.removeprefix(OTHER_HEAD) for key in rows[0] if key.startswith(OTHER_HEAD)]
+    said, *others = (
+        {row["case"]: float(row[key]) for row in rows}
+        for key in ("probability", *(OTHER_HEAD + head for head in heads))
+    )
     versions = {package: version(package) for package in ("nnunetv2", "torch", "monai", "mirp", "scikit-learn")}
-    return {"said": said, "commit": commit(), "versions": versions}
+    return {"said": said, "heads": dict(zip(heads, others, strict=True)), "commit": commit(), "versions": versions}
 
 
 def table(folder: Path, layout: DatasetLayout) -> dict[str, Any]:
     """A row a method; differences are the method's AUROC less the trainer's, with DeLong's p of the same cases."""
     rows: dict[str, Any] = {}
-    for name in (name for name in METHODS if (folder / f"{name}.json").is_file()):
-        content = read_json(folder / f"{name}.json")
-        cases = sorted(content["said"])
-        actual, said = np.array([*classes(layout, cases).values()]), np.array([content["said"][case] for case in cases])
+    for name, content, said_of in answers(folder):
+        cases = sorted(said_of)
+        actual, said = np.array([*classes(layout, cases).values()]), np.array([said_of[case] for case in cases])
         areas = np.array([auroc(said[draw], actual[draw]) for draw in draws(cases)])
         if name == TRAINER:
             reference, of_reference = said, areas
@@ -129,6 +136,15 @@ def table(folder: Path, layout: DatasetLayout) -> dict[str, Any]:
     return {"cases": len(cases), "positive": int(actual.sum()), "rows": rows}
 
 
+def answers(folder: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, float]]]:
+    """Name of a row, what the method left and the probabilities of its cases."""
+    for name in (name for name in METHODS if (folder / f"{name}.json").is_file()):
+        content = read_json(folder / f"{name}.json")
+        yield name, content, content["said"]
+        for head, said in content.get("heads", {}).items():
+            yield f"{name}, head {head}", content, said
+
+
 def markdown(content: dict[str, Any]) -> str:
     """The table of the docs."""
     lines = [
@@ -138,12 +154,11 @@ def markdown(content: dict[str, Any]) -> str:
     for name, row in content["rows"].items():
         cells = [f"`{name}`", f"{row['AUROC']:.3f} ({row['ci95'][0]:.3f} to {row['ci95'][1]:.3f})"]
         cells += [f"{row[rate]:.2f}" for rate in RATES]
+        less, (low, high) = row["less"], row["less"]["ci95"]
+        cells += [f"{less['difference']:+.3f} ({low:+.3f} to {high:+.3f})", f"{less['p']:.3g}"]
+        cells += [f"{row['seconds'] / 60:.0f}" if row["seconds"] else ""]
         if name == TRAINER:
-            cells += ["", "", ""]
-        else:
-            less, (low, high) = row["less"], row["less"]["ci95"]
-            cells += [f"{less['difference']:+.3f} ({low:+.3f} to {high:+.3f})", f"{less['p']:.3g}"]
-            cells += [f"{row['seconds'] / 60:.0f}"]
+            cells[-3:] = ["", "", ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
