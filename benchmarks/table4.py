@@ -9,9 +9,9 @@ network has seen what it predicts, and nothing of a test case is in any training
     mgcl plan -d 604 -c 2d --preset demo --set 'tss.compared=["mrff","mrff_lesion"]' tss.copies=4 tss.epochs=15
     python benchmarks/table4.py -d 604 -p MGCLPlans_demo --out benchmarks/results/table4
 
-Each method leaves its test cases' probabilities in the folder, from which the table is made: a row a method, and one for
-each other head of MGCLTrainer's. Run it again after a stop:
-what is there stays, on another machine too, so that methods may be run side by side (--methods).
+Each method leaves its test cases' probabilities in the folder, from which the table is made: a row a method, and one
+for each other head of MGCLTrainer's. Run it again after a stop: what is there stays, on another machine too, so that
+methods may be run side by side (--methods).
 """
 
 from __future__ import annotations
@@ -78,12 +78,11 @@ def main() -> None:
 
 def write_split(layout: DatasetLayout) -> None:
     """Writes the six folds, each class of the table in proportion."""
-    cases = sorted(path.name.removesuffix(".nii.gz") for path in raw_of(layout).joinpath("labelsTr").glob("*.nii.gz"))
-    positive = classes(layout, cases)
+    positive = classes(layout)
     random = np.random.default_rng(4)
     halves: tuple[list[str], list[str]] = ([], [])
     for kind in (True, False):
-        own = [str(case) for case in random.permutation([case for case in cases if positive[case] == kind])]
+        own = [str(case) for case in random.permutation([case for case in positive if positive[case] == kind])]
         halves[0].extend(own[: len(own) // 2])
         halves[1].extend(own[len(own) // 2 :])
     train, test = map(sorted, halves)
@@ -119,9 +118,10 @@ def measured(args: argparse.Namespace, name: str) -> dict[str, Any]:
 def table(folder: Path, layout: DatasetLayout) -> dict[str, Any]:
     """A row a method; differences are the method's AUROC less the trainer's, with DeLong's p of the same cases."""
     rows: dict[str, Any] = {}
+    positive = classes(layout)
     for name, content, said_of in answers(folder):
         cases = sorted(said_of)
-        actual, said = np.array([*classes(layout, cases).values()]), np.array([said_of[case] for case in cases])
+        actual, said = (np.array([of[case] for case in cases]) for of in (positive, said_of))
         areas = np.array([auroc(said[draw], actual[draw]) for draw in draws(cases)])
         if name == TRAINER:
             reference, of_reference = said, areas
@@ -163,8 +163,9 @@ def markdown(content: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def classes(layout: DatasetLayout, cases: list[str]) -> dict[str, bool]:
-    """Case -> whether its TSS is below 4.5 h."""
+def classes(layout: DatasetLayout) -> dict[str, bool]:
+    """Labelled case -> whether its TSS is below 4.5 h."""
+    cases = sorted(path.name.removesuffix(".nii.gz") for path in raw_of(layout).joinpath("labelsTr").glob("*.nii.gz"))
     table = read_tss_table(raw_of(layout) / "tss.csv", cases)
     return {case: bool(table.positive(case)) for case in cases}
 
