@@ -154,11 +154,12 @@ def markdown(content: dict[str, Any]) -> str:
     for name, row in content["rows"].items():
         cells = [f"`{name}`", f"{row['AUROC']:.3f} ({row['ci95'][0]:.3f} to {row['ci95'][1]:.3f})"]
         cells += [f"{row[rate]:.2f}" for rate in RATES]
-        less, (low, high) = row["less"], row["less"]["ci95"]
-        cells += [f"{less['difference']:+.3f} ({low:+.3f} to {high:+.3f})", f"{less['p']:.3g}"]
-        cells += [f"{row['seconds'] / 60:.0f}" if row["seconds"] else ""]
         if name == TRAINER:
-            cells[-3:] = ["", "", ""]
+            cells += ["", "", ""]
+        else:
+            less, (low, high) = row["less"], row["less"]["ci95"]
+            cells += [f"{less['difference']:+.3f} ({low:+.3f} to {high:+.3f})", f"{less['p']:.3g}"]
+            cells += [f"{row['seconds'] / 60:.0f}" if row["seconds"] else ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
