@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from nnunet_mgcl import __version__
 from nnunet_mgcl.data.fractions import labelled_share
 from nnunet_mgcl.data.layout import FoldLayout
@@ -84,11 +86,12 @@ class ClassifierRun:
         cost = Cost(classifier.steps, time.perf_counter() - started, {"labelled": classifier.samples})
         Costs(FoldLayout(root).costs).note(self.method.name, "all branches", cost)
         classifier.save(root)
-        said = {case: classifier.probability(case) for case in sorted(validated)}
+        progress = tqdm(sorted(validated), f"{self.method.name}, {where}, validation")
+        said = {case: classifier.probability(case) for case in progress}
         make_folder(validation)
         summary = write_tss(validation, self.method.name, {self.method.name: said}, self.table)
-        told = ", ".join(f"{name} {value}" for name, value in in_words(summary).items())
-        log(f"{self.method.name}, {where}: {told}")
+        numbers = ", ".join(f"{name} {value}" for name, value in in_words(summary).items())
+        log(f"{self.method.name}, {where}: {numbers}")
         for remark in classifier.remarks():
             log(f"{self.method.name}, {where}: {remark}")
 
