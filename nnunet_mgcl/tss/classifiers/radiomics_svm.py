@@ -44,23 +44,24 @@ class RadiomicsSVM(Classifier):
         grid = {"svm__C": PENALTIES, "select__k": sorted({min(number, values.shape[1]) for number in KEPT})}
         self.search = GridSearchCV(self._pipeline(), grid, scoring="roc_auc", cv=inner)
         self.search.fit(values, target)
-        # Platt's map of decisions that were made on cases left out; the machine itself knows all training cases.
-        self.machine = CalibratedClassifierCV(self.search.best_estimator_, cv=inner, ensemble=False)
-        self.machine.fit(values, target)
+        # A machine an inner fold, each with Platt's map of its own cases left out. One map of all folds' decisions for
+        # one machine of all cases would not do: where C is small nothing fixes the intercepts, and they differ.
+        self.machines = CalibratedClassifierCV(self.search.best_estimator_, cv=inner, ensemble=True)
+        self.machines.fit(values, target)
 
     def probability(self, case: str) -> float:
-        """Of the case's features."""
-        return float(self.machine.predict_proba([self._row(self._measured(case))])[0, 1])
+        """Of the case's features; the mean of the machines'."""
+        return float(self.machines.predict_proba([self._row(self._measured(case))])[0, 1])
 
     def save(self, folder: Path) -> None:
-        """Leaves what was chosen and the machine, as text: a pickle could run anything when it is read."""
+        """Leaves what was chosen and the machines, as text: a pickle could run anything when it is read."""
         chosen = {key.split("__")[1]: value for key, value in self.search.best_params_.items()}
-        content = {"chosen": chosen, "inner_auroc": float(self.search.best_score_), **self._learned()}
+        machines = [self._learned(fitted) for fitted in self.machines.calibrated_classifiers_]
+        content = {"chosen": chosen, "inner_auroc": float(self.search.best_score_), "machines": machines}
         write_json(folder / "svm.json", content)
 
-    def _learned(self) -> dict[str, Any]:
-        """All numbers that make a probability of a case's features."""
-        fitted = self.machine.calibrated_classifiers_[0]
+    def _learned(self, fitted: Any) -> dict[str, Any]:
+        """All numbers by which one machine makes a probability of a case's features."""
         steps, platt = fitted.estimator.named_steps, fitted.calibrators[0]
         varies, kept, svm = steps["varies"].get_support(), steps["select"].get_support(), steps["svm"]
         return {
