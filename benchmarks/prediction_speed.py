@@ -6,7 +6,8 @@ timed is from the preprocessed arrays to the logits of all folds (`network`) and
 grid (`patient`); the TSS head is left out of both. The label maps are compared voxel by voxel.
 
     mgcl phantom -o $nnUNet_raw --cases 20 --unlabelled 0 --test 4 --matrix 128 --slices 25 --seed 3 --id 617
-    nnUNetv2_plan_and_preprocess -d 617 -c 2d && mgcl plan -d 617 -c 2d --preset demo
+    nnUNetv2_plan_and_preprocess -d 617 -c 2d
+    mgcl plan -d 617 -c 2d --preset demo --set segment.epochs=2 tss.enabled=false
     for f in 0 1 2 3 4; do nnUNetv2_train 617 2d $f -tr MGCLTrainerRandomInit -p MGCLPlans_demo -device cpu; done
     M=$nnUNet_results/Dataset617_Phantom/MGCLTrainerRandomInit__MGCLPlans_demo__2d
     python benchmarks/prediction_speed.py -m $M -i $nnUNet_raw/Dataset617_Phantom/imagesTs --out prediction_speed.json
