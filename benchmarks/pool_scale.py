@@ -73,7 +73,8 @@ def plan(work: Path) -> None:
     raw.mkdir(parents=True)
     size = ["--cases", "8", "--unlabelled", "0", "--test", "0", "--matrix", "32", "--slices", "4"]
     called("mgcl", "phantom", "-o", str(raw), *size, "--id", NUMBER, "--name", NAME.split("_")[1])
-    called("nnUNetv2_plan_and_preprocess", "-d", NUMBER, "-c", "2d", "-np", "1", "-npfp", "1")
+    planning = "nnUNetv2_plan_and_preprocess", "-d", NUMBER, "-c", "2d", "-np", "1", "-npfp", "1"
+    called("env", "nnUNet_n_proc_DA=1", *planning)  # it crashes with 0
     called("mgcl", "plan", "-d", NUMBER, "-c", "2d", "--preset", "demo")
 
 
