@@ -106,13 +106,12 @@ def measured(args: argparse.Namespace, name: str) -> dict[str, Any]:
     """What a method, and each of its heads, says of the test cases, and what made it say so."""
     with (results_of(args.d) / model_of(name, args) / f"fold_{TEST}" / "validation/tss.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    heads = [key.removeprefix(OTHER_HEAD) for key in rows[0] if key.startswith(OTHER_HEAD)]
-    said, *others = (
-        {row["case"]: float(row[key]) for row in rows}
-        for key in ("probability", *(OTHER_HEAD + head for head in heads))
-    )
+    said = {
+        key.removeprefix(OTHER_HEAD): {row["case"]: float(row[key]) for row in rows}
+        for key in rows[0] if key.startswith("probability")
+    }  # fmt: skip
     versions = {package: version(package) for package in ("nnunetv2", "torch", "monai", "mirp", "scikit-learn")}
-    return {"said": said, "heads": dict(zip(heads, others, strict=True)), "commit": commit(), "versions": versions}
+    return {"said": said.pop("probability"), "heads": said, "commit": commit(), "versions": versions}
 
 
 def table(folder: Path, layout: DatasetLayout) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from nnunet_mgcl.evaluation.calibration.stored import KEY, stored_calibration
 from nnunet_mgcl.evaluation.runs.run import ValidatedRun
+from nnunet_mgcl.evaluation.runs.tss_validation import MODALITIES
 from nnunet_mgcl.inference.tss_report import FOLD, read_rows
 from nnunet_mgcl.plan.plans_file import read_plans
 from nnunet_mgcl.report.case_images import channel_files
@@ -154,8 +155,8 @@ def _predicted_tss(run: ValidatedRun, table: Path, name: str) -> PatientTSS:
         row = read_rows(table).get(name)
         if row is None:
             return PatientTSS(reason=f"tss.csv has no row of {name}")
-        if not row["probability"] and row.get("modalities"):
-            return PatientTSS(reason=f"the head says nothing of a patient with {row['modalities']} alone")
+        if not row["probability"] and row.get(MODALITIES):
+            return PatientTSS(reason=f"the head says nothing of a patient with {row[MODALITIES]} alone")
         folds = {k.removeprefix(FOLD): _probability(v) for k, v in row.items() if k and k.startswith(FOLD)}
         probability = _probability(row["probability"])
         raw = _probability(row.get("probability_raw") or row["probability"])

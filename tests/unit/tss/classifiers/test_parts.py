@@ -118,9 +118,9 @@ def test_features_are_of_each_lesion_on_each_channel() -> None:
 
 
 def machine(tmp_path, monkeypatch, patients):
-    """A machine of cases whose third feature tells the class, beside noise and a feature that the last case lacks."""
+    """A machine of cases whose third feature tells the class, beside noise and a feature that a case lacks."""
     random = np.random.default_rng(2)
-    cases = [TrainingCase(f"case_{n}", n % 2 == 0, patients(n)) for n in range(40)]
+    cases = [TrainingCase(f"case_{n}", n % 2 == 0, patients(n)) for n in range(80)]
     rows = {case.name: dict(zip("abcdef", random.normal(size=6), strict=True)) for case in cases}
     for case in cases:
         rows[case.name]["c"] += 6 * case.positive
@@ -135,7 +135,7 @@ def test_the_machine_finds_the_feature_that_tells(tmp_path, monkeypatch) -> None
     monkeypatch.setattr(radiomics_svm, "KEPT", [1, 2])
     own, _, rows = machine(tmp_path, monkeypatch, patients=lambda n: f"p{n}")
     rows |= {"new_0": {"c": 6.0}, "new_1": {"c": 0.0, "unknown": 3.0}}
-    assert own.probability("new_0") > 0.8 and own.probability("new_1") < 0.2
+    assert own.probability("new_0") > 0.9 and own.probability("new_1") < 0.1
     own.save(tmp_path)
     known = read_json(tmp_path / "svm.json")
     assert all("c" in one["features"] for one in known["machines"]) and known["inner_auroc"] == 1
